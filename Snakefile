@@ -1,0 +1,28 @@
+"""Compress a dense model, follow the perturbation through three spaces, compare with theory.
+
+The include order is the data flow: a rule refers only to rules above it.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/inputs.smk"
+include: "rules/calibration.smk"
+include: "rules/compression.smk"
+include: "rules/tracing.smk"
+include: "rules/theory.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    """The report, and the store as a database."""
+    default_target: True
+    input:
+        rules.build_report.output.report,
+        rules.build_catalog.output.catalog,

@@ -1,0 +1,56 @@
+"""Influence of every sublayer and block, and which of them each drop variant removes.
+
+Above, how much a sublayer or a whole block turns the hidden state on its way through: 1 − cos of
+its input and output, the mean over all calibration tokens, on a logarithmic axis. Below, a row
+per variant with a mark at every block it drops, always the least influential ones of the dense
+model. Look for where the low points lie in depth, and how the removed set grows outward from them.
+"""
+
+from collections.abc import Iterator
+
+import altair as alt
+import pyarrow as pa
+import pyarrow.compute as pc
+from altair.typing import ChartType
+
+from prunescope import charts
+
+KINDS = {"attn": "Attention sublayers", "mlp": "MLP sublayers", "block": "Whole blocks"}
+
+INFLUENCE = charts.Value("Influence  1 − cos(input, output)", charts.LOG)
+
+
+def draw(rows: pa.Table) -> ChartType:
+    """One column per kind: influence over depth, and what each variant drops below it."""
+    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+
+
+def _one_model(rows: pa.Table) -> alt.ConcatChart:
+    return alt.concat(*_kinds(rows), columns=3, spacing=24)
+
+
+def _kinds(rows: pa.Table) -> Iterator[alt.VConcatChart]:
+    for kind, title in KINDS.items():
+        of_kind = rows.filter(pc.equal(rows.column("sublayer"), kind))
+        if of_kind.num_rows:
+            yield alt.vconcat(*_influence_and_drops(of_kind), spacing=6, title=title)
+
+
+def _influence_and_drops(rows: pa.Table) -> Iterator[alt.Chart | alt.LayerChart]:
+    tooltip = ["block:Q", "influence:Q"]
+    depth = charts.BLOCK.scale(domain=[-0.5, max(rows.column("block").to_pylist()) + 0.5])
+    base = alt.Chart(rows).encode(depth, INFLUENCE.of("influence"), tooltip=tooltip)
+    line = base.mark_line(color=charts.BLUE, strokeWidth=1, opacity=0.5)
+    dots = base.mark_point(color=charts.BLUE, filled=True, size=28, opacity=1)
+    size = {"width": 250, "height": 180}
+    yield alt.layer(line, dots).properties(**size)
+
+    variants = [name for name in rows.column("variant").unique().to_pylist() if name]
+    if variants:
+        drops = alt.Chart(rows).transform_filter("datum.removed").mark_square(size=36, opacity=1)
+        yield drops.encode(
+            depth,
+            alt.Y("variant:N", sort=variants, title=None, scale=alt.Scale(domain=variants)),
+            color=alt.value(charts.ORANGE),
+            tooltip=["variant:N", "block:Q", "influence:Q"],
+        ).properties(width=size["width"], height=16 * len(variants))

@@ -1,0 +1,104 @@
+-- Figure 4. One sublayer dropped at a time; similarity with dense in three spaces, T = 1.
+-- One row per (model, sublayer, block, space); mean and range over prompts and steps.
+SELECT
+    model,
+    sublayer,
+    block,
+    space,
+    avg(1 - angular_deviation) AS mean,
+    min(1 - angular_deviation) AS low,
+    max(1 - angular_deviation) AS high
+FROM sublayer_trace
+WHERE temperature = 1 OR temperature IS NULL
+GROUP BY ALL
+ORDER BY ALL;
+
+-- Findings: what the paper says of the three spaces, checked at every (prompt, step, block).
+WITH traced AS (
+    SELECT
+        model,
+        if(sublayer = 'attn', 'Attention', 'MLP') AS kind,
+        block,
+        prompt,
+        step,
+        max(angular_deviation) FILTER (space = 'embedding') AS embedding,
+        max(angular_deviation) FILTER (space = 'logit') AS logit,
+        max(angular_deviation) FILTER (space = 'probability') AS probability
+    FROM sublayer_trace
+    WHERE temperature = 1 OR temperature IS NULL
+    GROUP BY ALL
+),
+
+by_block AS (
+    SELECT
+        model,
+        kind,
+        block,
+        1 - median(embedding) AS similarity,
+        rank() OVER (PARTITION BY model, kind ORDER BY median(embedding) DESC) AS place,
+        block IN (0, max(block) OVER (PARTITION BY model)) AS at_an_end
+    FROM traced
+    GROUP BY ALL
+),
+
+said AS (
+    SELECT
+        model,
+        kind,
+        1 AS place,
+        format(
+            '{}: probabilities are the least similar of the three at {:.0f} % of all prompts, '
+            'steps and blocks. Median similarity: {:.4f} in embeddings, {:.4f} in logits, '
+            '{:.4f} in probabilities.',
+            kind,
+            100 * avg((probability > greatest(embedding, logit))::INT),
+            1 - median(embedding),
+            1 - median(logit),
+            1 - median(probability)
+        ) AS finding,
+        avg((probability > greatest(embedding, logit))::INT) > 0.5 AS agrees
+    FROM traced
+    GROUP BY ALL
+
+    UNION ALL BY NAME
+
+    SELECT
+        model,
+        kind,
+        2 AS place,
+        format(
+            '{}: logits are more similar to dense than embeddings are at {:.0f} % of all prompts, '
+            'steps and blocks. The paper finds them more similar.',
+            kind,
+            100 * avg((logit < embedding)::INT)
+        ) AS finding,
+        avg((logit < embedding)::INT) > 0.5 AS agrees
+    FROM traced
+    GROUP BY ALL
+
+    UNION ALL BY NAME
+
+    SELECT
+        model,
+        kind,
+        3 AS place,
+        format(
+            '{}: embeddings suffer most at block {} (median similarity {:.3f}), then at block {} '
+            '({:.3f}). The paper''s exceptions are the first and the last block.',
+            kind,
+            max(block) FILTER (place = 1),
+            max(similarity) FILTER (place = 1),
+            max(block) FILTER (place = 2),
+            max(similarity) FILTER (place = 2)
+        ) AS finding,
+        bool_and(at_an_end) FILTER (place <= 2) AS agrees
+    FROM by_block
+    GROUP BY ALL
+)
+
+SELECT
+    model,
+    finding,
+    agrees
+FROM said
+ORDER BY model, place, kind;

@@ -1,0 +1,140 @@
+-- Figure 14. Every attention sublayer dropped, one at a time, T = 1: KL, measured and estimated.
+-- One row per (model, block, step); means over the prompts whose answer reaches the step.
+SELECT
+    model,
+    block,
+    step,
+    nullif(avg(measured), 0) AS measured, -- a logarithmic axis has no zero
+    nullif(avg(estimated), 0) AS estimated,
+    count(*) AS prompts
+FROM deviation
+WHERE
+    sublayer = 'attn' AND temperature = 1
+    AND quantity = 'kl_divergence' AND "order" = 2
+GROUP BY ALL
+ORDER BY ALL;
+
+-- Findings: the estimate beside the measurement at every (prompt, step, block).
+WITH traced AS (
+    SELECT
+        model,
+        block,
+        max(block) OVER (PARTITION BY model) AS last_block,
+        measured,
+        estimated,
+        abs(estimated / measured - 1) AS error
+    FROM deviation
+    WHERE
+        sublayer = 'attn' AND temperature = 1
+        AND quantity = 'kl_divergence' AND "order" = 2
+        AND measured > 0
+),
+
+by_block AS (
+    SELECT
+        model,
+        block,
+        block IN (0, last_block) AS at_an_end,
+        median(error) AS error
+    FROM traced
+    GROUP BY ALL
+),
+
+said AS (
+    SELECT
+        model,
+        1 AS place,
+        format(
+            'The estimate of KL has a median relative error of {:.1f} % and a correlation with '
+            'the measurement of {:.3f} ({:.3f} between logarithms), over {:,} prompts, steps and '
+            'blocks.',
+            100 * median(error),
+            corr(measured, estimated),
+            corr(ln(measured), ln(nullif(estimated, 0))),
+            count(*)
+        ) AS finding,
+        median(error) <= 0.25 AS agrees
+    FROM traced
+    GROUP BY ALL
+
+    UNION ALL BY NAME
+
+    SELECT
+        model,
+        2 AS place,
+        format(
+            'The median relative error exceeds 25 % at {} of {} blocks{}; it is largest at block '
+            '{} ({:.1f} %).',
+            count(*) FILTER (error > 0.25),
+            count(*),
+            coalesce(': ' || string_agg(block, ', ' ORDER BY block) FILTER (error > 0.25), ''),
+            arg_max(block, error),
+            100 * max(error)
+        ) AS finding,
+        NULL::BOOLEAN AS agrees
+    FROM by_block
+    GROUP BY ALL
+
+    UNION ALL BY NAME
+
+    SELECT
+        model,
+        3 AS place,
+        format(
+            'Median KL: {:.2g} nats over the first third of the blocks, {:.2g} nats over the '
+            'last third. The paper finds larger shifts in deeper blocks.',
+            median(measured) FILTER (3 * block <= last_block),
+            median(measured) FILTER (3 * block >= 2 * last_block)
+        ) AS finding,
+        median(measured) FILTER (3 * block >= 2 * last_block)
+        > median(measured) FILTER (3 * block <= last_block) AS agrees
+    FROM traced
+    GROUP BY ALL
+
+    UNION ALL BY NAME
+
+    SELECT
+        model,
+        4 AS place,
+        format(
+            'Beyond the paper: the third and the fourth order bring the median relative error to '
+            '{:.1f} % and {:.1f} %; they are off by more than a factor of two, or negative, at '
+            '{:.1f} % and {:.1f} % of all points (second order: {:.1f} %).',
+            100 * median(abs(estimated / measured - 1)) FILTER ("order" = 3),
+            100 * median(abs(estimated / measured - 1)) FILTER ("order" = 4),
+            100 * avg((estimated NOT BETWEEN measured / 2 AND 2 * measured)::INT)
+                FILTER ("order" = 3),
+            100 * avg((estimated NOT BETWEEN measured / 2 AND 2 * measured)::INT)
+                FILTER ("order" = 4),
+            100 * avg((estimated NOT BETWEEN measured / 2 AND 2 * measured)::INT)
+                FILTER ("order" = 2)
+        ) AS finding,
+        NULL::BOOLEAN AS agrees
+    FROM deviation
+    WHERE
+        sublayer = 'attn' AND temperature = 1 AND quantity = 'kl_divergence' AND measured > 0
+    GROUP BY ALL
+
+    UNION ALL BY NAME
+
+    SELECT
+        model,
+        5 AS place,
+        format(
+            'Beyond the paper: Hoeffding''s bound from the range of Δz holds at {:.0f} % of all '
+            'points and lies a median factor of {:.3g} above the measurement.',
+            100 * avg((estimated >= measured)::INT),
+            median(estimated / measured)
+        ) AS finding,
+        NULL::BOOLEAN AS agrees
+    FROM deviation
+    WHERE sublayer = 'attn' AND temperature = 1 AND quantity = 'kl_bound' AND measured > 0
+    GROUP BY ALL
+)
+
+SELECT
+    model,
+    finding,
+    agrees
+FROM said
+ORDER BY model, place;

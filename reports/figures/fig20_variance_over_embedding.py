@@ -1,0 +1,25 @@
+"""Figure 20. Variance of Δz over the magnitude ratio of h, at every attention sublayer dropped.
+
+What reaches the probabilities (the variance of the logit shift under weights ∝ p², Theorem 2)
+against what is seen in the hidden states (Theorem 1). One panel per block, all on the same
+logarithmic axes, at T = 1. Everything above 1 is amplified on the way from h to p: look for how
+far above 1 the line runs, and where in depth.
+"""
+
+import pyarrow as pa
+from altair.typing import ChartType
+
+from prunescope import charts
+
+RATIO = charts.Value("Var(Δz) / ratio of h", charts.LOG)
+
+LINES = {"Var(Δz) under weights ∝ p², over |Δ⊥|² / |h|²": charts.Line("ratio", charts.SPACES["embedding"])}
+
+
+def draw(rows: pa.Table) -> ChartType:
+    """The quotient over steps, a panel per block."""
+    return charts.titled(charts.per_model(rows, _one_model), __doc__, charts.reach(rows))
+
+
+def _one_model(rows: pa.Table) -> ChartType:
+    return charts.block_by_block(charts.lines(rows, RATIO, LINES))

@@ -1,0 +1,32 @@
+"""Config checked and expanded, wildcards constrained, code fingerprints; no rules."""
+
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, f"{workflow.basedir}/scripts")
+
+from prunescope import experiment
+from prunescope.fingerprint import fingerprint
+
+try:
+    config.update(experiment.resolve(config, workflow.basedir))
+except experiment.ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    model=experiment.one_of(config["models"]),
+    corpus=experiment.one_of(config["corpora"]),
+    variant=experiment.one_of(config["variants"]),
+    figure=experiment.one_of(config["figures"]),
+
+
+def method_of(wildcards):
+    """Compression method of the variant."""
+    return config["variants"][wildcards.variant]["method"]
+
+
+def method_fingerprint(wildcards):
+    """Code of compress_model and of the one method this variant uses."""
+    return fingerprint("compress_model.py", f"prunescope/methods/{method_of(wildcards)}.py")

@@ -1,0 +1,43 @@
+"""Dense model and calibration to variants: an edit each, and a report of what it removed."""
+
+
+rule score_influences:
+    """Influence of every sublayer and block of one dense model, in one pass over calibration."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+        calibration=rules.sample_calibration.output.calibration,
+    output:
+        influence="<store>/influence/model={model}/part.parquet",
+    params:
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("score_influences.py"),
+    log:
+        "<logs>/score_influences/{model}.log",
+    benchmark:
+        "<logs>/score_influences/{model}.seconds.tsv"
+    threads: 8
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/score_influences.py"
+
+
+rule compress_model:
+    """Compress one dense model by one method; keep only what differs from dense."""
+    input:
+        influence=rules.score_influences.output.influence,
+    output:
+        edit="<store>/edits/model={model}/variant={variant}/edit.safetensors",
+        report="<store>/compression_report/model={model}/variant={variant}/part.parquet",
+    params:
+        settings=lookup("variants/{variant}", within=config),
+        code=method_fingerprint,
+    log:
+        "<logs>/compress_model/{model}/{variant}.log",
+    benchmark:
+        "<logs>/compress_model/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/compress_model.py"

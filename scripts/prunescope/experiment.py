@@ -1,0 +1,413 @@
+"""The experiment that config describes: checked and expanded before the first job.
+
+`rules/config.schema.yaml` says what each key may hold. What one key alone cannot tell is checked
+here: names that must exist, blocks a model must have, folders that must be there.
+"""
+
+import difflib
+import fnmatch
+import functools
+import itertools
+import math
+import os
+import re
+import string
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError, validators
+
+from prunescope.schemas import TABLES
+
+Config = dict[str, Any]
+
+_SCHEMA_FILE = Path(__file__).parents[2] / "rules" / "config.schema.yaml"
+
+
+class ConfigError(Exception):
+    """Config cannot be run; one line per mistake, each with its key and the way out."""
+
+
+def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
+    """Config with sweeps and patterns expanded, and nothing left to go wrong in it.
+
+    Parameters
+    ----------
+    config : as Snakemake merged it from config.yaml, overlays and the command line.
+    basedir : folder of the Snakefile, which relative paths of sources start from.
+
+    Raises
+    ------
+    ConfigError
+        if config breaks the schema, names what does not exist, or asks for what cannot be.
+    """
+    _refuse(_unusable_values(config, "config"))
+    _refuse(_sweep_mistakes(config.get("variants")))
+    expanded = {**config, "variants": expand_sweeps(config.get("variants", {}))}
+    _refuse(_schema_mistakes(expanded))
+    _refuse(_unknown_names(expanded))
+    figures = {
+        name: _with_names(entry, expanded["models"], expanded["variants"], config["default_model"])
+        for name, entry in expanded["figures"].items()
+    }
+    resolved = _with_paths({**expanded, "figures": figures}, Path(basedir))
+    _refuse(_impossible_requests(resolved, Path(basedir)))
+    return resolved
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Regular expression that matches exactly these names, or nothing if there are none."""
+    return "|".join(re.escape(name) for name in names) or r"(?!)"
+
+
+def figure_files(figure: str) -> tuple[str, str]:
+    """Chart and query of one figure, relative to scripts/ as `fingerprint` reads them."""
+    stem = f"../reports/figures/{figure}"
+    return f"{stem}.py", f"{stem}.sql"
+
+
+def expand_sweeps(variants: Mapping[str, Any]) -> dict[str, Any]:
+    """One variant for every value of the lists that a variant's name mentions, in order.
+
+    `drop-{n_drop}a: {n_drop: [1, 2]}` becomes drop-1a and drop-2a. An empty list gives none.
+    """
+    if not isinstance(variants, Mapping):
+        return variants
+    return {
+        name: settings for template in variants for name, settings in _swept(template, variants)
+    }
+
+
+def _swept(template: str, variants: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    fields = _fields(template)
+    if not fields:
+        yield template, variants[template]
+        return
+    settings = variants[template]
+    for values in itertools.product(*(settings[field] for field in fields)):
+        chosen = dict(zip(fields, values, strict=True))
+        yield template.format(**chosen), {**settings, **chosen}
+
+
+def _fields(template: str) -> list[str]:
+    """Settings that the name of a variant mentions in braces, each once."""
+    found = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+    return list(dict.fromkeys(found))
+
+
+def _refuse(mistakes: Iterable[str]) -> None:
+    lines = list(dict.fromkeys(mistakes))
+    if lines:
+        raise ConfigError("\n".join(f"config: {line}" for line in lines))
+
+
+# ---- what any value must satisfy ------------------------------------------------------------
+
+
+def _unusable_values(value: Any, where: str) -> Iterator[str]:
+    """Empty values, names that YAML did not read as text, numbers that are none."""
+    if value is None:
+        yield f"{where} is empty. Give it a value, or remove the key."
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{where} is {value}, which is not a number to compute with."
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{where} has the name {key!r}, which YAML does not read as text. Quote it."
+            yield from _unusable_values(item, _join(where, key))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for index, item in enumerate(value):
+            yield from _unusable_values(item, _join(where, index))
+
+
+def _sweep_mistakes(variants: Any) -> Iterator[str]:
+    """Templates whose field has no list, and names that two entries would share."""
+    if not isinstance(variants, Mapping):
+        return
+    expandable = []
+    for template, settings in variants.items():
+        where = f"variants/{template}"
+        try:
+            fields = _fields(template)
+        except ValueError as error:
+            yield f"{where}: the name has a brace out of place ({error})."
+            continue
+        lists = settings if isinstance(settings, Mapping) else {}
+        unlisted = [field for field in fields if not isinstance(lists.get(field), list)]
+        for field in unlisted:
+            yield (
+                f"{where}: the name mentions {{{field}}}, so its settings need a list "
+                f"`{field}: [...]`, one variant per value."
+            )
+        if not unlisted:
+            expandable.append(template)
+    names = [name for template in expandable for name, _ in _swept(template, variants)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"variants: {name!r} is defined twice, once by a list. Rename one of them."
+
+
+# ---- what the schema says -------------------------------------------------------------------
+
+
+def _is_integer(_: Any, value: object) -> bool:
+    """16.0 counts as an integer in JSON Schema, but not where it becomes a range or a size."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@functools.cache
+def schema() -> Config:
+    """The config schema, as read from rules/config.schema.yaml."""
+    with _SCHEMA_FILE.open(encoding="utf-8") as file:
+        found: Config = yaml.safe_load(file)
+    return found
+
+
+def _schema_mistakes(config: Config) -> Iterator[str]:
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    validator = validators.extend(Draft202012Validator, type_checker=types)(schema())
+    for error in sorted(validator.iter_errors(config), key=lambda e: list(map(str, e.path))):
+        yield from _explained(error)
+
+
+def _explained(error: ValidationError) -> Iterator[str]:
+    """One line per mistake: where, what it is, what it must be."""
+    where = "/".join(str(key) for key in error.absolute_path) or "the experiment"
+    if "propertyNames" in error.schema_path:
+        meaning = error.schema["description"]
+        yield f"{where}: the name {error.instance!r} will not do. A name has {meaning}."
+    elif error.validator == "oneOf":
+        yield from _chosen_branch(error, where)
+    elif error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        for key in error.instance:
+            if key not in known:
+                yield f"{where}: there is no key {key!r}.{_instead(key, known)}"
+    elif error.validator == "required":
+        properties = error.schema["properties"]
+        for key in error.validator_value:
+            if key not in error.instance:
+                yield f"{where} lacks `{key}`: {_meaning(properties[key])}."
+    else:
+        demand = _DEMANDS[str(error.validator)](error)
+        yield f"{where} is {_shown(error.instance)}; {demand} ({_meaning(error.schema)})."
+
+
+def _chosen_branch(error: ValidationError, where: str) -> Iterator[str]:
+    """Mistakes of the one alternative that `method` or `from` chooses."""
+    branches: dict[int, list[ValidationError]] = {}
+    for nested in error.context or ():
+        branches.setdefault(int(nested.schema_path[0]), []).append(nested)
+    choices = [_resolved(branch) for branch in error.validator_value]
+    key = next(k for k, v in choices[0]["properties"].items() if "const" in v)
+    names = [choice["properties"][key]["const"] for choice in choices]
+    if not isinstance(error.instance, Mapping):
+        yield f"{where} is {_shown(error.instance)}; it must be a mapping with `{key}`."
+    elif key not in error.instance:
+        yield f"{where} lacks `{key}`: one of {', '.join(names)}."
+    elif error.instance[key] not in names:
+        chosen = error.instance[key]
+        yield f"{where}: there is no {key} {chosen!r}.{_instead(chosen, names)}"
+    else:
+        for nested in branches[names.index(error.instance[key])]:
+            yield from _explained(nested)
+
+
+def _resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of the schema that a `$ref` points to."""
+    found: Any = schema()
+    for step in part.get("$ref", "#").split("/")[1:]:
+        found = found[step]
+    return found if "$ref" in part else part
+
+
+def _meaning(part: Mapping[str, Any]) -> str:
+    return str(part.get("description") or _resolved(part).get("description", "see the schema"))
+
+
+def _type_demand(error: ValidationError) -> str:
+    wanted = error.validator_value
+    names = wanted if isinstance(wanted, list) else [wanted]
+    quote = ", so quote it" if names == ["string"] and not _is_nested(error.instance) else ""
+    return "it must be " + " or ".join(_TYPE_NAMES[name] for name in names) + quote
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, Mapping | list)
+
+
+_TYPE_NAMES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "object": "a mapping",
+    "string": "text",
+}
+
+_DEMANDS: dict[str, Callable[[ValidationError], str]] = {
+    "type": _type_demand,
+    "enum": lambda e: f"it must be one of {', '.join(map(str, e.validator_value))}",
+    "not": lambda e: "remove it",
+    "pattern": lambda e: "that is not of the form asked for",
+    "minimum": lambda e: f"it must be at least {e.validator_value}",
+    "exclusiveMinimum": lambda e: f"it must be above {e.validator_value}",
+    "minItems": lambda e: "it must hold something",
+    "minLength": lambda e: "it must hold something",
+    "minProperties": lambda e: "it must hold something",
+    "uniqueItems": lambda e: "nothing may occur twice",
+}
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _join(where: str, key: object) -> str:
+    return str(key) if where == "config" else f"{where}/{key}"
+
+
+def _instead(name: object, known: Iterable[str]) -> str:
+    """The nearest known name, and all of them unless they are too many to help."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    listed = f" There are: {', '.join(known) or 'none'}." if len(known) < 15 or not near else ""
+    return guess + listed
+
+
+# ---- names, and the patterns that stand for them ----------------------------------------------
+
+
+def _unknown_names(config: Config) -> Iterator[str]:
+    """References to models, corpora, variants and tables that nothing defines."""
+    if config["default_model"] not in config["models"]:
+        name = config["default_model"]
+        yield f"default_model: there is no model {name!r}.{_instead(name, config['models'])}"
+    if config["calibration"]["corpus"] not in config["corpora"]:
+        name = config["calibration"]["corpus"]
+        yield f"calibration/corpus: there is no corpus {name!r}.{_instead(name, config['corpora'])}"
+    readable = [name for name, table in TABLES.items() if "model" in table.partition]
+    for figure, entry in config["figures"].items():
+        where = f"figures/{figure}"
+        yield from _unmatched(entry.get("models", []), config["models"], f"{where}/models", "model")
+        for table, keys in entry["reads"].items():
+            reads = f"{where}/reads/{table}"
+            if table not in readable:
+                yield f"{where}/reads: there is no table {table!r}.{_instead(table, readable)}"
+            elif "variant" in TABLES[table].partition and "variant" not in keys:
+                yield f"{reads} lacks `variant`: names of variants, or patterns such as 'drop-*a'."
+            elif "variant" not in TABLES[table].partition and "variant" in keys:
+                yield f"{reads}: the table holds no variants. Write `{table}: {{}}`."
+            yield from _unmatched(keys.get("variant", []), config["variants"], reads, "variant")
+
+
+def _unmatched(
+    selection: Iterable[str], known: Iterable[str], where: str, kind: str
+) -> Iterator[str]:
+    for pattern in selection:
+        if not _matches(pattern, known):
+            yield f"{where}: there is no {kind} {pattern!r}.{_instead(pattern, known)}"
+
+
+def _matches(pattern: str, known: Iterable[str]) -> list[str]:
+    return [name for name in known if fnmatch.fnmatchcase(name, pattern)]
+
+
+def _with_names(
+    entry: Mapping[str, Any], models: Iterable[str], variants: Iterable[str], default_model: str
+) -> Config:
+    """A figure's entry with its models and variants by name, patterns in config's order."""
+    reads = {
+        table: {key: _selected(selection, variants) for key, selection in keys.items()}
+        for table, keys in entry["reads"].items()
+    }
+    return {
+        **entry,
+        "reads": reads,
+        "models": _selected(entry.get("models", [default_model]), models),
+    }
+
+
+def _selected(selection: Iterable[str], known: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name for pattern in selection for name in _matches(pattern, known)))
+
+
+# ---- what cannot be ---------------------------------------------------------------------------
+
+
+def _with_paths(config: Config, basedir: Path) -> Config:
+    """Config with the folders of `path` sources relative to where Snakemake works."""
+
+    def placed(entry: Mapping[str, Any]) -> Config:
+        source = entry["source"]
+        if source["from"] != "path" or Path(source["path"]).is_absolute():
+            return dict(entry)
+        return {**entry, "source": {**source, "path": os.path.relpath(basedir / source["path"])}}
+
+    sections = ("models", "corpora")
+    return config | {
+        section: {name: placed(entry) for name, entry in config[section].items()}
+        for section in sections
+    }
+
+
+def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
+    """What the figures ask for and the models, the disk or the workflow cannot give."""
+    roots = {name: os.path.normpath(root) for name, root in config["pathvars"].items()}
+    for one, other in itertools.combinations(roots, 2):
+        if roots[one] == roots[other]:
+            yield f"pathvars: {one} and {other} are both {roots[one]!r}. Give each its own folder."
+    yield from _missing_folders(config)
+    for figure, entry in config["figures"].items():
+        yield from _missing_pair(figure, basedir)
+        for model in entry["models"]:
+            yield from _missing_blocks(f"figures/{figure}", entry, model, config)
+
+
+def _missing_folders(config: Config) -> Iterator[str]:
+    """Folders of `path` sources that a figure needs: a definition nobody reads may dangle."""
+    read = {model for entry in config["figures"].values() for model in entry["models"]}
+    corpus = config["calibration"]["corpus"]
+    sources = {f"models/{name}": config["models"][name]["source"] for name in sorted(read)}
+    sources[f"corpora/{corpus}"] = config["corpora"][corpus]["source"]
+    for where, source in sources.items():
+        if source["from"] == "path" and not Path(source["path"]).is_dir():
+            yield (
+                f"{where}/source/path: there is no folder {os.path.abspath(source['path'])}. "
+                "Relative paths start at the Snakefile's folder."
+            )
+
+
+def _missing_pair(figure: str, basedir: Path) -> Iterator[str]:
+    folder = basedir / "reports" / "figures"
+    stems = sorted(path.stem for path in folder.glob("*.sql"))
+    for name in figure_files(figure):
+        if not (basedir / "scripts" / name).is_file():
+            yield f"figures/{figure}: there is no {name[3:]}.{_instead(figure, stems)}"
+
+
+def _missing_blocks(
+    where: str, entry: Mapping[str, Any], model: str, config: Config
+) -> Iterator[str]:
+    """Blocks and sublayers that a figure shows or its variants drop, and the model lacks."""
+    n_blocks = config["models"][model]["n_blocks"]
+    block = entry.get("settings", {}).get("block", 0)
+    if block >= n_blocks:
+        yield (
+            f"{where}/settings/block is {block}, but {model} has blocks 0 to {n_blocks - 1} "
+            f"(models/{model}/n_blocks). Choose one of these."
+        )
+    for variant in dict.fromkeys(v for k in entry["reads"].values() for v in k.get("variant", [])):
+        settings = config["variants"][variant]
+        n_drop = settings.get("n_drop", 0)
+        kind = settings.get("sublayer", "block")
+        n_there = 2 * n_blocks if kind == "any" else n_blocks
+        what = {"block": "blocks", "any": "sublayers"}.get(kind, f"{kind} sublayers")
+        if n_drop != "all" and n_drop > n_there:
+            yield (
+                f"variants/{variant}/n_drop is {n_drop}, but {model}, which {where} reads, has "
+                f"{n_there} {what}. Drop fewer, or read other variants."
+            )

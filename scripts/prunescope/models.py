@@ -1,0 +1,126 @@
+"""Load the dense model; apply an edit to get a variant that pays only for what it keeps."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from prunescope import anatomy
+from prunescope.edits import Edit
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The dtypes config may name."""
+
+
+def load(model_dir: str | Path, dtype: str, device: torch.device) -> Any:
+    """The dense causal language model in eval mode, on `device`. Raises OSError when damaged."""
+    model = AutoModelForCausalLM.from_pretrained(
+        model_dir, dtype=DTYPES[dtype], local_files_only=True, device_map=None
+    )
+    anatomy.anatomy_of(model)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, padding on the left as batched decoding needs it."""
+    tokenizer = AutoTokenizer.from_pretrained(
+        model_dir, local_files_only=True, padding_side="left"
+    )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer  # type: ignore[no-any-return]
+
+
+class DroppedSublayer(nn.Module):
+    """Adds nothing to the residual stream: no product, no key-value cache."""
+
+    def __init__(self, sublayer: str) -> None:
+        super().__init__()
+        self.returns_pair = sublayer == "attn"
+
+    def forward(self, hidden_states: Tensor, **_: object) -> Tensor | tuple[Tensor, None]:
+        """A zero that broadcasts; attention modules also return (absent) weights."""
+        nothing = hidden_states.new_zeros(1)
+        return (nothing, None) if self.returns_pair else nothing
+
+
+def apply_edit(dense: Any, edit: Edit) -> Any:
+    """The variant: a model that shares every untouched tensor with `dense`, which stays as it is.
+
+    Dropped sublayers and blocks are taken out, so they cost no compute and no cache.
+    Raises ValueError if the edit names a tensor or block the model does not have.
+    """
+    variant = _share_structure(dense)
+    _replace_tensors(variant, edit)
+    body = anatomy.anatomy_of(dense)
+    blocks = anatomy.blocks_of(variant)
+    for name, indices in edit.dropped.items():
+        if indices and indices[-1] >= len(blocks):
+            raise ValueError(f"edit drops {name} {indices[-1]}, but there are {len(blocks)} blocks")
+    for index, block in enumerate(blocks):
+        for sublayer in anatomy.SUBLAYERS:
+            if edit.is_dropped(index, sublayer):
+                block.set_submodule(getattr(body, sublayer), DroppedSublayer(sublayer))
+                for norm in getattr(body, f"{sublayer}_norms"):
+                    block.set_submodule(norm, nn.Identity())
+    kept = [i for i in range(len(blocks)) if i not in edit.dropped.get("block", ())]
+    _keep_blocks(variant, kept)
+    _renumber_caches(variant)
+    return variant
+
+
+def _share_structure(model: Any) -> Any:
+    """A copy of the module tree whose parameters and buffers are those of `model`."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, memo={id(tensor): tensor for tensor in tensors})
+
+
+def _replace_tensors(variant: nn.Module, edit: Edit) -> None:
+    for name, tensor in edit.tensors.items():
+        owner, _, leaf = name.rpartition(".")
+        dense = variant.get_parameter(name)
+        if dense.shape != tensor.shape:
+            raise ValueError(
+                f"edit replaces {name} of shape {tuple(dense.shape)} by {tuple(tensor.shape)}: "
+                "it was made for another model. Run snakemake again to rebuild it."
+            )
+        new = nn.Parameter(tensor.to(dense.device, dense.dtype), requires_grad=False)
+        setattr(variant.get_submodule(owner), leaf, new)
+
+
+def _keep_blocks(variant: Any, kept: Sequence[int]) -> None:
+    blocks = anatomy.blocks_of(variant)
+    if len(kept) == len(blocks):
+        return
+    variant.set_submodule(
+        anatomy.anatomy_of(variant).blocks, nn.ModuleList(blocks[i] for i in kept)
+    )
+    config = variant.config
+    config.num_hidden_layers = len(kept)
+    if getattr(config, "layer_types", None) is not None:
+        config.layer_types = [config.layer_types[i] for i in kept]
+
+
+def _renumber_caches(variant: Any) -> None:
+    """Give the attention sublayers that are left consecutive places in the key-value cache.
+
+    transformers reads the cache's length off place 0, and place i is built for layer_types[i]:
+    so each kind of attention takes the places of its own kind, from the first on.
+    """
+    config, name = variant.config, anatomy.anatomy_of(variant).attn
+    blocks = anatomy.blocks_of(variant)
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * len(blocks)
+    places = {kind: iter([i for i, k in enumerate(kinds) if k == kind]) for kind in set(kinds)}
+    attentions = [(kind, b.get_submodule(name)) for kind, b in zip(kinds, blocks, strict=True)]
+    left = [(kind, each) for kind, each in attentions if not isinstance(each, DroppedSublayer)]
+    if left and kinds[0] not in {kind for kind, _ in left}:
+        raise ValueError(
+            f"every {kinds[0]} sublayer is dropped but others are left: transformers would read "
+            "the length of the cache off an empty place. Drop fewer attention sublayers."
+        )
+    for kind, attention in left:
+        attention.layer_idx = next(places[kind])

@@ -1,0 +1,56 @@
+"""What a person sees of a job: a bar on a terminal, lines in its log, how long it took."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+LOG = logging.getLogger("prunescope")
+
+_Item = TypeVar("_Item")
+
+
+class JobError(Exception):
+    """A failure the user can mend; its message is one line and says how."""
+
+
+@contextlib.contextmanager
+def job(name: str, log_file: str) -> Iterator[None]:
+    """Run one job: its messages and any traceback go to `log_file`, a failure ends in one line.
+
+    Raises SystemExit(1) after a failure, so that Snakemake drops the job's outputs.
+    """
+    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log_file, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    began = time.perf_counter()
+    try:
+        yield
+    except Exception as error:
+        LOG.exception("failed after %.1f s", time.perf_counter() - began)
+        known = isinstance(error, (JobError, ValueError, OSError))
+        line = str(error) if known else f"{type(error).__name__}: {error}"
+        print(f"\nprunescope: {name}: {line} (log: {log_file})", file=sys.stderr)
+        raise SystemExit(1) from None
+    LOG.info("took %.1f s", time.perf_counter() - began)
+    logging.getLogger().removeHandler(handler)
+
+
+def track(items: Iterable[_Item], what: str, total: int | None = None) -> Iterator[_Item]:
+    """Yield `items` with a bar on a terminal, and a line in the log every five seconds."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    said = time.monotonic()
+    bar = tqdm(items, what, total, disable=not sys.stderr.isatty(), leave=False)
+    for done, item in enumerate(bar, start=1):
+        yield item
+        if time.monotonic() - said > 5 or done == total:
+            said = time.monotonic()
+            LOG.info("%s: %d of %s", what, done, total if total is not None else "?")

@@ -1,0 +1,179 @@
+"""Every Parquet table of the store: grain, partition keys, columns with types and meanings.
+
+A table is declared here once. `store.write` refuses what does not match, the queries in
+`reports/` read these names, and the tests bind every query to empty tables of these types.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = "1"
+"""Raised when a column changes meaning; travels in the metadata of every artifact."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type and what a value means, with unit and equation."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: what a row is, the keys in its path, the columns in its files."""
+
+    name: str
+    grain: str
+    partition: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of one file; the partition keys live in the path."""
+        return pa.schema(
+            [
+                pa.field(c.name, c.type, nullable=c.nullable, metadata={"meaning": c.meaning})
+                for c in self.columns
+            ]
+        )
+
+    def empty(self) -> pa.Table:
+        """No rows, but every column a query may name, partition keys included."""
+        keys = [pa.field(key, pa.string()) for key in self.partition]
+        return pa.schema([*keys, *self.schema]).empty_table()
+
+
+_TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int32(), pa.float64(), pa.bool_()
+_IDS = pa.list_(pa.int32())
+
+_TRACE_KEY = (
+    Column("prompt", _TEXT, "prompt id in config"),
+    Column("step", _INT, "decoded token counted from 0; step 0 has read only the prompt"),
+    Column("block", _INT, "transformer block counted from 0"),
+    Column("sublayer", _TEXT, "the edited sublayer: attn or mlp"),
+)
+_TEMPERATURE = Column(
+    "temperature", _FLOAT, "T of softmax(z/T); NULL where a statistic does not depend on T", True
+)
+
+
+def _measure(name: str, meaning: str) -> Column:
+    return Column(name, _FLOAT, meaning, nullable=True)
+
+
+_ALL: Sequence[Table] = (
+    Table(
+        "documents",
+        "One row per document of a corpus, in the corpus's order.",
+        ("corpus",),
+        (
+            Column("document_id", _TEXT, "url or member and line the text came from"),
+            Column("text", _TEXT, "the document"),
+        ),
+    ),
+    Table(
+        "calibration",
+        "One row per calibration sequence, all of one length.",
+        ("model",),
+        (
+            Column("sequence", _INT, "0-based index"),
+            Column("token_ids", _IDS, "tokens of this model's tokenizer"),
+            Column("document_ids", pa.list_(_TEXT), "documents of the segments, in order"),
+            Column("document_offsets", _IDS, "token at which each segment starts in its document"),
+            Column("segment_starts", _IDS, "token at which each segment starts in the sequence"),
+        ),
+    ),
+    Table(
+        "influence",
+        "One row per sublayer (attn, mlp) and per whole block (block).",
+        ("model",),
+        (
+            Column("block", _INT, "transformer block counted from 0"),
+            Column("sublayer", _TEXT, "attn, mlp, or block for both"),
+            Column("influence", _FLOAT, "1 - mean over calibration tokens of cos(input, output)"),
+            Column("n_tokens", pa.int64(), "calibration tokens averaged over"),
+        ),
+    ),
+    Table(
+        "compression_report",
+        "One row per sublayer a drop method ranks: what the variant keeps and why.",
+        ("model", "variant"),
+        (
+            Column("method", _TEXT, "file in methods/"),
+            Column("block", _INT, "transformer block counted from 0"),
+            Column("sublayer", _TEXT, "attn, mlp, or block for both"),
+            Column("influence", _FLOAT, "the score it was ranked by"),
+            Column("rank", _INT, "0 = least influential of those the method may drop"),
+            Column("removed", _BOOL, "True where the variant drops it"),
+            Column("n_drop", _INT, "how many the variant drops"),
+        ),
+    ),
+    Table(
+        "dense_answer",
+        "One row per prompt: the dense model's greedy answer, context of every sublayer trace.",
+        ("model",),
+        (
+            Column("prompt", _TEXT, "prompt id in config"),
+            Column("kind", _TEXT, "multiple_choice, arithmetic or open_ended"),
+            Column("text", _TEXT, "the prompt before the chat template"),
+            Column("prompt_token_ids", _IDS, "the prompt as the model reads it"),
+            Column("answer_token_ids", _IDS, "the tokens it wrote, end of text included"),
+            Column("answer_text", _TEXT, "the answer decoded, special tokens left out"),
+            Column("stopped", _BOOL, "True where it ended by itself"),
+        ),
+    ),
+    Table(
+        "sublayer_trace",
+        "One row per (prompt, step, block, sublayer, temperature, space).",
+        ("model", "variant"),
+        (
+            *_TRACE_KEY,
+            _TEMPERATURE,
+            Column("space", _TEXT, "embedding (h), logit (z) or probability (p)"),
+            Column("angular_deviation", _FLOAT, "1 - cos(dense, variant)"),
+            _measure("relative_orthogonal_magnitude", "|Δ⊥|/|dense|, h and z (Eq. 6, 7)"),
+            _measure("relative_parallel_magnitude", "|Δ∥|/|dense|, h and z"),
+            _measure("kl_divergence", "KL(p|q) in nats, p only (Eq. 22)"),
+            _measure("reverse_kl_divergence", "KL(q|p) in nats, p only"),
+        ),
+    ),
+    Table(
+        "logit_shift",
+        "One row per (prompt, step, block, sublayer, temperature): the distribution of Δz.",
+        ("model", "variant"),
+        (
+            *_TRACE_KEY,
+            _TEMPERATURE,
+            _measure("mean_uniform", "mean of Δz over the vocabulary; T NULL"),
+            _measure("var_uniform", "variance of Δz over the vocabulary; T NULL"),
+            _measure("min_shift", "smallest Δz; T NULL"),
+            _measure("max_shift", "largest Δz; T NULL"),
+            _measure("mean_p", "mean of Δz under p"),
+            _measure("var_p", "variance of Δz under p (Eq. 9)"),
+            _measure("var_escort", "variance of Δz under r ∝ p² (Eq. 8)"),
+            _measure("cumulant_3", "third cumulant of Δz under p"),
+            _measure("cumulant_4", "fourth cumulant of Δz under p"),
+        ),
+    ),
+    Table(
+        "deviation",
+        "One row per (prompt, step, block, sublayer, temperature, quantity, order).",
+        ("model", "variant"),
+        (
+            *_TRACE_KEY,
+            _TEMPERATURE,
+            Column("space", _TEXT, "embedding (h), logit (z) or probability (p)"),
+            Column("quantity", _TEXT, "angular_deviation, kl_divergence or kl_bound"),
+            Column("order", _INT, "order in Δ of the estimate; NULL for the bound", True),
+            Column("measured", _FLOAT, "computed from tensors"),
+            Column("estimated", _FLOAT, "predicted by Theorem 1, 2, 3, a higher order or a bound"),
+        ),
+    ),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in _ALL}

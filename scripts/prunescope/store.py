@@ -1,0 +1,169 @@
+"""The artifact store: write whole or not at all, check against the schema, read as views."""
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prunescope.schemas import SCHEMA_VERSION, TABLES
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "duckdb")
+"""Distributions whose versions travel in the metadata of every artifact."""
+
+_PROVENANCE_KEY = b"prunescope"
+
+
+def provenance(rule: str, settings: Mapping[str, object]) -> dict[str, object]:
+    """What made an artifact: rule, settings, source commit, package versions, schema version.
+
+    Holds no time and no host, so equal inputs give equal bytes.
+    """
+    return {
+        "rule": rule,
+        "settings": dict(settings),
+        "commit": _commit(),
+        "packages": _versions(),
+        "schema_version": SCHEMA_VERSION,
+    }
+
+
+@functools.cache
+def _commit() -> str:
+    """Commit of the source tree, `-dirty` appended when it holds uncommitted changes."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        run = subprocess.run(
+            describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return run.stdout.strip()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Versions of the installed packages that decide numbers."""
+    installed = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
+    return installed
+
+
+@contextlib.contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Yield a name beside `path`; rename it to `path` on success, remove it on failure.
+
+    A killed job leaves at most a hidden `.name.part`, never a file under the final name.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    part = final.with_name(f".{final.name}.part")
+    try:
+        yield part
+        os.replace(part, final)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class TableWriter:
+    """Writes rows of one table to one file, a row group at a time."""
+
+    def __init__(self, file: pq.ParquetWriter, table: str) -> None:
+        self._file, self._table = file, table
+
+    def write(self, rows: pa.Table) -> None:
+        """Append rows. Raises ValueError where they do not match the declared schema."""
+        self._file.write_table(_checked(rows, self._table).cast(self._file.schema))
+
+
+@contextlib.contextmanager
+def writer(path: str | Path, table: str, made_by: Mapping[str, object]) -> Iterator[TableWriter]:
+    """Stream rows of `table` to Parquet with zstd; the file appears when the block ends well."""
+    metadata = {_PROVENANCE_KEY: json.dumps(made_by, sort_keys=True)}
+    schema = TABLES[table].schema.with_metadata(metadata)
+    with written_whole(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as file:
+        yield TableWriter(file, table)
+
+
+def write(path: str | Path, rows: pa.Table, table: str, made_by: Mapping[str, object]) -> None:
+    """Write all rows of one file at once.
+
+    Raises
+    ------
+    ValueError
+        if a column is missing, extra, mistyped, or null where the schema does not allow it.
+    """
+    with writer(path, table, made_by) as file:
+        file.write(rows)
+
+
+def _checked(rows: pa.Table, table: str) -> pa.Table:
+    declared = TABLES[table].schema
+    missing = set(declared.names) - set(rows.column_names)
+    extra = set(rows.column_names) - set(declared.names)
+    if missing or extra:
+        raise ValueError(
+            f"table {table!r}: missing columns {sorted(missing)}, unknown columns {sorted(extra)}. "
+            "Columns are declared in prunescope/schemas.py."
+        )
+    for field in declared:
+        column = rows.column(field.name)
+        if column.type != field.type:
+            raise ValueError(
+                f"table {table!r}: column {field.name!r} is {column.type}, declared {field.type}."
+            )
+        if column.null_count and not field.nullable:
+            raise ValueError(f"table {table!r}: column {field.name!r} holds nulls.")
+    return rows.select(declared.names)
+
+
+def read(path: str | Path, table: str) -> pa.Table:
+    """Rows of one file, without the partition keys of its path.
+
+    Raises ValueError if the file was written under another schema version or table.
+    """
+    rows = pq.ParquetFile(path).read()
+    if rows.schema.names != TABLES[table].schema.names:
+        raise ValueError(
+            f"{path} does not hold table {table!r} of schema version {SCHEMA_VERSION}: its columns "
+            f"are {rows.schema.names}. Remove the file and run snakemake again."
+        )
+    return rows
+
+
+def read_provenance(path: str | Path) -> dict[str, object]:
+    """What made a Parquet artifact, as `provenance` recorded it."""
+    found: dict[str, object] = json.loads(pq.read_schema(path).metadata[_PROVENANCE_KEY])
+    return found
+
+
+def open_tables(
+    files: Mapping[str, Sequence[str | Path]], database: str | Path = ":memory:"
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with one view per table over exactly the files given.
+
+    Partition keys of the paths become text columns. Paths are made absolute, so that a
+    database written to disk answers from any working directory.
+    """
+    connection = duckdb.connect(str(database))
+    for table, paths in files.items():
+        keys = ", ".join(f"'{key}': VARCHAR" for key in TABLES[table].partition)
+        listed = ", ".join(_quoted(str(Path(path).resolve())) for path in paths)
+        connection.execute(
+            f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{listed}], "
+            f"hive_partitioning = true, hive_types_autocast = false, hive_types = {{{keys}}})"
+        )
+    return connection
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,62 @@
+"""Cut calibration sequences from a corpus, in one model's tokens."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from prunescope import calibration, progress, store
+from prunescope.progress import JobError
+
+
+def sample_calibration(
+    model_dir: str,
+    documents_file: str,
+    protocol: str,
+    n_sequences: int,
+    sequence_length: int,
+    seed: int,
+    calibration_file: str,
+    made_by: Mapping[str, object],
+) -> None:
+    """Write table `calibration` of one model; `protocol` is `window` or `packed`."""
+    check_context(Path(model_dir), sequence_length)
+    tokenizer = Path(model_dir) / "tokenizer.json"
+    documents = store.read(documents_file, "documents")
+    size = (n_sequences, sequence_length)
+    encode = calibration.encoder(tokenizer)
+    if protocol == "window":
+        rows = calibration.windows(documents, encode, *size, seed)
+    else:
+        separator = calibration.end_of_text(tokenizer)
+        rows = calibration.packed(documents, encode, *size, seed, separator)
+    store.write(calibration_file, rows, "calibration", made_by)
+
+
+def check_context(model_dir: Path, sequence_length: int) -> None:
+    """Raise JobError if the model cannot read a sequence of that length."""
+    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    longest = config.get("max_position_embeddings", sequence_length)
+    if sequence_length > longest:
+        raise JobError(
+            f"calibration: sequence_length is {sequence_length}, but the model reads at most "
+            f"{longest} tokens. Set a shorter sequence_length."
+        )
+
+
+if __name__ == "__main__":
+    from snakemake.script import snakemake
+
+    with progress.job("sample_calibration", snakemake.log[0]):
+        settings = snakemake.params.calibration
+        sample_calibration(
+            model_dir=snakemake.input.model,
+            documents_file=snakemake.input.documents[0],
+            protocol=settings["protocol"],
+            n_sequences=settings["n_sequences"],
+            sequence_length=settings["sequence_length"],
+            seed=snakemake.params.seed,
+            calibration_file=snakemake.output.calibration,
+            made_by=store.provenance(
+                "sample_calibration", {**settings, "seed": snakemake.params.seed}
+            ),
+        )

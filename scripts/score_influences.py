@@ -1,0 +1,42 @@
+"""Score every sublayer and block of one dense model: calibration in, influence table out."""
+
+from collections.abc import Mapping
+
+import torch
+
+from prunescope import influence, models, progress, runtime, store
+
+TOKENS_TOGETHER = 2048
+"""Tokens of one forward pass: enough to reach the GEMM peak, few enough for any model."""
+
+
+def score_influences(
+    model_dir: str,
+    calibration_file: str,
+    influence_file: str,
+    dtype: str,
+    threads: int,
+    made_by: Mapping[str, object],
+) -> None:
+    """Write table `influence` of one model."""
+    device = runtime.prepare(threads)
+    model = models.load(model_dir, dtype, device)
+    sequences = store.read(calibration_file, "calibration").column("token_ids").to_pylist()
+    token_ids = torch.tensor(sequences)
+    batches = token_ids.split(max(1, TOKENS_TOGETHER // token_ids.shape[1]))
+    rows = influence.influences(model, progress.track(batches, "influence"))
+    store.write(influence_file, rows, "influence", made_by)
+
+
+if __name__ == "__main__":
+    from snakemake.script import snakemake
+
+    with progress.job("score_influences", snakemake.log[0]):
+        score_influences(
+            model_dir=snakemake.input.model,
+            calibration_file=snakemake.input.calibration,
+            influence_file=snakemake.output.influence,
+            dtype=snakemake.params.dtype,
+            threads=snakemake.threads,
+            made_by=store.provenance("score_influences", {"dtype": snakemake.params.dtype}),
+        )

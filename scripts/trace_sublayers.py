@@ -1,0 +1,79 @@
+"""Trace one variant: replace one sublayer at a time on the dense model's context."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from prunescope import anatomy, capture, edits, models, progress, runtime, spaces, store, tracing
+
+
+def trace_sublayers(
+    model_dir: str,
+    edit_file: str,
+    answers_file: str,
+    trace_file: str,
+    shift_file: str,
+    temperatures: Sequence[float],
+    final_norm: bool,
+    memory_mb: float,
+    dtype: str,
+    threads: int,
+    made_by: Mapping[str, object],
+) -> None:
+    """Write tables `sublayer_trace` and `logit_shift` of one variant, prompt by prompt."""
+    device = runtime.prepare(threads)
+    model = models.load(model_dir, dtype, device)
+    edit = edits.read(edit_file)
+    answers = store.read(answers_file, "dense_answer").to_pylist()
+    norm = anatomy.final_norm_of(model) if final_norm else None
+    unembed = spaces.Unembedding(anatomy.lm_head_of(model), norm)
+    traced = trace_prompts(model, unembed, edit, answers, temperatures, memory_mb)
+    with (
+        store.writer(trace_file, "sublayer_trace", made_by) as trace,
+        store.writer(shift_file, "logit_shift", made_by) as shift,
+    ):
+        for trace_rows, shift_rows in progress.track(traced, "prompts traced", len(answers)):
+            trace.write(trace_rows)
+            shift.write(shift_rows)
+
+
+def trace_prompts(
+    model: Any,
+    unembed: spaces.Unembedding,
+    edit: edits.Edit,
+    answers: Sequence[Mapping[str, Any]],
+    temperatures: Sequence[float],
+    memory_mb: float,
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Rows of both tables for one prompt after another; `answers` are rows of `dense_answer`."""
+    dropped = edit.dropped_sublayers(len(anatomy.blocks_of(model)))
+    for answer in answers:
+        read = answer["prompt_token_ids"] + answer["answer_token_ids"][:-1]
+        token_ids = torch.tensor(read, device=model.device)
+        start = len(answer["prompt_token_ids"]) - 1
+        dense, variant = capture.residuals(model, token_ids, start, edit)
+        found = tracing.statistics(dense, variant, dropped, unembed, temperatures, memory_mb)
+        sublayers = tracing.traced(variant, dropped)
+        yield tracing.rows_of(answer["prompt"], sublayers, found, temperatures)
+
+
+if __name__ == "__main__":
+    from snakemake.script import snakemake
+
+    settings = {
+        name: snakemake.params[name] for name in ("temperatures", "final_norm", "dtype")
+    }
+    with progress.job("trace_sublayers", snakemake.log[0]):
+        trace_sublayers(
+            model_dir=snakemake.input.model,
+            edit_file=snakemake.input.edit,
+            answers_file=snakemake.input.answers,
+            trace_file=snakemake.output.trace,
+            shift_file=snakemake.output.shift,
+            memory_mb=snakemake.resources.logits_mb,
+            threads=snakemake.threads,
+            made_by=store.provenance("trace_sublayers", settings),
+            **settings,
+        )
