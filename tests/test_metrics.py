@@ -1,0 +1,173 @@
+"""Every metric against an oracle in higher precision that shares no code with it."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+
+from prunescope import metrics, spaces, theory
+
+
+def _pair(generator, scale, temperature, vocabulary=150, dtype=torch.float64):
+    z = 4 * torch.randn(2, vocabulary, generator=generator, dtype=torch.float64)
+    delta_z = scale * torch.randn(2, vocabulary, generator=generator, dtype=torch.float64)
+    z, delta_z = z.to(dtype), delta_z.to(dtype)
+    p = spaces.probabilities(z, temperature)
+    q = spaces.probabilities(z + delta_z, temperature)
+    return z, delta_z, p, q
+
+
+def _oracle(z, delta_z, temperature):
+    """KL both ways, 1 - cos(p, q) and moments of Δz with 50 digits."""
+    with mpmath.workdps(50):
+        t = mpmath.mpf(temperature)
+        zs = [mpmath.mpf(float(x)) / t for x in z]
+        ds = [mpmath.mpf(float(x)) for x in delta_z]
+        top = max(zs)
+        e = [mpmath.exp(a - top) for a in zs]
+        f = [mpmath.exp(a + d / t - top) for a, d in zip(zs, ds, strict=True)]
+        p = [a / sum(e) for a in e]
+        q = [a / sum(f) for a in f]
+        kl = sum(a * mpmath.log(a / b) for a, b in zip(p, q, strict=True))
+        reverse = sum(b * mpmath.log(b / a) for a, b in zip(p, q, strict=True))
+        cosine = sum(a * b for a, b in zip(p, q, strict=True)) / mpmath.sqrt(
+            sum(a * a for a in p) * sum(b * b for b in q)
+        )
+
+        def moment(weights, n):
+            mean = sum(w * d for w, d in zip(weights, ds, strict=True))
+            return sum(w * (d - mean) ** n for w, d in zip(weights, ds, strict=True))
+
+        r = [a * a / sum(b * b for b in p) for a in p]
+        return {
+            "kl_divergence": kl,
+            "reverse_kl_divergence": reverse,
+            "angular_deviation": 1 - cosine,
+            "mean_p": sum(a * d for a, d in zip(p, ds, strict=True)),
+            "var_p": moment(p, 2),
+            "var_escort": moment(r, 2),
+            "cumulant_3": moment(p, 3),
+            "cumulant_4": moment(p, 4) - 3 * moment(p, 2) ** 2,
+        }
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 1.5])
+@pytest.mark.parametrize("scale", [1e-9, 1e-4, 0.05, 1.0, 5.0, 60.0])
+def test_probability_shift_equals_oracle_in_float64(generator, scale, temperature):
+    """Nine digits at every size of shift, from rounding error to hundreds of logits."""
+    z, delta_z, p, q = _pair(generator, scale, temperature)
+    found = metrics.probability_shift(z, delta_z, p, q, temperature)._asdict()
+    for row in range(len(z)):
+        for name, value in _oracle(z[row], delta_z[row], temperature).items():
+            # The fourth cumulant is a difference: judge it by what it is a difference of.
+            floor = 1e-9 * float(found["var_p"][row]) ** 2 if name == "cumulant_4" else 0
+            # p and q themselves are rounded to 1e-16, a share 1e-16/scale of their difference.
+            rel = max(1e-7, 1e-14 / scale)
+            assert float(found[name][row]) == pytest.approx(float(value), rel=rel, abs=floor), name
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 1.5])
+@pytest.mark.parametrize("scale", [1e-3, 0.05, 1.0, 5.0, 60.0])
+def test_kl_in_float32_is_good_to_three_digits(generator, scale, temperature):
+    """What float32 sums leave of KL both ways: a relative error below 1e-3."""
+    z, delta_z, p, q = _pair(generator, scale, temperature, dtype=torch.float32)
+    found = metrics.probability_shift(z, delta_z, p, q, temperature)
+    for row in range(len(z)):
+        oracle = _oracle(z[row], delta_z[row], temperature)
+        assert float(found.kl_divergence[row]) == pytest.approx(
+            float(oracle["kl_divergence"]), rel=1e-3
+        )
+        assert float(found.reverse_kl_divergence[row]) == pytest.approx(
+            float(oracle["reverse_kl_divergence"]), rel=1e-3
+        )
+
+
+def test_float32_and_float64_sums_agree_on_saturated_rows(generator):
+    """A token with nearly all the mass, and tails that move by hundreds: KL from 1e-20 to 100."""
+    z = 40 * torch.randn(64, 500, generator=generator)
+    delta_z = torch.logspace(-3, 2, 64)[:, None] * torch.randn(64, 500, generator=generator)
+    p, q = z.softmax(-1), (z + delta_z).softmax(-1)
+    kl, both = metrics.kl_in_float64(z, delta_z, 1.0)
+    found = metrics.probability_shift(z, delta_z, p, q, 1.0)
+    torch.testing.assert_close(found.kl_divergence.double(), kl, rtol=1e-3, atol=1e-30)
+    large = (both - kl) > 1e-3 * kl  # the reverse KL is a difference of the two
+    torch.testing.assert_close(
+        found.reverse_kl_divergence.double()[large], (both - kl)[large], rtol=2e-3, atol=1e-30
+    )
+
+
+def test_no_shift_is_exactly_zero(generator):
+    """Dense against itself: every deviation and moment is 0, not 1e-17."""
+    z = torch.randn(3, 1000, generator=generator)
+    zero = torch.zeros_like(z)
+    p = z.softmax(-1)
+    every = (
+        *metrics.probability_shift(z, zero, p, p, 1.0),
+        *metrics.geometry(z, zero),
+        *metrics.uniform_shift(zero),
+    )
+    assert all((value == 0).all() for value in every)
+
+
+@pytest.mark.parametrize("angle", [1e-6, 1e-3, 0.5, 3.0])
+def test_angular_deviation_is_one_minus_cosine_of_the_angle(angle):
+    """Two vectors at a known angle; at 1e-6 a naive 1 - cos is all rounding in float32."""
+    dense = torch.tensor([3.0, 0.0, 4.0])
+    across = torch.tensor([0.0, 1.0, 0.0])
+    turned = np.cos(angle) * dense / 5 + np.sin(angle) * across
+    expected = 2 * np.sin(angle / 2) ** 2
+    assert float(metrics.angular_deviation(dense, 7 * turned)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_geometry_splits_the_shift_by_pythagoras(generator):
+    """|Δ∥|² + |Δ⊥|² = |Δ|², and stretching a vector does not turn it."""
+    dense, delta = torch.randn(2, 5, 300, generator=generator, dtype=torch.float64)
+    found = metrics.geometry(dense, delta)
+    whole = (delta.norm(dim=-1) / dense.norm(dim=-1)) ** 2
+    parts = found.relative_orthogonal_magnitude**2 + found.relative_parallel_magnitude**2
+    torch.testing.assert_close(parts, whole)
+    stretched = metrics.geometry(dense, 0.3 * dense)
+    assert stretched.relative_orthogonal_magnitude.max() < 1e-14
+    assert stretched.angular_deviation.max() < 1e-28
+    torch.testing.assert_close(stretched.relative_parallel_magnitude, torch.full((5,), 0.3).double())
+
+
+def test_uniform_shift_equals_numpy(generator):
+    """Mean, population variance and range over the vocabulary."""
+    delta_z = torch.randn(4, 777, generator=generator, dtype=torch.float64)
+    found = metrics.uniform_shift(delta_z)
+    array = delta_z.numpy()
+    np.testing.assert_allclose(found.mean_uniform, array.mean(-1))
+    np.testing.assert_allclose(found.var_uniform, array.var(-1))
+    np.testing.assert_allclose(found.min_shift, array.min(-1))
+    np.testing.assert_allclose(found.max_shift, array.max(-1))
+
+
+def test_shifting_all_logits_changes_nothing_probable(generator):
+    """Softmax forgets a constant: KL, deviation and variances do too."""
+    z, delta_z, p, q = _pair(generator, 0.5, 0.7)
+    constant = metrics.probability_shift(z, delta_z + 11.0, p, q, 0.7)
+    plain = metrics.probability_shift(z, delta_z, p, q, 0.7)
+    for name in ("kl_divergence", "reverse_kl_divergence", "var_p", "var_escort", "cumulant_3"):
+        torch.testing.assert_close(getattr(constant, name), getattr(plain, name))
+
+
+def test_unembed_takes_half_precision_weights_in_float32(generator):
+    """Logits of a bfloat16 lm_head are those of its weights in float32, tile by tile."""
+    lm_head = torch.nn.Linear(32, spaces.VOCABULARY_TILE + 100, bias=True).bfloat16()
+    h = torch.randn(5, 32, generator=generator).bfloat16()
+    with torch.inference_mode():
+        z = spaces.Unembedding(lm_head)(h)
+    assert z.dtype == torch.float32
+    expected = h.float() @ lm_head.weight.float().T + lm_head.bias.float()
+    torch.testing.assert_close(z, expected)
+
+
+def test_kl_never_exceeds_the_bound(generator):
+    """Hoeffding's lemma, at shifts where the second order has long broken down."""
+    for scale in (0.01, 1.0, 30.0):
+        z, delta_z, p, q = _pair(generator, scale, 1.0)
+        kl = metrics.probability_shift(z, delta_z, p, q, 1.0).kl_divergence.numpy()
+        spread = metrics.uniform_shift(delta_z)
+        bound = theory.kl_bound(spread.min_shift.numpy(), spread.max_shift.numpy(), np.float64(1))
+        assert (kl <= bound).all()

@@ -1,0 +1,123 @@
+"""A variant is dense plus edit: same numbers as the textbook definition, less to run."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_model
+
+from prunescope import anatomy, edits, models
+
+TOKENS = torch.tensor([[5, 17, 3, 99, 42, 8, 64]])
+DROPS = [
+    {"attn": (0,)},
+    {"attn": (0, 2), "mlp": (1,)},
+    {"mlp": (0, 1, 2)},
+    {"block": (1,)},
+    {"attn": (0, 1, 2), "mlp": (0, 1, 2)},
+]
+
+
+def _with_zeroed_outputs(model: Any, dropped: dict[str, tuple[int, ...]]) -> torch.Tensor:
+    """Logits when hooks replace each dropped sublayer's addition to the stream by zero."""
+    edit = edits.Edit(dropped=dropped)
+    body = anatomy.anatomy_of(model)
+    handles = []
+    for index, block in enumerate(anatomy.blocks_of(model)):
+        for half in anatomy.SUBLAYERS:
+            if edit.is_dropped(index, half):
+                # A post-norm block normalises the output first: zero what leaves the norm.
+                norms = [n for n in getattr(body, f"{half}_norms") if n != body.reads_resid_mid]
+                post = body.reads_resid_mid == "mlp"
+                name = norms[0] if post else getattr(body, half)
+                handles.append(
+                    block.get_submodule(name).register_forward_hook(
+                        lambda _, __, out: (
+                            (torch.zeros_like(out[0]), *out[1:])
+                            if isinstance(out, tuple)
+                            else torch.zeros_like(out)
+                        )
+                    )
+                )
+    logits = model(TOKENS).logits
+    for handle in handles:
+        handle.remove()
+    return logits
+
+
+@pytest.mark.parametrize("dropped", DROPS, ids=str)
+def test_dropping_equals_zeroing_the_output(model, dropped):
+    """Taken out or multiplied by zero: the same logits, and dense is left as it was."""
+    before = model(TOKENS).logits
+    variant = models.apply_edit(model, edits.Edit(dropped=dropped))
+    torch.testing.assert_close(variant(TOKENS).logits, _with_zeroed_outputs(model, dropped))
+    torch.testing.assert_close(model(TOKENS).logits, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dropped", DROPS, ids=str)
+def test_decoding_with_a_cache_equals_one_pass(model, dropped):
+    """Cache places are renumbered right: token by token gives the logits of the whole pass."""
+    variant = models.apply_edit(model, edits.Edit(dropped=dropped))
+    whole, cache, steps = variant(TOKENS).logits, None, []
+    for position in range(TOKENS.shape[1]):
+        out = variant(TOKENS[:, [position]], past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+        steps.append(out.logits)
+    torch.testing.assert_close(torch.cat(steps, 1), whole)
+
+
+def test_attention_of_mixed_kinds_keeps_its_kind_of_cache():
+    """One full, two sliding: places go by kind, and losing the place that counts is refused."""
+    model = tiny_model(
+        "qwen2", use_sliding_window=True, sliding_window=3, max_window_layers=1
+    ).double()
+    assert len(set(model.config.layer_types)) == 2
+    test_decoding_with_a_cache_equals_one_pass(model, {"attn": (1,)})
+    with pytest.raises(ValueError, match="Drop fewer attention sublayers"):
+        models.apply_edit(model, edits.Edit(dropped={"attn": (0,)}))
+
+
+def test_dropped_sublayers_cost_no_compute_and_no_cache():
+    """Two of three attention sublayers dropped: a third of the cache, no product in the others."""
+    model = tiny_model("llama")
+    variant = models.apply_edit(model, edits.Edit(dropped={"attn": (0, 2)}))
+    cache = variant(TOKENS, use_cache=True).past_key_values
+    filled = [layer for layer in cache.layers if layer.get_seq_length() > 0]
+    assert len(filled) == 1
+    linears = [n for n, m in variant.named_modules() if isinstance(m, torch.nn.Linear)]
+    assert sum("self_attn" in name for name in linears) == 4
+
+
+def test_untouched_tensors_are_shared():
+    """A variant of a 7B model must not copy 7B parameters."""
+    model = tiny_model("qwen3")
+    name = "model.layers.1.mlp.down_proj.weight"
+    edit = edits.Edit(dropped={"attn": (0,)}, tensors={name: model.get_parameter(name) * 0})
+    variant = models.apply_edit(model, edit)
+    dense = dict(model.named_parameters())
+    for other, parameter in variant.named_parameters():
+        assert (parameter.data_ptr() == dense[other].data_ptr()) == (other != name)
+
+
+def test_block_drop_beyond_the_model_is_refused():
+    """The edit of a deeper model does not fit."""
+    with pytest.raises(ValueError, match="there are 3 blocks"):
+        models.apply_edit(tiny_model("llama"), edits.Edit(dropped={"block": (7,)}))
+
+
+def test_unknown_architecture_says_what_to_do():
+    """The error names the file to edit."""
+    model = tiny_model("llama")
+    model.config.model_type = "mamba"
+    with pytest.raises(ValueError, match=r"anatomy\.py"):
+        anatomy.anatomy_of(model)
+
+
+def test_edit_survives_the_disk(tmp_path):
+    """Indices and tensors come back as written, in any dtype."""
+    weight = torch.randn(4, 6).bfloat16()
+    edit = edits.Edit(dropped={"attn": (1, 5), "block": ()}, tensors={"a.weight": weight})
+    edits.write(tmp_path / "edit.safetensors", edit, {})
+    found = edits.read(tmp_path / "edit.safetensors")
+    assert found.dropped == edit.dropped
+    assert torch.equal(found.tensors["a.weight"], weight)

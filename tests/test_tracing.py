@@ -1,0 +1,187 @@
+"""The one-pass trace equals the naive way: decode step by step, one sublayer replaced by hooks."""
+
+import copy
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+from tiny import tiny_model
+
+from prunescope import anatomy, capture, edits, metrics, spaces, store, tracing
+from trace_sublayers import trace_prompts
+
+TEMPERATURES = (0.5, 1.0)
+PROMPT = [5, 17, 3, 99]
+
+
+def _greedy(model: Any, prompt: list[int], steps: int) -> list[int]:
+    ids = list(prompt)
+    for _ in range(steps):
+        ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+def _answer(model: Any, steps: int = 5) -> dict[str, Any]:
+    return {
+        "prompt": "p",
+        "prompt_token_ids": PROMPT,
+        "answer_token_ids": _greedy(model, PROMPT, steps),
+    }
+
+
+def _halved(model: Any) -> edits.Edit:
+    """Every second linear of the blocks at half its weight: an edit of all sublayers."""
+    blocks = anatomy.anatomy_of(model).blocks
+    linears = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
+    chosen = [f"{n}.weight" for n in linears if n.startswith(blocks)][::2]
+    return edits.Edit(tensors={name: model.get_parameter(name) * 0.5 for name in chosen})
+
+
+def _naive(model: Any, edit: edits.Edit, answer: dict[str, Any]) -> dict[tuple[int, int], Any]:
+    """(step, sublayer) -> (h_dense, h_variant), each step its own pass, each sublayer its own run."""
+    body = anatomy.anatomy_of(model)
+    found = {}
+    for step in range(len(answer["answer_token_ids"])):
+        ids = torch.tensor([answer["prompt_token_ids"] + answer["answer_token_ids"][:step]])
+        for index in range(len(anatomy.blocks_of(model))):
+            edited = copy.deepcopy(model)
+            for name, tensor in edit.tensors.items():
+                if name.startswith(f"{body.blocks}.{index}."):
+                    edited.get_parameter(name).copy_(tensor)
+            for s, half in ((2 * index, body.attn), (2 * index + 1, body.mlp)):
+                dense = _last(model, ids)
+                if edit.is_dropped(index, anatomy.SUBLAYERS[s % 2]):
+                    found[step, s] = dense[s + 1], dense[s]
+                    continue
+                touched = f"{body.blocks}.{index}.{half}."
+                if not any(name.startswith(touched) for name in edit.tensors):
+                    continue
+                other = body.mlp if s % 2 == 0 else body.attn
+                one = copy.deepcopy(edited)
+                plain = anatomy.blocks_of(model)[index].get_submodule(other)
+                anatomy.blocks_of(one)[index].set_submodule(other, copy.deepcopy(plain))
+                found[step, s] = dense[s + 1], _last(one, ids)[s + 1]
+    return found
+
+
+def _last(model: Any, ids: torch.Tensor) -> list[torch.Tensor]:
+    """Residual stream at the last position by plain hooks on the modules, boundary by boundary."""
+    body, stream = anatomy.anatomy_of(model), []
+    handles = []
+    for block in anatomy.blocks_of(model):
+        for module in (block, block.get_submodule(body.reads_resid_mid)):
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda _, args, kwargs: stream.append(
+                        (args[0] if args else kwargs["hidden_states"])[0, -1].clone()
+                    ),
+                    with_kwargs=True,
+                )
+            )
+    handles.append(
+        anatomy.final_norm_of(model).register_forward_pre_hook(
+            lambda _, args: stream.append(args[0][0, -1].clone())
+        )
+    )
+    model(ids)
+    for handle in handles:
+        handle.remove()
+    return stream
+
+
+@pytest.mark.parametrize("kind", ["drop", "replace"])
+def test_trace_equals_decoding_step_by_step(model, kind):
+    """All statistics to 1e-9 in float64: one teacher-forced pass is the decode."""
+    drop = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 2)})
+    edit = drop if kind == "drop" else _halved(model)
+    answer = _answer(model)
+    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    dense, variant = capture.residuals(model, _context(answer), len(PROMPT) - 1, edit)
+    dropped = edit.dropped_sublayers(3)
+    found = tracing.statistics(dense, variant, dropped, unembed, TEMPERATURES, 64)
+    naive = _naive(model, edit, answer)
+    sublayers = tracing.traced(variant, dropped)
+    assert {s for _, s in naive} == set(sublayers)
+    for (step, s), (h, h_variant) in naive.items():
+        at = (step, sublayers.index(s))
+        _same(metrics.geometry(h, h_variant - h), "h", found, at)
+        z, z_variant = unembed(h[None]), unembed(h_variant[None])
+        _same(metrics.geometry(z, z_variant - z), "z", found, at)
+        _same(metrics.uniform_shift(z_variant - z), "z", found, at)
+        for i, t in enumerate(TEMPERATURES):
+            p, q = (z / t).softmax(-1), (z_variant / t).softmax(-1)
+            shift = metrics.probability_shift(z, z_variant - z, p, q, t)
+            _same(shift, "p", found, (*at, i))
+
+
+def _context(answer: dict[str, Any]) -> torch.Tensor:
+    return torch.tensor(answer["prompt_token_ids"] + answer["answer_token_ids"][:-1])
+
+
+def _same(expected: Any, space: str, found: Any, at: tuple[int, ...]) -> None:
+    for name, value in expected._asdict().items():
+        torch.testing.assert_close(
+            found[f"{space}.{name}"][at], value.squeeze(), rtol=1e-8, atol=1e-15, msg=name
+        )
+
+
+@pytest.mark.parametrize("memory_mb", [0.05, 0.09, 1, 100])
+def test_memory_budget_changes_no_number(memory_mb):
+    """However the rows are cut into products and slabs, the same statistics come out."""
+    model = tiny_model("llama").double()
+    answer = _answer(model)
+    edit = edits.Edit(dropped={"attn": (0, 2), "mlp": (0, 1)}, tensors=_halved(model).tensors)
+    edit = edits.Edit(edit.dropped, {n: t for n, t in edit.tensors.items() if ".1.self_attn" in n})
+    dense, variant = capture.residuals(model, _context(answer), 3, edit)
+    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+
+    def statistics(budget: float) -> Any:
+        return tracing.statistics(
+            dense, variant, edit.dropped_sublayers(3), unembed, TEMPERATURES, budget
+        )
+
+    reference, found = statistics(1000), statistics(memory_mb)
+    for name, value in reference.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-14)
+
+
+def test_too_small_a_budget_says_what_is_needed():
+    """Rather than thrash or overrun it."""
+    with pytest.raises(ValueError, match=r"needs \d+\. Raise it"):
+        tracing.rows_within(1, 150_000)
+
+
+def test_neighbouring_drops_share_their_products():
+    """60 dropped sublayers in a row cost 61 rows of lm_head a position, not 120."""
+    (product,) = tracing.plan(range(60), [], max_rows=512)
+    assert len(product.sources) == 61
+    assert sum(len(slab.sublayers) for slab in product.slabs) == 60
+
+
+def test_rows_match_the_schema_and_the_grain(tmp_path):
+    """Every key once; temperature NULL exactly where a statistic does not depend on it."""
+    model = tiny_model("qwen2")
+    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
+    answers = [_answer(model), {**_answer(model, steps=1), "prompt": "q"}]
+    tables = list(trace_prompts(model, unembed, edit, answers, TEMPERATURES, 64))
+    trace = pa.concat_tables(t for t, _ in tables)
+    shift = pa.concat_tables(s for _, s in tables)
+    assert trace.num_rows == 6 * 6 * (2 + len(TEMPERATURES))
+    assert shift.num_rows == 6 * 6 * (1 + len(TEMPERATURES))
+    key = ["prompt", "step", "block", "sublayer", "temperature", "space"]
+    assert trace.group_by(key).aggregate([]).num_rows == trace.num_rows
+    no_temperature = trace.filter(pc.field("temperature").is_null())
+    assert set(no_temperature["space"].to_pylist()) == {"embedding", "logit"}
+    store.write(tmp_path / "t.parquet", trace, "sublayer_trace", {})
+    store.write(tmp_path / "s.parquet", shift, "logit_shift", {})
+
+
+def test_identity_traces_nothing():
+    """An empty edit touches no sublayer, and the same code says so with empty tables."""
+    model = tiny_model("llama")
+    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    (tables,) = trace_prompts(model, unembed, edits.Edit(), [_answer(model)], TEMPERATURES, 64)
+    assert [table.num_rows for table in tables] == [0, 0]

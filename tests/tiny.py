@@ -1,0 +1,84 @@
+"""Tiny random decoders, one per architecture, and one with a tokenizer in a folder."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from prunescope.anatomy import ANATOMIES
+
+ARCHITECTURES = sorted(ANATOMIES)
+"""Every architecture with an anatomy; each has a tiny model here."""
+
+_OWN: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 4},
+    "granite": {"residual_multiplier": 0.5},
+}
+
+TEXTS = (
+    "the quick brown fox jumps over the lazy dog while a second fox looks on",
+    "seven wagons with sixteen passengers each stop at a small station by the sea",
+    "answer with one letter: a lighthouse keeper writes a letter without a sender",
+    "user assistant system which of these is taller, the ladder or the violin",
+)
+
+
+def tiny_model(
+    architecture: str, vocabulary: int = 101, seed: int = 0, **settings: object
+) -> Any:
+    """A random decoder of 3 blocks, d 24, with weights large enough that every part matters."""
+    config = AutoConfig.for_model(
+        architecture,
+        vocab_size=vocabulary,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        max_position_embeddings=4096,
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        **{**_OWN.get(architecture, {}), **settings},
+    )
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.uniform_(0.5, 1.5)
+            else:
+                parameter.normal_(std=0.3)
+    return model.eval().requires_grad_(False)
+
+
+def make_tiny_model(folder: str | Path, architecture: str = "llama") -> Path:
+    """Save a tiny model with a trained tokenizer and a chat template, in the hub's layout."""
+    folder = Path(folder)
+    raw = Tokenizer(BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    raw.train_from_iterator(TEXTS, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+    tokenizer.chat_template = (
+        "{% for message in messages %}<s>{{ message['role'] }}: {{ message['content'] }}\n"
+        "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    model = tiny_model(architecture, vocabulary=raw.get_vocab_size())
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
