@@ -1,6 +1,7 @@
 """Compress one dense model by one method: what the method reads in, edit and report out."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from prunescope import edits, methods, progress, store
 
@@ -28,7 +29,7 @@ def compress_model(
 
 
 if __name__ == "__main__":
-    from snakemake.script import snakemake
+    snakemake: Any  # put here by Snakemake
 
     with progress.job("compress_model", snakemake.log[0]):
         compress_model(

@@ -88,7 +88,7 @@ def _floats(rows: pa.Table, name: str) -> theory.Floats:
 
 
 if __name__ == "__main__":
-    from snakemake.script import snakemake
+    snakemake: Any  # put here by Snakemake
 
     with progress.job("estimate_deviations", snakemake.log[0]):
         estimate_deviations(

@@ -108,7 +108,7 @@ READERS: Mapping[str, Callable[[Iterable[sources.Row]], Iterator[Document]]] = {
 
 
 if __name__ == "__main__":
-    from snakemake.script import snakemake
+    snakemake: Any  # put here by Snakemake
 
     with progress.job("fetch_corpus", snakemake.log[0]):
         corpus = snakemake.params.corpus

@@ -114,7 +114,7 @@ def describe(
 
 
 if __name__ == "__main__":
-    from snakemake.script import snakemake
+    snakemake: Any  # put here by Snakemake
 
     with progress.job("fetch_model", snakemake.log[0]):
         fetch_model(

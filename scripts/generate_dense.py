@@ -1,6 +1,7 @@
 """Let the dense model answer every prompt greedily: the context of every sublayer trace."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -29,7 +30,7 @@ def generate_dense(
 
 
 if __name__ == "__main__":
-    from snakemake.script import snakemake
+    snakemake: Any  # put here by Snakemake
 
     with progress.job("generate_dense", snakemake.log[0]):
         generate_dense(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prunescope import calibration, progress, store
 from prunescope.progress import JobError
@@ -38,13 +39,13 @@ def check_context(model_dir: Path, sequence_length: int) -> None:
     longest = config.get("max_position_embeddings", sequence_length)
     if sequence_length > longest:
         raise JobError(
-            f"calibration: sequence_length is {sequence_length}, but the model reads at most "
+            f"sequence_length is {sequence_length}, but the model reads at most "
             f"{longest} tokens. Set a shorter sequence_length."
         )
 
 
 if __name__ == "__main__":
-    from snakemake.script import snakemake
+    snakemake: Any  # put here by Snakemake
 
     with progress.job("sample_calibration", snakemake.log[0]):
         settings = snakemake.params.calibration

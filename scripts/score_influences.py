@@ -1,6 +1,7 @@
 """Score every sublayer and block of one dense model: calibration in, influence table out."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ def score_influences(
 
 
 if __name__ == "__main__":
-    from snakemake.script import snakemake
+    snakemake: Any  # put here by Snakemake
 
     with progress.job("score_influences", snakemake.log[0]):
         score_influences(

@@ -47,8 +47,13 @@ def trace_prompts(
     temperatures: Sequence[float],
     memory_mb: float,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Rows of both tables for one prompt after another; `answers` are rows of `dense_answer`."""
+    """Rows of both tables for one prompt after another; `answers` are rows of `dense_answer`.
+
+    An empty edit touches no sublayer: no rows.
+    """
     dropped = edit.dropped_sublayers(len(anatomy.blocks_of(model)))
+    if not dropped and not edit.tensors:
+        return
     for answer in answers:
         read = answer["prompt_token_ids"] + answer["answer_token_ids"][:-1]
         token_ids = torch.tensor(read, device=model.device)
@@ -60,7 +65,7 @@ def trace_prompts(
 
 
 if __name__ == "__main__":
-    from snakemake.script import snakemake
+    snakemake: Any  # put here by Snakemake
 
     settings = {
         name: snakemake.params[name] for name in ("temperatures", "final_norm", "dtype")

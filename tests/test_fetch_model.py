@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_inputs import build_wheel, names_below, save_model, wheel_source
 
 import fetch_model
 from prunescope.progress import JobError
+from tiny_inputs import build_wheel, names_below, save_model, wheel_source
 
 
 @pytest.fixture

