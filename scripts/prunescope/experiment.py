@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError, validators
+from jsonschema import Draft202012Validator, validators
 
 from prunescope.schemas import TABLES
 
 Config = dict[str, Any]
+_Mistake = Any  # jsonschema.ValidationError, whose types allow every field to be missing
 
 _SCHEMA_FILE = Path(__file__).parents[2] / "rules" / "config.schema.yaml"
 
@@ -171,7 +172,7 @@ def _schema_mistakes(config: Config) -> Iterator[str]:
         yield from _explained(error)
 
 
-def _explained(error: ValidationError) -> Iterator[str]:
+def _explained(error: _Mistake) -> Iterator[str]:
     """One line per mistake: where, what it is, what it must be."""
     where = "/".join(str(key) for key in error.absolute_path) or "the experiment"
     if "propertyNames" in error.schema_path:
@@ -194,9 +195,9 @@ def _explained(error: ValidationError) -> Iterator[str]:
         yield f"{where} is {_shown(error.instance)}; {demand} ({_meaning(error.schema)})."
 
 
-def _chosen_branch(error: ValidationError, where: str) -> Iterator[str]:
+def _chosen_branch(error: _Mistake, where: str) -> Iterator[str]:
     """Mistakes of the one alternative that `method` or `from` chooses."""
-    branches: dict[int, list[ValidationError]] = {}
+    branches: dict[int, list[_Mistake]] = {}
     for nested in error.context or ():
         branches.setdefault(int(nested.schema_path[0]), []).append(nested)
     choices = [_resolved(branch) for branch in error.validator_value]
@@ -226,7 +227,7 @@ def _meaning(part: Mapping[str, Any]) -> str:
     return str(part.get("description") or _resolved(part).get("description", "see the schema"))
 
 
-def _type_demand(error: ValidationError) -> str:
+def _type_demand(error: _Mistake) -> str:
     wanted = error.validator_value
     names = wanted if isinstance(wanted, list) else [wanted]
     quote = ", so quote it" if names == ["string"] and not _is_nested(error.instance) else ""
@@ -246,7 +247,7 @@ _TYPE_NAMES = {
     "string": "text",
 }
 
-_DEMANDS: dict[str, Callable[[ValidationError], str]] = {
+_DEMANDS: dict[str, Callable[[_Mistake], str]] = {
     "type": _type_demand,
     "enum": lambda e: f"it must be one of {', '.join(map(str, e.validator_value))}",
     "not": lambda e: "remove it",
@@ -376,7 +377,7 @@ def _missing_folders(config: Config) -> Iterator[str]:
     for where, source in sources.items():
         if source["from"] == "path" and not Path(source["path"]).is_dir():
             yield (
-                f"{where}/source/path: there is no folder {os.path.abspath(source['path'])}. "
+                f"{where}/source/path: there is no folder {Path(source['path']).resolve()}. "
                 "Relative paths start at the Snakefile's folder."
             )
 

@@ -1,0 +1,41 @@
+# make report · make test · make bench · make lint: each makes .venv first if it is missing or stale.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+CORES ?= all
+
+.PHONY: report test bench lint
+
+report: $(STAMP)
+	$(BIN)/snakemake --cores $(CORES)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)
+	@set -e; for bench in tests/benchmarks/bench_*.py; do \
+		PYTHONPATH=scripts:tests $(BIN)/python $$bench; done
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/sqlfluff lint --disable-progress-bar -q reports
+	$(BIN)/snakemake --lint
+
+# The stamp is written last: an installation that broke off is made again.
+$(STAMP): requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "prunescope needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) -V 2>&1)." \
+		"Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "$(PYTHON) cannot make virtual environments. Install its venv module," \
+		"on Debian: apt-get install python3-venv"; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip==26.3'
+	$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
+	touch $(STAMP)
