@@ -34,6 +34,11 @@ def all_tables(wildcards):
     return {table: sorted(files) for table, files in found.items()}
 
 
+def figure_settings(wildcards):
+    """Values of the query's named parameters."""
+    return config["figures"][wildcards.figure].get("settings", {})
+
+
 def figure_fingerprint(wildcards):
     """Code of draw_figure, of this figure's chart and query."""
     return fingerprint("draw_figure.py", *experiment.figure_files(wildcards.figure))
@@ -46,7 +51,7 @@ rule draw_figure:
     output:
         figure="<results>/figures/{figure}.json",
     params:
-        settings=lambda wildcards: config["figures"][wildcards.figure].get("settings", {}),
+        settings=figure_settings,
         code=figure_fingerprint,
     log:
         "<logs>/draw_figure/{figure}.log",
@@ -56,3 +61,98 @@ rule draw_figure:
         "../envs/report.yaml"
     script:
         "../scripts/draw_figure.py"
+
+
+
+def pairs_read(*tables):
+    """Every (model, variant) whose rows a figure reads from one of these tables."""
+    return list(
+        dict.fromkeys(
+            (model, variant)
+            for figure in config["figures"].values()
+            for table in tables
+            for model in figure["models"]
+            for variant in figure["reads"].get(table, {}).get("variant", [])
+        )
+    )
+
+
+def models_read():
+    """Every model a figure reads."""
+    return list(dict.fromkeys(m for figure in config["figures"].values() for m in figure["models"]))
+
+
+def job_timings(wildcards):
+    """Files in which Snakemake timed the jobs behind the figures, by rule, in data-flow order."""
+    models = {"model": models_read()}
+    traced = pairs_read("sublayer_trace", "logit_shift", "deviation")
+    compressed = list(dict.fromkeys([*traced, *pairs_read("compression_report")]))
+    return {
+        "fetch_model": expand(rules.fetch_model.benchmark, **models),
+        "fetch_corpus": expand(
+            rules.fetch_corpus.benchmark, corpus=config["calibration"]["corpus"]
+        ),
+        "sample_calibration": expand(rules.sample_calibration.benchmark, **models),
+        "score_influences": expand(rules.score_influences.benchmark, **models),
+        "compress_model": of_pairs(rules.compress_model.benchmark, compressed),
+        "generate_dense": expand(
+            rules.generate_dense.benchmark, model=list(dict.fromkeys(m for m, _ in traced))
+        ),
+        "trace_sublayers": of_pairs(rules.trace_sublayers.benchmark, traced),
+        "estimate_deviations": of_pairs(
+            rules.estimate_deviations.benchmark, pairs_read("deviation")
+        ),
+        "draw_figure": expand(rules.draw_figure.benchmark, figure=config["figures"]),
+    }
+
+
+def of_pairs(pattern, pairs):
+    """The pattern at every (model, variant)."""
+    return [expand(pattern, model=model, variant=variant)[0] for model, variant in pairs]
+
+
+rule build_report:
+    """Put figures, findings and provenance on one page that needs no network."""
+    input:
+        unpack(job_timings),
+        unpack(all_tables),
+        figures=expand(rules.draw_figure.output.figure, figure=config["figures"]),
+        manifests=expand(rules.fetch_model.output.manifest, model=models_read()),
+    output:
+        report="<results>/report.html",
+    params:
+        settings={
+            key: config[key] for key in ("seed", "calibration", "decoding", "tracing", "prompts")
+        },
+        code=fingerprint(
+            "build_report.py",
+            "../reports/report.html.j2",
+            "../reports/report.js",
+            "../reports/style.css",
+        ),
+    log:
+        "<logs>/build_report.log",
+    benchmark:
+        "<logs>/build_report.seconds.tsv"
+    conda:
+        "../envs/report.yaml"
+    script:
+        "../scripts/build_report.py"
+
+
+rule build_catalog:
+    """Make the store a DuckDB database with one view per table."""
+    input:
+        unpack(all_tables),
+    output:
+        catalog="<store>/catalog.duckdb",
+    params:
+        code=fingerprint("build_catalog.py"),
+    log:
+        "<logs>/build_catalog.log",
+    benchmark:
+        "<logs>/build_catalog.seconds.tsv"
+    conda:
+        "../envs/report.yaml"
+    script:
+        "../scripts/build_catalog.py"

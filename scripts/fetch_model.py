@@ -32,7 +32,7 @@ def fill(model: Path, source: Mapping[str, str], scratch: Path) -> None:
     files = sources.model_files(source, scratch)
     quantized = [file for name, file in files.items() if name.endswith(".gguf")]
     if quantized:
-        from prunescope import gguf_models  # noqa: PLC0415 -- torch, which links do without
+        from prunescope import gguf_models  # here: torch, which links do without
 
         if len(quantized) > 1:
             names = ", ".join(file.name for file in quantized)

@@ -18,11 +18,20 @@ WITH kinds AS (
         model,
         block,
         influence,
-        max(block) OVER (PARTITION BY model) AS last_block,
         CASE sublayer
             WHEN 'attn' THEN 'attention sublayers' WHEN 'mlp' THEN 'MLP sublayers' ELSE 'blocks'
         END AS kind
     FROM influence
+),
+
+halves AS (
+    SELECT
+        model,
+        block,
+        max(influence) FILTER (sublayer = 'attn') AS attn,
+        max(influence) FILTER (sublayer = 'mlp') AS mlp
+    FROM influence
+    GROUP BY model, block
 ),
 
 said AS (
@@ -41,7 +50,7 @@ said AS (
             min(influence)
         ) AS finding
     FROM kinds
-    GROUP BY ALL
+    GROUP BY model, kind
 
     UNION ALL BY NAME
 
@@ -57,16 +66,8 @@ said AS (
             median(attn),
             median(mlp)
         ) AS finding
-    FROM (
-        SELECT
-            model,
-            block,
-            max(influence) FILTER (sublayer = 'attn') AS attn,
-            max(influence) FILTER (sublayer = 'mlp') AS mlp
-        FROM influence
-        GROUP BY ALL
-    )
-    GROUP BY ALL
+    FROM halves
+    GROUP BY model
 )
 
 SELECT

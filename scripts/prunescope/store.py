@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
@@ -69,7 +68,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     part = final.with_name(f".{final.name}.part")
     try:
         yield part
-        os.replace(part, final)
+        part.replace(final)
     finally:
         part.unlink(missing_ok=True)
 
@@ -157,7 +156,7 @@ def open_tables(
     connection = duckdb.connect(str(database))
     for table, paths in files.items():
         keys = ", ".join(f"'{key}': VARCHAR" for key in TABLES[table].partition)
-        listed = ", ".join(_quoted(str(Path(path).resolve())) for path in paths)
+        listed = ", ".join(quoted(str(Path(path).resolve())) for path in paths)
         connection.execute(
             f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{listed}], "
             f"hive_partitioning = true, hive_types_autocast = false, hive_types = {{{keys}}})"
@@ -165,5 +164,6 @@ def open_tables(
     return connection
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,102 @@
+"""The report: figures in the paper's order and what made them, as one self-contained page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+REPORTS = Path(__file__).resolve().parents[2] / "reports"
+
+SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    (
+        "influence",
+        "What the calibration text says may go",
+        "Layer dropping removes the sublayers and blocks that turn the residual stream least.",
+        ("ext_influence",),
+    ),
+    (
+        "similarity",
+        "Three spaces, one perturbation",
+        "One sublayer at a time is edited on the dense model's own context, and its output is "
+        "compared as hidden state h, as logits z = lm_head(h), and as probabilities softmax(z/T).",
+        ("fig04",),
+    ),
+    (
+        "lm-head",
+        "From hidden states to logits",
+        "Theorem 1: the angular deviation is half the squared relative orthogonal magnitude.",
+        ("fig05", "fig16", "fig17", "fig18"),
+    ),
+    (
+        "softmax",
+        "From logits to probabilities",
+        "Theorems 2 and 3: softmax turns the variance of the logit shift into deviation.",
+        ("fig06", "fig14", "fig15", "fig19", "fig20", "fig21"),
+    ),
+)
+"""Anchor, heading, lead, and the figures' stems up to the first underscore after the number."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: what it is called, what it says first, its figures by stem."""
+
+    anchor: str
+    heading: str
+    lead: str
+    figures: Mapping[str, Mapping[str, Any]]
+
+
+def sections(figures: Mapping[str, Mapping[str, Any]]) -> list[Section]:
+    """Figures, stem -> Vega-Lite specification, in the paper's order; the rest at the end."""
+    left = dict(figures)
+    found = []
+    for anchor, heading, lead, stems in SECTIONS:
+        names = [name for stem in stems for name in figures if (name + "_").startswith(f"{stem}_")]
+        found.append(Section(anchor, heading, lead, {name: left.pop(name) for name in names}))
+    found.append(Section("more", "More figures", "Figures of this project's own.", left))
+    return [section for section in found if section.figures]
+
+
+def render(figures: Mapping[str, Mapping[str, Any]], facts: Sequence[tuple[str, Any]]) -> str:
+    """The page as HTML. Texts are escaped, specifications inlined so that no text ends a script.
+
+    Parameters
+    ----------
+    figures : stem -> Vega-Lite specification with `usermeta` from draw_figure.
+    facts : heading and rows of each table of provenance; a row is a sequence of texts, the first
+        row the head.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(REPORTS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        sections=sections(figures),
+        specifications=in_script(
+            {
+                name: {key: value for key, value in figure.items() if key != "usermeta"}
+                for name, figure in figures.items()
+            }
+        ),
+        facts=facts,
+        style=Markup((REPORTS / "style.css").read_text(encoding="utf-8")),  # noqa: S704 ours
+        behaviour=Markup((REPORTS / "report.js").read_text(encoding="utf-8")),  # noqa: S704 ours
+        vega=Markup(vl_convert.javascript_bundle().replace("</", "<\\/")),  # noqa: S704 a library
+    )
+
+
+def in_script(value: object) -> Markup:
+    """JSON that is safe inside a script element, whatever texts it holds."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 escaped one line above

@@ -1,0 +1,58 @@
+"""`deviation` holds, for every traced row, what theory says beside what was measured."""
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow as pa
+import pytest
+from tiny import tiny_model
+
+from estimate_deviations import deviations
+from prunescope import anatomy, edits, spaces
+from test_tracing import TEMPERATURES, _answer
+from trace_sublayers import trace_prompts
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Trace, shift and deviation of every sublayer of a tiny model."""
+    model = tiny_model("llama")
+    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
+    (rows,) = trace_prompts(model, unembed, edit, [_answer(model)], TEMPERATURES, 64)
+    return *rows, pa.concat_tables(deviations(*rows))
+
+
+def test_every_traced_row_is_estimated(tables):
+    """Angular deviation in three spaces, three orders of KL and its bound, for every key."""
+    trace, _, deviation = tables
+    keys = 5 * 6
+    assert deviation.num_rows == keys * 2 + keys * len(TEMPERATURES) * 5
+    grain = ["prompt", "step", "block", "sublayer", "temperature", "space", "quantity", "order"]
+    assert deviation.group_by(grain).aggregate([]).num_rows == deviation.num_rows
+
+
+def test_estimates_stand_beside_their_own_measurement(tables):
+    """Joined by key, not by luck: each order of KL recomputed row by row from the inputs."""
+    trace, shift, deviation = tables
+    measured = {_key(r): r for r in trace.to_pylist()}
+    moments = {_key(r): r for r in shift.to_pylist()}
+    for row in deviation.filter(pc.field("quantity") == "kl_divergence").to_pylist():
+        key, t = _key(row), row["temperature"]
+        m = moments[key]
+        estimate = m["var_p"] / (2 * t**2)
+        estimate += m["cumulant_3"] / (6 * t**3) if row["order"] >= 3 else 0
+        estimate += m["cumulant_4"] / (24 * t**4) if row["order"] >= 4 else 0
+        assert row["estimated"] == pytest.approx(estimate, rel=1e-12)
+        probability = [r for r in trace.to_pylist() if _key(r) == key]
+        assert row["measured"] == probability[-1]["kl_divergence"] == measured[key]["kl_divergence"]
+
+
+def test_the_bound_is_never_broken(tables):
+    """KL below Hoeffding's bound on every row, whatever the size of the shift."""
+    bound = tables[2].filter(pc.field("quantity") == "kl_bound")
+    assert (bound["measured"].to_numpy() <= bound["estimated"].to_numpy()).all()
+    assert np.isfinite(bound["estimated"].to_numpy()).all()
+
+
+def _key(row):
+    return row["prompt"], row["step"], row["block"], row["sublayer"], row["temperature"]

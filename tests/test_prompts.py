@@ -1,0 +1,54 @@
+"""The dense answer is the model's argmax at every step, and the trace reads exactly that."""
+
+import pytest
+import torch
+from tiny import ARCHITECTURES, make_tiny_model
+
+from prunescope import capture, models, prompts
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def loaded(request, tmp_path):
+    """A tiny model and tokenizer of every architecture, through the folder a user would have."""
+    folder = make_tiny_model(tmp_path / "model", request.param)
+    model = models.load(folder, "float32", torch.device("cpu"))
+    return model, models.load_tokenizer(folder)
+
+
+def test_answers_are_argmax_token_by_token(loaded):
+    """Batched, left-padded, cached decoding equals one forward pass a token, unpadded."""
+    model, tokenizer = loaded
+    ids = [prompts.prompt_token_ids(tokenizer, text) for text in ("a fox", "the sea is near by")]
+    assert len(ids[0]) != len(ids[1])
+    for prompt, answer in zip(ids, prompts.greedy_answers(model, tokenizer, ids, 6), strict=True):
+        context = list(prompt)
+        for token in answer:
+            logits = model(torch.tensor([context])).logits[0, -1]
+            assert float(logits.max() - logits[token]) < 1e-4
+            context.append(token)
+        assert len(answer) == 6 or answer[-1] in prompts.end_of_text(model, tokenizer)
+
+
+def test_the_pass_is_the_decode(loaded):
+    """The teacher-forced pass predicts at step t the token the answer has at t."""
+    model, tokenizer = loaded
+    ids = prompts.prompt_token_ids(tokenizer, "seven wagons")
+    (answer,) = prompts.greedy_answers(model, tokenizer, [ids], 6)
+    context = torch.tensor(ids + answer[:-1])
+    dense, _ = capture.residuals(model, context, start=len(ids) - 1)
+    logits = model(context[None]).logits[0, len(ids) - 1 :]
+    assert len(dense) == len(answer) == len(logits)
+    chosen = logits.gather(1, torch.tensor(answer)[:, None])
+    torch.testing.assert_close(chosen[:, 0], logits.amax(-1), rtol=1e-4, atol=1e-4)
+
+
+def test_rows_say_whether_the_model_stopped_by_itself(tmp_path):
+    """End of text is kept as a token and left out of the text."""
+    folder = make_tiny_model(tmp_path / "model")
+    tokenizer = models.load_tokenizer(folder)
+    end = tokenizer.eos_token_id
+    asked = {"a": {"kind": "open_ended", "text": "x"}, "b": {"kind": "arithmetic", "text": "y"}}
+    word = tokenizer("fox")["input_ids"][-1:]
+    rows = prompts.as_rows(asked, [[1], [1]], [[*word, end], word], tokenizer, [end])
+    assert [row["stopped"] for row in rows] == [True, False]
+    assert rows[0]["answer_text"] == rows[1]["answer_text"] != ""

@@ -1,0 +1,96 @@
+"""The store writes whole or not at all, refuses what the schema does not say, reads as views."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prunescope import store
+from prunescope.schemas import TABLES
+
+ROW = {"block": 0, "sublayer": "attn", "influence": 0.25, "n_tokens": 10}
+
+
+def _influence(**changes: object) -> pa.Table:
+    return pa.Table.from_pylist([{**ROW, **changes}], schema=TABLES["influence"].schema)
+
+
+def _path(folder: Path, model: str) -> Path:
+    return folder / "influence" / f"model={model}" / "part.parquet"
+
+
+def test_rows_come_back_as_written_with_their_provenance(tmp_path):
+    """Values, compression and what made the file."""
+    made_by = store.provenance("score_influences", {"seed": 3})
+    path = _path(tmp_path, "m")
+    store.write(path, _influence(), "influence", made_by)
+    assert store.read(path, "influence").to_pylist() == [ROW]
+    assert store.read_provenance(path) == made_by
+    assert made_by["packages"]["pyarrow"] == pa.__version__
+    assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns("influence"), r"missing columns \['influence'\]"),
+        (lambda t: t.append_column("extra", pa.array([1])), r"unknown columns \['extra'\]"),
+        (lambda t: t.set_column(0, "block", pa.array(["0"])), "column 'block' is string"),
+        (lambda t: t.set_column(0, "block", pa.nulls(1, pa.int32())), "holds nulls"),
+    ],
+)
+def test_what_the_schema_does_not_say_is_refused(tmp_path, change, message):
+    """And nothing is left under the final name, nor beside it."""
+    path = _path(tmp_path, "m")
+    with pytest.raises(ValueError, match=message):
+        store.write(path, change(_influence()), "influence", {})
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_failing_stream_leaves_the_old_file(tmp_path):
+    """A new version that breaks off does not touch the one that is there."""
+    path = _path(tmp_path, "m")
+    store.write(path, _influence(), "influence", {})
+    with pytest.raises(RuntimeError), store.writer(path, "influence", {}) as file:
+        file.write(_influence(influence=0.5))
+        raise RuntimeError("killed")
+    assert store.read(path, "influence").to_pylist() == [ROW]
+    assert [p.name for p in path.parent.iterdir()] == ["part.parquet"]
+
+
+def test_sigkill_leaves_nothing_that_looks_whole(tmp_path):
+    """A writer killed without warning leaves at most a hidden part file."""
+    path = _path(tmp_path, "m")
+    script = (
+        "import os, signal\n"
+        "from prunescope import store\n"
+        f"with store.written_whole({str(path)!r}) as part:\n"
+        "    part.write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    scripts = Path(__file__).parents[1] / "scripts"
+    run = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(scripts)}, check=False
+    )
+    assert run.returncode == -9
+    assert [p.name for p in path.parent.iterdir()] == [".part.parquet.part"]
+
+
+def test_views_hold_exactly_the_files_given(tmp_path):
+    """Partition keys are text, even if they look like numbers; other files do not leak in."""
+    for model in ("50", "left-out"):
+        store.write(_path(tmp_path, model), _influence(), "influence", {})
+    connection = store.open_tables({"influence": [_path(tmp_path, "50")]})
+    assert connection.sql("SELECT model, influence FROM influence").fetchall() == [("50", 0.25)]
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path):
+    """No clock and no host in the file."""
+    made_by = store.provenance("score_influences", {})
+    for name in ("a", "b"):
+        store.write(_path(tmp_path, name), _influence(), "influence", made_by)
+    assert _path(tmp_path, "a").read_bytes() == _path(tmp_path, "b").read_bytes()
