@@ -78,8 +78,8 @@ def run_query(
         says, `agrees`, NULL where the paper says nothing; it names its model if there are several.
     """
     answers = [
-        connection.execute(
-            statement, {name: settings[name] for name in statement.named_parameters}
+        connection.sql(
+            statement, params={name: settings[name] for name in statement.named_parameters}
         ).to_arrow_table()
         for statement in connection.extract_statements(sql)
     ]

@@ -34,11 +34,17 @@ by_block AS (
         model,
         kind,
         block,
-        1 - median(embedding) AS similarity,
-        rank() OVER (PARTITION BY model, kind ORDER BY median(embedding) DESC) AS place,
-        block IN (0, max(block) OVER (PARTITION BY model)) AS at_an_end
+        1 - median(embedding) AS similarity
     FROM traced
     GROUP BY ALL
+),
+
+ranked AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY model, kind ORDER BY similarity) AS place,
+        block IN (0, max(block) OVER (PARTITION BY model)) AS at_an_end
+    FROM by_block
 ),
 
 said AS (
@@ -58,7 +64,7 @@ said AS (
         ) AS finding,
         avg((probability > greatest(embedding, logit))::INT) > 0.5 AS agrees
     FROM traced
-    GROUP BY ALL
+    GROUP BY model, kind
 
     UNION ALL BY NAME
 
@@ -74,7 +80,7 @@ said AS (
         ) AS finding,
         avg((logit < embedding)::INT) > 0.5 AS agrees
     FROM traced
-    GROUP BY ALL
+    GROUP BY model, kind
 
     UNION ALL BY NAME
 
@@ -92,8 +98,8 @@ said AS (
             max(similarity) FILTER (place = 2)
         ) AS finding,
         bool_and(at_an_end) FILTER (place <= 2) AS agrees
-    FROM by_block
-    GROUP BY ALL
+    FROM ranked
+    GROUP BY model, kind
 )
 
 SELECT

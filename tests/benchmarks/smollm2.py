@@ -1,0 +1,26 @@
+"""The embedded model for benchmarks and tests of real weights: fetched once, then kept."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from fetch_model import fetch_model
+
+ROOT = Path(__file__).parents[2]
+NAME = "smollm2-135m-instruct"
+
+
+def model_dir() -> Path:
+    """Folder of SmolLM2: the main job's where it has run, else one made in the cache folder."""
+    made = ROOT / "store" / "inputs" / f"model={NAME}"
+    if made.is_dir() and made.with_name(f"model={NAME}.json").is_file():
+        return made
+    cache = Path(os.environ.get("PRUNESCOPE_CACHE", Path(tempfile.gettempdir()) / "prunescope"))
+    kept = cache / f"model={NAME}"
+    if not kept.with_name(f"{kept.name}.json").is_file():
+        entry = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["models"][NAME]
+        cache.mkdir(parents=True, exist_ok=True)
+        fetch_model(entry["source"], entry["n_blocks"], str(kept), f"{kept}.json")
+    return kept
