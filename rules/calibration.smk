@@ -11,15 +11,15 @@ rule sample_calibration:
         ),
     output:
         calibration="<store>/calibration/model={model}/part.parquet",
-    params:
-        calibration=config["calibration"],
-        seed=config["seed"],
-        code=fingerprint("sample_calibration.py"),
     log:
         "<logs>/sample_calibration/{model}.log",
     benchmark:
         "<logs>/sample_calibration/{model}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
+    params:
+        calibration=config["calibration"],
+        seed=config["seed"],
+        code=fingerprint("sample_calibration.py"),
     script:
         "../scripts/sample_calibration.py"

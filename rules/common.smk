@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from prunescope import experiment
+from prunescope import experiment, sources
 from prunescope.fingerprint import fingerprint
 
 try:
@@ -20,6 +20,16 @@ wildcard_constraints:
     corpus=experiment.one_of(config["corpora"]),
     variant=experiment.one_of(config["variants"]),
     figure=experiment.one_of(config["figures"]),
+
+
+def local_model_files(wildcards):
+    """Names and sizes of a local model's files: changed ones are fetched again, touched ones not."""
+    return sources.listing(config["models"][wildcards.model]["source"], sources.MODEL_FILES)
+
+
+def local_corpus_files(wildcards):
+    """Names and sizes of a local corpus's files."""
+    return sources.listing(config["corpora"][wildcards.corpus]["source"])
 
 
 def method_of(wildcards):

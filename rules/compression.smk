@@ -9,16 +9,16 @@ rule score_influences:
         calibration=rules.sample_calibration.output.calibration,
     output:
         influence="<store>/influence/model={model}/part.parquet",
-    params:
-        dtype=lookup("models/{model}/dtype", within=config),
-        code=fingerprint("score_influences.py"),
     log:
         "<logs>/score_influences/{model}.log",
     benchmark:
         "<logs>/score_influences/{model}.seconds.tsv"
-    threads: 8
     conda:
         "../envs/torch.yaml"
+    threads: 8
+    params:
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("score_influences.py"),
     script:
         "../scripts/score_influences.py"
 
@@ -30,14 +30,14 @@ rule compress_model:
     output:
         edit="<store>/edits/model={model}/variant={variant}/edit.safetensors",
         report="<store>/compression_report/model={model}/variant={variant}/part.parquet",
-    params:
-        settings=lookup("variants/{variant}", within=config),
-        code=method_fingerprint,
     log:
         "<logs>/compress_model/{model}/{variant}.log",
     benchmark:
         "<logs>/compress_model/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
+    params:
+        settings=lookup("variants/{variant}", within=config),
+        code=method_fingerprint,
     script:
         "../scripts/compress_model.py"

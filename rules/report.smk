@@ -1,48 +1,5 @@
 """Tables to figures, figures to one page, and the store as a database."""
 
-# Every table a figure may read, and the rule that writes it.
-TABLES = {
-    "influence": rules.score_influences.output.influence,
-    "compression_report": rules.compress_model.output.report,
-    "dense_answer": rules.generate_dense.output.answers,
-    "sublayer_trace": rules.trace_sublayers.output.trace,
-    "logit_shift": rules.trace_sublayers.output.shift,
-    "deviation": rules.estimate_deviations.output.deviation,
-}
-
-
-def tables_of(figure):
-    """Files of every table one figure reads, by table."""
-    entry = config["figures"][figure]
-    return {
-        table: expand(TABLES[table], model=entry["models"], **keys)
-        for table, keys in entry["reads"].items()
-    }
-
-
-def figure_tables(wildcards):
-    """Inputs of draw_figure, one named input per table."""
-    return tables_of(wildcards.figure)
-
-
-def all_tables(wildcards):
-    """Files of every table any figure reads: what the catalog shows."""
-    found = {}
-    for figure in config["figures"]:
-        for table, files in tables_of(figure).items():
-            found.setdefault(table, set()).update(files)
-    return {table: sorted(files) for table, files in found.items()}
-
-
-def figure_settings(wildcards):
-    """Values of the query's named parameters."""
-    return config["figures"][wildcards.figure].get("settings", {})
-
-
-def figure_fingerprint(wildcards):
-    """Code of draw_figure, of this figure's chart and query."""
-    return fingerprint("draw_figure.py", *experiment.figure_files(wildcards.figure))
-
 
 rule draw_figure:
     """Run one query, draw its rows: a Vega-Lite specification with its data inside."""
@@ -50,65 +7,17 @@ rule draw_figure:
         unpack(figure_tables),
     output:
         figure="<results>/figures/{figure}.json",
-    params:
-        settings=figure_settings,
-        code=figure_fingerprint,
     log:
         "<logs>/draw_figure/{figure}.log",
     benchmark:
         "<logs>/draw_figure/{figure}.seconds.tsv"
     conda:
         "../envs/report.yaml"
+    params:
+        settings=figure_settings,
+        code=figure_fingerprint,
     script:
         "../scripts/draw_figure.py"
-
-
-
-def pairs_read(*tables):
-    """Every (model, variant) whose rows a figure reads from one of these tables."""
-    return list(
-        dict.fromkeys(
-            (model, variant)
-            for figure in config["figures"].values()
-            for table in tables
-            for model in figure["models"]
-            for variant in figure["reads"].get(table, {}).get("variant", [])
-        )
-    )
-
-
-def models_read():
-    """Every model a figure reads."""
-    return list(dict.fromkeys(m for figure in config["figures"].values() for m in figure["models"]))
-
-
-def job_timings(wildcards):
-    """Files in which Snakemake timed the jobs behind the figures, by rule, in data-flow order."""
-    models = {"model": models_read()}
-    traced = pairs_read("sublayer_trace", "logit_shift", "deviation")
-    compressed = list(dict.fromkeys([*traced, *pairs_read("compression_report")]))
-    return {
-        "fetch_model": expand(rules.fetch_model.benchmark, **models),
-        "fetch_corpus": expand(
-            rules.fetch_corpus.benchmark, corpus=config["calibration"]["corpus"]
-        ),
-        "sample_calibration": expand(rules.sample_calibration.benchmark, **models),
-        "score_influences": expand(rules.score_influences.benchmark, **models),
-        "compress_model": of_pairs(rules.compress_model.benchmark, compressed),
-        "generate_dense": expand(
-            rules.generate_dense.benchmark, model=list(dict.fromkeys(m for m, _ in traced))
-        ),
-        "trace_sublayers": of_pairs(rules.trace_sublayers.benchmark, traced),
-        "estimate_deviations": of_pairs(
-            rules.estimate_deviations.benchmark, pairs_read("deviation")
-        ),
-        "draw_figure": expand(rules.draw_figure.benchmark, figure=config["figures"]),
-    }
-
-
-def of_pairs(pattern, pairs):
-    """The pattern at every (model, variant)."""
-    return [expand(pattern, model=model, variant=variant)[0] for model, variant in pairs]
 
 
 rule build_report:
@@ -116,10 +25,17 @@ rule build_report:
     input:
         unpack(job_timings),
         unpack(all_tables),
+        draw_figure=expand(rules.draw_figure.benchmark, figure=config["figures"]),
         figures=expand(rules.draw_figure.output.figure, figure=config["figures"]),
         manifests=expand(rules.fetch_model.output.manifest, model=models_read()),
     output:
         report="<results>/report.html",
+    log:
+        "<logs>/build_report.log",
+    benchmark:
+        "<logs>/build_report.seconds.tsv"
+    conda:
+        "../envs/report.yaml"
     params:
         settings={
             key: config[key] for key in ("seed", "calibration", "decoding", "tracing", "prompts")
@@ -130,12 +46,6 @@ rule build_report:
             "../reports/report.js",
             "../reports/style.css",
         ),
-    log:
-        "<logs>/build_report.log",
-    benchmark:
-        "<logs>/build_report.seconds.tsv"
-    conda:
-        "../envs/report.yaml"
     script:
         "../scripts/build_report.py"
 
@@ -146,13 +56,13 @@ rule build_catalog:
         unpack(all_tables),
     output:
         catalog="<store>/catalog.duckdb",
-    params:
-        code=fingerprint("build_catalog.py"),
     log:
         "<logs>/build_catalog.log",
     benchmark:
         "<logs>/build_catalog.seconds.tsv"
     conda:
         "../envs/report.yaml"
+    params:
+        code=fingerprint("build_catalog.py"),
     script:
         "../scripts/build_catalog.py"

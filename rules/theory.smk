@@ -8,13 +8,13 @@ rule estimate_deviations:
         shift=rules.trace_sublayers.output.shift,
     output:
         deviation="<store>/deviation/model={model}/variant={variant}/part.parquet",
-    params:
-        code=fingerprint("estimate_deviations.py"),
     log:
         "<logs>/estimate_deviations/{model}/{variant}.log",
     benchmark:
         "<logs>/estimate_deviations/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/report.yaml"
+    params:
+        code=fingerprint("estimate_deviations.py"),
     script:
         "../scripts/estimate_deviations.py"

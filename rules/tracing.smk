@@ -8,18 +8,18 @@ rule generate_dense:
         manifest=rules.fetch_model.output.manifest,
     output:
         answers="<store>/dense_answer/model={model}/part.parquet",
+    log:
+        "<logs>/generate_dense/{model}.log",
+    benchmark:
+        "<logs>/generate_dense/{model}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
     params:
         prompts=config["prompts"],
         decoding=config["decoding"],
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("generate_dense.py"),
-    log:
-        "<logs>/generate_dense/{model}.log",
-    benchmark:
-        "<logs>/generate_dense/{model}.seconds.tsv"
-    threads: 8
-    conda:
-        "../envs/torch.yaml"
     script:
         "../scripts/generate_dense.py"
 
@@ -34,19 +34,19 @@ rule trace_sublayers:
     output:
         trace="<store>/sublayer_trace/model={model}/variant={variant}/part.parquet",
         shift="<store>/logit_shift/model={model}/variant={variant}/part.parquet",
+    log:
+        "<logs>/trace_sublayers/{model}/{variant}.log",
+    benchmark:
+        "<logs>/trace_sublayers/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        logits_mb=config["tracing"]["memory_mb"],  # not a param: a smaller budget gives the same numbers
     params:
         temperatures=config["tracing"]["temperatures"],
         final_norm=config["tracing"]["final_norm"],
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("trace_sublayers.py"),
-    resources:
-        logits_mb=config["tracing"]["memory_mb"], # not a param: a smaller budget gives the same numbers
-    log:
-        "<logs>/trace_sublayers/{model}/{variant}.log",
-    benchmark:
-        "<logs>/trace_sublayers/{model}/{variant}.seconds.tsv"
-    threads: 8
-    conda:
-        "../envs/torch.yaml"
     script:
         "../scripts/trace_sublayers.py"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 DIGITS = 5
-"""Significant digits of the numbers a figure carries: finer than any screen, a third of the size."""
+"""Significant digits of the numbers a figure carries: finer than any screen."""
 
 
 def draw_figure(
@@ -41,8 +42,9 @@ def draw_figure(
     rows, findings = run_query(store.open_tables(tables), sql, settings)
     if not rows.num_rows:
         raise progress.JobError(
-            f"{query_file.name} returned no rows from {', '.join(tables)}. The figures are drawn at "
-            "T = 1: is 1.0 among tracing.temperatures? Does the model have the block in `settings`?"
+            f"{query_file.name} returned no rows from {', '.join(tables)}. The figures are "
+            "drawn at T = 1: is 1.0 among tracing.temperatures? Does the model have the block in "
+            "`settings`?"
         )
     figure = chart.draw(rounded(rows)).to_dict(validate=False)
     figure["usermeta"] = {
@@ -105,7 +107,7 @@ def rounded(rows: pa.Table) -> pa.Table:
 
 
 def _rounded(value: float | None) -> float | None:
-    if value is None or value != value or abs(value) == float("inf"):
+    if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{DIGITS}g}")
 

@@ -67,9 +67,7 @@ def trace_prompts(
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    settings = {
-        name: snakemake.params[name] for name in ("temperatures", "final_norm", "dtype")
-    }
+    settings = {name: snakemake.params[name] for name in ("temperatures", "final_norm", "dtype")}
     with progress.job("trace_sublayers", snakemake.log[0]):
         trace_sublayers(
             model_dir=snakemake.input.model,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from tiny import ARCHITECTURES, tiny_model
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny import tiny_model
 
 from prunescope import anatomy, capture, edits, models
+from tiny import tiny_model
 
 TOKENS = torch.tensor([5, 17, 3, 99, 42, 8, 64, 11, 77, 30])
 

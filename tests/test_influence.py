@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
-from tiny import tiny_model
 
 from prunescope import capture, influence, methods
 from prunescope.schemas import TABLES
+from tiny import tiny_model
 
 
 def _cosine(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -129,7 +129,9 @@ def test_geometry_splits_the_shift_by_pythagoras(generator):
     stretched = metrics.geometry(dense, 0.3 * dense)
     assert stretched.relative_orthogonal_magnitude.max() < 1e-14
     assert stretched.angular_deviation.max() < 1e-28
-    torch.testing.assert_close(stretched.relative_parallel_magnitude, torch.full((5,), 0.3).double())
+    torch.testing.assert_close(
+        stretched.relative_parallel_magnitude, torch.full((5,), 0.3).double()
+    )
 
 
 def test_uniform_shift_equals_numpy(generator):

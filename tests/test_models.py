@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_model
 
 from prunescope import anatomy, edits, models
+from tiny import tiny_model
 
 TOKENS = torch.tensor([[5, 17, 3, 99, 42, 8, 64]])
 DROPS = [

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny import ARCHITECTURES, make_tiny_model
 
 from prunescope import capture, models, prompts
+from tiny import ARCHITECTURES, make_tiny_model
 
 
 @pytest.fixture(params=ARCHITECTURES)

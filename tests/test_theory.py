@@ -15,15 +15,27 @@ def _errors(generator, scales, temperature):
         shift = scale * delta_z
         p = (z / temperature).softmax(-1)
         q = ((z + shift) / temperature).softmax(-1)
-        s = {n: v.numpy() for n, v in metrics.probability_shift(z, shift, p, q, temperature)._asdict().items()}
+        s = {
+            n: v.numpy()
+            for n, v in metrics.probability_shift(z, shift, p, q, temperature)._asdict().items()
+        }
         g = metrics.geometry(z, shift)
         t = np.float64(temperature)
         estimates = {
-            "angular z": (theory.angular_estimate(g.relative_orthogonal_magnitude.numpy()), g.angular_deviation.numpy()),
-            "angular p": (theory.probability_angular_estimate(s["var_escort"], t), s["angular_deviation"]),
+            "angular z": (
+                theory.angular_estimate(g.relative_orthogonal_magnitude.numpy()),
+                g.angular_deviation.numpy(),
+            ),
+            "angular p": (
+                theory.probability_angular_estimate(s["var_escort"], t),
+                s["angular_deviation"],
+            ),
             "kl 2": (theory.kl_estimate(s["var_p"], t), s["kl_divergence"]),
             "kl 3": (theory.kl_estimate_third(s["var_p"], s["cumulant_3"], t), s["kl_divergence"]),
-            "kl 4": (theory.kl_estimate_fourth(s["var_p"], s["cumulant_3"], s["cumulant_4"], t), s["kl_divergence"]),
+            "kl 4": (
+                theory.kl_estimate_fourth(s["var_p"], s["cumulant_3"], s["cumulant_4"], t),
+                s["kl_divergence"],
+            ),
         }
         for name, (estimated, measured) in estimates.items():
             found.setdefault(name, []).append(abs(float((estimated - measured).item())))
@@ -39,7 +51,9 @@ def test_halving_the_shift_divides_the_error_by_its_order(
     generator, name, first_neglected, temperature
 ):
     """The first neglected term decides the error: 2³ for the theorems, 2⁴ and 2⁵ beyond."""
-    larger, smaller = _errors(generator, (0.01 * temperature, 0.005 * temperature), temperature)[name]
+    larger, smaller = _errors(generator, (0.01 * temperature, 0.005 * temperature), temperature)[
+        name
+    ]
     assert larger / smaller == pytest.approx(2**first_neglected, rel=0.12)
 
 

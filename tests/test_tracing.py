@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
-from tiny import tiny_model
 
 from prunescope import anatomy, capture, edits, metrics, spaces, store, tracing
+from tiny import tiny_model
 from trace_sublayers import trace_prompts
 
 TEMPERATURES = (0.5, 1.0)
@@ -40,7 +40,7 @@ def _halved(model: Any) -> edits.Edit:
 
 
 def _naive(model: Any, edit: edits.Edit, answer: dict[str, Any]) -> dict[tuple[int, int], Any]:
-    """(step, sublayer) -> (h_dense, h_variant), each step its own pass, each sublayer its own run."""
+    """(step, sublayer) -> (h_dense, h_variant): a pass for each step, a run for each sublayer."""
     body = anatomy.anatomy_of(model)
     found = {}
     for step in range(len(answer["answer_token_ids"])):
@@ -69,17 +69,15 @@ def _naive(model: Any, edit: edits.Edit, answer: dict[str, Any]) -> dict[tuple[i
 def _last(model: Any, ids: torch.Tensor) -> list[torch.Tensor]:
     """Residual stream at the last position by plain hooks on the modules, boundary by boundary."""
     body, stream = anatomy.anatomy_of(model), []
-    handles = []
-    for block in anatomy.blocks_of(model):
-        for module in (block, block.get_submodule(body.reads_resid_mid)):
-            handles.append(
-                module.register_forward_pre_hook(
-                    lambda _, args, kwargs: stream.append(
-                        (args[0] if args else kwargs["hidden_states"])[0, -1].clone()
-                    ),
-                    with_kwargs=True,
-                )
-            )
+
+    def keep(_: Any, args: Any, kwargs: Any) -> None:
+        stream.append((args[0] if args else kwargs["hidden_states"])[0, -1].clone())
+
+    handles = [
+        module.register_forward_pre_hook(keep, with_kwargs=True)
+        for block in anatomy.blocks_of(model)
+        for module in (block, block.get_submodule(body.reads_resid_mid))
+    ]
     handles.append(
         anatomy.final_norm_of(model).register_forward_pre_hook(
             lambda _, args: stream.append(args[0][0, -1].clone())

@@ -27,9 +27,7 @@ TEXTS = (
 )
 
 
-def tiny_model(
-    architecture: str, vocabulary: int = 101, seed: int = 0, **settings: object
-) -> Any:
+def tiny_model(architecture: str, vocabulary: int = 101, seed: int = 0, **settings: object) -> Any:
     """A random decoder of 3 blocks, d 24, with weights large enough that every part matters."""
     config = AutoConfig.for_model(
         architecture,

@@ -36,7 +36,7 @@ def _kinds(rows: pa.Table) -> Iterator[alt.VConcatChart]:
             yield alt.vconcat(*_influence_and_drops(of_kind), spacing=6, title=title)
 
 
-def _influence_and_drops(rows: pa.Table) -> Iterator[alt.Chart | alt.LayerChart]:
+def _influence_and_drops(rows: pa.Table) -> Iterator[ChartType]:
     tooltip = ["block:Q", "influence:Q"]
     depth = charts.BLOCK.scale(domain=[-0.5, max(rows.column("block").to_pylist()) + 0.5])
     base = alt.Chart(rows).encode(depth, INFLUENCE.of("influence"), tooltip=tooltip)

@@ -103,11 +103,11 @@ said AS (
             100 * median(abs(estimated / measured - 1)) FILTER ("order" = 3),
             100 * median(abs(estimated / measured - 1)) FILTER ("order" = 4),
             100 * avg((estimated NOT BETWEEN measured / 2 AND 2 * measured)::INT)
-                FILTER ("order" = 3),
+            FILTER ("order" = 3),
             100 * avg((estimated NOT BETWEEN measured / 2 AND 2 * measured)::INT)
-                FILTER ("order" = 4),
+            FILTER ("order" = 4),
             100 * avg((estimated NOT BETWEEN measured / 2 AND 2 * measured)::INT)
-                FILTER ("order" = 2)
+            FILTER ("order" = 2)
         ) AS finding,
         NULL::BOOLEAN AS agrees
     FROM deviation

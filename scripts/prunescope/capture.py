@@ -1,4 +1,4 @@
-"""Record the residual stream at every sublayer boundary, and what an edited sublayer makes of it."""
+"""Record the residual stream at every sublayer boundary, dense and with one sublayer edited."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping

@@ -7,7 +7,7 @@ the one of its theme.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
 import pyarrow as pa
@@ -74,8 +74,8 @@ def lines(rows: pa.Table, y: Value, named: Mapping[str, Line]) -> alt.LayerChart
     names = list(named)
     domain = alt.Scale(domain=names, range=[line.color for line in named.values()])
     dashes = alt.Scale(domain=names, range=[list(line.dash) for line in named.values()])
-    color = {"scale": domain, "legend": _legend(), "type": "nominal"}
-    dash = {"scale": dashes, "legend": _legend(), "type": "nominal"}
+    color: dict[str, Any] = {"scale": domain, "legend": _legend(), "type": "nominal"}
+    dash: dict[str, Any] = {"scale": dashes, "legend": _legend(), "type": "nominal"}
     tooltip = [
         *(alt.Tooltip(f"{key}:Q") for key in ("block", "step") if key in rows.column_names),
         *(alt.Tooltip(f"{line.column}:Q", title=name) for name, line in named.items()),
@@ -93,7 +93,8 @@ def lines(rows: pa.Table, y: Value, named: Mapping[str, Line]) -> alt.LayerChart
         )
         for name, line in named.items()
     ]
-    return alt.layer(*marks)
+    layers: alt.LayerChart = alt.layer(*marks)  # type: ignore[assignment] # no facets inside
+    return layers
 
 
 def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
@@ -105,7 +106,8 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
     base = alt.Chart(rows).encode(x, color)
     band = base.mark_area(opacity=0.18).encode(y.of("low"), alt.Y2("high:Q"))
     mean = base.mark_line(strokeWidth=2).encode(y.of("mean"), tooltip=tooltip)
-    return alt.layer(band, mean)
+    layers: alt.LayerChart = alt.layer(band, mean)  # type: ignore[assignment] # no facets inside
+    return layers
 
 
 def block_by_block(chart: alt.LayerChart) -> alt.FacetChart:
@@ -161,12 +163,11 @@ def reach(rows: pa.Table) -> list[str]:
         said.setdefault(row["model"], []).append((row["step"], row["prompts_max"]))
     several = len(said) > 1
     return [
-        f"{model + ': mean' if several else 'Mean'} over the prompts whose answer reaches the step: "
-        f"{at[0][1]} at step {at[0][0]}, {at[-1][1]} at step {at[-1][0]}"
+        f"{model + ': mean' if several else 'Mean'} over the prompts whose answer reaches "
+        f"the step: {at[0][1]} at step {at[0][0]}, {at[-1][1]} at step {at[-1][0]}"
         for model, at in sorted(said.items())
     ]
 
 
 def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="top", symbolStrokeWidth=2.5)
-
+    return alt.Legend(title=None, orient="top", symbolStrokeWidth=2.5, symbolOpacity=1)

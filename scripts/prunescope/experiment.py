@@ -364,6 +364,7 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
     yield from _missing_folders(config)
     for figure, entry in config["figures"].items():
         yield from _missing_pair(figure, basedir)
+        yield from _unanswered(figure, entry, config["tracing"]["temperatures"], basedir)
         for model in entry["models"]:
             yield from _missing_blocks(f"figures/{figure}", entry, model, config)
 
@@ -388,6 +389,23 @@ def _missing_pair(figure: str, basedir: Path) -> Iterator[str]:
     for name in figure_files(figure):
         if not (basedir / "scripts" / name).is_file():
             yield f"figures/{figure}: there is no {name[3:]}.{_instead(figure, stems)}"
+
+
+def _unanswered(
+    figure: str, entry: Mapping[str, Any], temperatures: Sequence[float], basedir: Path
+) -> Iterator[str]:
+    """What a figure's query asks of config: settings as `$name`, and the T it shows."""
+    query = basedir / "reports" / "figures" / f"{figure}.sql"
+    asked = query.read_text(encoding="utf-8") if query.is_file() else ""
+    for setting in dict.fromkeys(re.findall(r"\$([a-z]\w*)", asked)):
+        if setting not in entry.get("settings", {}):
+            yield f"figures/{figure} lacks `settings: {{{setting}: ...}}`: its query reads ${setting}."
+    for shown in dict.fromkeys(re.findall(r"\btemperature = ([0-9.]+)", asked)):
+        if float(shown) not in temperatures:
+            yield (
+                f"tracing/temperatures is {temperatures}, but figures/{figure} shows T = {shown}. "
+                "Add it."
+            )
 
 
 def _missing_blocks(

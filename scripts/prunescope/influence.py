@@ -23,9 +23,7 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
     ----------
     batches : token ids, (sequences, length) each; every token counts alike.
     """
-    totals = torch.zeros(
-        len(anatomy.blocks_of(model)), 3, dtype=torch.float64, device=model.device
-    )
+    totals = torch.zeros(len(anatomy.blocks_of(model)), 3, dtype=torch.float64, device=model.device)
     units: list[Tensor] = []
 
     def visit(boundary: int, h: Tensor) -> None:
@@ -50,13 +48,15 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
 def _unit(h: Tensor) -> Tensor:
     """Unit vectors in float32 or wider, (…, d) -> (…, d)."""
     wide = h.to(torch.promote_types(h.dtype, torch.float32))
-    return wide / torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    unit: Tensor = wide / torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    return unit
 
 
 def _deviation(before: Tensor, after: Tensor) -> Tensor:
     """Sum over tokens of 1 - cos, from unit vectors, (…, d) -> ()."""
     turn = (after - before).flatten(0, -2)
-    return torch.linalg.vector_norm(turn, dim=-1).double().square().sum() / 2
+    half: Tensor = torch.linalg.vector_norm(turn, dim=-1).double().square().sum() / 2
+    return half
 
 
 def _rows(means: list[list[float]], tokens: int) -> pa.Table:

@@ -59,7 +59,8 @@ class ProbabilityShift(NamedTuple):
 
 def dot(u: Tensor, v: Tensor) -> Tensor:
     """Inner product over the last axis, (…, n), (…, n) -> (…,)."""
-    return torch.linalg.vecdot(u, v)
+    product: Tensor = torch.linalg.vecdot(u, v)
+    return product
 
 
 def angular_deviation(dense: Tensor, variant: Tensor) -> Tensor:
@@ -70,7 +71,8 @@ def angular_deviation(dense: Tensor, variant: Tensor) -> Tensor:
     """
     turn = dense * torch.linalg.vector_norm(dense, dim=-1, keepdim=True).reciprocal_()
     turn -= variant * torch.linalg.vector_norm(variant, dim=-1, keepdim=True).reciprocal_()
-    return torch.linalg.vector_norm(turn, dim=-1).square_() / 2
+    half: Tensor = torch.linalg.vector_norm(turn, dim=-1).square_() / 2
+    return half
 
 
 def geometry(dense: Tensor, delta: Tensor) -> Geometry:

@@ -18,7 +18,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 def load(model_dir: str | Path, dtype: str, device: torch.device) -> Any:
     """The dense causal language model in eval mode, on `device`. Raises OSError when damaged."""
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         model_dir, dtype=DTYPES[dtype], local_files_only=True, device_map=None
     )
     anatomy.anatomy_of(model)
@@ -27,12 +27,10 @@ def load(model_dir: str | Path, dtype: str, device: torch.device) -> Any:
 
 def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:
     """The model's tokenizer, padding on the left as batched decoding needs it."""
-    tokenizer = AutoTokenizer.from_pretrained(
-        model_dir, local_files_only=True, padding_side="left"
-    )
+    tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 class DroppedSublayer(nn.Module):
@@ -115,7 +113,9 @@ def _renumber_caches(variant: Any) -> None:
     blocks = anatomy.blocks_of(variant)
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * len(blocks)
     places = {kind: iter([i for i, k in enumerate(kinds) if k == kind]) for kind in set(kinds)}
-    attentions = [(kind, b.get_submodule(name)) for kind, b in zip(kinds, blocks, strict=True)]
+    attentions: list[tuple[str, Any]] = [
+        (kind, b.get_submodule(name)) for kind, b in zip(kinds, blocks, strict=True)
+    ]
     left = [(kind, each) for kind, each in attentions if not isinstance(each, DroppedSublayer)]
     if left and kinds[0] not in {kind for kind, _ in left}:
         raise ValueError(

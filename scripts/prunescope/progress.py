@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,7 +45,7 @@ def job(name: str, log_file: str) -> Iterator[None]:
 
 def track(items: Iterable[_Item], what: str, total: int | None = None) -> Iterator[_Item]:
     """Yield `items` with a bar on a terminal, and a line in the log every five seconds."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     said = time.monotonic()
     bar = tqdm(items, what, total, disable=not sys.stderr.isatty(), leave=False)

@@ -72,7 +72,7 @@ def as_rows(
             "text": prompt["text"],
             "prompt_token_ids": list(ids),
             "answer_token_ids": list(answer),
-            "answer_text": tokenizer.decode(answer, skip_special_tokens=True),
+            "answer_text": tokenizer.decode(list(answer), skip_special_tokens=True),
             "stopped": answer[-1] in ends,
         }
         for (name, prompt), ids, answer in zip(prompts.items(), token_ids, answers, strict=True)

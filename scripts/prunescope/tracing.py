@@ -89,7 +89,11 @@ def plan(dropped: Sequence[int], replaced: Sequence[int], max_rows: int) -> list
             shares = False
         start = len(sources) - shares
         sources.extend(rows[shares:])
-        sides = (slice(1, None), slice(None, -1)) if neighbours else (slice(0, None, 2), slice(1, None, 2))
+        sides = (
+            (slice(1, None), slice(None, -1))
+            if neighbours
+            else (slice(0, None, 2), slice(1, None, 2))
+        )
         slabs.append(Slab(tuple(group), slice(start, start + len(rows)), *sides))
 
     for _, numbered in groupby(enumerate(dropped), key=lambda item: item[1] - item[0]):
@@ -140,7 +144,9 @@ def statistics(
         at_once = max(1, max_rows // width)
         for start in range(0, steps, at_once):
             here = slice(start, min(start + at_once, steps))
-            h = torch.stack([variant[i][here] if edited else dense[here, i] for i, edited in product.sources], 1)
+            h = torch.stack(
+                [variant[i][here] if edited else dense[here, i] for i, edited in product.sources], 1
+            )
             z = unembed(h.flatten(0, 1), buffer[: h.shape[0] * width]).unflatten(0, (-1, width))
             for slab in product.slabs:
                 columns = [order[s] for s in slab.sublayers]
@@ -161,7 +167,12 @@ class _Statistics:
     """Columns of one prompt, filled slab by slab."""
 
     def __init__(
-        self, steps: int, sublayers: int, temperatures: int, device: torch.device, dtype: torch.dtype
+        self,
+        steps: int,
+        sublayers: int,
+        temperatures: int,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         self.shape = (steps, sublayers)
         self.temperatures = temperatures
@@ -179,7 +190,8 @@ class _Statistics:
         for name, value in values._asdict().items():
             shape = self.shape if temperature is None else (*self.shape, self.temperatures)
             column = self.tensors.setdefault(
-                f"{space}.{name}", torch.empty(shape, **self.options)  # type: ignore[call-overload]
+                f"{space}.{name}",
+                torch.empty(shape, **self.options),  # type: ignore[call-overload]
             )
             if temperature is None:
                 column[rows, columns] = value
@@ -226,15 +238,17 @@ def rows_of(
     """The statistics of one prompt as rows of `sublayer_trace` and of `logit_shift`."""
     steps = found["h.angular_deviation"].shape[0]
     key = _key(prompt, steps, sublayers)
-    spaces = [("embedding", "h", None), ("logit", "z", None)]
+    spaces: list[tuple[str, str, int | None]] = [("embedding", "h", None), ("logit", "z", None)]
     spaces += [("probability", "p", i) for i in range(len(temperatures))]
     trace, shift = [], []
     for space, letter, index in spaces:
         temperature = None if index is None else temperatures[index]
         columns = {
-            name.removeprefix(f"{letter}."): (
-                value if index is None else value[..., index]
-            ).flatten().double().cpu().numpy()
+            name.removeprefix(f"{letter}."): (value if index is None else value[..., index])
+            .flatten()
+            .double()
+            .cpu()
+            .numpy()
             for name, value in found.items()
             if name.startswith(f"{letter}.")
         }

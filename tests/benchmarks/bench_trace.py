@@ -37,7 +37,6 @@ def main() -> None:
 
     context = torch.tensor(ids + answer[:-1])
     start = len(ids) - 1
-    dropped = list(range(2 * n_blocks))
     replaced = edits.Edit(tensors={n: p for n, p in model.named_parameters() if "_proj." in n})
 
     def trace(edit: edits.Edit, temperatures: list[float]) -> None:

@@ -1,0 +1,90 @@
+"""What each figure reads, as files: input functions of the report; no rules."""
+
+# Every table a figure may read, and the rule that writes it.
+TABLES = {
+    "influence": rules.score_influences.output.influence,
+    "compression_report": rules.compress_model.output.report,
+    "dense_answer": rules.generate_dense.output.answers,
+    "sublayer_trace": rules.trace_sublayers.output.trace,
+    "logit_shift": rules.trace_sublayers.output.shift,
+    "deviation": rules.estimate_deviations.output.deviation,
+}
+
+
+def tables_of(figure):
+    """Files of every table one figure reads, by table."""
+    entry = config["figures"][figure]
+    return {
+        table: expand(TABLES[table], model=entry["models"], **keys)
+        for table, keys in entry["reads"].items()
+    }
+
+
+def figure_tables(wildcards):
+    """Inputs of draw_figure, one named input per table."""
+    return tables_of(wildcards.figure)
+
+
+def all_tables(wildcards):
+    """Files of every table any figure reads: what the catalog shows."""
+    found = {}
+    for figure in config["figures"]:
+        for table, files in tables_of(figure).items():
+            found.setdefault(table, set()).update(files)
+    return {table: sorted(files) for table, files in found.items()}
+
+
+def figure_settings(wildcards):
+    """Values of the query's named parameters."""
+    return config["figures"][wildcards.figure].get("settings", {})
+
+
+def figure_fingerprint(wildcards):
+    """Code of draw_figure, of this figure's chart and query."""
+    return fingerprint("draw_figure.py", *experiment.figure_files(wildcards.figure))
+
+
+def pairs_read(*tables):
+    """Every (model, variant) whose rows a figure reads from one of these tables."""
+    return list(
+        dict.fromkeys(
+            (model, variant)
+            for figure in config["figures"].values()
+            for table in tables
+            for model in figure["models"]
+            for variant in figure["reads"].get(table, {}).get("variant", [])
+        )
+    )
+
+
+def models_read():
+    """Every model a figure reads."""
+    return list(dict.fromkeys(m for figure in config["figures"].values() for m in figure["models"]))
+
+
+def job_timings(wildcards):
+    """Files in which Snakemake timed the jobs behind the figures, by rule, in data-flow order."""
+    models = {"model": models_read()}
+    traced = pairs_read("sublayer_trace", "logit_shift", "deviation")
+    compressed = list(dict.fromkeys([*traced, *pairs_read("compression_report")]))
+    return {
+        "fetch_model": expand(rules.fetch_model.benchmark, **models),
+        "fetch_corpus": expand(
+            rules.fetch_corpus.benchmark, corpus=config["calibration"]["corpus"]
+        ),
+        "sample_calibration": expand(rules.sample_calibration.benchmark, **models),
+        "score_influences": expand(rules.score_influences.benchmark, **models),
+        "compress_model": of_pairs(rules.compress_model.benchmark, compressed),
+        "generate_dense": expand(
+            rules.generate_dense.benchmark, model=list(dict.fromkeys(m for m, _ in traced))
+        ),
+        "trace_sublayers": of_pairs(rules.trace_sublayers.benchmark, traced),
+        "estimate_deviations": of_pairs(
+            rules.estimate_deviations.benchmark, pairs_read("deviation")
+        ),
+    }
+
+
+def of_pairs(pattern, pairs):
+    """The pattern at every (model, variant)."""
+    return [expand(pattern, model=model, variant=variant)[0] for model, variant in pairs]
