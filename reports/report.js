@@ -17,66 +17,90 @@ function theme() {
   };
 }
 
-// Small multiples wrap to the width there is; a panel wider than the page shrinks to it.
-function fitted(part, room) {
+// The specification as wide as the room: small multiples in as many columns as fit, panels stretched
+// to fill them. `axes` is what one panel's axis takes; drawing tells, see `draw`.
+function fitted(part, room, axes) {
   const copy = { ...part };
-  for (const key of ["spec", "layer", "vconcat", "hconcat", "concat"]) {
-    if (Array.isArray(copy[key])) copy[key] = copy[key].map((each) => fitted(each, room));
-    else if (copy[key]) copy[key] = fitted(copy[key], room);
+  if (copy.columns) {
+    const inner = copy.spec ?? copy.concat[0];
+    const gap = typeof copy.spacing === "number" ? copy.spacing : 20;
+    const [once, each] = copy.facet ? [axes, 0] : [0, axes];
+    const least = 0.75 * widthOf(inner) + each;
+    const columns = Math.floor((room - once + gap) / (least + gap));
+    copy.columns = Math.max(1, Math.min(copy.columns, columns));
+    const panel = (room - once + gap) / copy.columns - gap;
+    if (copy.spec) copy.spec = fitted(copy.spec, panel, each);
+    else copy.concat = copy.concat.map((view) => fitted(view, panel, each));
+  } else if (copy.vconcat) {
+    copy.vconcat = copy.vconcat.map((view) => fitted(view, room, axes));
+  } else if (typeof copy.width === "number") {
+    copy.width = Math.max(80, Math.floor(room - axes));
   }
-  if (typeof copy.width === "number") copy.width = Math.min(copy.width, room);
-  if (typeof copy.columns === "number") {
-    const panel = panelWidth(copy) + 60;
-    copy.columns = Math.max(1, Math.min(copy.columns, Math.floor((room + 60) / panel)));
-  }
-  if (copy.title) copy.title = wrapped(copy.title, room);
   return copy;
 }
 
-function panelWidth(part) {
-  const inner = part.spec ?? (part.concat ?? [])[0] ?? {};
-  return part.width ?? inner.width ?? 200;
+function widthOf(part) {
+  return part.width ?? widthOf((part.vconcat ?? part.concat ?? [part.spec ?? { width: 200 }])[0]);
 }
 
-function wrapped(title, room) {
-  const lines = (text, size) => [text].flat().flatMap((each) => {
-    const limit = Math.max(24, Math.floor(room / (size * 0.52)));
-    return each.split(" ").reduce((rows, word) => {
-      const last = rows[rows.length - 1];
-      if (last !== undefined && (last + " " + word).length <= limit) rows[rows.length - 1] = last + " " + word;
-      else rows.push(word);
-      return rows;
-    }, []);
-  });
-  if (typeof title === "string") return lines(title, 14);
-  return { ...title, text: lines(title.text, 14), subtitle: title.subtitle ? lines(title.subtitle, 11) : title.subtitle };
+function columnsOf(part) {
+  return part.columns ?? (part.vconcat ? columnsOf(part.vconcat[0]) : 1);
 }
 
+const drawn = new Map();
+
+// Draws with a guess of what axes take, sees how wide that came out, and draws once more if it was off.
 async function draw(element) {
   element.dataset.drawn = "yes";
-  const room = Math.max(200, element.clientWidth - 90);
-  const specification = fitted(specifications[element.dataset.figure], room);
-  const config = { ...(specification.config ?? {}), ...theme() };
-  await window.vegaEmbed(element, { ...specification, config }, { renderer: "svg", actions: false });
+  const specification = specifications[element.dataset.figure];
+  const single = !columnsOf(specification) || (!specification.columns && !specification.vconcat);
+  const room = Math.min(element.clientWidth - 2, single ? 720 : Infinity);
+  let axes = 60;
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const spec = fitted(specification, room, axes);
+    const config = { ...(spec.config ?? {}), ...theme() };
+    drawn.get(element)?.finalize();
+    drawn.set(element, await window.vegaEmbed(element, { ...spec, config }, { renderer: "svg", actions: false }));
+    const excess = element.querySelector("svg").getBoundingClientRect().width - room;
+    if (excess <= 0 && excess > -8) break;
+    axes += excess / (firstOf(spec).facet ? 1 : columnsOf(spec)) + 1;
+  }
+}
+
+function firstOf(part) {
+  return part.vconcat && !part.columns ? firstOf(part.vconcat[0]) : part;
 }
 
 const charts = [...document.querySelectorAll(".chart")];
+const drawIfNot = (chart) => (chart.dataset.drawn ? undefined : draw(chart));
 const nearby = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (entry.isIntersecting && !entry.target.dataset.drawn) draw(entry.target);
-  }
+  entries.filter((entry) => entry.isIntersecting).forEach((entry) => drawIfNot(entry.target));
 }, { rootMargin: "1200px" });
 charts.forEach((chart) => nearby.observe(chart));
+
+// The rest when there is nothing else to do, so that the page prints whole.
+const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 200));
+const drawNext = async () => {
+  const next = charts.find((chart) => !chart.dataset.drawn);
+  if (!next) return;
+  await draw(next);
+  idle(drawNext);
+};
+window.addEventListener("load", () => idle(drawNext));
+window.addEventListener("beforeprint", () => charts.forEach(drawIfNot));
 
 const redraw = () => charts.filter((chart) => chart.dataset.drawn).forEach(draw);
 dark.addEventListener("change", redraw);
 let width = document.body.clientWidth;
+let resized;
 window.addEventListener("resize", () => {
-  if (Math.abs(document.body.clientWidth - width) < 40) return;
-  width = document.body.clientWidth;
-  redraw();
+  clearTimeout(resized);
+  resized = setTimeout(() => {
+    if (document.body.clientWidth === width) return;
+    width = document.body.clientWidth;
+    redraw();
+  }, 200);
 });
-window.addEventListener("beforeprint", () => charts.filter((c) => !c.dataset.drawn).forEach(draw));
 
 function csv(rows) {
   const columns = [...new Set(rows.flatMap(Object.keys))];

@@ -273,7 +273,7 @@ def _join(where: str, key: object) -> str:
 def _instead(name: object, known: Iterable[str]) -> str:
     """The nearest known name, and all of them unless they are too many to help."""
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     listed = f" There are: {', '.join(known) or 'none'}." if len(known) < 15 or not near else ""
     return guess + listed
@@ -340,7 +340,7 @@ def _selected(selection: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _with_paths(config: Config, basedir: Path) -> Config:
-    """Config with the folders of `path` sources relative to where Snakemake works."""
+    """Config with the paths of `path` sources relative to where Snakemake works."""
 
     def placed(entry: Mapping[str, Any]) -> Config:
         source = entry["source"]
@@ -361,7 +361,7 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
     for one, other in itertools.combinations(roots, 2):
         if roots[one] == roots[other]:
             yield f"pathvars: {one} and {other} are both {roots[one]!r}. Give each its own folder."
-    yield from _missing_folders(config)
+    yield from _missing_sources(config)
     for figure, entry in config["figures"].items():
         yield from _missing_pair(figure, basedir)
         yield from _unanswered(figure, entry, config["tracing"]["temperatures"], basedir)
@@ -369,16 +369,16 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
             yield from _missing_blocks(f"figures/{figure}", entry, model, config)
 
 
-def _missing_folders(config: Config) -> Iterator[str]:
-    """Folders of `path` sources that a figure needs: a definition nobody reads may dangle."""
+def _missing_sources(config: Config) -> Iterator[str]:
+    """Local sources that a figure needs: a definition nobody reads may dangle."""
     read = {model for entry in config["figures"].values() for model in entry["models"]}
     corpus = config["calibration"]["corpus"]
     sources = {f"models/{name}": config["models"][name]["source"] for name in sorted(read)}
     sources[f"corpora/{corpus}"] = config["corpora"][corpus]["source"]
     for where, source in sources.items():
-        if source["from"] == "path" and not Path(source["path"]).is_dir():
+        if source["from"] == "path" and not Path(source["path"]).exists():
             yield (
-                f"{where}/source/path: there is no folder {Path(source['path']).resolve()}. "
+                f"{where}/source/path: there is no {Path(source['path']).resolve()}. "
                 "Relative paths start at the Snakefile's folder."
             )
 
@@ -399,7 +399,7 @@ def _unanswered(
     asked = query.read_text(encoding="utf-8") if query.is_file() else ""
     for setting in dict.fromkeys(re.findall(r"\$([a-z]\w*)", asked)):
         if setting not in entry.get("settings", {}):
-            yield f"figures/{figure} lacks `settings: {{{setting}: ...}}`: its query reads ${setting}."
+            yield f"figures/{figure} lacks settings/{setting}, which its query reads."
     for shown in dict.fromkeys(re.findall(r"\btemperature = ([0-9.]+)", asked)):
         if float(shown) not in temperatures:
             yield (

@@ -16,27 +16,33 @@ REPORTS = Path(__file__).resolve().parents[2] / "reports"
 SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (
         "influence",
-        "What the calibration text says may go",
-        "Layer dropping removes the sublayers and blocks that turn the residual stream least.",
+        "What may be dropped",
+        "Layer dropping removes the sublayers or blocks that turn the hidden state least on a "
+        "calibration text. Everything below asks what becomes of the model when one of them goes.",
         ("ext_influence",),
     ),
     (
         "similarity",
-        "Three spaces, one perturbation",
+        "One perturbation in three spaces",
         "One sublayer at a time is edited on the dense model's own context, and its output is "
-        "compared as hidden state h, as logits z = lm_head(h), and as probabilities softmax(z/T).",
+        "compared with the dense one three times: as hidden state h, as logits z = lm_head(h), and "
+        "as probabilities p = softmax(z/T).",
         ("fig04",),
     ),
     (
         "lm-head",
         "From hidden states to logits",
-        "Theorem 1: the angular deviation is half the squared relative orthogonal magnitude.",
+        "Only the part of a perturbation orthogonal to the dense vector turns it. Theorem 1: the "
+        "angular deviation is half the square of that part's relative length, in h and in z alike. "
+        "So what lm_head does to it decides whether logits stay as similar as hidden states.",
         ("fig05", "fig16", "fig17", "fig18"),
     ),
     (
         "softmax",
         "From logits to probabilities",
-        "Theorems 2 and 3: softmax turns the variance of the logit shift into deviation.",
+        "Softmax looks at differences between logits. Theorems 2 and 3: to second order the "
+        "deviation of the probabilities is the variance of the logit shift Δz over 2T², weighted by "
+        "p² for the angle and by p for the KL divergence.",
         ("fig06", "fig14", "fig15", "fig19", "fig20", "fig21"),
     ),
 )
@@ -82,17 +88,29 @@ def render(figures: Mapping[str, Mapping[str, Any]], facts: Sequence[tuple[str, 
     )
     return environment.get_template("report.html.j2").render(
         sections=sections(figures),
-        specifications=in_script(
-            {
-                name: {key: value for key, value in figure.items() if key != "usermeta"}
-                for name, figure in figures.items()
-            }
-        ),
+        checked=checked(figures),
+        specifications=in_script({name: untitled(figure) for name, figure in figures.items()}),
         facts=facts,
         style=Markup((REPORTS / "style.css").read_text(encoding="utf-8")),  # noqa: S704 ours
         behaviour=Markup((REPORTS / "report.js").read_text(encoding="utf-8")),  # noqa: S704 ours
-        vega=_library(),
+        vega=Markup(_no_end_of_script(vl_convert.javascript_bundle())),  # noqa: S704 a library
     )
+
+
+def checked(figures: Mapping[str, Mapping[str, Any]]) -> dict[bool, list[tuple[str, str]]]:
+    """What the paper says and a figure checks: (figure, finding), by whether this run agrees."""
+    found: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+    for section in sections(figures):
+        for name, figure in section.figures.items():
+            for said in figure["usermeta"]["findings"]:
+                if said["agrees"] is not None:
+                    found[said["agrees"]].append((name, said["finding"]))
+    return found
+
+
+def untitled(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """The specification alone: the page itself sets its title, which Vega would not wrap."""
+    return {key: value for key, value in figure.items() if key not in {"usermeta", "title"}}
 
 
 def in_script(value: object) -> Markup:

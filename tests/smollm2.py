@@ -8,7 +8,7 @@ import yaml
 
 from fetch_model import fetch_model
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 NAME = "smollm2-135m-instruct"
 
 

@@ -1,0 +1,201 @@
+"""Every figure is one query and one chart, named in config, and draws what its query returns."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+import vl_convert
+import yaml
+
+from draw_figure import draw_figure, load_chart, rounded, run_query
+from prunescope import charts, experiment, progress, store
+from prunescope.schemas import SCHEMA_VERSION, TABLES
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "reports" / "figures"
+CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+STEMS = sorted(CONFIG["figures"])
+
+MADE_BY = {"rule": "test", "settings": {}, "commit": "none", "packages": {}}
+
+BLOCKS, STEPS = (0, 14, 29), (0, 1, 2)
+
+
+def test_pairs_are_those_of_config() -> None:
+    """A query without a chart, a chart without a query, or a pair no config names is a slip."""
+    for suffix in (".sql", ".py"):
+        assert sorted(file.stem for file in FIGURES.glob(f"*{suffix}")) == STEMS
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_query_binds_on_empty_tables(stem: str) -> None:
+    """Every column a query names is declared, and nothing to read gives no row and no finding."""
+    with duckdb.connect() as connection:
+        for table in CONFIG["figures"][stem]["reads"]:
+            connection.register(table, TABLES[table].empty())
+        rows, findings = run_query(connection, _sql(stem), _settings(stem))
+    assert "model" in rows.column_names
+    assert rows.num_rows == 0
+    assert findings == []
+
+
+@pytest.mark.parametrize("models", [["one"], ["one", "two"]], ids=["one model", "two models"])
+@pytest.mark.parametrize("stem", STEMS)
+def test_pair_draws_what_it_reads(stem: str, models: list[str], tmp_path: Path) -> None:
+    """Rows become a chart that Vega draws, with findings in sentences, one or several models."""
+    figure = _drawn(stem, models, tmp_path)
+    svg = vl_convert.vegalite_to_svg(figure)
+    for model in models if len(models) > 1 else []:
+        assert f">{model}<" in svg
+    assert figure["usermeta"]["title"] in figure["title"]["text"]
+    for said in figure["usermeta"]["findings"]:
+        assert said["agrees"] in {True, False, None}
+        assert said["finding"].endswith(".")
+        assert said["finding"].startswith(tuple(f"{model}: " for model in models)) == (
+            len(models) > 1
+        )
+    datasets = figure["datasets"].values()
+    assert len({tuple(row) for rows in datasets for row in rows}) == 1, "one table to download"
+
+
+def test_deviation_figures_read_one_temperature(tmp_path: Path) -> None:
+    """Each (block, step) of a figure averages one value per prompt, though T has five."""
+    for stem in ("fig14_theory_kl", "fig15_theory_probability", "fig19_logit_variance"):
+        (rows,) = _drawn(stem, ["one"], tmp_path)["datasets"].values()
+        assert {row["prompts"] for row in rows} == {2}
+
+
+def test_findings_are_of_rows_and_not_of_means(tmp_path: Path) -> None:
+    """Errors of +100 % and -50 % cancel in no mean: the median error over rows is 75 %."""
+    files = _tables(["one"], tmp_path)
+    deviation = store.read(files["deviation"][0], "deviation")
+    factors = pa.array([2.0 if p == "sum" else 0.5 for p in deviation["prompt"].to_pylist()])
+    place = deviation.schema.get_field_index("estimated")
+    measured = deviation["measured"].to_numpy()
+    skewed = deviation.set_column(place, "estimated", pa.array(measured * factors.to_numpy()))
+    store.write(files["deviation"][0], skewed, "deviation", _made_by())
+    (said, *_) = _draw("fig14_theory_kl", files, tmp_path)["usermeta"]["findings"]
+    assert "median relative error of 75.0 %" in said["finding"]
+    assert said["agrees"] is False
+
+
+def test_no_rows_is_an_error_that_says_what_to_look_at(tmp_path: Path) -> None:
+    files = _tables(["one"], tmp_path)
+    with pytest.raises(progress.JobError, match=r"fig06.*no rows.*block"):
+        _draw("fig06_theory_block14", files, tmp_path, {"block": 99})
+
+
+def test_numbers_travel_with_five_digits_and_no_infinity() -> None:
+    """JSON has no NaN; a figure needs no seventeen digits."""
+    rows = rounded(pa.table({"x": [1.23456789e-9, float("nan"), float("inf"), None, 0.0]}))
+    assert rows["x"].to_pylist() == [1.2346e-9, None, None, None, 0.0]
+
+
+def test_every_figure_has_a_title_and_a_caption() -> None:
+    for stem in STEMS:
+        title, caption = charts.title_and_caption(load_chart(FIGURES / f"{stem}.py").__doc__)
+        number = stem.removeprefix("fig").split("_")[0].lstrip("0")
+        assert stem.startswith("ext_") or title.startswith(f"Figure {number}. ")
+        assert len(caption) > 100
+
+
+def test_a_chart_without_a_caption_is_refused() -> None:
+    with pytest.raises(ValueError, match="caption"):
+        charts.title_and_caption("Only a title.")
+
+
+# ---- two prompts, three blocks, every quantity ----------------------------------------------
+
+
+def _sql(stem: str) -> str:
+    return (FIGURES / f"{stem}.sql").read_text(encoding="utf-8")
+
+
+def _settings(stem: str) -> dict[str, Any]:
+    settings: dict[str, Any] = CONFIG["figures"][stem].get("settings", {})
+    return settings
+
+
+def _drawn(stem: str, models: list[str], folder: Path) -> dict[str, Any]:
+    return _draw(stem, _tables(models, folder), folder)
+
+
+def _draw(
+    stem: str, files: dict[str, list[str]], folder: Path, settings: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    figure_file = folder / f"{stem}.json"
+    draw_figure(
+        query_file=FIGURES / f"{stem}.sql",
+        chart_file=FIGURES / f"{stem}.py",
+        tables={table: files[table] for table in CONFIG["figures"][stem]["reads"]},
+        settings=_settings(stem) if settings is None else settings,
+        figure_file=str(figure_file),
+    )
+    figure: dict[str, Any] = json.loads(figure_file.read_text(encoding="utf-8"))
+    return figure
+
+
+def _tables(models: list[str], folder: Path) -> dict[str, list[str]]:
+    """Files of every table a figure reads, one per model."""
+    files: dict[str, list[str]] = {}
+    for name, rows in _rows().items():
+        for model in models:
+            variant = "/variant=drop-1a" if "variant" in TABLES[name].partition else ""
+            file = folder / f"{name}/model={model}{variant}/part.parquet"
+            schema = TABLES[name].schema
+            filled = [{column: row.get(column) for column in schema.names} for row in rows]
+            store.write(file, pa.Table.from_pylist(filled, schema), name, _made_by())
+            files.setdefault(name, []).append(str(file))
+    return files
+
+
+def _made_by() -> dict[str, object]:
+    return {**MADE_BY, "schema_version": SCHEMA_VERSION}
+
+
+def _rows() -> dict[str, list[dict[str, Any]]]:
+    spread = [
+        {"prompt": prompt, "step": step, "block": block, "sublayer": sublayer}
+        for prompt in ("sum", "open")
+        for step in STEPS
+        for block in BLOCKS
+        for sublayer in ("attn", "mlp")
+    ]
+    traced, shifts, deviations = [], [], []
+    for place, key in enumerate(spread):
+        size = 0.01 + 0.001 * (place % 17)
+        moments = {"var_p": size, "var_escort": size, "cumulant_3": 0.0, "cumulant_4": 0.0}
+        relative = {"relative_orthogonal_magnitude": size, "relative_parallel_magnitude": size}
+        same = {"measured": size, "estimated": 1.1 * size}
+        for space in ("embedding", "logit"):
+            at = {**key, "temperature": None, "space": space}
+            traced.append({**at, "angular_deviation": size**2, **relative})
+            deviations.append({**at, "quantity": "angular_deviation", "order": 2, **same})
+        shifts.append({**key, "temperature": None, "var_uniform": size, "mean_uniform": 0.0})
+        for temperature in CONFIG["tracing"]["temperatures"]:
+            at = {**key, "temperature": temperature, "space": "probability"}
+            traced.append({**at, "angular_deviation": size, "kl_divergence": size})
+            shifts.append({**key, "temperature": temperature, "mean_p": 0.0, **moments})
+            deviations.append({**at, "quantity": "angular_deviation", "order": 2, **same})
+            deviations.append({**at, "quantity": "kl_bound", "order": None, **same})
+            for order in (2, 3, 4):
+                deviations.append({**at, "quantity": "kl_divergence", "order": order, **same})
+    parts = [
+        {"block": block, "sublayer": sublayer, "influence": 0.01 * (block + 1), "n_tokens": 8}
+        for block in BLOCKS
+        for sublayer in ("attn", "mlp", "block")
+    ]
+    ranked = [
+        {**part, "method": "sublayer_drop", "rank": rank, "removed": rank < 1, "n_drop": 1}
+        for rank, part in enumerate(part for part in parts if part["sublayer"] == "attn")
+    ]
+    return {
+        "influence": parts,
+        "compression_report": ranked,
+        "sublayer_trace": traced,
+        "logit_shift": shifts,
+        "deviation": deviations,
+    }

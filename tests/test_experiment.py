@@ -1,0 +1,240 @@
+"""Config is refused with its key and the way out before any job, or expanded into plain names."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prunescope import experiment, methods
+
+ROOT = Path(__file__).parents[1]
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+MODEL = CONFIG["default_model"]
+READS = "figures/ext_influence/reads"
+REPORT = f"{READS}/compression_report"
+FIG06 = "figures/fig06_theory_block14/settings"
+ENTRY = CONFIG["models"][MODEL]
+HUB = {"from": "hub", "id": "owner/name", "revision": "0" * 40}
+
+
+def drop(n_drop, sublayer="any"):
+    return {"method": "sublayer_drop", "sublayer": sublayer, "n_drop": n_drop}
+
+
+def drop_blocks(n_drop):
+    return {"method": "block_drop", "n_drop": n_drop}
+
+
+def changed(*changes):
+    """config.yaml with values put at slash-separated keys, folders made on the way."""
+    config = copy.deepcopy(CONFIG)
+    for key, value in changes:
+        *folders, last = key.split("/")
+        section = config
+        for folder in folders:
+            section = section.setdefault(folder, {})
+        section[last] = value
+    return config
+
+
+def resolved(*changes):
+    return experiment.resolve(changed(*changes), ROOT)
+
+
+def test_config_of_the_repository_is_accepted():
+    """Every figure names its models and variants; resolving again changes nothing."""
+    config = resolved()
+    assert config["figures"]["fig04_sublayer_similarity"] == {
+        "reads": {"sublayer_trace": {"variant": ["drop-each"]}},
+        "models": [MODEL],
+    }
+    assert experiment.resolve(config, ROOT) == config
+
+
+def test_a_sweep_is_one_variant_per_value():
+    """The values of a list stand in the names, in order; the template is gone."""
+    sweep = drop_blocks([3, 1])
+    variants = experiment.expand_sweeps({"dense": {"method": "identity"}, "drop-{n_drop}b": sweep})
+    assert list(variants) == ["dense", "drop-3b", "drop-1b"]
+    assert variants["drop-3b"] == drop_blocks(3)
+
+
+def test_sweeps_over_two_settings_give_every_pair():
+    sweep = {"method": "x", "n": [1, 2], "m": [4, 8]}
+    assert list(experiment.expand_sweeps({"x-{n}of{m}": sweep})) == [
+        "x-1of4",
+        "x-1of8",
+        "x-2of4",
+        "x-2of8",
+    ]
+
+
+def test_patterns_become_names_in_the_order_of_config():
+    config = resolved((f"{REPORT}/variant", ["drop-*b", "d*e"]))
+    names = config["figures"]["ext_influence"]["reads"]["compression_report"]["variant"]
+    n_drops = CONFIG["variants"]["drop-{n_drop}b"]["n_drop"]
+    assert names == [*(f"drop-{n}b" for n in n_drops), "dense"]
+
+
+def test_models_may_be_patterns():
+    other = {"source": HUB, "n_blocks": 30, "dtype": "float32"}
+    config = resolved(("models/other", other), ("figures/ext_influence/models", ["*"]))
+    assert config["figures"]["ext_influence"]["models"] == [MODEL, "other"]
+
+
+def test_a_name_matches_itself_alone():
+    """Dots and plus signs in names are no regular expressions; no names match nothing."""
+    pattern = experiment.one_of(["a.b", "c"])
+    assert [bool(re.fullmatch(pattern, name)) for name in ("a.b", "c", "axb", "")] == [1, 1, 0, 0]
+    assert not re.search(experiment.one_of([]), "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("sede", 0), r"no key 'sede'. Did you mean 'seed'\?"),
+        (("calibration/n_sequence", 4), r"calibration: .*Did you mean 'n_sequences'\?"),
+        (("models/m", {"source": HUB, "n_blocks": 3}), r"models/m lacks `dtype`: number type"),
+        (
+            ("models/M", {"source": HUB, "n_blocks": 3, "dtype": "float32"}),
+            r"the name 'M' will not",
+        ),
+        (("models/a:b", ENTRY), r"models: the name 'a:b' will not do"),
+        (("variants/a b", {"method": "identity"}), r"variants: the name 'a b' will not do"),
+        (("figures/../x", {"reads": {"influence": {}}}), r"figures: .*'\.\.'"),
+        (
+            (f"models/{MODEL}/dtype", "fp16"),
+            r"dtype is 'fp16'; it must be one of float32",
+        ),
+        ((f"models/{MODEL}/n_blocks", 30.0), r"n_blocks is 30.0; it must be a whole number"),
+        ((f"models/{MODEL}/source/from", "hubb"), r"no from 'hubb'. Did you mean 'hub'\?"),
+        ((f"models/{MODEL}/source", {**HUB, "revision": "main"}), r"40 hexadecimal digits"),
+        ((f"models/{MODEL}/source", {**HUB, "split": "train"}), r"source/split .* remove it"),
+        ((f"models/{MODEL}/source/version", 0.1), r"version is 0.1; it must be text, so quote it"),
+        ((f"models/{MODEL}/source/sha256", "abc"), r"64 hexadecimal digits"),
+        ((f"models/{MODEL}/source", {"from": "path", "path": "nowhere"}), r"no /.*/nowhere"),
+        (("default_model", "smollm2"), r"no model 'smollm2'. Did you mean 'smollm2-135m-instruct'"),
+        (("calibration/corpus", "c5"), r"no corpus 'c5'. Did you mean 'c4'\?"),
+        (("calibration/protocol", "random"), r"protocol is 'random'; .*window, packed"),
+        (("calibration/n_sequences", 0), r"n_sequences is 0; it must be at least 1"),
+        (("calibration/sequence_length", -1), r"sequence_length is -1; it must be at least 1"),
+        (("seed", None), r"seed is empty"),
+        (("tracing/temperatures", []), r"temperatures is \[\]; it must hold something"),
+        (("tracing/temperatures", [1.0, 0]), r"temperatures/1 is 0; it must be above 0"),
+        (("tracing/temperatures", [1.0, -0.5]), r"temperatures/1 is -0.5; it must be above 0"),
+        (("tracing/temperatures", [1.0, float("nan")]), r"temperatures/1 is nan"),
+        (("tracing/temperatures", [1.0, 1]), r"nothing may occur twice"),
+        (("tracing/temperatures", [0.5]), r"temperatures is \[0.5\], but figures/.* shows T = 1"),
+        (("tracing/temperatures", [1.0, True]), r"temperatures/1 is True; it must be a number"),
+        (("prompts", {}), r"prompts is {}; it must hold something"),
+        (("prompts/empty", {"kind": "open_ended", "text": " "}), r"prompts/empty/text is ' '"),
+        (("prompts/odd", {"kind": "essay", "text": "x"}), r"kind is 'essay'; it must be one of"),
+        (
+            ("variants/x", {"method": "block_dropp", "n_drop": 1}),
+            r"Did you mean 'block_drop'\? There",
+        ),
+        (("variants/x", {"n_drop": 1}), r"variants/x lacks `method`: one of identity"),
+        (
+            ("variants/x", {"method": "identity", "n_drop": 1}),
+            r"there is no key 'n_drop'",
+        ),
+        (("variants/x", drop_blocks("some")), r"n_drop is 'some'.*or all"),
+        (("variants/x", drop_blocks(-1)), r"n_drop is -1; .*at least 0"),
+        (
+            ("variants/x-{k}", drop_blocks([1])),
+            r"needs? a list `k: \[...\]`",
+        ),
+        (("variants/x-{n_drop", drop_blocks([1])), r"a brace out of place"),
+        (("variants/drop-1a", {"method": "identity"}), r"'drop-1a' is defined twice"),
+        (
+            ("variants/drop-31b", drop_blocks(31)),
+            r"n_drop is 31, .*30 blocks",
+        ),
+        (
+            ("variants/drop-31a", drop(31, "attn")),
+            r"n_drop is 31, .*30 attn sublayers",
+        ),
+        (
+            ("variants/drop-each", drop(61)),
+            r"n_drop is 61, .*60 sublayers",
+        ),
+        (("figures/fig99", {"reads": {"influence": {}}}), r"there is no reports/figures/fig99.py"),
+        ((f"{FIG06}/block", 30), r"block is 30, .*blocks 0 to 29"),
+        ((FIG06, {}), r"lacks settings/block, which its query"),
+        ((f"{READS}/influenc", {}), r"no table 'influenc'. Did you mean 'influ"),
+        (
+            (f"{READS}/influence/variant", ["dense"]),
+            r"the table holds no variants",
+        ),
+        ((REPORT, {}), r"lacks `variant`: names of"),
+        (
+            (f"{REPORT}/variant", ["drop-1"]),
+            r"no variant 'drop",
+        ),
+        (("figures/ext_influence/models", ["gpt*"]), r"there is no model 'gpt\*'"),
+        (("pathvars/results", "store/."), r"store and results are both 'store'"),
+        (("pathvars/store", "store/{model}"), r"pathvars/store is 'store/{model}'"),
+        (("figures", []), r"figures is \[\]; it must be a mapping"),
+        (("variants", "all"), r"variants is 'all'; it must be a mapping"),
+        ((7, 7), None),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_mistake_names_its_key_and_the_way_out(change, message):
+    """One line per mistake; the first says where it is, what is true and what to do."""
+    key, value = change
+    config = changed((key, value)) if isinstance(key, str) else {**changed(), key: value}
+    with pytest.raises(experiment.ConfigError, match=message or "does not read as text") as refused:
+        experiment.resolve(config, ROOT)
+    assert all(line.startswith("config: ") for line in str(refused.value).splitlines())
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(experiment.ConfigError) as refused:
+        resolved(("seed", -1), ("decoding/max_new_tokens", 0))
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_what_no_figure_reads_is_not_asked_for():
+    """A model whose folder is away and a variant too deep for the models are definitions only."""
+    absent = {"source": {"from": "path", "path": "nowhere"}, "n_blocks": 3, "dtype": "float32"}
+    resolved(("models/absent", absent), ("variants/deep", drop_blocks(99)))
+
+
+def test_relative_paths_start_at_the_snakefile(tmp_path, monkeypatch):
+    """Jobs run elsewhere, so the resolved path leads there from the working directory."""
+    monkeypatch.chdir(tmp_path)
+    config = resolved((f"models/{MODEL}/source", {"from": "path", "path": "tests"}))
+    assert Path(config["models"][MODEL]["source"]["path"]).samefile(ROOT / "tests")
+
+
+def test_schema_and_signatures_of_methods_agree():
+    """What `compress` takes by keyword only is what config may say, and nothing else."""
+    declared = {
+        name: set(part["properties"]) - {"method"}
+        for name, part in experiment.schema()["$defs"]["methods"].items()
+    }
+    assert declared == {name: set(methods.settings(name)) for name in methods.names()}
+    chosen = experiment.schema()["properties"]["variants"]["additionalProperties"]["oneOf"]
+    assert {Path(part["$ref"]).name for part in chosen} == set(declared)
+
+
+def test_every_key_is_described_and_nothing_else_accepted():
+    """A key without a sentence, or a mapping that takes any key, does not get in."""
+
+    def walk(part, where):
+        if isinstance(part, list):
+            for index, item in enumerate(part):
+                walk(item, f"{where}/{index}")
+        if not isinstance(part, dict):
+            return
+        if part.get("type") == "object" and "oneOf" not in part and "$defs" not in where:
+            assert "additionalProperties" in part, where
+        for name, key in part.get("properties", {}).items():
+            assert experiment._meaning(key) != "see the schema", f"{where}/{name}"
+        for name, item in part.items():
+            walk(item, f"{where}/{name}")
+
+    walk(experiment.schema(), "")

@@ -1,0 +1,146 @@
+"""The fingerprint changes with what code computes, and with nothing else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from prunescope import fingerprint as module
+from prunescope import methods
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A small tree of scripts, a package and reports; returns a function that writes a file."""
+
+    def write(name, text):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    monkeypatch.setattr(module, "_SCRIPTS", tmp_path / "scripts")
+    monkeypatch.setattr(module, "_REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(module, "CARRIERS", {tmp_path / "scripts/prunescope/store.py"})
+    write("scripts/prunescope/__init__.py", "")
+    write("scripts/prunescope/store.py", "A = 1")
+    write(
+        "scripts/prunescope/metrics.py", '"""Doc."""\ndef f(x):\n    """Doc."""\n    return x + 1\n'
+    )
+    write(
+        "scripts/prunescope/tracing.py", "from prunescope import metrics, store\nB = metrics.f(1)\n"
+    )
+    write("scripts/trace.py", "from prunescope.tracing import B\nprint(B)\n")
+    write("reports/figures/fig.py", '"""Caption."""\ndef draw():\n    """Doc."""\n')
+    write("reports/figures/fig.sql", "-- Figure.\nSELECT a, 'x -- y' FROM t\n")
+    write("reports/style.css", "a { b: c }")
+    return write
+
+
+def fresh(*entries):
+    """Fingerprint as a new process would take it."""
+    for cached in (module.fingerprint, module._imports, module._file_hash, module._parsed):
+        cached.cache_clear()
+    return module.fingerprint(*entries)
+
+
+SAME, OTHER = True, False
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "same"),
+    [
+        ("scripts/trace.py", "# A comment.\nfrom prunescope.tracing import B\n\nprint( B )", SAME),
+        ("scripts/trace.py", "from prunescope.tracing import B\nprint(-B)", OTHER),
+        ("scripts/prunescope/metrics.py", "def f(x):  # one more\n    return (x + 1)", SAME),
+        ("scripts/prunescope/metrics.py", "def f(x):\n    return x + 2", OTHER),
+        ("scripts/prunescope/store.py", "A = 2", SAME),
+        ("scripts/prunescope/theory.py", "C = 3", SAME),
+        ("scripts/prunescope/__init__.py", "D = 4", OTHER),
+    ],
+)
+def test_script_sees_what_it_reaches(tree, name, text, same):
+    before = fresh("trace.py")
+    tree(name, text)
+    assert (fresh("trace.py") == before) is same
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "same"),
+    [
+        ("fig.py", '"""Caption."""\ndef draw():\n    """Another doc."""\n', SAME),
+        ("fig.py", '"""Another caption."""\ndef draw():\n    """Doc."""\n', OTHER),
+        ("fig.sql", "/* Another\ncomment */ SELECT\n    a,\n 'x -- y'\nFROM t", SAME),
+        ("fig.sql", "SELECT a, 'x -- z' FROM t", OTHER),
+        ("fig.sql", "SELECT a, 'x  -- y' FROM t", OTHER),
+    ],
+)
+def test_figure_is_its_caption_its_chart_and_its_query(tree, name, text, same):
+    entries = ("../reports/figures/fig.py", "../reports/figures/fig.sql")
+    before = fresh(*entries)
+    tree(f"reports/figures/{name}", text)
+    assert (fresh(*entries) == before) is same
+
+
+def test_other_files_count_byte_by_byte(tree):
+    before = fresh("../reports/style.css")
+    tree("reports/style.css", "a { b:  c }")
+    assert fresh("../reports/style.css") != before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import prunescope.metrics",
+        "import prunescope.metrics as m",
+        "from prunescope import metrics",
+        "from prunescope.metrics import f",
+        "from . import metrics",
+        "from .metrics import f",
+        "def late():\n    from prunescope import metrics",
+    ],
+)
+def test_every_form_of_import_is_followed(tree, statement):
+    tree("scripts/prunescope/user.py", statement)
+    before = fresh("prunescope/user.py")
+    tree("scripts/prunescope/metrics.py", "def f(x):\n    return 0")
+    assert fresh("prunescope/user.py") != before
+
+
+def test_relative_imports_climb(tree):
+    tree("scripts/prunescope/methods/__init__.py", "")
+    tree("scripts/prunescope/methods/wanda.py", "from ..metrics import f")
+    before = fresh("prunescope/methods/wanda.py")
+    tree("scripts/prunescope/metrics.py", "def f(x):\n    return 0")
+    assert fresh("prunescope/methods/wanda.py") != before
+
+
+def test_cycles_end(tree):
+    tree("scripts/prunescope/metrics.py", "from prunescope import tracing")
+    assert fresh("trace.py")
+
+
+def test_place_and_order_do_not_count(tree, tmp_path, monkeypatch):
+    """A checkout elsewhere has the same fingerprints."""
+    before = fresh("trace.py", "../reports/style.css")
+    assert fresh("../reports/style.css", "trace.py") == before
+    shutil.copytree(tmp_path / "scripts", tmp_path / "else/scripts")
+    shutil.copytree(tmp_path / "reports", tmp_path / "else/reports")
+    monkeypatch.setattr(module, "_SCRIPTS", tmp_path / "else/scripts")
+    monkeypatch.setattr(module, "_REPORTS", tmp_path / "else/reports")
+    monkeypatch.setattr(module, "CARRIERS", {tmp_path / "else/scripts/prunescope/store.py"})
+    assert fresh("trace.py", "../reports/style.css") == before
+
+
+def test_missing_entry_says_what_to_do(tree):
+    with pytest.raises(FileNotFoundError, match=r"fingerprint\('nowhere.py'\): there is no file"):
+        fresh("nowhere.py")
+
+
+def test_one_method_does_not_pull_in_the_others():
+    """Editing wanda.py re-runs Wanda's variants only."""
+    files = module._closure(ROOT / "scripts/compress_model.py")
+    methods_reached = {file.stem for file in files if file.parent.name == "methods"}
+    assert methods_reached == {"__init__"}
+    assert len(methods.names()) > 1

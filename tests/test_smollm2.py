@@ -1,0 +1,81 @@
+"""Real weights: the one-pass trace of SmolLM2 equals a decode with hooks, judged in float64."""
+
+import numpy as np
+import pytest
+import torch
+from smollm2 import model_dir
+
+from prunescope import anatomy, capture, influence, models, prompts, runtime, spaces, tracing
+
+STEPS = 4
+TEMPERATURES = (0.5, 1.0)
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    """Model, tokenizer, prompt and its greedy answer."""
+    device = runtime.prepare(torch.get_num_threads())
+    model = models.load(model_dir(), "float32", device)
+    tokenizer = models.load_tokenizer(model_dir())
+    ids = prompts.prompt_token_ids(tokenizer, "How many legs have three spiders and a cat?")
+    (answer,) = prompts.greedy_answers(model, tokenizer, [ids], STEPS)
+    return model, ids, answer
+
+
+def _decoded(model, ids, steps):
+    """Boundaries at each step of a cached decode, (steps, boundaries, d), and the tokens."""
+    stream, rows, tokens, cache = {}, [], [], None
+    context = torch.tensor([ids])
+    with capture.boundaries(model, lambda i, h: stream.__setitem__(i, h[0, -1].clone())):
+        for _ in range(steps):
+            out = model(context, past_key_values=cache, use_cache=True)
+            cache, context = out.past_key_values, out.logits[:, -1:].argmax(-1)
+            tokens.append(int(context))
+            rows.append(torch.stack([stream[i] for i in sorted(stream)]))
+    return torch.stack(rows), tokens
+
+
+def _oracle(z, z_variant, t):
+    """Plain formulas in float64, with log-sum-exp and nothing clever."""
+    log_p = z / t - np.logaddexp.reduce(z / t)
+    log_q = z_variant / t - np.logaddexp.reduce(z_variant / t)
+    p, q, delta = np.exp(log_p), np.exp(log_q), z_variant - z
+    r = p**2 / (p**2).sum()
+    return {
+        "kl_divergence": (p * (log_p - log_q)).sum(),
+        "reverse_kl_divergence": (q * (log_q - log_p)).sum(),
+        "angular_deviation": 1 - p @ q / np.sqrt((p @ p) * (q @ q)),
+        "var_p": (p * (delta - p @ delta) ** 2).sum(),
+        "var_escort": (r * (delta - r @ delta) ** 2).sum(),
+    }
+
+
+def test_trace_equals_cached_decoding_on_real_weights(smollm2):
+    """Every statistic of p at every sublayer to 1e-3, where float64 says it is not rounding."""
+    model, ids, answer = smollm2
+    decoded, tokens = _decoded(model, ids, STEPS)
+    assert tokens == answer
+    context = torch.tensor(ids + answer[:-1])
+    dense, variant = capture.residuals(model, context, len(ids) - 1)
+    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    dropped = range(2 * len(anatomy.blocks_of(model)))
+    found = tracing.statistics(dense, variant, dropped, unembed, TEMPERATURES, 256)
+    weight = model.lm_head.weight.double().numpy()
+    for step in range(0, STEPS, 3):
+        z = decoded[step].double().numpy() @ weight.T
+        for s in dropped:
+            for i, t in enumerate(TEMPERATURES):
+                for name, value in _oracle(z[s + 1], z[s], t).items():
+                    ours = float(found[f"p.{name}"][step, s, i])
+                    # Two float32 passes differ in their logits, in probabilities 1/T times so.
+                    near = pytest.approx(value, rel=1e-3 / t, abs=1e-8)
+                    assert ours == near, (name, step, s, t)
+
+
+def test_influences_rank_the_ends_highest(smollm2):
+    """On any text the first block turns the stream most: a sanity check of the whole path."""
+    model, ids, _ = smollm2
+    rows = influence.influences(model, [torch.tensor([ids])]).to_pylist()
+    blocks = {row["block"]: row["influence"] for row in rows if row["sublayer"] == "block"}
+    assert len(blocks) == 30
+    assert max(blocks, key=blocks.__getitem__) == 0
