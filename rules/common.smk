@@ -6,13 +6,20 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from prunescope import experiment, sources
+from prunescope import experiment, lock, sources
 from prunescope.fingerprint import fingerprint
 
 try:
     config.update(experiment.resolve(config, workflow.basedir))
 except experiment.ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+
+onstart:
+    try:
+        lock.hold(".snakemake/prunescope.lock")
+    except lock.LockedError as error:
+        raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from smollm2 import model_dir
 
 from prunescope import anatomy, capture, influence, models, prompts, runtime, spaces, tracing
+from smollm2 import model_dir
 
 STEPS = 4
 TEMPERATURES = (0.5, 1.0)

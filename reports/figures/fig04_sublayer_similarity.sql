@@ -47,6 +47,22 @@ ranked AS (
     FROM by_block
 ),
 
+levels AS (
+    SELECT
+        model,
+        kind,
+        avg((probability > greatest(embedding, logit))::INT) AS least_share,
+        median(embedding) AS embedding,
+        avg(embedding) AS embedding_mean,
+        median(logit) AS logit,
+        avg(logit) AS logit_mean,
+        median(probability) AS probability,
+        avg(probability) AS probability_mean,
+        avg(probability) > greatest(avg(embedding), avg(logit)) AS least_on_average
+    FROM traced
+    GROUP BY model, kind
+),
+
 said AS (
     SELECT
         model,
@@ -54,17 +70,20 @@ said AS (
         1 AS place,
         format(
             '{}: probabilities are the least similar of the three at {:.0f} % of all prompts, '
-            'steps and blocks. Median similarity: {:.4f} in embeddings, {:.4f} in logits, '
-            '{:.4f} in probabilities.',
+            'steps and blocks. Median (mean) similarity: {:.4f} ({:.3f}) in embeddings, '
+            '{:.4f} ({:.3f}) in logits, {:.4f} ({:.3f}) in probabilities.{}',
             kind,
-            100 * avg((probability > greatest(embedding, logit))::INT),
-            1 - median(embedding),
-            1 - median(logit),
-            1 - median(probability)
+            100 * least_share,
+            1 - embedding,
+            1 - embedding_mean,
+            1 - logit,
+            1 - logit_mean,
+            1 - probability,
+            1 - probability_mean,
+            if((least_share > 0.5) = least_on_average, '', ' Share and means disagree: no verdict.')
         ) AS finding,
-        avg((probability > greatest(embedding, logit))::INT) > 0.5 AS agrees
-    FROM traced
-    GROUP BY model, kind
+        if((least_share > 0.5) = least_on_average, least_share > 0.5, NULL) AS agrees
+    FROM levels
 
     UNION ALL BY NAME
 

@@ -66,7 +66,14 @@ said AS (
             'The paper expects exceptions at the first and the last block only.',
             count(*) FILTER (error > 0.25),
             count(*),
-            coalesce(': ' || string_agg(block, ', ' ORDER BY block) FILTER (error > 0.25), ''),
+            CASE
+                WHEN bool_and(error > 0.25) OR NOT bool_or(error > 0.25) THEN ''
+                WHEN 2 * count(*) FILTER (error > 0.25) > count(*)
+                    THEN
+                        ', not at '
+                        || string_agg(block, ', ' ORDER BY block) FILTER (error <= 0.25)
+                ELSE ': ' || string_agg(block, ', ' ORDER BY block) FILTER (error > 0.25)
+            END,
             arg_max(block, error),
             100 * max(error)
         ) AS finding,
@@ -80,12 +87,23 @@ said AS (
         model,
         3 AS place,
         format(
-            'Embeddings deviate less than probabilities at {:.0f} % of all prompts, steps and blocks '
-            '(median factor {:.3g}).',
+            'Embeddings deviate less than probabilities at {:.0f} % of all prompts, steps and '
+            'blocks (median factor {:.3g}; on average {:.3g} against {:.3g}).{}',
             100 * avg((here < probability)::INT),
-            median(probability / nullif(here, 0))
+            median(probability / nullif(here, 0)),
+            avg(here),
+            avg(probability),
+            if(
+                (avg((here < probability)::INT) > 0.5) = (avg(here) < avg(probability)),
+                '',
+                ' Share and means disagree: no verdict.'
+            )
         ) AS finding,
-        avg((here < probability)::INT) > 0.5 AS agrees
+        if(
+            (avg((here < probability)::INT) > 0.5) = (avg(here) < avg(probability)),
+            avg(here) < avg(probability),
+            NULL
+        ) AS agrees
     FROM (
         SELECT
             model,

@@ -35,6 +35,17 @@ with_depth AS (
     FROM traced
 ),
 
+by_depth AS (
+    SELECT
+        model,
+        median(var_escort) FILTER (3 * block <= last_block) AS early,
+        avg(var_escort) FILTER (3 * block <= last_block) AS early_mean,
+        median(var_escort) FILTER (3 * block >= 2 * last_block) AS late,
+        avg(var_escort) FILTER (3 * block >= 2 * last_block) AS late_mean
+    FROM with_depth
+    GROUP BY ALL
+),
+
 said AS (
     SELECT
         model,
@@ -58,15 +69,21 @@ said AS (
         model,
         2 AS place,
         format(
-            'Under weights ∝ p² the median variance is {:.3g} over the first third of the blocks '
-            'and {:.3g} over the last third. The paper finds it largest in the last layers.',
-            median(var_escort) FILTER (3 * block <= last_block),
-            median(var_escort) FILTER (3 * block >= 2 * last_block)
+            'Under weights ∝ p² the median (mean) variance is {:.3g} ({:.3g}) over the first third '
+            'of the blocks and {:.3g} ({:.3g}) over the last. The paper finds it largest in the '
+            'last layers.{}',
+            early,
+            early_mean,
+            late,
+            late_mean,
+            if(
+                (late > early) = (late_mean > early_mean),
+                '',
+                ' Median and mean disagree: no verdict.'
+            )
         ) AS finding,
-        median(var_escort) FILTER (3 * block >= 2 * last_block)
-        > median(var_escort) FILTER (3 * block <= last_block) AS agrees
-    FROM with_depth
-    GROUP BY ALL
+        if((late > early) = (late_mean > early_mean), late > early, NULL) AS agrees
+    FROM by_depth
 )
 
 SELECT

@@ -13,11 +13,7 @@ from prunescope import charts
 
 RATIO = charts.Value("Var(Δz) / ratio of h", charts.LOG)
 
-LINES = {
-    "Var(Δz) under weights ∝ p², over |Δ⊥|² / |h|²": charts.Line(
-        "ratio", charts.SPACES["embedding"]
-    )
-}
+LINES = {"Var(Δz), weights ∝ p², over |Δ⊥|²/|h|²": charts.Line("ratio", charts.SPACES["embedding"])}
 
 
 def draw(rows: pa.Table) -> ChartType:

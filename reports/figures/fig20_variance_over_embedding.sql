@@ -24,16 +24,28 @@ WITH traced AS (
     WHERE sublayer = 'attn' AND space = 'embedding' AND logit_shift.temperature = 1
 ),
 
+by_depth AS (
+    SELECT
+        model,
+        median(ratio) FILTER (3 * block <= last_block) AS early,
+        avg(ratio) FILTER (3 * block <= last_block) AS early_mean,
+        median(ratio) FILTER (3 * block >= 2 * last_block) AS late,
+        avg(ratio) FILTER (3 * block >= 2 * last_block) AS late_mean
+    FROM traced
+    GROUP BY ALL
+),
+
 said AS (
     SELECT
         model,
         1 AS place,
         format(
             'The variance of Δz exceeds the magnitude ratio of h at {:.0f} % of all prompts, '
-            'steps and blocks, by a median factor of {:.3g}. The paper finds it substantially '
-            'larger.',
+            'steps and blocks; the median quotient is {:.3g}, the mean {:.3g}. The paper finds the '
+            'variance substantially larger.',
             100 * avg((ratio > 1)::INT),
-            median(ratio)
+            median(ratio),
+            avg(ratio)
         ) AS finding,
         avg((ratio > 1)::INT) > 0.5 AS agrees
     FROM traced
@@ -45,15 +57,20 @@ said AS (
         model,
         2 AS place,
         format(
-            'The median factor is {:.3g} over the first third of the blocks and {:.3g} over the '
-            'last third. The paper finds it most pronounced in the last layers.',
-            median(ratio) FILTER (3 * block <= last_block),
-            median(ratio) FILTER (3 * block >= 2 * last_block)
+            'The median (mean) quotient is {:.3g} ({:.3g}) over the first third of the blocks, '
+            '{:.3g} ({:.3g}) over the last. The paper finds it largest in the last layers.{}',
+            early,
+            early_mean,
+            late,
+            late_mean,
+            if(
+                (late > early) = (late_mean > early_mean),
+                '',
+                ' Median and mean disagree: no verdict.'
+            )
         ) AS finding,
-        median(ratio) FILTER (3 * block >= 2 * last_block)
-        > median(ratio) FILTER (3 * block <= last_block) AS agrees
-    FROM traced
-    GROUP BY ALL
+        if((late > early) = (late_mean > early_mean), late > early, NULL) AS agrees
+    FROM by_depth
 )
 
 SELECT

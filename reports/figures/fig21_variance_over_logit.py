@@ -13,9 +13,7 @@ from prunescope import charts
 
 RATIO = charts.Value("Var(Δz) / ratio of z", charts.LOG)
 
-LINES = {
-    "Var(Δz) under weights ∝ p², over |Δ⊥|² / |z|²": charts.Line("ratio", charts.SPACES["logit"])
-}
+LINES = {"Var(Δz), weights ∝ p², over |Δ⊥|²/|z|²": charts.Line("ratio", charts.SPACES["logit"])}
 
 
 def draw(rows: pa.Table) -> ChartType:

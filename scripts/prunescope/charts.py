@@ -37,6 +37,9 @@ BLOCK = alt.X(
 )
 
 
+_SHORT = "format(datum.value, datum.value && abs(log(abs(datum.value))) > log(2e3) ? '~e' : '~g')"
+
+
 class Value(NamedTuple):
     """The y axis: what it says, and its scale."""
 
@@ -45,7 +48,7 @@ class Value(NamedTuple):
 
     def of(self, column: str) -> alt.Y:
         """The axis, showing one column."""
-        axis = alt.Axis(title=self.title, tickCount=4, format="~g", labelOverlap=True)
+        axis = alt.Axis(title=self.title, tickCount=4, labelExpr=_SHORT, labelOverlap=True)
         return alt.Y(f"{column}:Q", axis=axis, scale=self.scale)
 
 

@@ -41,8 +41,8 @@ SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         "softmax",
         "From logits to probabilities",
         "Softmax looks at differences between logits. Theorems 2 and 3: to second order the "
-        "deviation of the probabilities is the variance of the logit shift Δz over 2T², weighted by "
-        "p² for the angle and by p for the KL divergence.",
+        "deviation of the probabilities is the variance of the logit shift Δz over 2T², weighted "
+        "by p² for the angle and by p for the KL divergence.",
         ("fig06", "fig14", "fig15", "fig19", "fig20", "fig21"),
     ),
 )
@@ -91,20 +91,26 @@ def render(figures: Mapping[str, Mapping[str, Any]], facts: Sequence[tuple[str, 
         checked=checked(figures),
         specifications=in_script({name: untitled(figure) for name, figure in figures.items()}),
         facts=facts,
-        style=Markup((REPORTS / "style.css").read_text(encoding="utf-8")),  # noqa: S704 ours
-        behaviour=Markup((REPORTS / "report.js").read_text(encoding="utf-8")),  # noqa: S704 ours
-        vega=Markup(_no_end_of_script(vl_convert.javascript_bundle())),  # noqa: S704 a library
+        style=_ours("style.css"),
+        behaviour=_ours("report.js"),
+        vega=_library(),
     )
 
 
-def checked(figures: Mapping[str, Mapping[str, Any]]) -> dict[bool, list[tuple[str, str]]]:
-    """What the paper says and a figure checks: (figure, finding), by whether this run agrees."""
-    found: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+def checked(figures: Mapping[str, Mapping[str, Any]]) -> dict[bool, list[tuple[str, str, str]]]:
+    """What the paper says and a figure checks, by whether this run agrees.
+
+    Returns
+    -------
+    agrees -> (figure, what it is called in short, finding)
+    """
+    found: dict[bool, list[tuple[str, str, str]]] = {True: [], False: []}
     for section in sections(figures):
         for name, figure in section.figures.items():
+            label = figure["usermeta"]["title"].partition(". ")[0]
             for said in figure["usermeta"]["findings"]:
                 if said["agrees"] is not None:
-                    found[said["agrees"]].append((name, said["finding"]))
+                    found[said["agrees"]].append((name, label, said["finding"]))
     return found
 
 
@@ -119,6 +125,10 @@ def in_script(value: object) -> Markup:
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 escaped one line above
+
+
+def _ours(name: str) -> Markup:
+    return Markup((REPORTS / name).read_text(encoding="utf-8"))  # noqa: S704 our own file
 
 
 def _library() -> Markup:

@@ -11,7 +11,7 @@ import vl_convert
 import yaml
 
 from draw_figure import draw_figure, load_chart, rounded, run_query
-from prunescope import charts, experiment, progress, store
+from prunescope import charts, progress, store
 from prunescope.schemas import SCHEMA_VERSION, TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +80,24 @@ def test_findings_are_of_rows_and_not_of_means(tmp_path: Path) -> None:
     (said, *_) = _draw("fig14_theory_kl", files, tmp_path)["usermeta"]["findings"]
     assert "median relative error of 75.0 %" in said["finding"]
     assert said["agrees"] is False
+
+
+def test_median_against_mean_gives_no_verdict(tmp_path: Path) -> None:
+    """Deep blocks mostly lower, on average higher: both are told, neither is called the paper's."""
+    files = _tables(["one"], tmp_path)
+    deviation = store.read(files["deviation"][0], "deviation")
+    levels = [
+        (1.0 if row["step"] == 0 and row["prompt"] == "sum" else 1e-4) if row["block"] else 1e-3
+        for row in deviation.to_pylist()
+    ]
+    for place, name in enumerate(deviation.column_names):
+        if name in {"measured", "estimated"}:
+            deviation = deviation.set_column(place, name, pa.array(levels))
+    store.write(files["deviation"][0], deviation, "deviation", _made_by())
+    findings = _draw("fig14_theory_kl", files, tmp_path)["usermeta"]["findings"]
+    (said,) = [said for said in findings if "deeper blocks" in said["finding"]]
+    assert said["finding"].endswith("Median and mean disagree: no verdict.")
+    assert said["agrees"] is None
 
 
 def test_no_rows_is_an_error_that_says_what_to_look_at(tmp_path: Path) -> None:
@@ -181,8 +199,8 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
             shifts.append({**key, "temperature": temperature, "mean_p": 0.0, **moments})
             deviations.append({**at, "quantity": "angular_deviation", "order": 2, **same})
             deviations.append({**at, "quantity": "kl_bound", "order": None, **same})
-            for order in (2, 3, 4):
-                deviations.append({**at, "quantity": "kl_divergence", "order": order, **same})
+            kl = {**at, "quantity": "kl_divergence", **same}
+            deviations.extend({**kl, "order": order} for order in (2, 3, 4))
     parts = [
         {"block": block, "sublayer": sublayer, "influence": 0.01 * (block + 1), "n_tokens": 8}
         for block in BLOCKS

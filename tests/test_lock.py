@@ -1,0 +1,26 @@
+"""The lock keeps a second process out and ends with the first, however that ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prunescope import lock
+
+HOLD = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from prunescope import lock;"
+    "lock.hold(sys.argv[2]); print('held', flush=True); sys.stdin.read()"
+)
+
+
+def test_lock_is_held_until_its_process_is_killed(tmp_path):
+    file = tmp_path / "new" / "lock"
+    scripts = Path(lock.__file__).parents[1]
+    command = [sys.executable, "-c", HOLD, str(scripts), str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(lock.LockedError, match=f"process {other.pid} already runs"):
+            lock.hold(file)
+        other.kill()
+    lock.hold(file)
