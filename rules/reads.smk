@@ -82,6 +82,7 @@ def job_timings(wildcards):
         "estimate_deviations": of_pairs(
             rules.estimate_deviations.benchmark, pairs_read("deviation")
         ),
+        "draw_figure": expand(rules.draw_figure.benchmark, figure=config["figures"]),
     }
 
 

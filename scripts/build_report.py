@@ -96,6 +96,8 @@ def wall_times(timings: Mapping[str, Sequence[str]]) -> Rows:
     rows: Rows = [("stage", "jobs", "seconds in all", "longest job (s)", "largest memory (MB)")]
     for rule, files in timings.items():
         jobs = [job for file in files for job in timed(file)]
+        if not jobs:
+            continue
         seconds = [float(job["s"]) for job in jobs]
         memory = [float(job["max_rss"]) for job in jobs if job["max_rss"] not in ("-", "NA")]
         cells = (sum(seconds), max(seconds), max(memory, default=0.0))
@@ -104,7 +106,9 @@ def wall_times(timings: Mapping[str, Sequence[str]]) -> Rows:
 
 
 def timed(file: str) -> list[dict[str, str]]:
-    """Rows of one of Snakemake's benchmark files."""
+    """Rows of one of Snakemake's benchmark files; none where the log folder was cleared."""
+    if not Path(file).is_file():
+        return []
     with Path(file).open(encoding="utf-8") as lines:
         return list(csv.DictReader(lines, delimiter="\t"))
 
@@ -121,7 +125,7 @@ if __name__ == "__main__":
             figures=files.pop("figures"),
             manifests=files.pop("manifests"),
             tables={name: files.pop(name) for name in TABLES if name in files},
-            timings=files,
+            timings=snakemake.params.timings,
             settings=snakemake.params.settings,
             report_file=snakemake.output.report,
         )
