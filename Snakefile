@@ -22,8 +22,9 @@ include: "rules/report.smk"
 
 
 rule all:
-    """The report, and the store as a database."""
+    """The report, its figures, and the store as a database."""
     default_target: True
     input:
         rules.build_report.output.report,
+        expand(rules.draw_figure.output.figure, figure=config["figures"]),
         rules.build_catalog.output.catalog,

@@ -2,6 +2,7 @@
 
 # Every table a figure may read, and the rule that writes it.
 TABLES = {
+    "calibration": rules.sample_calibration.output.calibration,
     "influence": rules.score_influences.output.influence,
     "compression_report": rules.compress_model.output.report,
     "dense_answer": rules.generate_dense.output.answers,

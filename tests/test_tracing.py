@@ -183,3 +183,22 @@ def test_identity_traces_nothing():
     unembed = spaces.Unembedding(anatomy.lm_head_of(model))
     tables = trace_prompts(model, unembed, edits.Edit(), [_answer(model)], TEMPERATURES, 64)
     assert list(tables) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_are_measured_in_float32(dtype):
+    """Logits are not rounded again: the statistics are those of the same weights in float32."""
+    half = tiny_model("llama").to(dtype)
+    wide = copy.deepcopy(half).float()
+    dropped = range(6)
+    dense, variant = capture.residuals(half, torch.tensor(PROMPT), start=0)
+    assert dense.dtype == dtype
+    found = tracing.statistics(
+        dense, variant, dropped, spaces.Unembedding(half.lm_head), TEMPERATURES, 64
+    )
+    expected = tracing.statistics(
+        dense.float(), variant, dropped, spaces.Unembedding(wide.lm_head), TEMPERATURES, 64
+    )
+    for name, value in expected.items():
+        assert found[name].dtype == torch.float32
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-7, msg=name)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
@@ -61,11 +62,14 @@ def _versions() -> dict[str, str]:
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Yield a name beside `path`; rename it to `path` on success, remove it on failure.
 
-    A killed job leaves at most a hidden `.name.part`, never a file under the final name.
+    A killed job leaves at most a hidden `.name.pid.part`, never a file under the final name. The
+    next writer removes it: should the process behind it still live, that one fails, not this.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    part = final.with_name(f".{final.name}.part")
+    for left_over in final.parent.glob(f".{final.name}.*.part"):
+        left_over.unlink(missing_ok=True)
+    part = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
         yield part
         part.replace(final)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from smollm2 import model_dir
 
 from prunescope import anatomy, capture, edits, influence, models, prompts, runtime, spaces, tracing
+from smollm2 import model_dir
 
 STEPS = 32
 MEMORY_MB = 512
