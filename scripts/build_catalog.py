@@ -10,7 +10,6 @@ from prunescope.schemas import TABLES
 def build_catalog(tables: Mapping[str, Sequence[str]], catalog_file: str) -> None:
     """Write a DuckDB file whose views hold absolute paths: it opens from any directory."""
     with store.written_whole(catalog_file) as part:
-        part.unlink(missing_ok=True)
         with store.open_tables(tables, part) as connection:
             for name in tables:
                 table = TABLES[name]

@@ -50,7 +50,7 @@ def test_catalog_is_built_anew_over_what_a_killed_job_left(
     influence_file: Path, tmp_path: Path
 ) -> None:
     tables = {"influence": [str(influence_file)]}
-    (tmp_path / ".catalog.duckdb.part").write_bytes(b"half a database")
+    (tmp_path / ".catalog.duckdb.1.part").write_bytes(b"half a database")
     for _ in range(2):
         build_catalog(tables, str(tmp_path / "catalog.duckdb"))
     assert {file.name for file in tmp_path.iterdir() if file.is_file()} == {"catalog.duckdb"}
