@@ -9,15 +9,17 @@ from prunescope.schemas import TABLES
 
 def build_catalog(tables: Mapping[str, Sequence[str]], catalog_file: str) -> None:
     """Write a DuckDB file whose views hold absolute paths: it opens from any directory."""
-    with store.written_whole(catalog_file) as part:
-        with store.open_tables(tables, part) as connection:
-            for name in tables:
-                table = TABLES[name]
-                connection.execute(f"COMMENT ON VIEW {name} IS {store.quoted(table.grain)}")
-                for column in table.columns:
-                    where = f'{name}."{column.name}"'
-                    meaning = store.quoted(column.meaning)
-                    connection.execute(f"COMMENT ON COLUMN {where} IS {meaning}")
+    with (
+        store.written_whole(catalog_file) as part,
+        store.open_tables(tables, part) as connection,
+    ):
+        for name in tables:
+            table = TABLES[name]
+            connection.execute(f"COMMENT ON VIEW {name} IS {store.quoted(table.grain)}")
+            for column in table.columns:
+                where = f'{name}."{column.name}"'
+                meaning = store.quoted(column.meaning)
+                connection.execute(f"COMMENT ON COLUMN {where} IS {meaning}")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,15 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prunescope.schemas import SCHEMA_VERSION, TABLES
+
+if TYPE_CHECKING:
+    import duckdb
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "duckdb")
 """Distributions whose versions travel in the metadata of every artifact."""
@@ -151,12 +154,14 @@ def read_provenance(path: str | Path) -> dict[str, object]:
 
 def open_tables(
     files: Mapping[str, Sequence[str | Path]], database: str | Path = ":memory:"
-) -> duckdb.DuckDBPyConnection:
+) -> "duckdb.DuckDBPyConnection":
     """A DuckDB connection with one view per table over exactly the files given.
 
     Partition keys of the paths become text columns. Paths are made absolute, so that a
     database written to disk answers from any working directory.
     """
+    import duckdb
+
     connection = duckdb.connect(str(database))
     for table, paths in files.items():
         keys = ", ".join(f"'{key}': VARCHAR" for key in TABLES[table].partition)
