@@ -121,8 +121,9 @@ def probability_shift(
     shift -= dot(p, shift).unsqueeze(-1)  # the first mean is off by 1e-7 of itself, which is large
     weighted = p * shift
 
-    grown = torch.expm1(shift.clamp(max=_TAIL)).mul_(p)  # p (e^Y - 1)
-    if shift.amax() > _TAIL:
+    has_tail = bool(shift.amax() > _TAIL)
+    grown = torch.expm1(shift.clamp(max=_TAIL) if has_tail else shift).mul_(p)  # p (e^Y - 1)
+    if has_tail:
         grown += _beyond_tail(z_dense, delta_z, p, q, mean, temperature)
     jeffreys = dot(grown, shift)
     excess = grown.sub_(weighted).sum(-1)
@@ -134,10 +135,9 @@ def probability_shift(
         in_float64 = kl_in_float64(z_dense[again], delta_z[again], temperature)
         kl[again], both[again] = (each.to(kl.dtype) for each in in_float64)
 
-    variance = dot(weighted, shift)
-    square = torch.mul(shift, shift, out=grown)
-    third = dot(weighted, square)
-    fourth = dot(weighted.mul_(shift), square)
+    variance = weighted.mul_(shift).sum(-1)
+    third = weighted.mul_(shift).sum(-1)
+    fourth = dot(weighted, shift)
 
     escort = torch.mul(p, p, out=weighted)
     escort_norm = escort.sum(-1)

@@ -21,7 +21,7 @@ from prunescope.spaces import Unembedding, probabilities
 PRODUCT_ROWS = 512
 """Rows of one lm_head product: enough to reach the GEMM peak, few enough to stay in cache."""
 
-PAIRS_TOGETHER = 10
+PAIRS_TOGETHER = 15
 """Pairs whose statistics are taken together: temporaries of a few MB that stay in cache."""
 
 WORKSPACE = 9
