@@ -27,9 +27,6 @@ if __name__ == "__main__":
 
     with progress.job("build_catalog", snakemake.log[0]):
         build_catalog(
-            tables={
-                name: [files] if isinstance(files, str) else list(files)
-                for name, files in snakemake.input.items()
-            },
+            tables={name: list(files) for name, files in snakemake.input.items()},
             catalog_file=snakemake.output.catalog,
         )

@@ -116,10 +116,7 @@ def timed(file: str) -> list[dict[str, str]]:
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    files = {
-        name: [value] if isinstance(value, str) else list(value)
-        for name, value in snakemake.input.items()
-    }
+    files = {name: list(each) for name, each in snakemake.input.items()}
     with progress.job("build_report", snakemake.log[0]):
         build_report(
             figures=files.pop("figures"),
