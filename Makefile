@@ -1,4 +1,4 @@
-# make report · make test · make bench · make lint: each makes .venv first if it is missing or stale.
+# make report · make export · make test · make bench · make lint: each makes .venv first if it is missing or stale.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,10 +6,19 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 CORES ?= all
 
-.PHONY: report test bench lint
+# To export: names of a variant and of a model, the default one if not given.
+EXPORT = {variant: [$(VARIANT)], $(if $(MODEL),model: [$(MODEL)])}
+
+.PHONY: report export test bench lint
 
 report: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
+
+export: $(STAMP)
+	@test -n "$(VARIANT)" || { echo "Say which variant to export, a name under \`variants\` in" \
+		"config.yaml: make export VARIANT=drop-8a [MODEL=...] [CONFIG=overlay.yaml]"; exit 1; }
+	$(BIN)/snakemake export --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) \
+		--config 'export=$(EXPORT)'
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -28,3 +28,9 @@ rule all:
         rules.build_report.output.report,
         expand(rules.draw_figure.output.figure, figure=config["figures"]),
         rules.build_catalog.output.catalog,
+
+
+rule export:
+    """Checkpoints of the variants that config names under `export`: what `make export` asks for."""
+    input:
+        exported_checkpoints,

@@ -41,3 +41,27 @@ rule compress_model:
         code=method_fingerprint,
     script:
         "../scripts/compress_model.py"
+
+
+rule export_model:
+    """Write a variant as a checkpoint that stock transformers loads, once its logits are equal."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+        edit=rules.compress_model.output.edit,
+    output:
+        checkpoint=directory("<results>/exports/{model}/{variant}"),
+    log:
+        "<logs>/export_model/{model}/{variant}.log",
+    benchmark:
+        "<logs>/export_model/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    params:
+        settings=lookup("variants/{variant}", within=config),
+        prompts=config["prompts"],
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("export_model.py"),
+    script:
+        "../scripts/export_model.py"

@@ -1,4 +1,4 @@
-"""What each figure reads, as files: input functions of the report; no rules."""
+"""What each figure reads, and what is exported, as files: input functions; no rules."""
 
 # Every table a figure may read, and the rule that writes it.
 TABLES = {
@@ -85,6 +85,16 @@ def job_timings(wildcards):
         ),
         "draw_figure": expand(rules.draw_figure.benchmark, figure=config["figures"]),
     }
+
+
+def exported_checkpoints(wildcards):
+    """Folders of export_model that config names under `export`."""
+    if "export" not in config:
+        raise WorkflowError(
+            "export: no variant is named. Run `make export VARIANT=...` with a name that stands "
+            "under `variants` in config.yaml."
+        )
+    return expand(rules.export_model.output.checkpoint, **config["export"])
 
 
 def of_pairs(pattern, pairs):

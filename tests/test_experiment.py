@@ -84,6 +84,14 @@ def test_models_may_be_patterns():
     assert config["figures"]["ext_influence"]["models"] == [MODEL, "other"]
 
 
+def test_an_export_names_variants_of_the_default_model():
+    assert resolved(("export", {"variant": ["drop-[12]b"]}))["export"] == {
+        "model": [MODEL],
+        "variant": ["drop-1b", "drop-2b"],
+    }
+    assert "export" not in resolved()
+
+
 def test_a_name_matches_itself_alone():
     """Dots and plus signs in names are no regular expressions; no names match nothing."""
     pattern = experiment.one_of(["a.b", "c"])
@@ -150,6 +158,8 @@ def test_a_name_matches_itself_alone():
         ((REPORT, {}), r"lacks `variant`: names of"),
         ((f"{REPORT}/variant", ["drop-1"]), r"no variant 'drop"),
         (("figures/ext_influence/models", ["gpt*"]), r"there is no model 'gpt\*'"),
+        (("export", {"variant": ["drop-1"]}), r"export/variant: there is no variant 'drop-1'"),
+        (("export", {"model": [MODEL]}), r"export lacks `variant`"),
         (("pathvars/results", "store/."), r"store and results are both 'store'"),
         (("pathvars/store", "store/{model}"), r"pathvars/store is 'store/{model}'"),
         (("figures", []), r"figures is \[\]; it must be a mapping"),

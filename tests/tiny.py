@@ -16,7 +16,8 @@ ARCHITECTURES = sorted(ANATOMIES)
 
 _OWN: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 4},
-    "granite": {"residual_multiplier": 0.5},
+    "granite": {"residual_multiplier": 0.5, "logits_scaling": 2.0},
+    "smollm3": {"no_rope_layer_interval": 2},
 }
 
 TEXTS = (
@@ -39,11 +40,10 @@ def tiny_model(architecture: str, vocabulary: int = 101, seed: int = 0, **settin
         num_key_value_heads=2,
         head_dim=6,
         max_position_embeddings=4096,
-        tie_word_embeddings=False,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
-        **{**_OWN.get(architecture, {}), **settings},
+        **{"tie_word_embeddings": False, **_OWN.get(architecture, {}), **settings},
     )
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
@@ -56,7 +56,7 @@ def tiny_model(architecture: str, vocabulary: int = 101, seed: int = 0, **settin
     return model.eval().requires_grad_(False)
 
 
-def make_tiny_model(folder: str | Path, architecture: str = "llama") -> Path:
+def make_tiny_model(folder: str | Path, architecture: str = "llama", **settings: object) -> Path:
     """Save a tiny model with a trained tokenizer and a chat template, in the hub's layout."""
     folder = Path(folder)
     raw = Tokenizer(BPE())
@@ -75,7 +75,7 @@ def make_tiny_model(folder: str | Path, architecture: str = "llama") -> Path:
         "{% for message in messages %}<s>{{ message['role'] }}: {{ message['content'] }}\n"
         "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
     )
-    model = tiny_model(architecture, vocabulary=raw.get_vocab_size())
+    model = tiny_model(architecture, vocabulary=raw.get_vocab_size(), **settings)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

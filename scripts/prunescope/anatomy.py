@@ -18,6 +18,8 @@ class Anatomy:
     Residual streams are read where the model itself passes them: `resid_pre` is the block's
     input, `resid_mid` the input of `reads_resid_mid`, `resid_post` the block's output. Whatever
     a block does inside (norms before or after a sublayer, scaled residuals) needs no entry.
+    `attn_out` and `mlp_out` are the linears that write a sublayer's output, `block_settings` the
+    keys of the model's config, where it has them, that hold one value per block.
     """
 
     blocks: str = "model.layers"
@@ -25,9 +27,12 @@ class Anatomy:
     lm_head: str = "lm_head"
     attn: str = "self_attn"
     mlp: str = "mlp"
+    attn_out: str = "self_attn.o_proj"
+    mlp_out: str = "mlp.down_proj"
     reads_resid_mid: str = "post_attention_layernorm"
     attn_norms: tuple[str, ...] = ("input_layernorm",)
     mlp_norms: tuple[str, ...] = ("post_attention_layernorm",)
+    block_settings: tuple[str, ...] = ("layer_types",)
 
 
 _POST_NORM = Anatomy(
@@ -41,7 +46,7 @@ ANATOMIES: dict[str, Anatomy] = {
     "mistral": Anatomy(),
     "qwen2": Anatomy(),
     "qwen3": Anatomy(),
-    "smollm3": Anatomy(),
+    "smollm3": Anatomy(block_settings=("layer_types", "no_rope_layers")),
     "phi3": Anatomy(),
     "granite": Anatomy(),
     "olmo2": _POST_NORM,

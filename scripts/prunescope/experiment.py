@@ -53,7 +53,8 @@ def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
         name: _with_names(entry, expanded["models"], expanded["variants"], config["default_model"])
         for name, entry in expanded["figures"].items()
     }
-    resolved = _with_paths({**expanded, "figures": figures}, Path(basedir))
+    named = {**expanded, "figures": figures, **_exported(expanded)}
+    resolved = _with_paths(named, Path(basedir))
     _refuse(_impossible_requests(resolved, Path(basedir)))
     return resolved
 
@@ -290,6 +291,11 @@ def _unknown_names(config: Config) -> Iterator[str]:
     if config["calibration"]["corpus"] not in config["corpora"]:
         name = config["calibration"]["corpus"]
         yield f"calibration/corpus: there is no corpus {name!r}.{_instead(name, config['corpora'])}"
+    export = config.get("export", {})
+    yield from _unmatched(export.get("model", []), config["models"], "export/model", "model")
+    yield from _unmatched(
+        export.get("variant", []), config["variants"], "export/variant", "variant"
+    )
     readable = [name for name, table in TABLES.items() if "model" in table.partition]
     for figure, entry in config["figures"].items():
         where = f"figures/{figure}"
@@ -332,6 +338,19 @@ def _with_names(
     }
 
 
+def _exported(config: Config) -> Config:
+    """The section `export`, where there is one, with its models and variants by name."""
+    if "export" not in config:
+        return {}
+    models = config["export"].get("model", [config["default_model"]])
+    variants = config["export"]["variant"]
+    named = {
+        "model": _selected(models, config["models"]),
+        "variant": _selected(variants, config["variants"]),
+    }
+    return {"export": named}
+
+
 def _selected(selection: Iterable[str], known: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name for pattern in selection for name in _matches(pattern, known)))
 
@@ -367,6 +386,9 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
         yield from _unanswered(figure, entry, config["tracing"]["temperatures"], basedir)
         for model in entry["models"]:
             yield from _missing_blocks(f"figures/{figure}", entry, model, config)
+    if "export" in config:
+        for model in config["export"]["model"]:
+            yield from _missing_blocks("export", {"reads": {"": config["export"]}}, model, config)
 
 
 def _missing_sources(config: Config) -> Iterator[str]:

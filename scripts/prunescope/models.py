@@ -91,16 +91,14 @@ def _replace_tensors(variant: nn.Module, edit: Edit) -> None:
 
 
 def _keep_blocks(variant: Any, kept: Sequence[int]) -> None:
-    blocks = anatomy.blocks_of(variant)
+    body, blocks, config = anatomy.anatomy_of(variant), anatomy.blocks_of(variant), variant.config
     if len(kept) == len(blocks):
         return
-    variant.set_submodule(
-        anatomy.anatomy_of(variant).blocks, nn.ModuleList(blocks[i] for i in kept)
-    )
-    config = variant.config
+    variant.set_submodule(body.blocks, nn.ModuleList(blocks[i] for i in kept))
     config.num_hidden_layers = len(kept)
-    if getattr(config, "layer_types", None) is not None:
-        config.layer_types = [config.layer_types[i] for i in kept]
+    for setting in body.block_settings:
+        if getattr(config, setting, None) is not None:
+            setattr(config, setting, [getattr(config, setting)[i] for i in kept])
 
 
 def _renumber_caches(variant: Any) -> None:

@@ -1,6 +1,7 @@
 """tests/config.tiny.yaml from nothing to the report."""
 
 import fcntl
+import json
 
 import duckdb
 import pytest
@@ -74,6 +75,18 @@ def test_every_job_left_its_log_and_its_time(folder):
     for log in logs:
         assert log.with_suffix(".seconds.tsv").is_file(), log
         assert "took" in log.read_text(encoding="utf-8"), log
+
+
+def test_an_export_is_made_on_request(tiny_run):
+    """Named in config: written, with its proof; not named: said in one line."""
+    run = tiny_run.snakemake(
+        "export", "--cores", "2", *TINY, "--config", "export={variant: [drop-2b]}"
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    folder = tiny_run.folder / "results/tiny/exports/tiny/drop-2b"
+    assert json.loads((folder / "prunescope.json").read_text())["proof"]["largest_difference"] == 0
+    assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 1
+    assert "make export VARIANT=" in tiny_run.snakemake("export", "--cores", "2", *TINY).stderr
 
 
 def test_a_killed_run_does_not_lock_the_next_one_out(tiny_run):

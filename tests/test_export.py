@@ -1,0 +1,172 @@
+"""An exported checkpoint is the variant, for anyone who has transformers and nothing of ours."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import export_model as script
+from prunescope import anatomy, edits, export, models, store
+from tiny import ARCHITECTURES, TEXTS, make_tiny_model
+
+PROMPTS = {f"p{i}": {"kind": "open_ended", "text": text} for i, text in enumerate(TEXTS)}
+DROPS = [
+    {"attn": (0, 2)},
+    {"mlp": (1,)},
+    {"attn": (0, 1, 2), "mlp": (0, 1, 2)},
+    {"attn": (2,), "mlp": (1, 2), "block": (0,)},
+]
+
+
+def _exported(tmp_path, dense_folder, edit, dtype="float32"):
+    edits.write(tmp_path / "edit.safetensors", edit, {})
+    script.export_model(
+        model_dir=str(dense_folder),
+        edit_file=str(tmp_path / "edit.safetensors"),
+        prompt_texts=PROMPTS,
+        checkpoint_dir=str(tmp_path / "exported"),
+        dtype=dtype,
+        threads=2,
+        made_by=store.provenance("export_model", {}),
+    )
+    return tmp_path / "exported"
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def dense_folder(request, tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("llama"))
+
+
+def _ids(folder):
+    return AutoTokenizer.from_pretrained(folder)(TEXTS[0], return_tensors="pt")["input_ids"]
+
+
+@pytest.mark.parametrize("dropped", DROPS, ids=str)
+def test_stock_transformers_gives_the_variants_logits(dense_folder, dropped, tmp_path):
+    """Same logits as the variant that leaves sublayers out, and blocks are gone, not silenced."""
+    folder = _exported(tmp_path, dense_folder, edits.Edit(dropped))
+    found = AutoModelForCausalLM.from_pretrained(folder)
+    variant = models.apply_edit(
+        AutoModelForCausalLM.from_pretrained(dense_folder), edits.Edit(dropped)
+    )
+    ids = _ids(dense_folder)
+    torch.testing.assert_close(found(ids).logits, variant(ids).logits, rtol=0, atol=0)
+    assert found.config.num_hidden_layers == 3 - len(dropped.get("block", ()))
+    _generates_the_argmax_of_one_pass(found, ids)
+
+
+def _generates_the_argmax_of_one_pass(model, ids):
+    """Greedy decoding token by token on the cache says what one pass over all of it says."""
+    written = model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=-1)
+    said = model(written[:, :-1]).logits.argmax(-1)
+    assert written.shape[1] == ids.shape[1] + 4
+    assert torch.equal(said[:, ids.shape[1] - 1 :], written[:, ids.shape[1] :])
+
+
+def test_replaced_tensors_are_written_as_they_are(dense_folder, tmp_path):
+    """Zeros stay zeros; what the edit does not name stays dense's."""
+    dense = AutoModelForCausalLM.from_pretrained(dense_folder)
+    name = f"model.layers.1.{anatomy.anatomy_of(dense).mlp_out}.weight"
+    sparse = dense.get_parameter(name).clone()
+    sparse[:, ::2] = 0
+    found = AutoModelForCausalLM.from_pretrained(
+        _exported(tmp_path, dense_folder, edits.Edit(tensors={name: sparse}))
+    )
+    for other, parameter in found.named_parameters():
+        assert torch.equal(parameter, sparse if other == name else dense.get_parameter(other))
+
+
+def test_fewer_neurons_become_a_smaller_intermediate_size(llama):
+    """Every second neuron of every MLP taken out by hand: config follows, unless blocks differ."""
+    variant = AutoModelForCausalLM.from_pretrained(llama)
+
+    def halve(mlp):
+        for linear, rows in ((mlp.gate_proj, True), (mlp.up_proj, True), (mlp.down_proj, False)):
+            weight = linear.weight.data
+            linear.weight.data = (weight[::2] if rows else weight[:, ::2]).contiguous()
+
+    blocks = anatomy.blocks_of(variant)
+    for block in blocks[:2]:
+        halve(block.mlp)
+    with pytest.raises(ValueError, match=r"20 to 40 neurons.*intermediate_size"):
+        export.plain(variant, edits.Edit())
+    halve(blocks[2].mlp)
+    assert export.plain(variant, edits.Edit()).config.intermediate_size == 20
+
+
+def test_only_transformers_is_needed(llama, tmp_path):
+    """A process that cannot import prunescope loads the folder and generates text."""
+    folder = _exported(tmp_path, llama, edits.Edit({"attn": (1,), "block": (0,)}))
+    lines = (
+        "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])",
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])",
+        "prompt = tokenizer('a letter without a sender', return_tensors='pt')",
+        "print(model.generate(**prompt, max_new_tokens=5, eos_token_id=-1).shape[1] - "
+        "prompt['input_ids'].shape[1])",
+        "assert not any(name.startswith('prunescope') for name in sys.modules)",
+        "assert not any('scripts' in path for path in sys.path)",
+    )
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", "\n".join(lines), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.strip() == "5", run.stderr
+
+
+def test_tied_embeddings_stay_tied(tmp_path):
+    dense = make_tiny_model(tmp_path / "dense", tie_word_embeddings=True)
+    found = AutoModelForCausalLM.from_pretrained(
+        _exported(tmp_path, dense, edits.Edit({"block": (1,)}))
+    )
+    assert found.lm_head.weight.data_ptr() == found.model.embed_tokens.weight.data_ptr()
+
+
+def test_half_precision_stays_half_precision(llama, tmp_path):
+    folder = _exported(tmp_path, llama, edits.Edit({"mlp": (2,)}), dtype="bfloat16")
+    assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.bfloat16
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_the_folder_says_what_made_it_and_how_equal_it_is(llama, tmp_path):
+    about = json.loads(
+        (_exported(tmp_path, llama, edits.Edit({"mlp": (2,)})) / "prunescope.json").read_text()
+    )
+    tokenizer = models.load_tokenizer(llama)
+    texts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
+        )
+        for text in TEXTS
+    ]
+    assert about["rule"] == "export_model"
+    assert about["proof"]["largest_difference"] == 0
+    assert about["proof"]["n_tokens"] == sum(
+        len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts
+    )
+
+
+def test_a_checkpoint_that_is_not_the_variant_is_refused(llama, tmp_path, monkeypatch):
+    """One weight off by a thousandth: the error gives the difference, and no folder is left."""
+    written = export.write
+
+    def spoiled(folder, dense, edit, dense_folder):
+        dense.lm_head.weight[7] *= 1.001
+        written(folder, dense, edit, dense_folder)
+        dense.lm_head.weight[7] /= 1.001
+
+    monkeypatch.setattr(export, "write", spoiled)
+    with pytest.raises(ValueError, match="logits of the checkpoint differ"):
+        _exported(tmp_path, llama, edits.Edit({"mlp": (2,)}))
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["edit.safetensors"]
