@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from prunescope import anatomy
 from prunescope.edits import Edit
+from prunescope.replacements import Replacement, replaced
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of a block, as the model passed them."""
@@ -75,7 +76,7 @@ def residuals(
         dropped sublayer is not listed: its variant is the boundary it reads, dense[:, s].
     """
     body, blocks = anatomy.anatomy_of(model), anatomy.blocks_of(model)
-    replaced = _tensors_by_sublayer(body, edit) if edit is not None else {}
+    edited = _tensors_by_sublayer(body, edit) if edit is not None else {}
     stream: dict[int, Tensor] = {}
     calls: dict[int, Call] = {}
 
@@ -86,7 +87,7 @@ def residuals(
         model.base_model(input_ids=token_ids.unsqueeze(0), use_cache=False)
     variant = {
         s: _rerun(blocks[s // 2], body, calls[s // 2], tensors, stops_at_mid=s % 2 == 0)[0, start:]
-        for s, tensors in replaced.items()
+        for s, tensors in edited.items()
     }
     return torch.stack([stream[boundary] for boundary in sorted(stream)], dim=1), variant
 
@@ -95,10 +96,11 @@ def _rerun(
     block: nn.Module,
     body: anatomy.Anatomy,
     call: Call,
-    tensors: Mapping[str, Tensor],
+    packed: Mapping[str, Tensor | Replacement],
     stops_at_mid: bool,
 ) -> Tensor:
-    """The block's resid_mid or resid_post on the inputs of `call`, with `tensors` in place."""
+    """The block's resid_mid or resid_post on the inputs of `call`, with edited tensors in place."""
+    tensors = {name: replaced(block.get_parameter(name), new) for name, new in packed.items()}
     reached: list[Tensor] = []
 
     def stop(_: nn.Module, args: Any, kwargs: Any) -> None:
@@ -107,24 +109,26 @@ def _rerun(
 
     args, kwargs = call
     if not stops_at_mid:
-        return _state(functional_call(block, dict(tensors), args, kwargs))
+        return _state(functional_call(block, tensors, args, kwargs))
     mid = block.get_submodule(body.reads_resid_mid)
     handle = mid.register_forward_pre_hook(stop, with_kwargs=True)
     try:
         with contextlib.suppress(_ReachedMid):
-            functional_call(block, dict(tensors), args, kwargs)
+            functional_call(block, tensors, args, kwargs)
     finally:
         handle.remove()
     return reached[0]
 
 
-def _tensors_by_sublayer(body: anatomy.Anatomy, edit: Edit) -> dict[int, dict[str, Tensor]]:
+def _tensors_by_sublayer(
+    body: anatomy.Anatomy, edit: Edit
+) -> dict[int, dict[str, Tensor | Replacement]]:
     """Sublayer index -> replaced tensors, named relative to their block.
 
     Raises ValueError for a tensor outside the sublayers: one sublayer at a time has no place for
     an edited embedding or lm_head.
     """
-    found: dict[int, dict[str, Tensor]] = {}
+    found: dict[int, dict[str, Tensor | Replacement]] = {}
     for name, tensor in edit.tensors.items():
         index, _, inner = name.removeprefix(f"{body.blocks}.").partition(".")
         halves = [

@@ -1,19 +1,25 @@
 """An edit: what turns dense into a variant. Dropped sublayers and blocks, replaced tensors.
 
-Imports no torch: a drop is a few indices, and looking them up should cost no more than that.
+Imports torch only where tensors are replaced: a drop is a few indices, and looking them up should
+cost no more than that.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from prunescope import store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prunescope.replacements import Replacement
 
 _DROPPED = "dropped."
 
@@ -25,11 +31,11 @@ class Edit:
     Attributes
     ----------
     dropped : sublayer (`attn`, `mlp`) or `block` -> the blocks, ascending, where it is dropped.
-    tensors : parameter name in the dense model -> the tensor that replaces it.
+    tensors : parameter name in the dense model -> what replaces it, packed or as a tensor.
     """
 
     dropped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    tensors: Mapping[str, Any] = field(default_factory=dict)
+    tensors: "Mapping[str, Tensor | Replacement]" = field(default_factory=dict)
 
     def is_dropped(self, block: int, sublayer: str) -> bool:
         """True where the sublayer is dropped, alone or with its block."""
@@ -41,7 +47,10 @@ class Edit:
 
 
 def write(path: str | Path, edit: Edit, made_by: Mapping[str, object]) -> None:
-    """Write an edit as safetensors: index arrays, replaced tensors, provenance in the metadata."""
+    """Write an edit as safetensors: index arrays, replaced tensors, provenance in the metadata.
+
+    A replaced tensor is stored as `<field>/<parameter name>`, one tensor for each field.
+    """
     indices = {
         f"{_DROPPED}{name}": np.asarray(blocks, dtype=np.int32)
         for name, blocks in edit.dropped.items()
@@ -49,27 +58,47 @@ def write(path: str | Path, edit: Edit, made_by: Mapping[str, object]) -> None:
     metadata = {"prunescope": json.dumps(made_by, sort_keys=True)}
     with store.written_whole(path) as part:
         if edit.tensors:
-            import torch
-            from safetensors.torch import save_file as save_tensors
-
-            arrays = {name: torch.from_numpy(array) for name, array in indices.items()}
-            save_tensors({**arrays, **edit.tensors}, part, metadata)
+            _save_tensors(part, indices, edit.tensors, metadata)
         else:
             save_file(indices, part, metadata)
 
 
+def _save_tensors(
+    part: Path,
+    indices: Mapping[str, Any],
+    replaced: "Mapping[str, Tensor | Replacement]",
+    metadata: Mapping[str, str],
+) -> None:
+    import torch
+    from safetensors.torch import save_file as save_tensors
+
+    from prunescope.replacements import as_tensors
+
+    tensors = {name: torch.from_numpy(array) for name, array in indices.items()}
+    for name, replacement in replaced.items():
+        for part_name, tensor in as_tensors(replacement).items():
+            tensors[f"{part_name}/{name}"] = tensor.contiguous()
+    save_tensors(tensors, part, dict(metadata))
+
+
 def read(path: str | Path) -> Edit:
-    """Read an edit. Replaced tensors come as torch tensors."""
+    """Read an edit. Replaced tensors come on the cpu, packed as they were written."""
     with safe_open(path, framework="numpy") as file:
-        names = set(file.keys())
+        names = list(file.keys())
         dropped = {
             name.removeprefix(_DROPPED): tuple(int(block) for block in file.get_tensor(name))
             for name in sorted(names)
             if name.startswith(_DROPPED)
         }
-    replaced = {name for name in names if not name.startswith(_DROPPED)}
-    if not replaced:
+    if len(dropped) == len(names):
         return Edit(dropped)
     from safetensors.torch import load_file
 
-    return Edit(dropped, {n: t for n, t in load_file(path).items() if n in replaced})
+    from prunescope.replacements import from_tensors
+
+    fields: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in load_file(path).items():
+        if not name.startswith(_DROPPED):
+            part_name, _, parameter = name.partition("/")
+            fields.setdefault(parameter, {})[part_name] = tensor
+    return Edit(dropped, {name: from_tensors(found) for name, found in sorted(fields.items())})

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from prunescope import anatomy
 from prunescope.edits import Edit
+from prunescope.replacements import replaced
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The dtypes config may name."""
@@ -78,16 +79,19 @@ def _share_structure(model: Any) -> Any:
 
 
 def _replace_tensors(variant: nn.Module, edit: Edit) -> None:
-    for name, tensor in edit.tensors.items():
+    for name, replacement in edit.tensors.items():
         owner, _, leaf = name.rpartition(".")
         dense = variant.get_parameter(name)
-        if dense.shape != tensor.shape:
+        if isinstance(replacement, Tensor) and replacement.shape != dense.shape:
             raise ValueError(
-                f"edit replaces {name} of shape {tuple(dense.shape)} by {tuple(tensor.shape)}: "
-                "it was made for another model. Run snakemake again to rebuild it."
+                f"edit replaces {name} of shape {tuple(dense.shape)} by one of shape "
+                f"{tuple(replacement.shape)}: it was made for another model. Run snakemake again "
+                "to rebuild it."
             )
-        new = nn.Parameter(tensor.to(dense.device, dense.dtype), requires_grad=False)
-        setattr(variant.get_submodule(owner), leaf, new)
+        module = variant.get_submodule(owner)
+        setattr(module, leaf, nn.Parameter(replaced(dense, replacement), requires_grad=False))
+        if isinstance(module, nn.Linear):
+            module.out_features, module.in_features = module.weight.shape
 
 
 def _keep_blocks(variant: Any, kept: Sequence[int]) -> None:

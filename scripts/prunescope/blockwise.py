@@ -1,0 +1,420 @@
+"""Calibration flows through the model one block at a time: see a block's inputs, edit it, go on.
+
+Peak memory is the model where it lives, a copy of one block, the hidden states of the calibration
+set, one block's statistics and the temporaries of one micro-batch (`BlockWalk.estimate`).
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from prunescope import anatomy, progress
+from prunescope.edits import Edit
+from prunescope.replacements import Columns, Replacement, Rows, replaced
+from prunescope.schemas import TABLES
+
+SAMPLED_TOKENS = 128
+"""Tokens, evenly spaced, on which each linear's output error is measured, at least."""
+
+SAMPLED_SHARE = 64
+"""One token of so many is sampled where that is more."""
+
+
+class Statistic(Protocol):
+    """What a method must know of a linear's input, summed over the calibration tokens."""
+
+    def __init__(self, in_features: int, device: torch.device) -> None:
+        """Empty: no token seen."""
+
+    def add(self, x: Tensor) -> None:
+        """Take in the inputs of some tokens, (tokens, in_features)."""
+
+    @staticmethod
+    def memory(in_features: int) -> int:
+        """Bytes held at most, workspace of what is computed from it included."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The text a method may look at, and how it flows through the model.
+
+    Attributes
+    ----------
+    token_ids : (sequences, length).
+    device : where one block at a time is run; the model may live elsewhere.
+    dtype : of weights and hidden states during forward passes; None is the model's own. What is
+        compressed is always the model's own weights.
+    tokens_together : tokens of one micro-batch, at least one sequence.
+    """
+
+    token_ids: Tensor
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype | None = None
+    tokens_together: int = 2048
+
+    def micro_batches(self) -> Iterator[slice]:
+        """Sequences that are run together."""
+        n, length = self.token_ids.shape
+        together = max(1, self.tokens_together // length)
+        for start in range(0, n, together):
+            yield slice(start, min(start + together, n))
+
+    def excerpt(self) -> "Calibration":
+        """The first sixteenth of the sequences: enough to measure errors on."""
+        return replace(self, token_ids=self.token_ids[: -(-len(self.token_ids) // 16)])
+
+
+class Memory(NamedTuple):
+    """Bytes a walk needs at its peak, by what needs them."""
+
+    model: int
+    block: int
+    activations: int
+    statistics: int
+    micro_batch: int
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {size / 2**20:.0f}" for name, size in self._asdict().items())
+        return f"{sum(self) / 2**20:.0f} MB ({parts})"
+
+
+@dataclass
+class Linear:
+    """One linear of a block: its dense weight, and the place where its edit goes."""
+
+    name: str
+    """Of the linear in the model, dotted."""
+    weight: Tensor
+    """(out_features, in_features), dense, in the model's own dtype, on the walk's device."""
+    module: nn.Linear
+    sample: Tensor
+    """(tokens, in_features), the inputs its output error is measured on."""
+
+
+@dataclass
+class Group:
+    """Linears of one block that read the same input, and what is known of it.
+
+    `names` are relative to the block; `inputs` is the statistic the walk was given.
+    """
+
+    names: list[str]
+    in_features: int
+    inputs: Any
+    samples: list[Tensor] = field(default_factory=list)
+    linears: list[Linear] = field(default_factory=list)
+
+
+class _SeenAll(Exception):
+    """Ends a block's run once every linear has shown its input: the last product is not needed."""
+
+
+class Block:
+    """One block under the walk. A method replaces its linears; the rest of the walk sees that."""
+
+    def __init__(self, prefix: str, sublayers: dict[str, str], groups: list[Group]) -> None:
+        self.groups = groups
+        self.tensors: dict[str, Tensor | Replacement] = {}
+        self.rows: list[dict[str, object]] = []
+        self._prefix = prefix
+        self._sublayers = sublayers
+
+    def linear(self, name: str) -> Linear:
+        """One linear by its name relative to the block."""
+        return next(linear for linear in self.linears() if linear.name == self._prefix + name)
+
+    def group_of(self, name: str) -> Group:
+        """The group of one linear, by its name relative to the block."""
+        return next(group for group in self.groups if name in group.names)
+
+    def linears(self) -> Iterator[Linear]:
+        """All linears of the block."""
+        return (linear for group in self.groups for linear in group.linears)
+
+    def replace(
+        self, linear: Linear, replacement: Replacement, mean_importance: float | None = None
+    ) -> None:
+        """Give a linear its edited weight, and report sparsity and relative output error.
+
+        The error is |(Ŵ - W) X| / |W X| over sampled calibration tokens, X the inputs after the
+        edits of all earlier blocks. Raises ValueError where the edited weight is not finite.
+        """
+        weight = linear.weight
+        new = replaced(weight, replacement)
+        in_place = new if new.shape == weight.shape else _zeroed(weight, replacement)
+        if not in_place.sum(dtype=torch.float32).isfinite():
+            raise ValueError(f"{linear.name}: the edited weight holds NaN or infinity.")
+        x = linear.sample.float()
+        before = torch.linalg.vector_norm(x @ weight.float().T)
+        change = torch.linalg.vector_norm(x @ (in_place.float() - weight.float()).T)
+        self.tensors[f"{linear.name}.weight"] = replacement
+        self.rows.append(
+            {
+                "linear": linear.name.removeprefix(self._prefix),
+                "sublayer": self._sublayers[linear.name.removeprefix(self._prefix)],
+                "sparsity": 1 - float(in_place.count_nonzero()) / in_place.numel(),
+                "mean_importance": mean_importance,
+                "relative_output_error": float(change / before) if before else None,
+            }
+        )
+        module = linear.module
+        module.weight = nn.Parameter(new.to(module.weight.dtype), requires_grad=False)
+
+    def replace_bias(self, linear: Linear, replacement: Replacement) -> None:
+        """Give a linear its edited bias, where it has one."""
+        bias = linear.module.bias
+        if bias is not None:
+            self.tensors[f"{linear.name}.bias"] = replacement
+            linear.module.bias = nn.Parameter(replaced(bias, replacement), requires_grad=False)
+
+
+def _zeroed(weight: Tensor, replacement: Replacement) -> Tensor:
+    """A weight with what the replacement leaves out set to zero, in the dense shape."""
+    assert isinstance(replacement, (Rows, Columns))
+    return replacement.zeroed(weight)
+
+
+class BlockWalk:
+    """Iterate over the blocks of a model in order; each sees the edits of all before it.
+
+    Parameters
+    ----------
+    model : the dense model, on any device; it stays as it is.
+    statistic : what to gather of every linear's input before a block is handed out. None: nothing
+        but the sample errors are measured on, from an excerpt of the calibration set.
+
+    Raises
+    ------
+    ValueError
+        if a weight or a hidden state is not finite, or a block calls a linear of its own never.
+    """
+
+    def __init__(
+        self, model: Any, calibration: Calibration, statistic: Callable[..., Statistic] | None
+    ) -> None:
+        self.model = model
+        self.calibration = calibration if statistic is not None else calibration.excerpt()
+        self.statistic = statistic
+        self._dtype = calibration.dtype or next(model.parameters()).dtype
+        self._tensors: dict[str, Tensor | Replacement] = {}
+        self._rows: list[dict[str, object]] = []
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[Block]:
+        states, calls = self._embed()
+        blocks = anatomy.blocks_of(self.model)
+        for index, dense in enumerate(progress.track(blocks, "blocks compressed")):
+            module = copy.deepcopy(dense).to(self.calibration.device, self._dtype)
+            block = self._observed(index, dense, module, states, calls[index])
+            yield block
+            self._tensors.update(block.tensors)
+            self._rows.extend({"block": index, **row} for row in block.rows)
+            block.groups.clear()
+            if index + 1 < len(blocks):
+                self._advance(module, states, calls[index])
+                if not states[-1].isfinite().all():
+                    raise ValueError(f"block {index}: its edited output is not finite.")
+
+    def result(self, method: str) -> tuple[Edit, pa.Table]:
+        """The edit of all blocks visited, and its rows of `compression_report`."""
+        schema = TABLES["compression_report"].schema
+        rows = [{"method": method, **row} for row in self._rows]
+        return Edit(tensors=dict(self._tensors)), pa.Table.from_pylist(rows, schema=schema)
+
+    def estimate(self) -> Memory:
+        """Peak memory of the walk, counted before it starts."""
+        blocks = anatomy.blocks_of(self.model)
+        width = next(blocks[0].parameters()).shape[-1]
+        item = self._dtype.itemsize
+        n, length = self.calibration.token_ids.shape
+        shapes = [m.weight.shape for m in blocks[0].modules() if isinstance(m, nn.Linear)]
+        distinct = {shape[1] for shape in shapes}
+        memory = getattr(self.statistic, "memory", lambda _: 0)
+        tokens = max(length, min(self.calibration.tokens_together, n * length))
+        return Memory(
+            model=sum(tensor.nbytes for tensor in self.model.parameters()),
+            block=sum(p.numel() for p in blocks[0].parameters()) * (item + 4),
+            activations=n * length * width * item,
+            statistics=sum(memory(in_features) for in_features in distinct),
+            micro_batch=tokens * sum(out + into for out, into in shapes) * max(item, 4),
+        )
+
+    def _embed(self) -> tuple[Tensor, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+        """Hidden states before block 0, (sequences, length, d), and how the model calls each block.
+
+        The model itself is run with its blocks passed over, so whatever it gives them (masks,
+        rotary embeddings, positions) is right for every architecture. It is recorded for one
+        sequence and serves all: they are equally long, and none is padded.
+        """
+        blocks = anatomy.blocks_of(self.model)
+        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        reached: list[Tensor] = []
+
+        def pass_over(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            reached.append(hidden_states)
+            if len(calls) < len(blocks):
+                calls.append((args, kwargs))
+            return hidden_states
+
+        for block in blocks:
+            block.forward = pass_over
+        states = []
+        try:
+            ids = self.calibration.token_ids
+            for some in (slice(0, 1), *self.calibration.micro_batches()):
+                reached.clear()
+                self.model.base_model(input_ids=ids[some].to(self.model.device), use_cache=False)
+                states.append(reached[0].to("cpu", self._dtype, copy=True))
+        finally:
+            for block in blocks:
+                del block.forward
+        return torch.cat(states[1:]), _moved(calls, self.calibration.device, self._dtype)
+
+    def _observed(
+        self,
+        index: int,
+        dense: nn.Module,
+        module: nn.Module,
+        states: Tensor,
+        call: tuple[tuple[Any, ...], dict[str, Any]],
+    ) -> Block:
+        """The block with statistics and sampled inputs of all its linears; no output is made."""
+        body = anatomy.anatomy_of(self.model)
+        linears = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+        groups = self._gather(index, module, linears, states, call)
+        prefix = f"{body.blocks}.{index}."
+        for group in groups:
+            sample = torch.cat(group.samples)
+            group.samples.clear()
+            for name in group.names:
+                weight = dense.get_parameter(f"{name}.weight").to(self.calibration.device)
+                if not weight.sum(dtype=torch.float32).isfinite():
+                    raise ValueError(
+                        f"{prefix}{name}: the dense weight holds NaN or infinity. Fetch the model "
+                        "again, or choose another."
+                    )
+                group.linears.append(Linear(f"{prefix}{name}", weight, linears[name], sample))
+        sublayers = {
+            name: next(s for s in anatomy.SUBLAYERS if name.startswith(f"{getattr(body, s)}."))
+            for name in linears
+        }
+        return Block(prefix, sublayers, groups)
+
+    def _gather(
+        self,
+        index: int,
+        module: nn.Module,
+        linears: dict[str, nn.Linear],
+        states: Tensor,
+        call: tuple[tuple[Any, ...], dict[str, Any]],
+    ) -> list[Group]:
+        groups: list[Group] = []
+        stride = min(SAMPLED_SHARE, max(1, self.calibration.token_ids.numel() // SAMPLED_TOKENS))
+        shown: list[tuple[Tensor, Group]] = []
+        known: dict[str, Group] = {}
+        seen: set[str] = set()
+
+        def show(name: str, x: Tensor) -> None:
+            """Take in an input once, whichever of its linears comes first."""
+            if not any(x is other for other, _ in shown):
+                group = known.get(name) or self._new_group(x, groups)
+                shown.append((x, group))
+                rows = x.flatten(0, -2)
+                group.samples.append(rows[stride // 2 :: stride].clone())
+                group.inputs.add(rows)
+            group = next(group for other, group in shown if other is x)
+            if name not in known:
+                known[name] = group
+                group.names.append(name)
+            seen.add(name)
+            if len(seen) == len(linears):
+                raise _SeenAll
+
+        handles = [
+            linear.register_forward_pre_hook(lambda _, args, name=name: show(name, args[0]))
+            for name, linear in linears.items()
+        ]
+        try:
+            for some in self.calibration.micro_batches():
+                shown.clear()
+                seen.clear()
+                try:
+                    self._run(module, states[some], call)
+                except _SeenAll:
+                    continue
+                never = sorted(set(linears) - seen)
+                raise ValueError(f"block {index} never calls {', '.join(never)}: cannot calibrate.")
+        finally:
+            for handle in handles:
+                handle.remove()
+        return groups
+
+    def _new_group(self, x: Tensor, groups: list[Group]) -> Group:
+        kind = self.statistic or _Nothing
+        groups.append(Group([], x.shape[-1], kind(x.shape[-1], x.device)))
+        return groups[-1]
+
+    def _run(
+        self, module: nn.Module, states: Tensor, call: tuple[tuple[Any, ...], dict[str, Any]]
+    ) -> Tensor:
+        args, kwargs = call
+        output = module(states.to(self.calibration.device), *args, **kwargs)
+        state: Tensor = output[0] if isinstance(output, tuple) else output
+        return state
+
+    def _advance(
+        self, module: nn.Module, states: Tensor, call: tuple[tuple[Any, ...], dict[str, Any]]
+    ) -> None:
+        """Replace the hidden states before a block by those after it."""
+        for some in self.calibration.micro_batches():
+            states[some] = self._run(module, states[some], call).to(states.device)
+
+
+class _Nothing:
+    """A statistic of methods that need none."""
+
+    def __init__(self, in_features: int, device: torch.device) -> None:
+        pass
+
+    def add(self, x: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def memory(in_features: int) -> int:
+        return 0
+
+
+def _moved(call: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Every tensor among a call's arguments on the device, floating ones in the dtype."""
+    if isinstance(call, Tensor):
+        return call.to(device, dtype if call.is_floating_point() else None)
+    if isinstance(call, (tuple, list)):
+        return type(call)(_moved(part, device, dtype) for part in call)
+    if isinstance(call, dict):
+        return {name: _moved(part, device, dtype) for name, part in call.items()}
+    return call
+
+
+class ColumnNorms:
+    """‖x_j‖₂ of every input over the calibration tokens, float64 sums of float32 parts."""
+
+    def __init__(self, in_features: int, device: torch.device) -> None:
+        self._squares = torch.zeros(in_features, dtype=torch.float64, device=device)
+
+    def add(self, x: Tensor) -> None:
+        """Add the squares of some tokens, (tokens, in_features)."""
+        self._squares += torch.linalg.vector_norm(x, dim=0, dtype=torch.float32).double().square()
+
+    def norms(self) -> Tensor:
+        """(in_features,) float32."""
+        return self._squares.sqrt().float()
+
+    @staticmethod
+    def memory(in_features: int) -> int:
+        """Bytes of the sums."""
+        return 8 * in_features

@@ -1,0 +1,263 @@
+"""What takes a dense tensor's place in a variant, packed near its information content.
+
+A replacement stores only what dense does not already say: the bits of a keep-mask, the values
+that changed, integers with their scales. `of(dense)` gives the tensor it stands for.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Replacement(Protocol):
+    """One packed tensor. Fields are tensors, so that they are what is written to disk."""
+
+    def of(self, dense: Tensor) -> Tensor:
+        """The tensor that takes the place of `dense`, in its dtype and on its device."""
+
+    def stored_bytes(self, dense: Tensor) -> float:
+        """Bytes the replaced tensor needs standing alone, without dense beside it."""
+
+
+def pack_bits(bits: Tensor) -> Tensor:
+    """Booleans of any shape to bytes, first bit highest, (…,) -> (ceil(n / 8),) uint8."""
+    return torch.from_numpy(np.packbits(bits.cpu().numpy()))
+
+
+def unpack_bits(packed: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
+    """The booleans `pack_bits` was given, (ceil(n / 8),) uint8 on the cpu -> `shape` bool.
+
+    Raises ValueError where the number of bits does not fit the shape.
+    """
+    if packed.numel() != -(-math.prod(shape) // 8):
+        raise ValueError(
+            f"an edit holds {packed.numel()} packed bytes for a tensor of shape {tuple(shape)}: it "
+            "was made for another model. Run snakemake again to rebuild it."
+        )
+    bits = np.unpackbits(packed.numpy(), count=math.prod(shape))
+    return torch.from_numpy(bits).view(torch.bool).view(shape)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Dense weights that survive, zeros elsewhere: a bit a weight.
+
+    Attributes
+    ----------
+    keep : packed keep-mask, True where the weight survives.
+    """
+
+    keep: Tensor
+
+    @classmethod
+    def by(cls, keep_mask: Tensor) -> "Masked":
+        """From a keep-mask of the weight's shape."""
+        return cls(pack_bits(keep_mask))
+
+    def of(self, dense: Tensor) -> Tensor:
+        """Dense with the other weights set to zero."""
+        keep = unpack_bits(self.keep, dense.shape).to(dense.device)
+        return dense.masked_fill(~keep, 0)
+
+    def stored_bytes(self, dense: Tensor) -> float:
+        """Mask bits and surviving values."""
+        surviving = int(unpack_bits(self.keep, dense.shape).sum())
+        return self.keep.nbytes + surviving * dense.element_size()
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """New values where the weight survives, zeros elsewhere.
+
+    Attributes
+    ----------
+    keep : packed keep-mask. values : (number kept,) in row-major order, in dense's dtype.
+    """
+
+    keep: Tensor
+    values: Tensor
+
+    @classmethod
+    def of_weight(cls, weight: Tensor, keep_mask: Tensor) -> "Survivors":
+        """From an updated weight and the keep-mask of its shape."""
+        return cls(pack_bits(keep_mask), weight[keep_mask].cpu())
+
+    def of(self, dense: Tensor) -> Tensor:
+        """The updated weight."""
+        keep = unpack_bits(self.keep, dense.shape).to(dense.device)
+        return torch.zeros_like(dense).masked_scatter_(keep, self.values.to(dense))
+
+    def stored_bytes(self, dense: Tensor) -> float:
+        """Mask bits and surviving values."""
+        return self.keep.nbytes + self.values.nbytes
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Weight-only quantization: integers in groups of inputs, w = (code - zero_point) scale / s.
+
+    Attributes
+    ----------
+    codes, zero_points : packed `bits`-wide integers; (out, in) and (out, groups) before packing.
+    scales : (out, groups). input_scales : (in,), AWQ's s; empty for none.
+    form : (bits, group_size).
+    """
+
+    codes: Tensor
+    zero_points: Tensor
+    scales: Tensor
+    input_scales: Tensor
+    form: Tensor
+
+    @classmethod
+    def by(
+        cls,
+        codes: Tensor,
+        zero_points: Tensor,
+        scales: Tensor,
+        *,
+        bits: int,
+        group_size: int,
+        input_scales: Tensor | None = None,
+    ) -> "Quantized":
+        """From integers (out, in), zero points and scales (out, groups)."""
+        none = torch.empty(0, dtype=scales.dtype)
+        return cls(
+            _pack_integers(codes, bits),
+            _pack_integers(zero_points, bits),
+            scales.cpu(),
+            none if input_scales is None else input_scales.cpu(),
+            torch.tensor([bits, group_size], dtype=torch.int32),
+        )
+
+    def of(self, dense: Tensor) -> Tensor:
+        """The dequantized weight."""
+        bits, group_size = self.form.tolist()
+        device = dense.device
+        codes = _unpack_integers(self.codes, bits, dense.shape).to(device)
+        zeros = _unpack_integers(self.zero_points, bits, self.scales.shape).to(device)
+        centred = codes.unflatten(-1, (-1, group_size)).float() - zeros.unsqueeze(-1)
+        weight: Tensor = (centred * self.scales.to(device).float().unsqueeze(-1)).flatten(-2)
+        if self.input_scales.numel():
+            weight /= self.input_scales.to(device).float()
+        return weight.to(dense.dtype)
+
+    def stored_bytes(self, dense: Tensor) -> float:
+        """Integers, scales and zero points as they are packed."""
+        return float(sum(tensor.nbytes for tensor in as_tensors(self).values()))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Whole outputs left out: the tensor gets fewer rows.
+
+    Attributes
+    ----------
+    rows : packed, a bit for each row of dense, True where it stays.
+    """
+
+    rows: Tensor
+
+    @classmethod
+    def by(cls, kept: Tensor) -> "Rows":
+        """From one boolean a row."""
+        return cls(pack_bits(kept))
+
+    def of(self, dense: Tensor) -> Tensor:
+        """The rows that stay, (out, …) -> (kept, …)."""
+        return dense[self._kept(dense)]
+
+    def zeroed(self, dense: Tensor) -> Tensor:
+        """Dense with zeros where rows are left out, in its own shape."""
+        return dense * self._kept(dense).unsqueeze(-1)
+
+    def _kept(self, dense: Tensor) -> Tensor:
+        return unpack_bits(self.rows, dense.shape[:1]).to(dense.device)
+
+    def stored_bytes(self, dense: Tensor) -> float:
+        """The rows that stay."""
+        return float(self.of(dense).nbytes)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Whole inputs left out: the tensor gets fewer columns.
+
+    Attributes
+    ----------
+    columns : packed, a bit for each column of dense, True where it stays.
+    """
+
+    columns: Tensor
+
+    @classmethod
+    def by(cls, kept: Tensor) -> "Columns":
+        """From one boolean a column."""
+        return cls(pack_bits(kept))
+
+    def of(self, dense: Tensor) -> Tensor:
+        """The columns that stay, (out, in) -> (out, kept)."""
+        return dense[:, self._kept(dense)]
+
+    def zeroed(self, dense: Tensor) -> Tensor:
+        """Dense with zeros where columns are left out, in its own shape."""
+        return dense * self._kept(dense)
+
+    def _kept(self, dense: Tensor) -> Tensor:
+        return unpack_bits(self.columns, dense.shape[1:]).to(dense.device)
+
+    def stored_bytes(self, dense: Tensor) -> float:
+        """The columns that stay."""
+        return float(self.of(dense).nbytes)
+
+
+KINDS: tuple[Any, ...] = (Masked, Survivors, Quantized, Rows, Columns)
+"""Every kind, told apart on disk by the names of its fields."""
+
+
+def replaced(dense: Tensor, replacement: Tensor | Replacement) -> Tensor:
+    """The tensor that takes the place of `dense`: a replacement's, or the tensor given."""
+    if isinstance(replacement, Tensor):
+        return replacement.to(dense.device, dense.dtype)
+    return replacement.of(dense)
+
+
+def stored_bytes(dense: Tensor, replacement: Tensor | Replacement) -> float:
+    """Bytes of the replaced tensor standing alone."""
+    if isinstance(replacement, Tensor):
+        return replacement.numel() * dense.element_size()
+    return replacement.stored_bytes(dense)
+
+
+def as_tensors(replacement: Tensor | Replacement) -> dict[str, Tensor]:
+    """Field name -> tensor, as written to disk; a bare tensor is the field `tensor`."""
+    if isinstance(replacement, Tensor):
+        return {"tensor": replacement}
+    return {field.name: getattr(replacement, field.name) for field in fields(replacement)}  # type: ignore[arg-type]
+
+
+def from_tensors(found: dict[str, Tensor]) -> Tensor | Replacement:
+    """What `as_tensors` was given. Raises ValueError for fields of no kind."""
+    if set(found) == {"tensor"}:
+        return found["tensor"]
+    for kind in KINDS:
+        if set(found) == {field.name for field in fields(kind)}:
+            replacement: Replacement = kind(**found)
+            return replacement
+    raise ValueError(f"an edit holds {sorted(found)}, which no kind of replacement has.")
+
+
+def _pack_integers(values: Tensor, bits: int) -> Tensor:
+    """Integers below 2^bits, `bits` bits each, highest first, (…,) -> (ceil(n bits / 8),) uint8."""
+    eight = np.unpackbits(values.to("cpu", torch.uint8).numpy()[..., None], axis=-1)
+    return torch.from_numpy(np.packbits(eight[..., 8 - bits :]))
+
+
+def _unpack_integers(packed: Tensor, bits: int, shape: tuple[int, ...] | torch.Size) -> Tensor:
+    planes = unpack_bits(packed, (*shape, bits)).numpy()
+    eight = np.pad(planes, [(0, 0)] * len(shape) + [(8 - bits, 0)])
+    return torch.from_numpy(np.packbits(eight, axis=-1)[..., 0])
