@@ -17,14 +17,20 @@ SERIES_BELOW = 0.1
 _SERIES = (1.0, 1 / 3, 1 / 12, 1 / 60, 1 / 360, 1 / 2520, 1 / 20160, 1 / 181440)
 """(e^Y - 1 - Y) / (Y²/2) = Σ 2 Yⁿ/(n + 2)!; the next term is below 6e-15 at Y = 0.1."""
 
-_TAIL = 60.0
+_TAIL = 10.0
 """Beyond it p e^Y is taken from q, which does not underflow where p does (float32)."""
 
 _LARGEST_EXPONENT = 600.0
 """Beyond it e^Y leaves float64."""
 
-_EXACT_IN_FLOAT32 = (1e-12, 50.0)
-"""KL in this range comes out of the float32 sums within 3e-4 (tests); other rows use float64."""
+_FAR = 0.1
+"""With KL both ways above it, KL is read off the log-sum-exps, whose error is about 1e-6."""
+
+_EXACT_IN_FLOAT32 = (1e-25, 50.0)
+"""KL in this range survives the underflow of p and the overflow of e^Y; other rows use float64."""
+
+_LEAST_SHARE = 1e-3
+"""KL/|pY| at which the rounding of the summands p Y, 6e-8 each and independent, is 1e-4 of KL."""
 
 
 class Geometry(NamedTuple):
@@ -69,9 +75,17 @@ def angular_deviation(dense: Tensor, variant: Tensor) -> Tensor:
     Computed as ½|û - v̂|² with unit vectors: 1 - cos as written loses everything below 1e-7.
     NaN where either vector is zero, since it has no direction.
     """
-    turn = dense * torch.linalg.vector_norm(dense, dim=-1, keepdim=True).reciprocal_()
-    turn -= variant * torch.linalg.vector_norm(variant, dim=-1, keepdim=True).reciprocal_()
-    half: Tensor = torch.linalg.vector_norm(turn, dim=-1).square_() / 2
+    norms = [torch.linalg.vector_norm(x, dim=-1) for x in (dense, variant)]
+    return _angular_deviation(dense, variant, *norms)
+
+
+def _angular_deviation(
+    dense: Tensor, variant: Tensor, dense_norm: Tensor, variant_norm: Tensor
+) -> Tensor:
+    """½|û - v̂|² as ½|v - (|v|/|u|) u|²/|v|², which takes one pass, with the norms given."""
+    stretch = (variant_norm / dense_norm).unsqueeze(-1)
+    turn = torch.addcmul(variant, dense, stretch, value=-1)
+    half: Tensor = (torch.linalg.vector_norm(turn, dim=-1) / variant_norm).square_() / 2
     return half
 
 
@@ -81,14 +95,12 @@ def geometry(dense: Tensor, delta: Tensor) -> Geometry:
     relative_orthogonal_magnitude = |Δ⊥|/|dense| (Eq. 6, 7), relative_parallel_magnitude =
     |Δ∥|/|dense|. Δ⊥ is the explicit residual: |Δ|² - (u·Δ)²/|u|² cancels to nothing.
     """
-    norm = torch.linalg.vector_norm(dense, dim=-1, keepdim=True)
-    parallel = dot(dense, delta).unsqueeze(-1) / norm**2
-    orthogonal = delta - parallel * dense
-    return Geometry(
-        angular_deviation(dense, dense + delta),
-        torch.linalg.vector_norm(orthogonal, dim=-1) / norm.squeeze(-1),
-        parallel.squeeze(-1).abs(),
-    )
+    variant = dense + delta
+    norm = torch.linalg.vector_norm(dense, dim=-1)
+    turn = _angular_deviation(dense, variant, norm, torch.linalg.vector_norm(variant, dim=-1))
+    parallel = dot(dense, delta) / norm**2
+    orthogonal = torch.addcmul(delta, dense, parallel.unsqueeze(-1), value=-1)
+    return Geometry(turn, torch.linalg.vector_norm(orthogonal, dim=-1) / norm, parallel.abs())
 
 
 def uniform_shift(delta_z: Tensor) -> UniformShift:
@@ -97,7 +109,7 @@ def uniform_shift(delta_z: Tensor) -> UniformShift:
     centred = delta_z - mean
     return UniformShift(
         mean.squeeze(-1),
-        dot(centred, centred) / delta_z.shape[-1],
+        torch.linalg.vector_norm(centred, dim=-1).square_() / delta_z.shape[-1],
         delta_z.amin(-1),
         delta_z.amax(-1),
     )
@@ -109,43 +121,40 @@ def probability_shift(
     """Deviation of q = softmax(z_variant/T) from p = softmax(z_dense/T), (rows, vocab) -> (rows,).
 
     KL(p‖q) in nats is Eq. 22, centred: with X = Δz/T and Y = X - E_p[X],
-    KL = log1p(E_p[e^Y - 1 - Y]). Its sum with the reverse KL is
-    E_p[Y (e^Y - 1)] / E_p[e^Y], a sum of terms that are never negative. Tokens with Y beyond 60
-    enter through q = p e^Y / E_p[e^Y]; rows that float32 cannot sum are taken again in float64.
+    KL = log E_p[e^Y] = log1p(E_p[e^Y - 1 - Y]). Its sum with the reverse KL is
+    E_p[Y (e^Y - 1)] / E_p[e^Y] = E_q[Y]. Rows far from dense take the first form of both, as
+    log E_p[e^Y] = log Σ e^(z_variant/T) - log Σ e^(z_dense/T) - E_p[X]; the others the second,
+    sums of terms that are never negative (`_kl_near`).
 
     The moments are of Δz itself, not of X: mean_p, var_p and the cumulants under p, var_escort
-    under r ∝ p² (Eq. 8).
+    under r = p²/|p|² (Eq. 8).
     """
     mean = dot(p, delta_z)
-    shift = (delta_z - mean.unsqueeze(-1)).div_(temperature)
-    shift -= dot(p, shift).unsqueeze(-1)  # the first mean is off by 1e-7 of itself, which is large
+    centre = mean / temperature
+    shift = torch.add(-centre.unsqueeze(-1), delta_z, alpha=1 / temperature)
+    error = dot(p, shift)  # the first mean is off by 1e-7 of itself, which is large
+    shift -= error.unsqueeze(-1)
     weighted = p * shift
 
-    has_tail = bool(shift.amax() > _TAIL)
-    grown = torch.expm1(shift.clamp(max=_TAIL) if has_tail else shift).mul_(p)  # p (e^Y - 1)
-    if has_tail:
-        grown += _beyond_tail(z_dense, delta_z, p, q, mean, temperature)
-    jeffreys = dot(grown, shift)
-    excess = grown.sub_(weighted).sum(-1)
-    kl = excess.log1p()
-    both = jeffreys / (1 + excess)
-    exact = (kl > _EXACT_IN_FLOAT32[0]) & (kl < _EXACT_IN_FLOAT32[1]) & both.isfinite()
-    if not exact.all():
-        again = ~exact
-        in_float64 = kl_in_float64(z_dense[again], delta_z[again], temperature)
-        kl[again], both[again] = (each.to(kl.dtype) for each in in_float64)
+    kl = _log_sum(z_dense + delta_z, q, temperature) - _log_sum(z_dense, p, temperature)
+    kl = (kl - centre.double() - error.double()).to(p.dtype)
+    both = dot(q, shift)
+    near = ~((kl > _FAR) & (both - kl > _FAR))
+    if near.any():
+        kl[near], both[near] = _kl_near(
+            z_dense[near], delta_z[near], p[near], q[near], shift[near], kl[near], temperature
+        )
 
+    p_norm, q_norm = (torch.linalg.vector_norm(x, dim=-1) for x in (p, q))
+    escort_mean = dot(weighted, p) / p_norm**2
+    residual = torch.addcmul(weighted, p, escort_mean.unsqueeze(-1), value=-1)  # p (Y - E_r[Y])
+    var_escort = (torch.linalg.vector_norm(residual, dim=-1) / p_norm).square_()
     variance = weighted.mul_(shift).sum(-1)
     third = weighted.mul_(shift).sum(-1)
-    fourth = dot(weighted, shift)
-
-    escort = torch.mul(p, p, out=weighted)
-    escort_norm = escort.sum(-1)
-    shift -= (dot(escort, shift) / escort_norm).unsqueeze(-1)
-    var_escort = dot(escort.mul_(shift), shift) / escort_norm
+    fourth = weighted.mul_(shift).sum(-1)
 
     return ProbabilityShift(
-        angular_deviation(p, q),
+        _angular_deviation(p, q, p_norm, q_norm),
         kl,
         both - kl,
         mean,
@@ -156,18 +165,44 @@ def probability_shift(
     )
 
 
-def _beyond_tail(
-    z_dense: Tensor, delta_z: Tensor, p: Tensor, q: Tensor, mean: Tensor, temperature: float
-) -> Tensor:
-    """p (e^Y - e^60) where Y > 60 and zero elsewhere, (…, vocab), with p e^Y as q E_p[e^Y]."""
-    log_sum = _log_sum(z_dense + delta_z, q, temperature) - _log_sum(z_dense, p, temperature)
-    growth = (log_sum - mean / temperature).exp().unsqueeze(-1)
-    return torch.sub(q * growth, p, alpha=math.exp(_TAIL)).relu_()
+def _kl_near(
+    z_dense: Tensor,
+    delta_z: Tensor,
+    p: Tensor,
+    q: Tensor,
+    shift: Tensor,
+    log_growth: Tensor,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """KL(p‖q) and KL(p‖q) + KL(q‖p) by the bracket of Eq. 22, (rows, vocab) -> (rows,).
+
+    `shift` is Y, `log_growth` is log E_p[e^Y] to 1e-6. Tokens with Y beyond the tail enter
+    through q = p e^Y / E_p[e^Y]. Rows that float32 cannot sum are taken again in float64: rounding
+    p Y costs e^Y - 1 - Y about 6e-8 |pY|, with |·| the norm over tokens.
+    """
+    weighted = p * shift
+    beyond = bool(shift.amax() > _TAIL)
+    grown = torch.expm1(shift.clamp(max=_TAIL) if beyond else shift).mul_(p)  # p (e^Y - 1)
+    if beyond:
+        tail = torch.sub(q * log_growth.exp().unsqueeze(-1), p, alpha=math.exp(_TAIL))
+        grown += tail.relu_()
+    jeffreys = dot(grown, shift)
+    excess = grown.sub_(weighted).sum(-1)
+    kl = excess.log1p()
+    both = jeffreys / (1 + excess)
+    least, most = _EXACT_IN_FLOAT32
+    rounding = torch.linalg.vector_norm(weighted, dim=-1)
+    exact = (kl > least) & (kl < most) & (kl > _LEAST_SHARE * rounding) & both.isfinite()
+    if not exact.all():
+        again = ~exact
+        in_float64 = kl_in_float64(z_dense[again], delta_z[again], temperature)
+        kl[again], both[again] = (each.to(kl.dtype) for each in in_float64)
+    return kl, both
 
 
 def _log_sum(z: Tensor, p: Tensor, temperature: float) -> Tensor:
-    """log Σ e^(z/T), read off the most likely token, (…, vocab) -> (…,)."""
-    return z.amax(-1) / temperature - p.amax(-1).log()
+    """log Σ e^(z/T), read off the most likely token, (…, vocab) -> (…,), float64."""
+    return z.amax(-1).double() / temperature - p.amax(-1).double().log()
 
 
 def kl_in_float64(z_dense: Tensor, delta_z: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
