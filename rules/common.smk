@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from prunescope import experiment, lock, sources
+from prunescope import experiment, lock, methods, sources
 from prunescope.fingerprint import fingerprint
 
 try:
@@ -44,6 +44,14 @@ def method_of(wildcards):
     return config["variants"][wildcards.variant]["method"]
 
 
+def reads_evidence(name):
+    """A condition: does the variant's method read this artifact?"""
+    return lambda wildcards: name in methods.reads(method_of(wildcards))
+
+
 def method_fingerprint(wildcards):
-    """Code of compress_model and of the one method this variant uses."""
-    return fingerprint("compress_model.py", f"prunescope/methods/{method_of(wildcards)}.py")
+    """Code of compress_model, of the one method this variant uses, and of what feeds it."""
+    evidence = ["prunescope/evidence.py"] if reads_evidence("model")(wildcards) else []
+    return fingerprint(
+        "compress_model.py", f"prunescope/methods/{method_of(wildcards)}.py", *evidence
+    )

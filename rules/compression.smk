@@ -26,18 +26,37 @@ rule score_influences:
 rule compress_model:
     """Compress one dense model by one method; keep only what differs from dense."""
     input:
-        influence=rules.score_influences.output.influence,
+        influence=branch(
+            reads_evidence("influence"), then=rules.score_influences.output.influence, otherwise=[]
+        ),
+        model=branch(
+            reads_evidence("model"), then=ancient(rules.fetch_model.output.model), otherwise=[]
+        ),
+        manifest=branch(
+            reads_evidence("model"), then=rules.fetch_model.output.manifest, otherwise=[]
+        ),
+        calibration=branch(
+            reads_evidence("calibration"),
+            then=rules.sample_calibration.output.calibration,
+            otherwise=[],
+        ),
     output:
         edit="<store>/edits/model={model}/variant={variant}/edit.safetensors",
         report="<store>/compression_report/model={model}/variant={variant}/part.parquet",
+        run="<store>/compression_run/model={model}/variant={variant}/part.parquet",
     log:
         "<logs>/compress_model/{model}/{variant}.log",
     benchmark:
         "<logs>/compress_model/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
+    threads: branch(reads_evidence("model"), then=8, otherwise=1)
     params:
         settings=lookup("variants/{variant}", within=config),
+        dtype=lookup("models/{model}/dtype", within=config),
+        forward_dtype=branch(
+            reads_evidence("model"), then=config["compression"]["forward_dtype"], otherwise="none"
+        ),
         code=method_fingerprint,
     script:
         "../scripts/compress_model.py"

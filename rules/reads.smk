@@ -5,7 +5,9 @@ TABLES = {
     "calibration": rules.sample_calibration.output.calibration,
     "influence": rules.score_influences.output.influence,
     "compression_report": rules.compress_model.output.report,
+    "compression_run": rules.compress_model.output.run,
     "dense_answer": rules.generate_dense.output.answers,
+    "variant_cost": rules.measure_variant.output.cost,
     "sublayer_trace": rules.trace_sublayers.output.trace,
     "logit_shift": rules.trace_sublayers.output.shift,
     "deviation": rules.estimate_deviations.output.deviation,
@@ -67,7 +69,9 @@ def job_timings(wildcards):
     """Files in which Snakemake timed the jobs behind the figures, by rule, in data-flow order."""
     models = {"model": models_read()}
     traced = pairs_read("sublayer_trace", "logit_shift", "deviation")
-    compressed = list(dict.fromkeys([*traced, *pairs_read("compression_report")]))
+    reports = pairs_read("compression_report", "compression_run")
+    measured = pairs_read("variant_cost")
+    compressed = list(dict.fromkeys([*traced, *measured, *reports]))
     return {
         "fetch_model": expand(rules.fetch_model.benchmark, **models),
         "fetch_corpus": expand(
@@ -77,8 +81,10 @@ def job_timings(wildcards):
         "score_influences": expand(rules.score_influences.benchmark, **models),
         "compress_model": of_pairs(rules.compress_model.benchmark, compressed),
         "generate_dense": expand(
-            rules.generate_dense.benchmark, model=list(dict.fromkeys(m for m, _ in traced))
+            rules.generate_dense.benchmark,
+            model=list(dict.fromkeys(m for m, _ in [*traced, *measured])),
         ),
+        "measure_variant": of_pairs(rules.measure_variant.benchmark, measured),
         "trace_sublayers": of_pairs(rules.trace_sublayers.benchmark, traced),
         "estimate_deviations": of_pairs(
             rules.estimate_deviations.benchmark, pairs_read("deviation")

@@ -24,6 +24,30 @@ rule generate_dense:
         "../scripts/generate_dense.py"
 
 
+rule measure_variant:
+    """Measure what one variant costs and how near its output stays, with dense beside it."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+        edit=rules.compress_model.output.edit,
+        answers=rules.generate_dense.output.answers,
+    output:
+        cost="<store>/variant_cost/model={model}/variant={variant}/part.parquet",
+    log:
+        "<logs>/measure_variant/{model}/{variant}.log",
+    benchmark:
+        "<logs>/measure_variant/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    params:
+        method=method_of,
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("measure_variant.py"),
+    script:
+        "../scripts/measure_variant.py"
+
+
 rule trace_sublayers:
     """Replace one sublayer at a time by its edited version, on the dense model's context."""
     input:

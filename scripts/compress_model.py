@@ -1,41 +1,82 @@
 """Compress one dense model by one method: what the method reads in, edit and report out."""
 
+import importlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from prunescope import edits, methods, progress, store
+from prunescope.schemas import TABLES
 
 
 def compress_model(
     files: Mapping[str, str],
     settings: Mapping[str, object],
+    dtype: str,
+    forward_dtype: str,
+    threads: int,
     edit_file: str,
     report_file: str,
+    run_file: str,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write the edit and the report of one variant.
+    """Write the edit of one variant, the report of what it removed, and what making it took.
 
     Parameters
     ----------
     files : what the method reads, by the name its `compress` gives it.
     settings : the variant's entry in config, `method` and the method's own settings.
+    forward_dtype : number type of calibration passes; `model` for the model's own `dtype`.
     """
     method = str(settings["method"])
-    evidence = [store.read(files[name], name) for name in methods.reads(method)]
+    evidence: dict[str, Any] = {
+        name: store.read(file, name) for name, file in files.items() if name == "influence"
+    }
+    peak_memory = None
+    if "model" in files:
+        running = importlib.import_module("prunescope.evidence")
+        evidence = running.load(files, dtype, forward_dtype, threads)
+        peak_memory = running.peak_memory_mb
     own = {name: value for name, value in settings.items() if name != "method"}
-    edit, report = methods.load(method)(*evidence, **own)
+    began = time.perf_counter()
+    edit, report = methods.load(method)(*(evidence[n] for n in methods.reads(method)), **own)
+    seconds = time.perf_counter() - began
     edits.write(edit_file, edit, made_by)
     store.write(report_file, report, "compression_report", made_by)
+    run = {
+        "method": method,
+        "seconds": seconds,
+        "peak_memory_mb": peak_memory() if peak_memory else None,
+        "n_tokens": evidence["calibration"].token_ids.numel() if "calibration" in evidence else 0,
+        "threads": threads,
+        "forward_dtype": (dtype if forward_dtype == "model" else forward_dtype)
+        if "model" in files
+        else None,
+    }
+    schema = TABLES["compression_run"].schema
+    store.write(run_file, pa.Table.from_pylist([run], schema), "compression_run", made_by)
 
 
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
+    recorded = {
+        **snakemake.params.settings,
+        "dtype": snakemake.params.dtype,
+        "forward_dtype": snakemake.params.forward_dtype,
+        "threads": snakemake.threads,
+    }
     with progress.job("compress_model", snakemake.log[0]):
         compress_model(
-            files=dict(snakemake.input.items()),
+            files={name: file for name, file in snakemake.input.items() if file},
             settings=snakemake.params.settings,
+            dtype=snakemake.params.dtype,
+            forward_dtype=snakemake.params.forward_dtype,
+            threads=snakemake.threads,
             edit_file=snakemake.output.edit,
             report_file=snakemake.output.report,
-            made_by=store.provenance("compress_model", snakemake.params.settings),
+            run_file=snakemake.output.run,
+            made_by=store.provenance("compress_model", recorded),
         )

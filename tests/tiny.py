@@ -14,6 +14,8 @@ from prunescope.anatomy import ANATOMIES
 ARCHITECTURES = sorted(ANATOMIES)
 """Every architecture with an anatomy; each has a tiny model here."""
 
+_COMMON: dict[str, Any] = {"tie_word_embeddings": False, "max_position_embeddings": 4096}
+
 _OWN: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 4},
     "granite": {"residual_multiplier": 0.5, "logits_scaling": 2.0},
@@ -39,11 +41,10 @@ def tiny_model(architecture: str, vocabulary: int = 101, seed: int = 0, **settin
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=6,
-        max_position_embeddings=4096,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
-        **{"tie_word_embeddings": False, **_OWN.get(architecture, {}), **settings},
+        **{**_COMMON, **_OWN.get(architecture, {}), **settings},
     )
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

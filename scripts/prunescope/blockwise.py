@@ -128,6 +128,10 @@ class Block:
         """One linear by its name relative to the block."""
         return next(linear for linear in self.linears() if linear.name == self._prefix + name)
 
+    def names_under(self, sublayer: str) -> list[str]:
+        """Names, relative to the block, of the linears inside one of its modules."""
+        return [name for name in self._sublayers if name.startswith(f"{sublayer}.")]
+
     def group_of(self, name: str) -> Group:
         """The group of one linear, by its name relative to the block."""
         return next(group for group in self.groups if name in group.names)
@@ -206,6 +210,7 @@ class BlockWalk:
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[Block]:
+        progress.LOG.info("peak memory is estimated at %s", self.estimate())
         states, calls = self._embed()
         blocks = anatomy.blocks_of(self.model)
         for index, dense in enumerate(progress.track(blocks, "blocks compressed")):
@@ -408,7 +413,8 @@ class ColumnNorms:
 
     def add(self, x: Tensor) -> None:
         """Add the squares of some tokens, (tokens, in_features)."""
-        self._squares += torch.linalg.vector_norm(x, dim=0, dtype=torch.float32).double().square()
+        wide = torch.promote_types(x.dtype, torch.float32)
+        self._squares += torch.linalg.vector_norm(x, dim=0, dtype=wide).double().square()
 
     def norms(self) -> Tensor:
         """(in_features,) float32."""

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, validators
 
+from prunescope import patterns
 from prunescope.schemas import TABLES
 
 Config = dict[str, Any]
@@ -179,6 +180,9 @@ def _explained(error: _Mistake) -> Iterator[str]:
     if "propertyNames" in error.schema_path:
         meaning = error.schema["description"]
         yield f"{where}: the name {error.instance!r} will not do. A name has {meaning}."
+    elif error.validator == "oneOf" and "required" in error.validator_value[0]:
+        either = [f"`{branch['required'][0]}`" for branch in error.validator_value]
+        yield f"{where} must give exactly one of {' and '.join(either)}."
     elif error.validator == "oneOf":
         yield from _chosen_branch(error, where)
     elif error.validator == "additionalProperties":
@@ -254,6 +258,7 @@ _DEMANDS: dict[str, Callable[[_Mistake], str]] = {
     "not": lambda e: "remove it",
     "pattern": lambda e: "that is not of the form asked for",
     "minimum": lambda e: f"it must be at least {e.validator_value}",
+    "maximum": lambda e: f"it must be at most {e.validator_value}",
     "exclusiveMinimum": lambda e: f"it must be above {e.validator_value}",
     "minItems": lambda e: "it must hold something",
     "minLength": lambda e: "it must hold something",
@@ -381,6 +386,12 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
         if roots[one] == roots[other]:
             yield f"pathvars: {one} and {other} are both {roots[one]!r}. Give each its own folder."
     yield from _missing_sources(config)
+    for variant, settings in config["variants"].items():
+        if "pattern" in settings:
+            try:
+                patterns.parse(settings["pattern"])
+            except ValueError as error:
+                yield f"variants/{variant}: {error}."
     for figure, entry in config["figures"].items():
         yield from _missing_pair(figure, basedir)
         yield from _unanswered(figure, entry, config["tracing"]["temperatures"], basedir)

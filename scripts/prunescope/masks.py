@@ -1,24 +1,15 @@
 """From importances to keep-masks: unstructured, or n of every m consecutive inputs."""
 
 import math
-import re
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from prunescope import patterns
+
 RANKED_BY_COMPARISON = 16
 """Up to this m, weights of a group are ranked against each other: faster than sorting them."""
-
-
-def parse_pattern(pattern: str) -> tuple[int, int]:
-    """`"n:m"` -> (n, m), n kept of every m. Raises ValueError unless 0 <= n <= m, m > 0."""
-    found = re.fullmatch(r"(\d+):(\d+)", pattern)
-    if found is None or not 0 <= int(found[1]) <= int(found[2]) or int(found[2]) == 0:
-        raise ValueError(
-            f"pattern {pattern!r} is not n:m with n of every m weights kept, such as 2:4."
-        )
-    return int(found[1]), int(found[2])
 
 
 def n_kept(size: int, sparsity: float) -> int:
@@ -44,7 +35,7 @@ def groups_of(in_features: int, sparsity: float | None, pattern: str | None) -> 
     if pattern is None:
         assert sparsity is not None
         return n_kept(in_features, sparsity), in_features
-    n, m = parse_pattern(pattern)
+    n, m = patterns.parse(pattern)
     if in_features % m:
         raise ValueError(
             f"pattern {pattern} needs a multiple of {m} inputs, but a linear has {in_features}. "

@@ -49,6 +49,7 @@ class Table:
 
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int32(), pa.float64(), pa.bool_()
+_LONG = pa.int64()
 _IDS = pa.list_(pa.int32())
 
 _TRACE_KEY = (
@@ -122,12 +123,12 @@ _ALL: Sequence[Table] = (
         "One row per variant: what making its edit took.",
         ("model", "variant"),
         (
-            _measure("seconds", "from the method's start to its edit, loading left out"),
-            _measure("peak_memory_mb", "largest resident set of the process, GPU memory added"),
-            _measure("estimated_memory_mb", "the peak as counted beforehand; NULL for drops"),
+            Column("method", _TEXT, "file in methods/"),
+            Column("seconds", _FLOAT, "from the method's start to its edit, loading left out"),
+            _measure("peak_memory_mb", "largest resident set, GPU memory added; NULL for drops"),
             Column("n_tokens", pa.int64(), "calibration tokens given to the method"),
             Column("threads", _INT, "CPU threads: they decide the order of sums"),
-            Column("dtype", _TEXT, "of the forward passes"),
+            Column("forward_dtype", _TEXT, "of calibration passes; NULL for drops", True),
         ),
     ),
     Table(
@@ -142,6 +143,41 @@ _ALL: Sequence[Table] = (
             Column("answer_token_ids", _IDS, "the tokens it wrote, end of text included"),
             Column("answer_text", _TEXT, "the answer decoded, special tokens left out"),
             Column("stopped", _BOOL, "True where it ended by itself"),
+        ),
+    ),
+    Table(
+        "variant_cost",
+        "One row per variant: what it costs and how near it stays, beside dense in the same job.",
+        ("model", "variant"),
+        (
+            Column("method", _TEXT, "file in methods/"),
+            Column("parameters_dense", _LONG, "numbers in the dense model's weights"),
+            Column("parameters", _LONG, "numbers in the weights of the variant as it runs"),
+            Column("nonzero_parameters", _LONG, "those of them that are not zero"),
+            Column("bytes_dense", _LONG, "the dense weights at their dtype, tied ones once"),
+            Column("bytes", _LONG, "the variant's weights standing alone, packed where they are"),
+            Column("bytes_edit", _LONG, "size of the edit's file: what it needs beside dense"),
+            Column("kv_cache_bytes_per_token_dense", _LONG, "keys and values of one position"),
+            Column("kv_cache_bytes_per_token", _LONG, "the same of the variant"),
+            *(
+                Column(f"{phase}_tokens_per_second{whose}", _FLOAT, f"{meaning}, batch 1")
+                for phase, meaning in (
+                    ("prefill", "prompt tokens read a second"),
+                    ("decode", "tokens written a second, greedily, on the key-value cache"),
+                )
+                for whose in ("_dense", "")
+            ),
+            Column("prefill_tokens", _INT, "length of the timed prompt"),
+            Column("decoded_tokens", _INT, "tokens written after it"),
+            Column("device", _TEXT, "cpu, or the name of the GPU"),
+            Column("threads", _INT, "CPU threads"),
+            Column("steps", _INT, "steps of all prompts compared, on the dense model's answers"),
+            Column("similarity_embedding", _FLOAT, "mean cosine with dense of h after final norm"),
+            Column("similarity_logit", _FLOAT, "mean cosine with dense of the model's own logits"),
+            Column("similarity_probability", _FLOAT, "mean cosine with dense of p at T = 1"),
+            Column("mean_kl_divergence", _FLOAT, "mean over steps of KL(p|q) in nats, T = 1"),
+            Column("median_kl_divergence", _FLOAT, "median over steps of KL(p|q) in nats, T = 1"),
+            Column("top_token_agreement", _FLOAT, "share of steps with dense's likeliest token"),
         ),
     ),
     Table(

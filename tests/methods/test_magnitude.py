@@ -1,0 +1,52 @@
+"""Magnitude: the smallest weights of each linear go, whatever they read."""
+
+import math
+
+import pytest
+import torch
+
+import linear_inputs
+from prunescope import models
+from prunescope.blockwise import Calibration
+from prunescope.methods import load
+from tiny import tiny_model
+
+IDS = torch.randint(3, 100, (6, 11), generator=torch.Generator().manual_seed(2))
+magnitude = load("magnitude")
+
+
+def test_the_smallest_of_each_linear_go(model):
+    """None that stays is smaller than one that goes; their number is exact."""
+    edit, report = magnitude(model, Calibration(IDS), sparsity=0.3)
+    for _, _, full in linear_inputs.own_linears(model):
+        dense = model.get_parameter(full)
+        kept = edit.tensors[full].of(dense) != 0
+        assert int((~kept).sum()) == math.floor(0.3 * dense.numel() + 1e-9)
+        assert dense[kept].abs().min() > dense[~kept].abs().max()
+    assert len(report) == len(edit.tensors)
+
+
+def test_pattern_holds_in_every_group():
+    model = tiny_model("llama")
+    edit, _ = magnitude(model, Calibration(IDS), pattern="2:4")
+    for _, _, full in linear_inputs.own_linears(model):
+        groups = edit.tensors[full].of(model.get_parameter(full)).unflatten(-1, (-1, 4))
+        assert (groups.count_nonzero(-1) == 2).all()
+
+
+@pytest.mark.parametrize("level", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
+def test_pruning_once_more_changes_nothing(level):
+    model = tiny_model("llama")
+    edit, _ = magnitude(model, Calibration(IDS), **level)
+    once = models.apply_edit(model, edit)
+    again, _ = magnitude(once, Calibration(IDS), **level)
+    for name, tensor in models.apply_edit(once, again).state_dict().items():
+        assert torch.equal(tensor, once.state_dict()[name]), name
+
+
+def test_calibration_does_not_decide():
+    """Other text, the same edit: only the reported errors differ."""
+    model = tiny_model("llama")
+    one, _ = magnitude(model, Calibration(IDS), sparsity=0.5)
+    other, _ = magnitude(model, Calibration(IDS + 1), sparsity=0.5)
+    assert all(torch.equal(one.tensors[n].keep, other.tensors[n].keep) for n in one.tensors)

@@ -1,0 +1,185 @@
+"""Blocks see what the model, edited so far, would show them, and no more is run or held."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import linear_inputs
+from prunescope import anatomy
+from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms
+from prunescope.replacements import Masked
+from tiny import tiny_model
+
+IDS = torch.randint(3, 100, (5, 9), generator=torch.Generator().manual_seed(1))
+
+
+class AllInputs:
+    """A statistic that keeps every input."""
+
+    def __init__(self, in_features, device):
+        self.seen = []
+
+    def add(self, x):
+        self.seen.append(x.clone())
+
+    @staticmethod
+    def memory(in_features):
+        return 0
+
+
+def _halving(walk, keep_inputs=None):
+    """Zero every other row of each linear, block by block; collect what the blocks were shown."""
+    for index, block in enumerate(walk):
+        for group in block.groups:
+            if keep_inputs is not None:
+                for name in group.names:
+                    keep_inputs[index, name] = torch.cat(group.inputs.seen)
+            for linear in group.linears:
+                keep = torch.ones_like(linear.weight, dtype=torch.bool)
+                keep[::2] = False
+                block.replace(linear, Masked.by(keep))
+    return walk.result("halving")
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_inputs_are_those_of_the_model_edited_so_far(model, attention):
+    """Each linear's inputs equal a hook's in a whole pass of the model with earlier edits only."""
+    model.config._attn_implementation = attention
+    shown = {}
+    edit, _ = _halving(BlockWalk(model, Calibration(IDS, tokens_together=18), AllInputs), shown)
+    assert sorted(shown) == sorted((i, name) for i, name, _ in linear_inputs.own_linears(model))
+    for block in range(3):
+        before = linear_inputs.before(edit, model, block)
+        for name, x in linear_inputs.of_block(model, before, block, IDS).items():
+            torch.testing.assert_close(shown[block, name], x)
+
+
+def test_linears_with_one_input_share_a_group():
+    """q, k and v; gate and up; the two outputs alone."""
+    walk = BlockWalk(tiny_model("llama"), Calibration(IDS), ColumnNorms)
+    groups = [" ".join(sorted(group.names)) for group in next(iter(walk)).groups]
+    assert groups == [
+        "self_attn.k_proj self_attn.q_proj self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.gate_proj mlp.up_proj",
+        "mlp.down_proj",
+    ]
+
+
+def test_no_product_is_run_that_no_one_needs(monkeypatch):
+    """Per micro-batch: six linears to see their inputs, seven to go on, none after the last."""
+    model, products = tiny_model("llama"), []
+    run = torch.nn.functional.linear
+    monkeypatch.setattr(
+        torch.nn.functional, "linear", lambda *args: (products.append(1), run(*args))[1]
+    )
+    for _ in BlockWalk(model, Calibration(IDS, tokens_together=18), ColumnNorms):
+        pass
+    assert len(products) == 3 * (3 * 6 + 2 * 7)
+
+
+def test_dense_model_stays_as_it_is(model):
+    """Bit by bit, and able to run."""
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    logits = model(IDS).logits
+    _halving(BlockWalk(model, Calibration(IDS), ColumnNorms))
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert torch.equal(logits, model(IDS).logits)
+
+
+def test_relative_output_error_is_that_of_its_definition(model):
+    """Half the rows zero, all tokens sampled: |(Ŵ - W) X| / |W X| from hooks."""
+    edit, report = _halving(BlockWalk(model, Calibration(IDS), ColumnNorms))
+    for row in report.to_pylist():
+        before = linear_inputs.before(edit, model, row["block"])
+        x = linear_inputs.of_block(model, before, row["block"], IDS)[row["linear"]]
+        full = f"{anatomy.anatomy_of(model).blocks}.{row['block']}.{row['linear']}.weight"
+        y = x @ model.get_parameter(full).T
+        lost = y[:, ::2].norm() / y.norm()
+        assert row["relative_output_error"] == pytest.approx(float(lost), rel=1e-4)
+        assert row["sparsity"] == pytest.approx(0.5, abs=0.03)
+        assert row["sublayer"] == ("mlp" if row["linear"].startswith("mlp") else "attn")
+
+
+@pytest.mark.parametrize("tokens_together", [1, 18, 10_000])
+def test_micro_batches_change_nothing_beyond_rounding(tokens_together):
+    calibration = Calibration(IDS, tokens_together=tokens_together)
+    norms = [
+        block.groups[-1].inputs.norms()
+        for block in BlockWalk(tiny_model("llama"), calibration, ColumnNorms)
+    ]
+    whole = [
+        block.groups[-1].inputs.norms()
+        for block in BlockWalk(tiny_model("llama"), Calibration(IDS), ColumnNorms)
+    ]
+    torch.testing.assert_close(norms, whole)
+
+
+def test_forward_dtype_is_of_passes_and_not_of_weights():
+    """Inputs are rounded to bfloat16; the weight a method sees is the model's own."""
+    model = tiny_model("llama")
+    walk = BlockWalk(model, Calibration(IDS, dtype=torch.bfloat16), AllInputs)
+    for index, block in enumerate(walk):
+        assert {x.dtype for group in block.groups for x in group.inputs.seen} == {torch.bfloat16}
+        for linear in block.linears():
+            assert torch.equal(linear.weight, model.get_parameter(f"{linear.name}.weight"))
+        assert index < 3
+
+
+class _LargestTensor(TorchDispatchMode):
+    """The most elements any operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.elements = max(self.elements, out.numel())
+        return out
+
+
+@pytest.mark.parametrize("architecture", ["mistral", "llama"])
+def test_context_length_of_the_model_is_never_allocated(architecture):
+    """A model for 2²⁰ tokens takes no more than one for 4096: calibration has 9."""
+    largest = []
+    for length in (4096, 2**20):
+        model = tiny_model(architecture, max_position_embeddings=length)
+        with _LargestTensor() as watch:
+            _halving(BlockWalk(model, Calibration(IDS), ColumnNorms))
+        largest.append(watch.elements)
+    assert largest[0] == largest[1]
+
+
+def test_estimate_counts_model_block_activations_and_statistics():
+    """Numbers a reader can check by hand: d 24, d_ff 40, 45 tokens, float32."""
+    model = tiny_model("llama")
+    found = BlockWalk(model, Calibration(IDS), ColumnNorms).estimate()
+    assert found.model == 4 * sum(p.numel() for p in model.parameters())
+    assert found.activations == 4 * 45 * 24
+    assert found.statistics == 8 * (24 + 40)
+    assert str(found).endswith(")")
+
+
+def test_nan_in_a_weight_is_named():
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.up_proj.weight[3, 5] = torch.nan
+    with pytest.raises(ValueError, match=r"layers\.1\.mlp\.up_proj.* holds NaN"):
+        _halving(BlockWalk(model, Calibration(IDS), ColumnNorms))
+
+
+def test_an_edit_that_overflows_is_named():
+    """Nothing that is not finite flows on."""
+    walk = BlockWalk(tiny_model("llama"), Calibration(IDS), None)
+    with pytest.raises(ValueError, match="self_attn.q_proj: the edited weight holds NaN"):
+        for block in walk:
+            linear = block.linear("self_attn.q_proj")
+            block.replace(linear, torch.full_like(linear.weight, torch.inf))
+
+
+def test_methods_without_statistics_run_an_excerpt():
+    """A sixteenth of the sequences, at least one."""
+    ids = torch.randint(3, 100, (40, 6))
+    walk = BlockWalk(tiny_model("llama"), Calibration(ids), None)
+    assert walk.calibration.token_ids.shape == (3, 6)
