@@ -19,7 +19,8 @@ class Anatomy:
     input, `resid_mid` the input of `reads_resid_mid`, `resid_post` the block's output. Whatever
     a block does inside (norms before or after a sublayer, scaled residuals) needs no entry.
     `attn_out` and `mlp_out` are the linears that write a sublayer's output, `block_settings` the
-    keys of the model's config, where it has them, that hold one value per block.
+    keys of the model's config, where it has them, that hold one value per block;
+    `logit_divisor` is the key of what the model divides its own logits by, if it does.
     """
 
     blocks: str = "model.layers"
@@ -33,6 +34,7 @@ class Anatomy:
     attn_norms: tuple[str, ...] = ("input_layernorm",)
     mlp_norms: tuple[str, ...] = ("post_attention_layernorm",)
     block_settings: tuple[str, ...] = ("layer_types",)
+    logit_divisor: str | None = None
 
 
 _POST_NORM = Anatomy(
@@ -48,7 +50,7 @@ ANATOMIES: dict[str, Anatomy] = {
     "qwen3": Anatomy(),
     "smollm3": Anatomy(block_settings=("layer_types", "no_rope_layers")),
     "phi3": Anatomy(),
-    "granite": Anatomy(),
+    "granite": Anatomy(logit_divisor="logits_scaling"),
     "olmo2": _POST_NORM,
 }
 """By `config.model_type`."""

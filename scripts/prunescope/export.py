@@ -74,8 +74,8 @@ def _intermediate_size(model: Any) -> int:
     ]
     if len(set(sizes)) > 1:
         raise ValueError(
-            f"MLPs of the variant have {min(sizes)} to {max(sizes)} neurons, but a plain checkpoint "
-            "has one intermediate_size for all blocks. Export a variant that prunes them alike."
+            f"MLPs of the variant have {min(sizes)} to {max(sizes)} neurons, but a checkpoint has "
+            "one intermediate_size for all blocks. Export a variant that prunes them alike."
         )
     return sizes[0] if sizes else model.config.intermediate_size
 

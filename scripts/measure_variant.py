@@ -1,0 +1,80 @@
+"""Measure what one variant costs and how near its output stays to dense."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from prunescope import costs, edits, models, progress, runtime, store
+from prunescope.agreement import agreement
+from prunescope.schemas import TABLES
+
+
+def measure_variant(
+    model_dir: str,
+    edit_file: str,
+    answers_file: str,
+    cost_file: str,
+    method: str,
+    dtype: str,
+    threads: int,
+    made_by: Mapping[str, object],
+) -> None:
+    """Write table `variant_cost` of one variant: dense and variant measured side by side."""
+    device = runtime.prepare(threads)
+    dense = models.load(model_dir, dtype, device)
+    edit = edits.read(edit_file)
+    variant = models.apply_edit(dense, edit)
+    answers = store.read(answers_file, "dense_answer").to_pylist()
+    token_ids = timed_prompt(answers).to(device)
+    (prefill_dense, decode_dense), (prefill, decode) = costs.best_speeds(
+        (dense, variant), token_ids
+    )
+    row = {
+        "method": method,
+        "parameters_dense": costs.n_parameters(dense),
+        "parameters": costs.n_parameters(variant),
+        "nonzero_parameters": costs.n_nonzero(variant),
+        "bytes_dense": costs.n_bytes(dense),
+        "bytes": costs.n_stored_bytes(dense, variant, edit),
+        "bytes_edit": Path(edit_file).stat().st_size,
+        "kv_cache_bytes_per_token_dense": costs.cache_bytes_per_token(dense, token_ids),
+        "kv_cache_bytes_per_token": costs.cache_bytes_per_token(variant, token_ids),
+        "prefill_tokens_per_second_dense": prefill_dense,
+        "prefill_tokens_per_second": prefill,
+        "decode_tokens_per_second_dense": decode_dense,
+        "decode_tokens_per_second": decode,
+        "prefill_tokens": len(token_ids),
+        "decoded_tokens": costs.DECODED_TOKENS,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": threads,
+        **agreement(dense, variant, answers)._asdict(),
+    }
+    table = pa.Table.from_pylist([row], schema=TABLES["variant_cost"].schema)
+    store.write(cost_file, table, "variant_cost", made_by)
+
+
+def timed_prompt(answers: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+    """PREFILL_TOKENS tokens of the prompts and answers, from the start again where they end."""
+    said = [answer[part] for answer in answers for part in ("prompt_token_ids", "answer_token_ids")]
+    tokens = itertools.cycle(itertools.chain.from_iterable(said))
+    return torch.tensor(list(itertools.islice(tokens, costs.PREFILL_TOKENS)))
+
+
+if __name__ == "__main__":
+    snakemake: Any  # put here by Snakemake
+
+    settings = {"method": snakemake.params.method, "dtype": snakemake.params.dtype}
+    with progress.job("measure_variant", snakemake.log[0]):
+        measure_variant(
+            model_dir=snakemake.input.model,
+            edit_file=snakemake.input.edit,
+            answers_file=snakemake.input.answers,
+            cost_file=snakemake.output.cost,
+            threads=snakemake.threads,
+            made_by=store.provenance("measure_variant", settings),
+            **settings,
+        )

@@ -1,0 +1,78 @@
+"""How near a variant's output stays to dense on the dense model's answers: h, z, p."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from prunescope import anatomy, metrics
+from prunescope.spaces import Unembedding, probabilities
+
+_LOGITS_AT_ONCE = 1 << 21
+"""Logits of a chunk of steps: 16 MB in float64, of which a comparison holds about eight."""
+
+
+class Agreement(NamedTuple):
+    """Means over all steps of all prompts, each step counting once; T = 1."""
+
+    steps: int
+    similarity_embedding: float
+    similarity_logit: float
+    similarity_probability: float
+    mean_kl_divergence: float
+    median_kl_divergence: float
+    top_token_agreement: float
+
+
+@torch.inference_mode()
+def agreement(dense: Any, variant: Any, answers: Sequence[Mapping[str, Any]]) -> Agreement:
+    """Compare both models' outputs, one pass of each per prompt and answer.
+
+    Parameters
+    ----------
+    answers : rows of `dense_answer`. Steps begin at the last prompt token.
+    """
+    chunks = [
+        _compared(output_logits(dense, h), output_logits(variant, h_variant), h, h_variant)
+        for answer in answers
+        for h, h_variant in _chunks(dense, variant, answer)
+    ]
+    steps = torch.cat(chunks, dim=-1)
+    h, z, p, kl, same = steps.mean(-1).tolist()
+    median_kl = steps[3].quantile(0.5).item()
+    return Agreement(steps.shape[-1], 1 - h, 1 - z, 1 - p, kl, median_kl, same)
+
+
+def output_logits(model: Any, h: Tensor) -> Tensor:
+    """The model's own logits in float32 or better, (rows, d) after final norm -> (rows, vocab)."""
+    z: Tensor = Unembedding(anatomy.lm_head_of(model))(h)
+    divisor = anatomy.anatomy_of(model).logit_divisor
+    return z if divisor is None else z / getattr(model.config, divisor)
+
+
+def _chunks(dense: Any, variant: Any, answer: Mapping[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """h after the final norm of both models, (rows, d), for a few steps at a time."""
+    read = answer["prompt_token_ids"] + answer["answer_token_ids"][:-1]
+    token_ids = torch.tensor([read], device=dense.device)
+    start = len(answer["prompt_token_ids"]) - 1
+    both = [
+        model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state[0, start:]
+        for model in (dense, variant)
+    ]
+    rows = max(1, _LOGITS_AT_ONCE // anatomy.lm_head_of(dense).weight.shape[0])
+    return zip(*(h.split(rows) for h in both), strict=True)
+
+
+def _compared(z: Tensor, z_variant: Tensor, h: Tensor, h_variant: Tensor) -> Tensor:
+    """Deviation in h, z, p, KL and equal likeliest token of each step, (5, rows) float64."""
+    wide = z.dtype
+    kl, _ = metrics.kl_in_float64(z, z_variant - z, temperature=1)
+    found = (
+        metrics.angular_deviation(h.to(wide), h_variant.to(wide)),
+        metrics.angular_deviation(z, z_variant),
+        metrics.angular_deviation(probabilities(z, 1), probabilities(z_variant, 1)),
+        kl,
+        z.argmax(-1) == z_variant.argmax(-1),
+    )
+    return torch.stack([each.to("cpu", torch.float64) for each in found])

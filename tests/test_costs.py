@@ -1,0 +1,104 @@
+"""Sizes by hand, speeds by what was run."""
+
+import math
+
+import pytest
+import torch
+
+from prunescope import anatomy, costs, edits, models
+from prunescope.replacements import Masked
+from tiny import tiny_model
+
+TOKENS = torch.arange(3, 40)
+DOWN = "model.layers.{}.mlp.down_proj.weight"
+
+
+def _llama(**settings):
+    return tiny_model("llama", **settings)
+
+
+def test_a_dropped_block_costs_nothing():
+    """d 24, 4 heads and 2 key-value heads of 6, 40 neurons: 24·(24 + 2·12 + 24) + 3·24·40 + 2·24."""
+    dense = _llama()
+    variant = models.apply_edit(dense, edits.Edit({"block": (1,)}))
+    block = 24 * 24 + 2 * 12 * 24 + 24 * 24 + 3 * 24 * 40 + 2 * 24
+    assert costs.n_parameters(dense) == 3 * block + 2 * 101 * 24 + 24
+    assert costs.n_parameters(variant) == 2 * block + 2 * 101 * 24 + 24
+    assert costs.n_stored_bytes(dense, variant, edits.Edit({"block": (1,)})) == 4 * (
+        2 * block + 2 * 101 * 24 + 24
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tied_weights_count_once(dtype):
+    dense = _llama(tie_word_embeddings=True).to(dtype)
+    assert costs.n_parameters(_llama()) - costs.n_parameters(dense) == 101 * 24
+    assert costs.n_bytes(dense) == dense.dtype.itemsize * costs.n_parameters(dense)
+
+
+def test_zeros_are_counted_out():
+    """Half of one weight set to zero: half its numbers less, at the same number of parameters."""
+    dense = _llama()
+    keep = torch.ones(24, 40, dtype=torch.bool)
+    keep[:, ::2] = False
+    variant = models.apply_edit(dense, edits.Edit(tensors={DOWN.format(1): Masked.by(keep)}))
+    assert costs.n_parameters(variant) == costs.n_parameters(dense)
+    assert costs.n_nonzero(variant) == costs.n_nonzero(dense) - 24 * 20
+
+
+def test_packed_tensors_count_as_packed_wherever_blocks_moved():
+    """A mask of 24·40 bits and half the values at 4 bytes, though block 2 is now the second."""
+    dense = _llama()
+    keep = torch.arange(24 * 40).view(24, 40) % 2 == 0
+    packed = {DOWN.format(block): Masked.by(keep) for block in (0, 2)}
+    edit = edits.Edit({"block": (0,)}, packed)
+    without = edits.Edit({"block": (0,)})
+    saved = costs.n_stored_bytes(dense, models.apply_edit(dense, without), without)
+    saved -= costs.n_stored_bytes(dense, models.apply_edit(dense, edit), edit)
+    assert saved == 4 * 24 * 40 - (24 * 40 / 8 + 4 * 24 * 40 / 2)
+
+
+def test_what_is_replaced_and_dropped_counts_nothing():
+    dense = _llama()
+    edit = edits.Edit({"mlp": (1,)}, {DOWN.format(1): torch.ones(24, 40)})
+    variant = models.apply_edit(dense, edit)
+    assert costs.n_stored_bytes(dense, variant, edit) == costs.n_bytes(variant)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "left"), [({}, 3), ({"attn": (0, 2)}, 1), ({"block": (1,)}, 2), ({"mlp": (0,)}, 3)]
+)
+def test_cache_holds_keys_and_values_of_the_attention_left(model, dropped, left):
+    """Per position: keys and values, 2 heads of 6, 8 bytes; a sliding window changes no position."""
+    variant = models.apply_edit(model, edits.Edit(dropped))
+    heads = 2 * 6
+    assert costs.cache_bytes_per_token(variant, TOKENS) == left * 2 * heads * 8
+
+
+def _lengths_read(model):
+    """Collects how many tokens each pass of the model reads."""
+    lengths = []
+    anatomy.blocks_of(model)[0].register_forward_pre_hook(
+        lambda _, args, kwargs: lengths.append((args or [kwargs["hidden_states"]])[0].shape[1]),
+        with_kwargs=True,
+    )
+    return lengths
+
+
+def test_decoding_is_timed_on_the_cache():
+    """One pass over the prompt, then one token at a time."""
+    model = _llama()
+    lengths = _lengths_read(model)
+    found = costs.speeds(model, TOKENS, n_decoded=3)
+    assert lengths == [len(TOKENS), 1, 1, 1]
+    assert all(math.isfinite(speed) and speed > 0 for speed in found)
+
+
+def test_models_take_turns_and_the_best_run_counts(monkeypatch):
+    """A machine that is busy for one run must not make one model look slow."""
+    runs = iter([(1.0, 9.0), (5.0, 5.0), (2.0, 7.0), (6.0, 4.0)])
+    order = []
+    monkeypatch.setattr(costs, "RUNS", 2)
+    monkeypatch.setattr(costs, "speeds", lambda model, *_: order.append(model) or next(runs))
+    assert costs.best_speeds(("dense", "variant"), TOKENS) == [(2.0, 9.0), (6.0, 5.0)]
+    assert order == ["dense", "variant"] * 2

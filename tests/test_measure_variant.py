@@ -1,0 +1,53 @@
+"""From a model folder, an edit and answers to one row of `variant_cost`."""
+
+import pyarrow as pa
+import pytest
+import torch
+
+import measure_variant as script
+from prunescope import costs, edits, store
+from prunescope.schemas import TABLES
+from tiny import make_tiny_model
+
+ANSWERS = [
+    {"prompt": "a", "prompt_token_ids": [5, 17, 3], "answer_token_ids": [42, 8]},
+    {"prompt": "b", "prompt_token_ids": [7, 11], "answer_token_ids": [13]},
+]
+REST = {"kind": "arithmetic", "text": "", "answer_text": "", "stopped": True}
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """The row of a llama without its second block."""
+    edits.write(tmp_path / "edit.safetensors", edits.Edit({"block": (1,)}), {})
+    schema = TABLES["dense_answer"].schema
+    rows = pa.Table.from_pylist([{**REST, **answer} for answer in ANSWERS], schema)
+    store.write(tmp_path / "answers.parquet", rows, "dense_answer", {})
+    script.measure_variant(
+        model_dir=str(make_tiny_model(tmp_path / "model")),
+        edit_file=str(tmp_path / "edit.safetensors"),
+        answers_file=str(tmp_path / "answers.parquet"),
+        cost_file=str(tmp_path / "cost.parquet"),
+        method="block_drop",
+        dtype="float32",
+        threads=2,
+        made_by={},
+    )
+    (row,) = store.read(tmp_path / "cost.parquet", "variant_cost").to_pylist()
+    return row, tmp_path
+
+
+def test_one_row_holds_both_models(measured):
+    row, folder = measured
+    assert row["kv_cache_bytes_per_token"] * 3 == row["kv_cache_bytes_per_token_dense"] * 2
+    assert row["parameters"] * 4 == row["bytes"] < row["bytes_dense"]
+    assert row["bytes_edit"] == (folder / "edit.safetensors").stat().st_size
+    assert (row["method"], row["device"], row["steps"]) == ("block_drop", "cpu", 3)
+    assert 0 < row["similarity_probability"] < 1
+
+
+def test_the_timed_prompt_starts_over_where_the_texts_end():
+    prompt = script.timed_prompt(ANSWERS)
+    said = torch.tensor([5, 17, 3, 42, 8, 7, 11, 13])
+    assert prompt.shape == (costs.PREFILL_TOKENS,)
+    assert torch.equal(prompt[:16], said.repeat(2))
