@@ -1,6 +1,7 @@
 """Compress one dense model by one method: what the method reads in, edit and report out."""
 
 import importlib
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -47,6 +48,7 @@ def compress_model(
     store.write(report_file, report, "compression_report", made_by)
     run = {
         "method": method,
+        "settings": json.dumps(own, sort_keys=True),
         "seconds": seconds,
         "peak_memory_mb": peak_memory() if peak_memory else None,
         "n_tokens": evidence["calibration"].token_ids.numel() if "calibration" in evidence else 0,

@@ -7,13 +7,10 @@ Look for how far the probability line and its band fall below the other two, and
 the model, where even embeddings give way.
 """
 
-import altair as alt
 import pyarrow as pa
 from altair.typing import ChartType
 
 from prunescope import charts
-
-SIMILARITY = charts.Value("Cosine similarity with dense", alt.Scale(zero=False))
 
 
 def draw(rows: pa.Table) -> ChartType:
@@ -21,9 +18,5 @@ def draw(rows: pa.Table) -> ChartType:
     return charts.titled(charts.per_model(rows, _one_model), __doc__)
 
 
-def _one_model(rows: pa.Table) -> alt.FacetChart:
-    header = alt.Header(labelExpr="{attn: 'attention dropped', mlp: 'MLP dropped'}[datum.value]")
-    chart = charts.mean_with_range(rows, charts.BLOCK, SIMILARITY)
-    return chart.properties(width=360, height=240).facet(
-        alt.Facet("sublayer:N", title=None, header=header), columns=2
-    )
+def _one_model(rows: pa.Table) -> ChartType:
+    return charts.similarity_over_depth(rows, "dropped")

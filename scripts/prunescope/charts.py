@@ -14,12 +14,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
+from prunescope import labels
+
 alt.data_transformers.disable_max_rows()
 
 BLUE, GREEN, ORANGE = "#1f83c4", "#159a74", "#d55e00"
 
 SPACES = {"embedding": BLUE, "logit": GREEN, "probability": ORANGE}
 """Colour of each space, the same in every figure."""
+
+METHODS = {
+    "identity": ("#808080", "circle"),
+    "sublayer_drop": (BLUE, "circle"),
+    "block_drop": ("#7a6bc4", "square"),
+    "magnitude": ("#9a8035", "triangle-down"),
+    "wanda": (ORANGE, "diamond"),
+    "sparsegpt": (GREEN, "triangle-up"),
+    "neuron": ("#c2569a", "square"),
+    "rtn": ("#4d94a8", "triangle-left"),
+    "awq": ("#a0522d", "cross"),
+}
+"""Colour and shape of each method, the same in every figure: the shape tells near hues apart."""
 
 PER_ROW = 6
 """Small multiples beside each other on a wide screen; the page lowers it on a narrow one."""
@@ -111,6 +126,81 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
     mean = base.mark_line(strokeWidth=2).encode(y.of("mean"), tooltip=tooltip)
     layers: alt.LayerChart = alt.layer(band, mean)  # type: ignore[assignment] # no facets inside
     return layers
+
+
+def similarity_over_depth(rows: pa.Table, edited: str) -> alt.FacetChart:
+    """Mean similarity with its range at every block, a panel per sublayer; `edited` says how."""
+    header = alt.Header(
+        labelExpr=f"{{attn: 'attention {edited}', mlp: 'MLP {edited}'}}[datum.value]"
+    )
+    chart = mean_with_range(
+        rows, BLOCK, Value("Cosine similarity with dense", alt.Scale(zero=False))
+    )
+    return chart.properties(width=360, height=240).facet(
+        alt.Facet("sublayer:N", title=None, header=header), columns=2
+    )
+
+
+def points_by_method(rows: pa.Table, methods: Sequence[str], label: str) -> alt.LayerChart:
+    """A point per row in the colour and shape of its method, named on the side `label_side` says.
+
+    Columns method, label_side and the label's. Positions are for the caller to encode.
+    """
+    base = alt.Chart(rows)
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(*method_marks(methods))
+    texts = [
+        base.transform_filter(alt.datum.label_side == side)
+        .mark_text(fontSize=10, **place)
+        .encode(text=f"{label}:N")
+        for side, place in _BESIDE.items()
+    ]
+    layers: alt.LayerChart = alt.layer(points, *texts)  # type: ignore[assignment] # no facets inside
+    return layers
+
+
+_BESIDE: dict[str, dict[str, Any]] = {
+    "right": {"align": "left", "dx": labels.POINT},
+    "left": {"align": "right", "dx": -labels.POINT},
+    "above": {"align": "center", "dy": -labels.POINT - labels.HEIGHT / 2},
+    "below": {"align": "center", "dy": labels.POINT + labels.HEIGHT / 2},
+}
+
+
+def with_label_sides(
+    rows: pa.Table, ranges: Mapping[str, tuple[float, float]], size: tuple[int, int], label: str
+) -> pa.Table:
+    """The rows with a column `label_side`: where a point's label covers nothing.
+
+    Parameters
+    ----------
+    ranges : column of x, column of y, and the range each axis shows.
+    size : width and height of the panel, in pixels.
+    """
+    x, y = (
+        [(value - low) / (high - low) * extent for value in rows.column(column).to_pylist()]
+        for (column, (low, high)), extent in zip(ranges.items(), size, strict=True)
+    )
+    chosen = labels.sides(list(zip(x, y, strict=True)), rows.column(label).to_pylist(), size)
+    return rows.append_column("label_side", pa.array(chosen, pa.string()))
+
+
+def padded(values: Sequence[float], share: float) -> tuple[float, float]:
+    """Range of the values, widened on either side by a share of itself."""
+    low, high = min(values), max(values)
+    margin = share * ((high - low) or abs(high) or 1)
+    return low - margin, high + margin
+
+
+def method_marks(methods: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of the methods shown, in one legend. Column method."""
+    shown = sorted(methods, key=list(METHODS).index)
+    legend = _legend()
+    colors = alt.Scale(domain=shown, range=[METHODS[method][0] for method in shown])
+    shapes = alt.Scale(domain=shown, range=[METHODS[method][1] for method in shown])
+    return (
+        alt.Color("method:N", scale=colors, legend=legend),
+        alt.Shape("method:N", scale=shapes, legend=legend),
+    )
 
 
 def block_by_block(chart: alt.LayerChart) -> alt.FacetChart:

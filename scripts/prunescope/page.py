@@ -22,12 +22,20 @@ SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         ("ext_influence",),
     ),
     (
+        "compression",
+        "What compression changes, gains and costs",
+        "Pruning and quantization change weights inside a linear. Its error on calibration text is "
+        "what the methods compete in; bytes, speed and cache are what they are for, and how far "
+        "the model's own output moves is what they cost.",
+        ("ext_output", "ext_compression"),
+    ),
+    (
         "similarity",
         "One perturbation in three spaces",
         "One sublayer at a time is edited on the dense model's own context, and its output is "
         "compared with the dense one three times: as hidden state h, as logits z = lm_head(h), and "
         "as probabilities p = softmax(z/T).",
-        ("fig04",),
+        ("fig04", "fig13"),
     ),
     (
         "lm-head",

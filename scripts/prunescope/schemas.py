@@ -124,6 +124,7 @@ _ALL: Sequence[Table] = (
         ("model", "variant"),
         (
             Column("method", _TEXT, "file in methods/"),
+            Column("settings", _TEXT, "the variant's settings in config, as JSON"),
             Column("seconds", _FLOAT, "from the method's start to its edit, loading left out"),
             _measure("peak_memory_mb", "largest resident set, GPU memory added; NULL for drops"),
             Column("n_tokens", pa.int64(), "calibration tokens given to the method"),

@@ -23,6 +23,16 @@ MADE_BY = {"rule": "test", "settings": {}, "commit": "none", "packages": {}}
 
 BLOCKS, STEPS = (0, 14, 29), (0, 1, 2)
 
+VARIANTS = {
+    "drop-1a": ("sublayer_drop", {"sublayer": "attn", "n_drop": 1}),
+    "wanda-50": ("wanda", {"sparsity": 0.5}),
+    "wanda-2of4": ("wanda", {"pattern": "2:4"}),
+    "magnitude-50": ("magnitude", {"sparsity": 0.5}),
+    "awq-4bit": ("awq", {"bits": 4, "group_size": 64}),
+    "rtn-4bit": ("rtn", {"bits": 4, "group_size": 64}),
+}
+"""Variants in the tables below, with method and settings; one alone but for comparisons."""
+
 
 def test_pairs_are_those_of_config() -> None:
     """A query without a chart, a chart without a query, or a pair no config names is a slip."""
@@ -145,10 +155,15 @@ def _draw(
     stem: str, files: dict[str, list[str]], folder: Path, settings: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     figure_file = folder / f"{stem}.json"
+    reads = CONFIG["figures"][stem]["reads"]
+    compares = "compression_run" in reads  # others read one variant
     draw_figure(
         query_file=FIGURES / f"{stem}.sql",
         chart_file=FIGURES / f"{stem}.py",
-        tables={table: files[table] for table in CONFIG["figures"][stem]["reads"]},
+        tables={
+            table: [f for f in files[table] if compares or "variant=" not in f or "=drop-1a/" in f]
+            for table in reads
+        },
         settings=_settings(stem) if settings is None else settings,
         figure_file=str(figure_file),
     )
@@ -157,16 +172,22 @@ def _draw(
 
 
 def _tables(models: list[str], folder: Path) -> dict[str, list[str]]:
-    """Files of every table a figure reads, one per model."""
+    """Files of every table a figure reads, one per model and variant."""
     files: dict[str, list[str]] = {}
     for name, rows in _rows().items():
+        schema = TABLES[name].schema
+        by_variant = "variant" in TABLES[name].partition
         for model in models:
-            variant = "/variant=drop-1a" if "variant" in TABLES[name].partition else ""
-            file = folder / f"{name}/model={model}{variant}/part.parquet"
-            schema = TABLES[name].schema
-            filled = [{column: row.get(column) for column in schema.names} for row in rows]
-            store.write(file, pa.Table.from_pylist(filled, schema), name, _made_by())
-            files.setdefault(name, []).append(str(file))
+            for variant in VARIANTS if by_variant else [""]:
+                place = f"model={model}" + (f"/variant={variant}" if by_variant else "")
+                file = folder / name / place / "part.parquet"
+                filled = [
+                    {column: row.get(column) for column in schema.names}
+                    for row in rows
+                    if not by_variant or row.get("variant", variant) == variant
+                ]
+                store.write(file, pa.Table.from_pylist(filled, schema), name, _made_by())
+                files.setdefault(name, []).append(str(file))
     return files
 
 
@@ -206,13 +227,41 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
         for block in BLOCKS
         for sublayer in ("attn", "mlp", "block")
     ]
-    ranked = [
-        {**part, "method": "sublayer_drop", "rank": rank, "removed": rank < 1, "n_drop": 1}
+    dropped = {"variant": "drop-1a", "method": "sublayer_drop", "n_drop": 1}
+    reported: list[dict[str, Any]] = [
+        {**part, **dropped, "rank": rank, "removed": rank < 1}
         for rank, part in enumerate(part for part in parts if part["sublayer"] == "attn")
+    ]
+    reported += [
+        {
+            "variant": variant,
+            "method": method,
+            "block": block,
+            "linear": linear,
+            "sublayer": "mlp" if "mlp" in linear else "attn",
+            "sparsity": 0.5,
+            "relative_output_error": 0.1 + 0.01 * place + 0.001 * block,
+        }
+        for place, (variant, (method, _)) in enumerate(VARIANTS.items())
+        for block in BLOCKS
+        for linear in ("self_attn.q_proj", "mlp.down_proj")
+        if variant != "drop-1a"
+    ]
+    runs = [
+        {
+            "variant": variant,
+            "method": method,
+            "settings": json.dumps(settings),
+            "seconds": 1.0,
+            "n_tokens": 8,
+            "threads": 2,
+        }
+        for variant, (method, settings) in VARIANTS.items()
     ]
     return {
         "influence": parts,
-        "compression_report": ranked,
+        "compression_report": reported,
+        "compression_run": runs,
         "sublayer_trace": traced,
         "logit_shift": shifts,
         "deviation": deviations,
