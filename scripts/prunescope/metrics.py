@@ -116,7 +116,12 @@ def uniform_shift(delta_z: Tensor) -> UniformShift:
 
 
 def probability_shift(
-    z_dense: Tensor, delta_z: Tensor, p: Tensor, q: Tensor, temperature: float
+    z_dense: Tensor,
+    delta_z: Tensor,
+    p: Tensor,
+    q: Tensor,
+    temperature: float,
+    log_growth: Tensor | None = None,
 ) -> ProbabilityShift:
     """Deviation of q = softmax(z_variant/T) from p = softmax(z_dense/T), (rows, vocab) -> (rows,).
 
@@ -124,7 +129,8 @@ def probability_shift(
     KL = log E_p[e^Y] = log1p(E_p[e^Y - 1 - Y]). Its sum with the reverse KL is
     E_p[Y (e^Y - 1)] / E_p[e^Y] = E_q[Y]. Rows far from dense take the first form of both, as
     log E_p[e^Y] = log Σ e^(z_variant/T) - log Σ e^(z_dense/T) - E_p[X]; the others the second,
-    sums of terms that are never negative (`_kl_near`).
+    sums of terms that are never negative (`_kl_near`). `log_growth` is that difference of
+    `log_sum`, float64, for a caller whose rows share them.
 
     The moments are of Δz itself, not of X: mean_p, var_p and the cumulants under p, var_escort
     under r = p²/|p|² (Eq. 8).
@@ -136,14 +142,14 @@ def probability_shift(
     shift -= error.unsqueeze(-1)
     weighted = p * shift
 
-    kl = _log_sum(z_dense + delta_z, q, temperature) - _log_sum(z_dense, p, temperature)
-    kl = (kl - centre.double() - error.double()).to(p.dtype)
+    if log_growth is None:
+        tops = (z_dense + delta_z).amax(-1), z_dense.amax(-1)
+        log_growth = log_sum(tops[0], q, temperature) - log_sum(tops[1], p, temperature)
+    kl = (log_growth - centre.double() - error.double()).to(p.dtype)
     both = dot(q, shift)
     near = ~((kl > _FAR) & (both - kl > _FAR))
     if near.any():
-        kl[near], both[near] = _kl_near(
-            z_dense[near], delta_z[near], p[near], q[near], shift[near], kl[near], temperature
-        )
+        kl[near], both[near] = _kl_near(z_dense, delta_z, p, q, shift, kl, near, temperature)
 
     p_norm, q_norm = (torch.linalg.vector_norm(x, dim=-1) for x in (p, q))
     escort_mean = dot(weighted, p) / p_norm**2
@@ -171,20 +177,22 @@ def _kl_near(
     p: Tensor,
     q: Tensor,
     shift: Tensor,
-    log_growth: Tensor,
+    rough_kl: Tensor,
+    near: Tensor,
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """KL(p‖q) and KL(p‖q) + KL(q‖p) by the bracket of Eq. 22, (rows, vocab) -> (rows,).
+    """KL(p‖q) and KL(p‖q) + KL(q‖p) of the rows `near` by the bracket of Eq. 22, (near rows,).
 
-    `shift` is Y, `log_growth` is log E_p[e^Y] to 1e-6. Tokens with Y beyond the tail enter
+    `shift` is Y, `rough_kl` is log E_p[e^Y] to 1e-6. Tokens with Y beyond the tail enter
     through q = p e^Y / E_p[e^Y]. Rows that float32 cannot sum are taken again in float64: rounding
     p Y costs e^Y - 1 - Y about 6e-8 |pY|, with |·| the norm over tokens.
     """
+    p, shift = p[near], shift[near]
     weighted = p * shift
     beyond = bool(shift.amax() > _TAIL)
     grown = torch.expm1(shift.clamp(max=_TAIL) if beyond else shift).mul_(p)  # p (e^Y - 1)
     if beyond:
-        tail = torch.sub(q * log_growth.exp().unsqueeze(-1), p, alpha=math.exp(_TAIL))
+        tail = q[near].mul_(rough_kl[near].exp().unsqueeze(-1)).sub_(p, alpha=math.exp(_TAIL))
         grown += tail.relu_()
     jeffreys = dot(grown, shift)
     excess = grown.sub_(weighted).sum(-1)
@@ -194,15 +202,15 @@ def _kl_near(
     rounding = torch.linalg.vector_norm(weighted, dim=-1)
     exact = (kl > least) & (kl < most) & (kl > _LEAST_SHARE * rounding) & both.isfinite()
     if not exact.all():
-        again = ~exact
+        again = near.masked_scatter(near, ~exact)
         in_float64 = kl_in_float64(z_dense[again], delta_z[again], temperature)
-        kl[again], both[again] = (each.to(kl.dtype) for each in in_float64)
+        kl[~exact], both[~exact] = (each.to(kl.dtype) for each in in_float64)
     return kl, both
 
 
-def _log_sum(z: Tensor, p: Tensor, temperature: float) -> Tensor:
-    """log Σ e^(z/T), read off the most likely token, (…, vocab) -> (…,), float64."""
-    return z.amax(-1).double() / temperature - p.amax(-1).double().log()
+def log_sum(top: Tensor, p: Tensor, temperature: float) -> Tensor:
+    """log Σ e^(z/T) from the largest logit and p = softmax(z/T), (…, vocab) -> (…,), float64."""
+    return top.double() / temperature - p.amax(-1).double().log()
 
 
 def kl_in_float64(z_dense: Tensor, delta_z: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

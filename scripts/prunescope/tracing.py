@@ -21,8 +21,8 @@ from prunescope.spaces import Unembedding, probabilities
 PRODUCT_ROWS = 512
 """Rows of one lm_head product: enough to reach the GEMM peak, few enough to stay in cache."""
 
-PAIRS_TOGETHER = 15
-"""Pairs whose statistics are taken together: temporaries of a few MB that stay in cache."""
+PAIRS_TOGETHER = 4
+"""Pairs whose statistics are taken together: temporaries below 1 MB that stay in a core's cache."""
 
 WORKSPACE = 9
 """Vocabulary-sized temporaries a pair needs at most while its statistics are taken."""
@@ -221,10 +221,17 @@ def _put_slab(
     delta_z = z_variant - z_dense
     found.put("z", rows, columns, metrics.geometry(z_dense, delta_z))
     found.put("z", rows, columns, metrics.uniform_shift(delta_z))
+    top = z.amax(-1)
     for index, temperature in enumerate(temperatures):
         p = probabilities(z, temperature)
+        log_sum = metrics.log_sum(top, p, temperature)
         shift = metrics.probability_shift(
-            z_dense, delta_z, p[:, slab.dense], p[:, slab.variant], temperature
+            z_dense,
+            delta_z,
+            p[:, slab.dense],
+            p[:, slab.variant],
+            temperature,
+            log_sum[:, slab.variant] - log_sum[:, slab.dense],
         )
         found.put("p", rows, columns, shift, index)
 
