@@ -18,7 +18,7 @@ def _llama(**settings):
 
 
 def test_a_dropped_block_costs_nothing():
-    """d 24, 4 heads and 2 key-value heads of 6, 40 neurons: 24·(24 + 2·12 + 24) + 3·24·40 + 2·24."""
+    """d 24, 4 heads and 2 key-value heads of 6, 40 neurons, two norms, counted by hand."""
     dense = _llama()
     variant = models.apply_edit(dense, edits.Edit({"block": (1,)}))
     block = 24 * 24 + 2 * 12 * 24 + 24 * 24 + 3 * 24 * 40 + 2 * 24
@@ -69,7 +69,7 @@ def test_what_is_replaced_and_dropped_counts_nothing():
     ("dropped", "left"), [({}, 3), ({"attn": (0, 2)}, 1), ({"block": (1,)}, 2), ({"mlp": (0,)}, 3)]
 )
 def test_cache_holds_keys_and_values_of_the_attention_left(model, dropped, left):
-    """Per position: keys and values, 2 heads of 6, 8 bytes; a sliding window changes no position."""
+    """Per position: keys and values, 2 heads of 6, 8 bytes, with a sliding window or without."""
     variant = models.apply_edit(model, edits.Edit(dropped))
     heads = 2 * 6
     assert costs.cache_bytes_per_token(variant, TOKENS) == left * 2 * heads * 8

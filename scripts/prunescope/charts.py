@@ -23,16 +23,19 @@ BLUE, GREEN, ORANGE = "#1f83c4", "#159a74", "#d55e00"
 SPACES = {"embedding": BLUE, "logit": GREEN, "probability": ORANGE}
 """Colour of each space, the same in every figure."""
 
+PENTAGON = "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z"
+"""A point shape that Vega has no name for."""
+
 METHODS = {
-    "identity": ("#808080", "circle"),
+    "identity": ("#808080", "cross"),
     "sublayer_drop": (BLUE, "circle"),
     "block_drop": ("#7a6bc4", "square"),
     "magnitude": ("#9a8035", "triangle-down"),
     "wanda": (ORANGE, "diamond"),
     "sparsegpt": (GREEN, "triangle-up"),
-    "neuron": ("#c2569a", "square"),
+    "neuron": ("#c2569a", "triangle-right"),
     "rtn": ("#4d94a8", "triangle-left"),
-    "awq": ("#a0522d", "cross"),
+    "awq": ("#a0522d", PENTAGON),
 }
 """Colour and shape of each method, the same in every figure: the shape tells near hues apart."""
 
@@ -194,7 +197,7 @@ def padded(values: Sequence[float], share: float) -> tuple[float, float]:
 def method_marks(methods: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
     """Colour and shape of the methods shown, in one legend. Column method."""
     shown = sorted(methods, key=list(METHODS).index)
-    legend = _legend()
+    legend = _legend(labelExpr="replace(datum.label, '_', ' ')")
     colors = alt.Scale(domain=shown, range=[METHODS[method][0] for method in shown])
     shapes = alt.Scale(domain=shown, range=[METHODS[method][1] for method in shown])
     return (
@@ -262,5 +265,5 @@ def reach(rows: pa.Table) -> list[str]:
     ]
 
 
-def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="top", symbolStrokeWidth=2.5, symbolOpacity=1)
+def _legend(**more: Any) -> alt.Legend:
+    return alt.Legend(title=None, orient="top", symbolStrokeWidth=2.5, symbolOpacity=1, **more)

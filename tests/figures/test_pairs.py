@@ -156,7 +156,7 @@ def _draw(
 ) -> dict[str, Any]:
     figure_file = folder / f"{stem}.json"
     reads = CONFIG["figures"][stem]["reads"]
-    compares = "compression_run" in reads  # others read one variant
+    compares = {"compression_run", "variant_cost"} & set(reads)  # others read one variant
     draw_figure(
         query_file=FIGURES / f"{stem}.sql",
         chart_file=FIGURES / f"{stem}.py",
@@ -247,6 +247,25 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
         for linear in ("self_attn.q_proj", "mlp.down_proj")
         if variant != "drop-1a"
     ]
+    whole = {
+        "parameters": 100,
+        "bytes": 400,
+        "kv_cache_bytes_per_token": 64,
+        "prefill_tokens_per_second": 900.0,
+        "decode_tokens_per_second": 30.0,
+    }
+    costs = [
+        {
+            **{column.name: 1 for column in TABLES["variant_cost"].columns},
+            **whole,
+            **{f"{name}_dense": 2 * value for name, value in whole.items()},
+            "variant": variant,
+            "method": method,
+            "device": "cpu",
+            "similarity_probability": 0.9 - 0.1 * place,
+        }
+        for place, (variant, (method, _)) in enumerate(VARIANTS.items())
+    ]
     runs = [
         {
             "variant": variant,
@@ -262,6 +281,7 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
         "influence": parts,
         "compression_report": reported,
         "compression_run": runs,
+        "variant_cost": costs,
         "sublayer_trace": traced,
         "logit_shift": shifts,
         "deviation": deviations,

@@ -1,0 +1,26 @@
+"""Every method has a colour that can be seen and a shape of its own."""
+
+import pytest
+
+from prunescope import charts, methods
+
+
+def _luminance(color):
+    """Relative luminance of WCAG 2."""
+    channels = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_every_method_is_drawn_in_its_own_colour_and_shape():
+    assert set(methods.names()) <= set(charts.METHODS)
+    colors, shapes = zip(*charts.METHODS.values(), strict=True)
+    assert len(set(colors)) == len(set(shapes)) == len(charts.METHODS)
+
+
+@pytest.mark.parametrize("method", charts.METHODS)
+def test_contrast_is_three_to_one_on_either_theme(method):
+    """WCAG 2 asks 3:1 of graphics, on the page's white and on its near-black."""
+    lum = _luminance(charts.METHODS[method][0])
+    assert (1 + 0.05) / (lum + 0.05) >= 3
+    assert (lum + 0.05) / (_luminance("#14171c") + 0.05) >= 3
