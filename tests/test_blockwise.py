@@ -172,7 +172,7 @@ def test_nan_in_a_weight_is_named():
 def test_an_edit_that_overflows_is_named():
     """Nothing that is not finite flows on."""
     walk = BlockWalk(tiny_model("llama"), Calibration(IDS), None)
-    with pytest.raises(ValueError, match="self_attn.q_proj: the edited weight holds NaN"):
+    with pytest.raises(ValueError, match=r"self_attn\.q_proj: the edited weight holds NaN"):
         for block in walk:
             linear = block.linear("self_attn.q_proj")
             block.replace(linear, torch.full_like(linear.weight, torch.inf))

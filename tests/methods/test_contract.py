@@ -3,15 +3,49 @@
 import ast
 import inspect
 
+import pyarrow as pa
 import pytest
+import torch
 
-from prunescope import methods
+from prunescope import edits, influence, methods, models
+from prunescope.blockwise import Calibration
 from prunescope.schemas import TABLES
+from tiny import tiny_model
 
 KNOWN = {"model", "calibration", *TABLES}
 
+SETTINGS = {
+    "identity": {},
+    "sublayer_drop": {"sublayer": "any", "n_drop": 2},
+    "block_drop": {"n_drop": 1},
+    "magnitude": {"sparsity": 0.5},
+    "wanda": {"pattern": "2:4"},
+    "sparsegpt": {"sparsity": 0.5},
+    "neuron": {"sparsity": 0.25},
+    "rtn": {"bits": 4, "group_size": 8},
+    "awq": {"bits": 4, "group_size": 8},
+}
+"""What each method is asked to do here: to a model of three blocks, d 24 and 40 neurons."""
 
-@pytest.mark.parametrize("name", methods.names())
+IDS = torch.randint(3, 100, (4, 16), generator=torch.Generator().manual_seed(3))
+
+every_method = pytest.mark.parametrize("name", methods.names())
+every_edit = pytest.mark.parametrize(
+    "name", [n for n in methods.names() if "model" in methods.reads(n)]
+)
+
+
+def compressed(name, model):
+    """Edit and report of one method, from whatever it reads."""
+    evidence = {
+        "model": model,
+        "calibration": Calibration(IDS),
+        "influence": influence.influences(model, [IDS]),
+    }
+    return methods.load(name)(*(evidence[n] for n in methods.reads(name)), **SETTINGS[name])
+
+
+@every_method
 def test_signature_says_what_is_read_and_what_config_may_set(name):
     """Positional parameters are artifacts; all settings are keyword-only."""
     signature = inspect.signature(methods.load(name))
@@ -21,7 +55,7 @@ def test_signature_says_what_is_read_and_what_config_may_set(name):
     assert not set(methods.settings(name)) & set(methods.reads(name))
 
 
-@pytest.mark.parametrize("name", methods.names())
+@every_method
 def test_method_is_one_public_function_with_a_docstring(name):
     """The module says what it does; `compress` says how."""
     module = inspect.getmodule(methods.load(name))
@@ -38,5 +72,82 @@ def test_method_is_one_public_function_with_a_docstring(name):
 
 def test_unknown_method_names_the_known_ones():
     """And does not import anything."""
-    with pytest.raises(ValueError, match="there are block_drop, identity"):
+    with pytest.raises(ValueError, match="there are awq, block_drop, identity"):
         methods.load("magic")
+
+
+@every_method
+def test_edit_round_trips_and_runs_on_every_architecture(name, model, tmp_path):
+    """Written and read again, it makes the same variant, whose logits are finite."""
+    edit, report = compressed(name, model)
+    edits.write(tmp_path / "edit.safetensors", edit, {})
+    logits = models.apply_edit(model, edit)(IDS).logits
+    again = models.apply_edit(model, edits.read(tmp_path / "edit.safetensors"))(IDS).logits
+    assert torch.equal(again, logits)
+    assert logits.isfinite().all()
+    assert torch.equal(logits, model(IDS).logits) == (name == "identity")
+    assert report.schema.equals(TABLES["compression_report"].schema)
+    assert set(report.column("method").to_pylist()) <= {name}
+
+
+@every_method
+def test_untouched_tensors_are_dense_bit_for_bit(name, model):
+    """Embeddings, norms and lm_head of every method; dense itself is left as it was."""
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    edit, _ = compressed(name, model)
+    assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
+    assert not [key for key in edit.tensors if "norm" in key or "embed" in key or "lm_head" in key]
+    if not edit.dropped:
+        variant = models.apply_edit(model, edit).state_dict()
+        kept = set(before) - set(edit.tensors)
+        assert all(torch.equal(before[key], variant[key]) for key in kept)
+
+
+@every_edit
+def test_report_tells_of_every_edited_linear(name):
+    """Its sparsity is that of the weight the variant runs with, its error is a number."""
+    model = tiny_model("llama")
+    edit, report = compressed(name, model)
+    rows = {f"model.layers.{r['block']}.{r['linear']}.weight": r for r in report.to_pylist()}
+    assert set(rows) == {key for key in edit.tensors if key.endswith(".weight")}
+    for key, row in rows.items():
+        assert 0 < row["relative_output_error"] < 1.5
+        dense, replacement = model.get_parameter(key), edit.tensors[key]
+        new = getattr(replacement, "zeroed", replacement.of)(dense)
+        assert row["sparsity"] == pytest.approx(float((new == 0).double().mean()))
+
+
+@every_edit
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_keep_their_dtype(name, dtype):
+    model = tiny_model("llama").to(dtype)
+    edit, _ = compressed(name, model)
+    variant = models.apply_edit(model, edit)
+    assert {parameter.dtype for parameter in variant.parameters()} == {dtype}
+    assert variant(IDS).logits.isfinite().all()
+
+
+@every_edit
+def test_the_same_evidence_gives_the_same_bytes(name, tmp_path):
+    """Twice in one process, with one number of threads."""
+    for run in ("one", "two"):
+        edits.write(tmp_path / run, compressed(name, tiny_model("qwen3"))[0], {})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@every_edit
+def test_nan_in_a_weight_is_named(name):
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"layers\.1\.mlp\.down_proj"):
+        compressed(name, model)
+
+
+@every_edit
+def test_inputs_that_are_always_zero_do_no_harm(name):
+    """Dead neurons: everything stays finite, and counts stay exact."""
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.up_proj.weight[:30] = 0
+    edit, report = compressed(name, model)
+    assert models.apply_edit(model, edit)(IDS).logits.isfinite().all()
+    assert isinstance(report, pa.Table)

@@ -1,0 +1,186 @@
+"""Compression against the hardware's limit, in one run: 16 x 512 tokens through SmolLM2, float32.
+
+Prints ratios, not verdicts: one line a quantity, with what the project aims for beside it. A floor
+is the products a method cannot do without, each shape at the rate this machine reaches on it alone:
+two passes of every block's linears and attention, down_proj left out of the pass that only looks,
+and nothing after the last block's edit; for SparseGPT half a product X^T X per Hessian as well.
+Process start and model load are left out.
+"""
+
+import math
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunescope import anatomy, influence, methods, models, replacements, runtime
+from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms
+from prunescope.edits import Edit
+from smollm2 import ROOT, model_dir
+
+SEQUENCES, LENGTH, TOGETHER = 16, 512, 2048
+
+
+def main() -> None:
+    """Measure, then print the table."""
+    runtime.prepare(threads=torch.get_num_threads())
+    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    calibration = Calibration(token_ids())
+    floor = floors(model)
+    print(f"SmolLM2-135M, float32, {torch.get_num_threads()} threads, {SEQUENCES} x {LENGTH}")
+    print(f"linears and attention of one pass, at their peak   {floor['pass']:8.2f} s")
+
+    forward = best(lambda: whole_pass(model, calibration), repeat=2)
+    scored = best(lambda: influence.influences(model, batches(calibration)), repeat=2)
+    line("one forward pass / its floor", forward / floor["pass"], "")
+    line("all influences / one forward pass", scored / forward, "<= 1.25")
+
+    edits: dict[str, Edit] = {}
+    for name, settings, aim in (
+        ("wanda", {"sparsity": 0.5}, "<= 1.1"),
+        ("wanda", {"pattern": "2:4"}, "<= 1.1"),
+        ("sparsegpt", {"sparsity": 0.5}, "<= 1.6"),
+        ("sparsegpt", {"pattern": "2:4"}, "<= 1.6"),
+    ):
+        seconds, edits[f"{name} {settings}"] = compressed(model, calibration, name, settings)
+        print(f"{name} {settings}: {seconds:.1f} s")
+        line(f"{name} {settings} / floor", seconds / floor[name], aim)
+    for name, settings in (
+        ("magnitude", {"sparsity": 0.5}),
+        ("rtn", {"bits": 4, "group_size": 64}),
+        ("awq", {"bits": 4, "group_size": 64}),
+        ("neuron", {"sparsity": 0.5}),
+    ):
+        seconds, _ = compressed(model, calibration, name, settings)
+        line(f"{name} {settings}, s", seconds, "")
+
+    half = Calibration(calibration.token_ids, dtype=torch.bfloat16)
+    for name in ("wanda", "sparsegpt"):
+        settings = {"sparsity": 0.5}
+        seconds, edit = compressed(model, half, name, settings)
+        line(f"{name} with bfloat16 passes, s", seconds, "")
+        differ = differing_bits(edit, edits[f"{name} {settings}"], model)
+        line("share of mask bits that differ from float32", differ, "")
+
+    counted, grown = isolated(peak_memory)
+    line("memory of a walk: grown / counted beforehand", grown / counted, "<= 1")
+
+
+def token_ids() -> torch.Tensor:
+    """This repository's own text, as many tokens as needed."""
+    tokenizer = models.load_tokenizer(model_dir())
+    files = [
+        ROOT / "LICENSE",
+        *sorted(ROOT.glob("*.md")),
+        *sorted((ROOT / "scripts").rglob("*.py")),
+    ]
+    text = "\n".join(Path(file).read_text(encoding="utf-8") for file in files)
+    ids = tokenizer(text)["input_ids"][: SEQUENCES * LENGTH]
+    return torch.tensor(ids).view(SEQUENCES, LENGTH)
+
+
+def batches(calibration: Calibration) -> list[torch.Tensor]:
+    """Token ids of each micro-batch."""
+    return [calibration.token_ids[some] for some in calibration.micro_batches()]
+
+
+@torch.inference_mode()
+def whole_pass(model: Any, calibration: Calibration) -> None:
+    """The model's own forward pass without lm_head."""
+    for ids in batches(calibration):
+        model.base_model(input_ids=ids, use_cache=False)
+
+
+def floors(model: Any) -> dict[str, float]:
+    """Seconds of the products alone: one pass, and what each method needs at least."""
+    blocks = anatomy.blocks_of(model)
+    linears = {n: m for n, m in blocks[0].named_modules() if isinstance(m, nn.Linear)}
+    times = SEQUENCES * LENGTH // TOGETHER
+    product = {
+        name: times * best(lambda m=m: m(torch.ones(TOGETHER, m.in_features)), repeat=20)
+        for name, m in linears.items()
+    }
+    attention = times * best(attention_of(model.config), repeat=20)
+    down = product[anatomy.anatomy_of(model).mlp_out]
+    one = sum(product.values()) + attention
+    two = len(blocks) * (one - down) + (len(blocks) - 1) * one
+    groups = next(iter(BlockWalk(model, Calibration(token_ids()[:1]), ColumnNorms))).groups
+    rank_k = times * sum(best(gram_of(group.in_features), repeat=10) for group in groups)
+    return {"pass": len(blocks) * one, "wanda": two, "sparsegpt": two + len(blocks) * rank_k / 2}
+
+
+def attention_of(config: Any) -> Callable[[], Any]:
+    """Causal attention of one micro-batch."""
+    shape = (TOGETHER // LENGTH, config.num_attention_heads, LENGTH, config.head_dim)
+    q, k, v = torch.randn(3, *shape)
+    return lambda: nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def gram_of(width: int) -> Callable[[], Any]:
+    """X^T X of one micro-batch."""
+    x, gram = torch.randn(TOGETHER, width), torch.zeros(width, width)
+    return lambda: gram.addmm_(x.T, x)
+
+
+def compressed(
+    model: Any, calibration: Calibration, name: str, settings: dict[str, Any]
+) -> tuple[float, Edit]:
+    """Seconds of one compression, and its edit."""
+    began = time.perf_counter()
+    edit, _ = methods.load(name)(model, calibration, **settings)
+    return time.perf_counter() - began, edit
+
+
+def differing_bits(one: Edit, other: Edit, model: Any) -> float:
+    """Share of weights that one edit keeps and the other does not."""
+    differ = total = 0
+    for name, replacement in one.tensors.items():
+        shape = model.get_parameter(name).shape
+        bits = [replacements.unpack_bits(r.keep, shape) for r in (replacement, other.tensors[name])]
+        differ += int((bits[0] != bits[1]).sum())
+        total += math.prod(shape)
+    return differ / total
+
+
+def isolated(measure: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    """What `measure` finds in a process of its own, whose peak memory is its own too."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure)
+
+
+def peak_memory() -> tuple[float, float]:
+    """Bytes a Wanda walk was counted to add to the loaded model, and bytes it added."""
+    runtime.prepare(threads=2)
+    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    calibration = Calibration(token_ids())
+    memory = BlockWalk(model, calibration, ColumnNorms).estimate()
+    whole_pass(model, Calibration(calibration.token_ids[:1, :16]))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    methods.load("wanda")(model, calibration, sparsity=0.5)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return sum(memory) - memory.model, (after - before) * 1024.0
+
+
+def line(what: str, value: float, aim: str) -> None:
+    """One row of the table."""
+    print(f"{what:52s}  {value:8.3f}  {aim}")
+
+
+def best(run: Callable[[], Any], repeat: int) -> float:
+    """Seconds of the fastest of a few runs: the others were disturbed."""
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(repeat):
+            began = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    main()
