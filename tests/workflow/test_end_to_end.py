@@ -57,6 +57,7 @@ def test_every_artifact_says_what_made_it(folder):
         "score_influences",
         "compress_model",
         "generate_dense",
+        "measure_variant",
         "trace_sublayers",
         "estimate_deviations",
     }

@@ -4,10 +4,12 @@ import pytest
 
 from tiny_run import Checkout
 
-FIGURES = 12
+FIGURES = 15
 MODELS = 4
 SWEEP = 18  # 1, 2, 4, 6, 8, 12 attention, MLP and block drops: ext_influence
 EACH = 1  # drop-each, traced
+WEIGHTS = 12  # magnitude, wanda, sparsegpt three times each, neuron, rtn, awq: ext_output_error
+MEASURED = 8  # seven drops and dense, which nothing else reads: ext_compression_cost
 
 
 @pytest.fixture(scope="module")
@@ -16,15 +18,16 @@ def checkout(tmp_path_factory):
 
 
 def test_paper_plan(checkout):
-    """Four models are influenced and traced; one figure of estimates reads the default model."""
+    """Four models are influenced and traced; other figures read the default model alone."""
     assert checkout.plan("--configfile", "paper.yaml") == {
         "fetch_model": MODELS,
         "fetch_corpus": 1,
         "sample_calibration": MODELS,
         "score_influences": MODELS,
-        "compress_model": MODELS * (SWEEP + EACH),
+        "compress_model": MODELS * (SWEEP + EACH) + WEIGHTS + 1,
         "generate_dense": MODELS,
-        "trace_sublayers": MODELS,
+        "measure_variant": MEASURED,
+        "trace_sublayers": MODELS + 1,  # wanda-50
         "estimate_deviations": 1,
         "draw_figure": FIGURES,
         "build_report": 1,

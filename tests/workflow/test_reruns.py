@@ -127,7 +127,8 @@ def test_an_edited_method_compresses_its_own_variants_again(tiny_run):
     ):
         assert tiny_run.plan(*TINY) == {
             "compress_model": 2,
-            "draw_figure": figures_reading(tiny_run, "compression_report"),
+            "measure_variant": 1,  # drop-1b
+            "draw_figure": figures_reading(tiny_run, "compression_report", "variant_cost"),
             **DONE,
         }
 
@@ -140,6 +141,7 @@ def test_another_seed_calibrates_again(tiny_run):
             "sample_calibration": 1,
             "score_influences": 1,
             "compress_model": SWEEP + EACH,
+            "measure_variant": 2,  # drop-1a and drop-1b, but not dense
             "trace_sublayers": EACH,
             "estimate_deviations": EACH,
             "draw_figure": len(config["figures"]),
