@@ -89,11 +89,73 @@ def test_float32_and_float64_sums_agree_on_saturated_rows(generator):
     p, q = z.softmax(-1), (z + delta_z).softmax(-1)
     kl, both = metrics.kl_in_float64(z, delta_z, 1.0)
     found = metrics.probability_shift(z, delta_z, p, q, 1.0)
-    torch.testing.assert_close(found.kl_divergence.double(), kl, rtol=1e-3, atol=1e-30)
+    torch.testing.assert_close(found.kl_divergence.double(), kl, rtol=3e-4, atol=1e-30)
     large = (both - kl) > 1e-3 * kl  # the reverse KL is a difference of the two
     torch.testing.assert_close(
         found.reverse_kl_divergence.double()[large], (both - kl)[large], rtol=2e-3, atol=1e-30
     )
+
+
+def test_kl_near_and_far_from_dense_agree_with_float64(generator):
+    """KL both ways from 1e-9 to hundreds: no step where the way to take it changes."""
+    z = 5 * torch.randn(96, 2000, generator=generator) + 20
+    delta_z = torch.logspace(-4, 1.5, 96)[:, None] * torch.randn(96, 2000, generator=generator)
+    for temperature in (0.3, 0.7, 1.5):
+        p = spaces.probabilities(z, temperature)
+        q = spaces.probabilities(z + delta_z, temperature)
+        kl, both = metrics.kl_in_float64(z, delta_z, temperature)
+        assert kl.min() < 1e-7
+        assert kl.max() > 50
+        found = metrics.probability_shift(z, delta_z, p, q, temperature)
+        torch.testing.assert_close(found.kl_divergence.double(), kl, rtol=3e-4, atol=0)
+        torch.testing.assert_close(
+            found.reverse_kl_divergence.double(), both - kl, rtol=3e-4, atol=0
+        )
+
+
+@pytest.mark.parametrize("growth", [20.0, 50.0, 90.0])
+def test_kl_keeps_tokens_whose_probability_underflows(growth):
+    """p = e^-95 is 0 in float32, but all of KL = log1p(p (e^Y - 1 - Y))."""
+    z, delta_z = torch.zeros(1, 8), torch.zeros(1, 8)
+    z[0, 1:], delta_z[0, 1] = -95.0, growth
+    p, q = z.softmax(-1), (z + delta_z).softmax(-1)
+    found = metrics.probability_shift(z, delta_z, p, q, 1.0)
+    expected = np.log1p(np.exp(-95.0) * (np.expm1(growth) - growth))
+    assert float(found.kl_divergence) == pytest.approx(expected, rel=1e-4)
+
+
+def test_moments_in_float32_survive_a_large_common_shift(generator):
+    """Variances under p and p² and cumulants, beside a mean a hundred times their root."""
+    z = 3 * torch.randn(8, 3000, generator=generator)
+    delta_z = 0.5 * torch.randn(8, 3000, generator=generator) + 50
+    narrow = metrics.probability_shift(
+        z, delta_z, z.softmax(-1), (z + delta_z).softmax(-1), 1.0
+    )._asdict()
+    wide_z, wide_delta = z.double(), delta_z.double()
+    p = wide_z.softmax(-1)
+    r = p**2 / (p**2).sum(-1, keepdim=True)
+    mean = (p * wide_delta).sum(-1)
+    y = wide_delta - mean[:, None]
+    escort_y = wide_delta - (r * wide_delta).sum(-1, keepdim=True)
+    for name, expected in {
+        "mean_p": mean,
+        "var_p": (p * y**2).sum(-1),
+        "var_escort": (r * escort_y**2).sum(-1),
+        "cumulant_3": (p * y**3).sum(-1),
+    }.items():
+        torch.testing.assert_close(narrow[name].double(), expected, rtol=2e-5, atol=2e-6)
+
+
+def test_log_growth_from_shared_sums_changes_no_number(generator):
+    """log E_p[e^X] from a caller's own log-sum-exps is what the function takes by itself."""
+    for scale in (1e-3, 3.0):
+        z, delta_z, p, q = _pair(generator, scale, 0.7)
+        own = torch.logsumexp((z + delta_z) / 0.7, -1) - torch.logsumexp(z / 0.7, -1)
+        given = metrics.probability_shift(z, delta_z, p, q, 0.7, own)
+        for found, expected in zip(
+            given, metrics.probability_shift(z, delta_z, p, q, 0.7), strict=True
+        ):
+            torch.testing.assert_close(found, expected)
 
 
 def test_no_shift_is_exactly_zero(generator):

@@ -21,8 +21,8 @@ from prunescope.spaces import Unembedding, probabilities
 PRODUCT_ROWS = 512
 """Rows of one lm_head product: enough to reach the GEMM peak, few enough to stay in cache."""
 
-PAIRS_TOGETHER = 4
-"""Pairs whose statistics are taken together: temporaries below 1 MB that stay in a core's cache."""
+PAIRS_TOGETHER = 6
+"""Pairs whose statistics are taken together: temporaries of about 1 MB that stay in cache."""
 
 WORKSPACE = 9
 """Vocabulary-sized temporaries a pair needs at most while its statistics are taken."""
