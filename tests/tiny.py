@@ -14,7 +14,19 @@ from prunescope.anatomy import ANATOMIES
 ARCHITECTURES = sorted(ANATOMIES)
 """Every architecture with an anatomy; each has a tiny model here."""
 
-_COMMON: dict[str, Any] = {"tie_word_embeddings": False, "max_position_embeddings": 4096}
+_COMMON: dict[str, Any] = {
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 6,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
 
 _OWN: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 4},
@@ -35,15 +47,6 @@ def tiny_model(architecture: str, vocabulary: int = 101, seed: int = 0, **settin
     config = AutoConfig.for_model(
         architecture,
         vocab_size=vocabulary,
-        hidden_size=24,
-        intermediate_size=40,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=6,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
         **{**_COMMON, **_OWN.get(architecture, {}), **settings},
     )
     torch.manual_seed(seed)

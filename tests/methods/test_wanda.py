@@ -1,11 +1,10 @@
 """Wanda's masks equal what the paper's Eq. 1 says, written down once more."""
 
-import math
-
 import pytest
 import torch
 
 import linear_inputs
+from paper_masks import paper_mask
 from prunescope import anatomy, edits, models
 from prunescope.blockwise import Calibration
 from prunescope.methods import load
@@ -15,19 +14,6 @@ from tiny import tiny_model
 IDS = torch.randint(3, 100, (6, 11), generator=torch.Generator().manual_seed(2))
 LEVELS = [{"sparsity": 0.5}, {"sparsity": 0.37}, {"pattern": "2:4"}, {"pattern": "1:8"}]
 wanda = load("wanda")
-
-
-def paper_mask(weight, x, sparsity=None, pattern=None):
-    """Keep-mask of one linear from its inputs, one comparison group after another, in float64."""
-    importance = weight.double().abs() * x.double().square().sum(0).sqrt()
-    n_of, m = (int(part) for part in pattern.split(":")) if pattern else (None, weight.shape[1])
-    removed = m - n_of if pattern else math.floor(sparsity * m)
-    keep = torch.ones_like(weight, dtype=torch.bool)
-    for row in range(weight.shape[0]):
-        for start in range(0, weight.shape[1], m):
-            order = importance[row, start : start + m].argsort()
-            keep[row, start + order[:removed]] = False
-    return keep
 
 
 def disagreements(model, edit, token_ids, **level):

@@ -1,0 +1,152 @@
+"""SparseGPT: what is removed is made up for by the weights that stay.
+
+Frantar & Alistarh 2023, "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot",
+Algorithm 1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from prunescope import masks
+from prunescope.blockwise import BlockWalk, Calibration, Group
+from prunescope.edits import Edit
+from prunescope.hessians import Hessian, inverse_factor
+from prunescope.replacements import Survivors
+
+_COLUMNS = 128
+"""Columns that share a threshold (the paper's lazy batch)."""
+
+_INNER = 16
+"""Columns updated one by one before a product updates the rest of the batch."""
+
+
+def compress(
+    model: Any,
+    calibration: Calibration,
+    *,
+    sparsity: float | None = None,
+    pattern: str | None = None,
+) -> tuple[Edit, pa.Table]:
+    """Remove the weights of least w²/U_jj², column by column, and adjust those to the right.
+
+    H = XᵀX over the inputs of a linear, with 1 % of its mean diagonal added; U is the upper
+    Cholesky factor of H⁻¹, so that U_jj² = [(H_{j:,j:})⁻¹]₀₀. A removed w_j leaves the error
+    e = w_j/U_jj, and every later column k of its row loses e U_jk. Linears that read one input
+    share H and U. Masks depend on the order of sums: threads are fixed by the job and recorded.
+
+    An input that is always zero has only the damping in H: its weights go first and are adjusted
+    by nothing.
+
+    Parameters
+    ----------
+    sparsity : share of zeros; the threshold is that of each batch of 128 columns of a linear.
+    pattern : "n:m" instead: n kept of every m consecutive inputs, chosen when their turn comes.
+    """
+    walk = BlockWalk(model, calibration, Hessian)
+    for block in walk:
+        for group in block.groups:
+            pruned = _prune(group, inverse_factor(group.inputs.matrix()), sparsity, pattern)
+            for linear, (weight, keep, importance) in zip(group.linears, pruned, strict=True):
+                survivors = Survivors.of_weight(weight.to(linear.weight.dtype), keep)
+                block.replace(linear, survivors, importance)
+    return walk.result("sparsegpt")
+
+
+@dataclass
+class _Choice:
+    """Which weights stay: by a threshold over a batch of columns, or n of every m of them."""
+
+    sparsity: float | None
+    n: int
+    m: int
+    rows: Sequence[slice]
+    """The rows of each linear among those stacked."""
+
+    def of_batch(self, importance: Tensor) -> Tensor:
+        """Keep-mask of a batch by one threshold for each linear, (columns, rows) bool."""
+        assert self.sparsity is not None
+        keep = torch.empty_like(importance, dtype=torch.bool)
+        for rows in self.rows:
+            flat = importance[:, rows].flatten()
+            kept = masks.n_kept(len(flat), self.sparsity)
+            keep[:, rows] = masks.keep_n_of_m(flat, kept, len(flat)).view(len(importance), -1)
+        return keep
+
+    def of_group(self, importance: Tensor) -> Tensor:
+        """Keep-mask of m columns, n in every row, (m, rows) bool."""
+        return masks.keep_n_of_m(importance.T, self.n, self.m).T
+
+
+def _prune(
+    group: Group, factor: Tensor, sparsity: float | None, pattern: str | None
+) -> list[tuple[Tensor, Tensor, float]]:
+    """Weight, keep-mask and mean importance of each linear of a group, all pruned as one."""
+    sizes = [len(linear.weight) for linear in group.linears]
+    ends = torch.tensor(sizes).cumsum(0).tolist()
+    rows = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    n, m = masks.groups_of(group.in_features, sparsity, pattern)
+    choice = _Choice(sparsity, n, m, rows)
+    batch, inner = (_whole(_COLUMNS, m), _whole(_INNER, m)) if pattern else (_COLUMNS, _INNER)
+
+    columns = torch.cat([linear.weight.float() for linear in group.linears]).T.contiguous()
+    keep = torch.empty_like(columns, dtype=torch.bool)
+    importance = torch.zeros(columns.shape[1], dtype=torch.float64, device=columns.device)
+    for start in range(0, len(columns), batch):
+        here = slice(start, min(start + batch, len(columns)))
+        errors, keep[here], ranked = _prune_batch(
+            columns[here], factor[here, here], choice, inner, by_group=pattern is not None
+        )
+        columns[here.stop :].addmm_(factor[here, here.stop :].T, errors, alpha=-1)
+        importance += ranked
+    columns *= keep
+    mean = importance / len(columns)
+    return [
+        (columns[:, r].T.contiguous(), keep[:, r].T.contiguous(), float(mean[r].mean()))
+        for r in rows
+    ]
+
+
+def _prune_batch(
+    columns: Tensor, factor: Tensor, choice: _Choice, inner: int, by_group: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Errors, keep-mask and summed importance of a batch of columns, which are updated in place.
+
+    Parameters
+    ----------
+    columns : (columns, rows), the transposed weights. factor : (columns, columns), its part of U.
+    """
+    scale = factor.diagonal().unsqueeze(-1)
+    errors = torch.empty_like(columns)
+    keep = torch.empty_like(columns, dtype=torch.bool)
+    dropped = torch.empty_like(columns)
+    ranked = torch.zeros(columns.shape[1], dtype=torch.float64, device=columns.device)
+
+    def choose(some: slice) -> None:
+        importance = (columns[some] / scale[some]).square_()
+        keep[some] = choice.of_group(importance) if by_group else choice.of_batch(importance)
+        torch.div(~keep[some], scale[some], out=dropped[some])
+        ranked.add_(importance.sum(0))
+
+    if not by_group:
+        choose(slice(0, len(columns)))
+    column, error, drop = columns.unbind(), errors.unbind(), dropped.unbind()
+    for start in range(0, len(columns), inner):
+        stop = min(start + inner, len(columns))
+        for j in range(start, stop):
+            if by_group and j % choice.m == 0:
+                choose(slice(j, j + choice.m))
+            torch.mul(column[j], drop[j], out=error[j])
+            columns[j + 1 : stop].addr_(factor[j, j + 1 : stop], error[j], alpha=-1)
+        columns[stop:].addmm_(factor[start:stop, stop:].T, errors[start:stop], alpha=-1)
+    return errors, keep, ranked
+
+
+def _whole(columns: int, m: int) -> int:
+    """The least multiple of m that is not below `columns`."""
+    return m * math.ceil(columns / m)

@@ -1,0 +1,77 @@
+"""Hessians of inputs equal their definition however tokens arrive; factors invert them."""
+
+import logging
+
+import pytest
+import torch
+
+from prunescope.hessians import DAMPING, Hessian, inverse_factor
+
+
+def _hessian(x, *parts):
+    found = Hessian(x.shape[1], x.device)
+    for part in x.split(list(parts) or [len(x)]):
+        found.add(part)
+    return found.matrix()
+
+
+@pytest.mark.parametrize("width", [1, 24, 192, 193, 500])
+def test_sum_of_products(width, generator):
+    """Half the products, all of the matrix: XᵀX in float64, symmetric to the bit."""
+    x = torch.randn(300, width, generator=generator)
+    found = _hessian(x)
+    torch.testing.assert_close(found.double(), x.double().T @ x.double(), rtol=1e-4, atol=1e-3)
+    assert torch.equal(found, found.T)
+
+
+def test_order_and_size_of_parts_change_nothing_beyond_rounding(generator):
+    x = torch.randn(300, 40, generator=generator)
+    whole = _hessian(x)
+    torch.testing.assert_close(_hessian(x, 1, 99, 200), whole, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(_hessian(x.flip(0), 150, 150), whole, rtol=1e-5, atol=1e-4)
+
+
+def test_bfloat16_inputs_are_summed_in_float32(generator):
+    """4096 ones: bfloat16 sums would stop at 256."""
+    x = torch.ones(4096, 3, dtype=torch.bfloat16)
+    assert torch.equal(_hessian(x), torch.full((3, 3), 4096.0))
+
+
+def test_factor_inverts_the_damped_hessian(generator):
+    """Uᵀ U H = 1 and U_jj² = [(H_{j:,j:})⁻¹]₀₀, in float64 sub-inverses."""
+    x = torch.randn(400, 50, generator=generator) @ torch.randn(50, 50, generator=generator)
+    hessian = _hessian(x)
+    factor = inverse_factor(hessian).double()
+    damped = hessian.double() + DAMPING * hessian.double().diagonal().mean() * torch.eye(50)
+    assert torch.equal(factor, factor.triu())
+    torch.testing.assert_close(
+        factor.T @ factor @ damped, torch.eye(50).double(), rtol=0, atol=1e-2
+    )
+    for j in (0, 17, 49):
+        corner = torch.linalg.inv(damped[j:, j:])[0, 0]
+        assert float(factor[j, j] ** 2) == pytest.approx(float(corner), rel=1e-3)
+
+
+def test_fewer_tokens_than_inputs_are_enough(generator):
+    """Rank 3 of 60: damping makes it invertible."""
+    factor = inverse_factor(_hessian(torch.randn(3, 60, generator=generator)))
+    assert factor.isfinite().all()
+
+
+def test_nothing_seen_ranks_every_input_alike():
+    factor = inverse_factor(torch.zeros(5, 5))
+    assert factor.diagonal().unique().numel() == 1
+    assert torch.equal(factor, factor.diag().diag())
+
+
+def test_damping_grows_where_it_must_and_the_log_says_so(caplog):
+    """An indefinite matrix, as sums in another order may leave behind."""
+    hessian = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
+    with caplog.at_level(logging.WARNING, logger="prunescope"):
+        assert inverse_factor(hessian).isfinite().all()
+    assert "singular" in caplog.text
+
+
+def test_inputs_that_are_not_finite_are_named():
+    with pytest.raises(ValueError, match="not finite"):
+        inverse_factor(_hessian(torch.tensor([[torch.inf, 1.0]])))
