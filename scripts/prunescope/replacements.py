@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Replacement(Protocol):
@@ -33,11 +33,7 @@ def unpack_bits(packed: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
 
     Raises ValueError where the number of bits does not fit the shape.
     """
-    if packed.numel() != -(-math.prod(shape) // 8):
-        raise ValueError(
-            f"an edit holds {packed.numel()} packed bytes for a tensor of shape {tuple(shape)}: it "
-            "was made for another model. Run snakemake again to rebuild it."
-        )
+    _check_size(packed, 1, shape)
     bits = np.unpackbits(packed.numpy(), count=math.prod(shape))
     return torch.from_numpy(bits).view(torch.bool).view(shape)
 
@@ -89,6 +85,8 @@ class Survivors:
     def of(self, dense: Tensor) -> Tensor:
         """The updated weight."""
         keep = unpack_bits(self.keep, dense.shape).to(dense.device)
+        if (kept := int(keep.sum())) != self.values.numel():
+            raise _misfit(f"{self.values.numel()} values for the {kept} weights it keeps")
         return torch.zeros_like(dense).masked_scatter_(keep, self.values.to(dense))
 
     def stored_bytes(self, dense: Tensor) -> float:
@@ -124,19 +122,25 @@ class Quantized:
         group_size: int,
         input_scales: Tensor | None = None,
     ) -> "Quantized":
-        """From integers (out, in), zero points and scales (out, groups)."""
+        """From integers (out, in), zero points and scales (out, groups).
+
+        The input scales are copied: linears may share them, tensors of a file may not.
+        """
         none = torch.empty(0, dtype=scales.dtype)
         return cls(
             _pack_integers(codes, bits),
             _pack_integers(zero_points, bits),
             scales.cpu(),
-            none if input_scales is None else input_scales.cpu(),
+            none if input_scales is None else input_scales.to("cpu", copy=True),
             torch.tensor([bits, group_size], dtype=torch.int32),
         )
 
     def of(self, dense: Tensor) -> Tensor:
         """The dequantized weight."""
         bits, group_size = self.form.tolist()
+        shape = (len(self.scales), self.scales.shape[1] * group_size)
+        if dense.shape != shape:
+            raise _misfit(f"integers of shape {shape} for a tensor of shape {tuple(dense.shape)}")
         device = dense.device
         codes = _unpack_integers(self.codes, bits, dense.shape).to(device)
         zeros = _unpack_integers(self.zero_points, bits, self.scales.shape).to(device)
@@ -252,12 +256,41 @@ def from_tensors(found: dict[str, Tensor]) -> Tensor | Replacement:
 
 
 def _pack_integers(values: Tensor, bits: int) -> Tensor:
-    """Integers below 2^bits, `bits` bits each, highest first, (…,) -> (ceil(n bits / 8),) uint8."""
-    eight = np.unpackbits(values.to("cpu", torch.uint8).numpy()[..., None], axis=-1)
-    return torch.from_numpy(np.packbits(eight[..., 8 - bits :]))
+    """Integers below 2^bits, `bits` bits each, highest first, (…,) -> (ceil(n bits / 8),) uint8.
+
+    Eight integers make a word of 64 bits, of which the lowest `bits` bytes are kept.
+    """
+    flat = values.to("cpu", torch.uint8).flatten()
+    eights = nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
+    words = torch.zeros(len(eights), dtype=torch.int64)
+    for integer in eights.unbind(-1):
+        words.bitwise_left_shift_(bits).bitwise_or_(integer)
+    packed = torch.empty(len(words), bits, dtype=torch.uint8)
+    for place in range(bits):
+        packed[:, place] = words >> 8 * (bits - 1 - place) & 255
+    return packed.flatten()[: -(-flat.numel() * bits // 8)].clone()
 
 
 def _unpack_integers(packed: Tensor, bits: int, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    planes = unpack_bits(packed, (*shape, bits)).numpy()
-    eight = np.pad(planes, [(0, 0)] * len(shape) + [(8 - bits, 0)])
-    return torch.from_numpy(np.packbits(eight, axis=-1)[..., 0])
+    """The integers `_pack_integers` was given, (ceil(n bits / 8),) uint8 -> `shape` uint8."""
+    _check_size(packed, bits, shape)
+    padded = nn.functional.pad(packed, (0, -packed.numel() % bits)).view(-1, bits)
+    words = torch.zeros(len(padded), dtype=torch.int64)
+    for byte in padded.unbind(-1):
+        words.bitwise_left_shift_(8).bitwise_or_(byte)
+    eights = torch.empty(len(words), 8, dtype=torch.uint8)
+    for place in range(8):
+        eights[:, place] = words >> bits * (7 - place) & 2**bits - 1
+    return eights.flatten()[: math.prod(shape)].view(shape)
+
+
+def _check_size(packed: Tensor, bits: int, shape: tuple[int, ...] | torch.Size) -> None:
+    """Raise ValueError unless so many bytes hold `bits` bits for every entry of the shape."""
+    if packed.numel() != -(-math.prod(shape) * bits // 8):
+        raise _misfit(f"{packed.numel()} packed bytes for a tensor of shape {tuple(shape)}")
+
+
+def _misfit(held: str) -> ValueError:
+    return ValueError(
+        f"an edit holds {held}: it was made for another model. Run snakemake again to rebuild it."
+    )
