@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import export_model as script
 from prunescope import anatomy, edits, export, models, store
+from prunescope.replacements import Columns, Rows
 from tiny import ARCHITECTURES, TEXTS, make_tiny_model
 
 PROMPTS = {f"p{i}": {"kind": "open_ended", "text": text} for i, text in enumerate(TEXTS)}
@@ -85,22 +86,33 @@ def test_replaced_tensors_are_written_as_they_are(dense_folder, tmp_path):
         assert torch.equal(parameter, sparse if other == name else dense.get_parameter(other))
 
 
-def test_fewer_neurons_become_a_smaller_intermediate_size(llama):
-    """Every second neuron of every MLP taken out by hand: config follows, unless blocks differ."""
-    variant = AutoModelForCausalLM.from_pretrained(llama)
+def _without_every_second_neuron(blocks):
+    kept = torch.arange(40) % 2 == 0
+    packed = {"gate_proj": Rows.by(kept), "up_proj": Rows.by(kept), "down_proj": Columns.by(kept)}
+    return edits.Edit(
+        tensors={
+            f"model.layers.{block}.mlp.{linear}.weight": replacement
+            for block in blocks
+            for linear, replacement in packed.items()
+        }
+    )
 
-    def halve(mlp):
-        for linear, rows in ((mlp.gate_proj, True), (mlp.up_proj, True), (mlp.down_proj, False)):
-            weight = linear.weight.data
-            linear.weight.data = (weight[::2] if rows else weight[:, ::2]).contiguous()
 
-    blocks = anatomy.blocks_of(variant)
-    for block in blocks[:2]:
-        halve(block.mlp)
+def test_fewer_neurons_become_a_smaller_intermediate_size(llama, tmp_path):
+    """Half of every MLP's neurons left out: weights that config describes, the variant's logits."""
+    edit = _without_every_second_neuron(blocks=(0, 1, 2))
+    found = AutoModelForCausalLM.from_pretrained(_exported(tmp_path, llama, edit))
+    variant = models.apply_edit(AutoModelForCausalLM.from_pretrained(llama), edit)
+    assert found.config.intermediate_size == 20
+    assert found.model.layers[1].mlp.down_proj.weight.shape == (24, 20)
+    torch.testing.assert_close(
+        found(_ids(llama)).logits, variant(_ids(llama)).logits, rtol=0, atol=0
+    )
+
+
+def test_blocks_of_different_size_have_no_plain_checkpoint(llama, tmp_path):
     with pytest.raises(ValueError, match=r"20 to 40 neurons.*intermediate_size"):
-        export.plain(variant, edits.Edit())
-    halve(blocks[2].mlp)
-    assert export.plain(variant, edits.Edit()).config.intermediate_size == 20
+        _exported(tmp_path, llama, _without_every_second_neuron(blocks=(1,)))
 
 
 def test_only_transformers_is_needed(llama, tmp_path):

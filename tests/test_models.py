@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from prunescope import anatomy, edits, models
+from prunescope.replacements import Rows
 from tiny import tiny_model
 
 TOKENS = torch.tensor([[5, 17, 3, 99, 42, 8, 64]])
@@ -121,3 +122,15 @@ def test_edit_survives_the_disk(tmp_path):
     found = edits.read(tmp_path / "edit.safetensors")
     assert found.dropped == edit.dropped
     assert torch.equal(found.tensors["a.weight"], weight)
+
+
+def test_parameters_may_share_one_replacement(tmp_path):
+    """Gate and up lose the same rows: one mask in memory, and both parameters have it on disk."""
+    rows = Rows.by(torch.tensor([True, False, True]))
+    edit = edits.Edit(tensors={"gate.weight": rows, "up.weight": rows})
+    edits.write(tmp_path / "edit.safetensors", edit, {})
+    found = edits.read(tmp_path / "edit.safetensors").tensors
+    assert {name: each.rows.tolist() for name, each in found.items()} == {
+        "gate.weight": [0b10100000],
+        "up.weight": [0b10100000],
+    }

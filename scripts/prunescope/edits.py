@@ -77,7 +77,8 @@ def _save_tensors(
     tensors = {name: torch.from_numpy(array) for name, array in indices.items()}
     for name, replacement in replaced.items():
         for part_name, tensor in as_tensors(replacement).items():
-            tensors[f"{part_name}/{name}"] = tensor.contiguous()
+            own = tensor.clone(memory_format=torch.contiguous_format)  # parameters may share one
+            tensors[f"{part_name}/{name}"] = own
     save_tensors(tensors, part, dict(metadata))
 
 
