@@ -1,0 +1,171 @@
+"""A variant on the dense model's tokens under one history or another, in one pass each.
+
+What an attention head reads of earlier positions is its history. Here keys and values of earlier
+positions may be the variant's own or the dense model's: rows of the attention choose, so a decode
+of many steps under a mixed history is one pass. No model is forked: the choice is made in an
+attention function that transformers calls in place of its own.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+from prunescope import anatomy
+from prunescope.edits import Edit
+
+NAME = "prunescope_history"
+"""What transformers knows our attention by."""
+
+
+class Attended(NamedTuple):
+    """What one attention sublayer read: q, k, v after norms and rotary embedding.
+
+    query : (histories, heads, positions, d_head). key, value : (histories, kv_heads, …).
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
+class Pass(NamedTuple):
+    """One pass of a model: what lm_head reads, and what every attention sublayer read.
+
+    h : (histories, positions, d), after the final norm. attended : by block of the dense model.
+    """
+
+    h: Tensor
+    attended: dict[int, Attended]
+
+
+Reads = Callable[[int, Attended, Tensor, float], Tensor]
+"""Block, q k v, additive mask (1, 1, positions, positions), scaling -> head outputs."""
+
+
+def dense_cache(positions: int, start: int) -> Tensor:
+    """Every earlier position is the dense model's; (positions, positions) bool, True = dense."""
+    del start
+    return torch.ones(positions, positions, dtype=torch.bool).tril(-1)
+
+
+def prompt_perturbed(positions: int, start: int) -> Tensor:
+    """Prompt positions are the variant's own, generated ones the dense model's.
+
+    `start` is the last prompt token: step 0 is read from it, and it belongs to the prompt.
+    """
+    dense = dense_cache(positions, start)
+    dense[:, : start + 1] = False
+    return dense
+
+
+def teacher_forced(positions: int, start: int) -> Tensor:
+    """Every position is the variant's own."""
+    return torch.zeros_like(dense_cache(positions, start))
+
+
+ON_DENSE_TOKENS: dict[str, Callable[[int, int], Tensor]] = {
+    "dense_cache": dense_cache,
+    "prompt_perturbed": prompt_perturbed,
+    "teacher_forced": teacher_forced,
+}
+"""Histories of the same tokens, in the order in which Δz telescopes (Eq. 70)."""
+
+
+@torch.inference_mode()
+def run(
+    model: Any,
+    token_ids: Tensor,
+    edit: Edit | None = None,
+    dense: Mapping[int, Attended] | None = None,
+    from_dense: Tensor | None = None,
+) -> Pass:
+    """One pass over `token_ids` under as many histories as `from_dense` has.
+
+    Parameters
+    ----------
+    model : dense, or a variant of it by `models.apply_edit`.
+    token_ids : (positions,).
+    edit : the variant's, whose dropped blocks are left out in its numbering; None for dense.
+    dense, from_dense : the dense pass's `attended` on the same tokens, and where keys and values
+        are taken from it, (histories, positions, positions) bool. None: nowhere, one history.
+    """
+    histories = 1 if from_dense is None else len(from_dense)
+    chosen = None if from_dense is None else from_dense.unsqueeze(1).to(token_ids.device)
+    attended: dict[int, Attended] = {}
+
+    def read(block: int, own: Attended, mask: Tensor, scaling: float) -> Tensor:
+        attended[block] = own
+        other = dense[block] if dense is not None else own
+        weights = attention_weights(own, other, chosen, mask, scaling)
+        return _mixed(weights, own, other, chosen)
+
+    with _attention(model, edit or Edit(), read):
+        ids = token_ids.unsqueeze(0).expand(histories, -1)
+        h = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    return Pass(h, attended)
+
+
+def attention_weights(
+    own: Attended, other: Attended, from_other: Tensor | None, mask: Tensor, scaling: float
+) -> Tensor:
+    """α = softmax(q·k scaling + mask), k the other's where chosen.
+
+    Normalised in float32 or better, as eager attention does; (histories, heads, positions,
+    positions) in the model's dtype.
+    """
+    groups = own.query.shape[1] // own.key.shape[1]
+    scores = own.query @ _repeated(own.key, groups).mT
+    if from_other is not None:
+        scores = torch.where(from_other, own.query @ _repeated(other.key, groups).mT, scores)
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    return (scores * scaling + mask).softmax(-1, dtype=wide).to(scores.dtype)
+
+
+def _mixed(weights: Tensor, own: Attended, other: Attended, from_other: Tensor | None) -> Tensor:
+    """Σ α v with the other's values where chosen: what differs is added to the own sum.
+
+    So equal values give the own sum to the bit, whatever is chosen.
+    """
+    groups = own.query.shape[1] // own.value.shape[1]
+    output = weights @ _repeated(own.value, groups)
+    if from_other is not None:
+        output += (weights * from_other) @ _repeated(other.value - own.value, groups)
+    return output
+
+
+def _repeated(heads: Tensor, groups: int) -> Tensor:
+    """Key or value heads, each repeated for the query heads that share it."""
+    return heads.repeat_interleave(groups, dim=1)
+
+
+@contextlib.contextmanager
+def _attention(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
+    """While open, every attention sublayer of `model` reads by `read`, in dense numbering."""
+    body = anatomy.anatomy_of(model)
+    dropped = edit.dropped.get("block", ())
+    blocks = anatomy.blocks_of(model)
+    kept = [i for i in range(len(blocks) + len(dropped)) if i not in dropped]
+    index = {
+        id(block.get_submodule(body.attn)): place for place, block in zip(kept, blocks, strict=True)
+    }
+
+    def attend(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **options: Any
+    ) -> tuple[Tensor, None]:
+        own = Attended(query, key, value)
+        output = read(index[id(module)], own, mask, options["scaling"])
+        return output.transpose(1, 2).contiguous(), None
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, eager_mask)
+    usual = model.config._attn_implementation
+    model.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = usual
