@@ -181,6 +181,14 @@ def test_angular_deviation_is_one_minus_cosine_of_the_angle(angle):
     assert float(metrics.angular_deviation(dense, 7 * turned)) == pytest.approx(expected, rel=1e-4)
 
 
+def test_norm_of_a_peaked_vector_keeps_float32_digits():
+    """One token holds most of it, fifty thousand others the rest: all of them count."""
+    u = torch.full((1, 50_000), 2e-4)
+    u[0, 0] = 1.0
+    expected = (u.double() ** 2).sum(-1).sqrt()
+    torch.testing.assert_close(metrics.norm(u).double(), expected, rtol=3e-7, atol=0)
+
+
 def test_geometry_splits_the_shift_by_pythagoras(generator):
     """|Δ∥|² + |Δ⊥|² = |Δ|², and stretching a vector does not turn it."""
     dense, delta = torch.randn(2, 5, 300, generator=generator, dtype=torch.float64)
