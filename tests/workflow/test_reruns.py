@@ -16,6 +16,9 @@ pytestmark = pytest.mark.slow
 CONFIG = "tests/config.tiny.yaml"
 DONE = {"build_report": 1, "build_catalog": 1}
 SWEEP, EACH = 6, 1  # drop-1a to drop-2b, drop-each
+WEIGHTS = 12  # magnitude, wanda and sparsegpt three times each, neuron, rtn, awq
+TRACED = 2  # drop-each, wanda-50
+MEASURED = 4  # ext_compression_cost
 
 
 def figures_reading(checkout, *tables):
@@ -73,7 +76,7 @@ def test_one_more_temperature_traces_again(tiny_run):
     """Traces and below: no compression, no answers."""
     with tiny_run.edited(CONFIG, "temperatures: [0.5, 1.0]", "temperatures: [0.5, 1.0, 2.0]"):
         assert tiny_run.plan(*TINY) == {
-            "trace_sublayers": EACH,
+            "trace_sublayers": TRACED,
             "estimate_deviations": EACH,
             "draw_figure": figures_reading(tiny_run, "sublayer_trace", "logit_shift", "deviation"),
             **DONE,
@@ -86,7 +89,7 @@ def test_a_longer_sweep_compresses_the_new_variants(tiny_run):
     ):
         assert tiny_run.plan(*TINY) == {
             "compress_model": 1,
-            "draw_figure": figures_reading(tiny_run, "compression_report"),
+            "draw_figure": 1,  # ext_influence
             **DONE,
         }
 
@@ -128,9 +131,30 @@ def test_an_edited_method_compresses_its_own_variants_again(tiny_run):
         assert tiny_run.plan(*TINY) == {
             "compress_model": 2,
             "measure_variant": 1,  # drop-1b
-            "draw_figure": figures_reading(tiny_run, "compression_report", "variant_cost"),
+            "draw_figure": 2,  # ext_influence, ext_compression_cost
             **DONE,
         }
+
+
+def test_an_edited_way_through_blocks_compresses_weights_again(tiny_run):
+    """Methods that read weights, and what follows; no drop, no trace of a drop."""
+    with tiny_run.edited(
+        "scripts/prunescope/blockwise.py", "SAMPLED_TOKENS = 128", "SAMPLED_TOKENS = 64"
+    ):
+        assert tiny_run.plan(*TINY) == {
+            "compress_model": WEIGHTS,
+            "trace_sublayers": 1,
+            "measure_variant": 2,
+            "draw_figure": 3,  # ext_output_error, ext_compression_cost, fig13
+            **DONE,
+        }
+
+
+def test_another_number_type_of_passes_compresses_weights_again(tiny_run):
+    with tiny_run.edited(
+        CONFIG, "\ndecoding", "\ncompression: {forward_dtype: bfloat16}\ndecoding"
+    ):
+        assert tiny_run.plan(*TINY)["compress_model"] == WEIGHTS
 
 
 def test_another_seed_calibrates_again(tiny_run):
@@ -140,9 +164,9 @@ def test_another_seed_calibrates_again(tiny_run):
         assert tiny_run.plan(*TINY) == {
             "sample_calibration": 1,
             "score_influences": 1,
-            "compress_model": SWEEP + EACH,
-            "measure_variant": 2,  # drop-1a and drop-1b, but not dense
-            "trace_sublayers": EACH,
+            "compress_model": SWEEP + EACH + WEIGHTS,
+            "measure_variant": MEASURED,
+            "trace_sublayers": TRACED,
             "estimate_deviations": EACH,
             "draw_figure": len(config["figures"]),
             **DONE,
