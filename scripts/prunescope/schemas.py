@@ -58,6 +58,12 @@ _TRACE_KEY = (
     Column("block", _INT, "transformer block counted from 0"),
     Column("sublayer", _TEXT, "the edited sublayer: attn or mlp"),
 )
+_DECODED_KEY = (
+    Column("prompt", _TEXT, "prompt id in config"),
+    Column("sampling_temperature", _FLOAT, "of the decoding; 0 is greedy"),
+    Column("history", _TEXT, "dense_cache, prompt_perturbed, teacher_forced or free_running"),
+    Column("step", _INT, "decoded token counted from 0; step 0 has read only the prompt"),
+)
 _TEMPERATURE = Column(
     "temperature", _FLOAT, "T of softmax(z/T); NULL where a statistic does not depend on T", True
 )
@@ -226,6 +232,169 @@ _ALL: Sequence[Table] = (
             Column("order", _INT, "order in Δ of the estimate; NULL for the bound", True),
             Column("measured", _FLOAT, "computed from tensors"),
             Column("estimated", _FLOAT, "predicted by Theorem 1, 2, 3, a higher order or a bound"),
+        ),
+    ),
+    Table(
+        "decoded_step",
+        "One row per (prompt, sampling_temperature, history, step): what both models chose.",
+        ("model", "variant"),
+        (
+            *_DECODED_KEY,
+            Column(
+                "running", _TEXT, "both, dense or variant: who had not stopped before this step"
+            ),
+            Column("dense_token", _INT, "token dense chose; NULL once it has stopped", True),
+            Column(
+                "variant_token", _INT, "token the variant chose; NULL once it has stopped", True
+            ),
+        ),
+    ),
+    Table(
+        "decoding_trace",
+        "One row per (prompt, sampling_temperature, history, step, temperature, space).",
+        ("model", "variant"),
+        (
+            *_DECODED_KEY,
+            _TEMPERATURE,
+            Column("space", _TEXT, "embedding (h after the final norm), logit or probability"),
+            Column("angular_deviation", _FLOAT, "1 - cos(dense, variant)"),
+            _measure("relative_orthogonal_magnitude", "|Δ⊥|/|dense|, h and z (Eq. 6, 7)"),
+            _measure("relative_parallel_magnitude", "|Δ∥|/|dense|, h and z"),
+            _measure("kl_divergence", "KL(p|q) in nats, p only (Eq. 22)"),
+            _measure("reverse_kl_divergence", "KL(q|p) in nats, p only"),
+        ),
+    ),
+    Table(
+        "decoding_shift",
+        "One row per (prompt, sampling_temperature, history, step, temperature): Δz at the output.",
+        ("model", "variant"),
+        (
+            *_DECODED_KEY,
+            _TEMPERATURE,
+            _measure("mean_uniform", "mean of Δz over the vocabulary; T NULL"),
+            _measure("var_uniform", "variance of Δz over the vocabulary; T NULL"),
+            _measure("min_shift", "smallest Δz; T NULL"),
+            _measure("max_shift", "largest Δz; T NULL"),
+            _measure("mean_p", "mean of Δz under p"),
+            _measure("var_p", "variance of Δz under p (Eq. 9)"),
+            _measure("var_escort", "variance of Δz under r ∝ p² (Eq. 8)"),
+            _measure("cumulant_3", "third cumulant of Δz under p"),
+            _measure("cumulant_4", "fourth cumulant of Δz under p"),
+        ),
+    ),
+    Table(
+        "history_term",
+        "One row per (prompt, sampling_temperature, step, term): Δz of free running, telescoped.",
+        ("model", "variant"),
+        (
+            Column("prompt", _TEXT, "prompt id in config"),
+            Column("sampling_temperature", _FLOAT, "of the decoding; 0 is greedy"),
+            Column("step", _INT, "decoded token counted from 0"),
+            Column(
+                "term",
+                _TEXT,
+                "parameters, prompt_history, generated_history or diverged_tokens (Eq. 70)",
+            ),
+            Column(
+                "norm", _FLOAT, "|term of Δz|, in logits, each term centred over the vocabulary"
+            ),
+            Column("share", _FLOAT, "<term, Δz>/|Δz|², centred; shares of a step sum to 1", True),
+            Column("kl_divergence", _FLOAT, "KL(p|q) in nats at T = 1 once this term is added"),
+        ),
+    ),
+    Table(
+        "option_trace",
+        "One row per (prompt, option, temperature) of a multiple-choice prompt, at step 0.",
+        ("model", "variant"),
+        (
+            Column("prompt", _TEXT, "prompt id in config"),
+            Column("option", _TEXT, "the letter, as the prompt writes it"),
+            Column("token", _INT, "the token that stands for it as the answer begins"),
+            Column("temperature", _FLOAT, "T of softmax(z/T)"),
+            Column("p_dense", _FLOAT, "probability in the full vocabulary"),
+            Column("p_variant", _FLOAT, "probability in the full vocabulary"),
+            Column("log_likelihood_dense", _FLOAT, "log of it, in nats"),
+            Column("log_likelihood_variant", _FLOAT, "log of it, in nats"),
+            Column("share_dense", _FLOAT, "probability among the options alone"),
+            Column("share_variant", _FLOAT, "probability among the options alone"),
+            Column("rank_dense", _INT, "0 = likeliest option"),
+            Column("rank_variant", _INT, "0 = likeliest option"),
+        ),
+    ),
+    Table(
+        "option_agreement",
+        "One row per (prompt, temperature, scope) of a multiple-choice prompt, at step 0.",
+        ("model", "variant"),
+        (
+            Column("prompt", _TEXT, "prompt id in config"),
+            Column("temperature", _FLOAT, "T of softmax(z/T)"),
+            Column("scope", _TEXT, "vocabulary, or options (renormalised among them)"),
+            Column("angular_deviation", _FLOAT, "1 - cos(p, q) within the scope"),
+            Column("kl_divergence", _FLOAT, "KL(p|q) within the scope, in nats"),
+            Column("argmax_survived", _BOOL, "True where the scope's likeliest token is the same"),
+        ),
+    ),
+    Table(
+        "top_token",
+        "One row per (prompt, side, rank): the likeliest tokens of the vocabulary at step 0, T = 1.",
+        ("model", "variant"),
+        (
+            Column("prompt", _TEXT, "prompt id in config"),
+            Column("side", _TEXT, "dense or variant: whose likeliest tokens these are"),
+            Column("rank", _INT, "0 = likeliest"),
+            Column("token", _INT, "token id"),
+            Column("text", _TEXT, "the token decoded alone"),
+            Column("p_dense", _FLOAT, "its probability in dense"),
+            Column("p_variant", _FLOAT, "its probability in the variant"),
+        ),
+    ),
+    Table(
+        "generated_text",
+        "One row per (prompt, sampling_temperature): what the variant writes beside dense.",
+        ("model", "variant"),
+        (
+            Column("prompt", _TEXT, "prompt id in config"),
+            Column("kind", _TEXT, "multiple_choice, arithmetic or open_ended"),
+            Column("sampling_temperature", _FLOAT, "of the decoding; 0 is greedy"),
+            Column("dense_text", _TEXT, "what dense writes, special tokens left out"),
+            Column("variant_text", _TEXT, "what the variant writes, special tokens left out"),
+            Column("dense_token_ids", _IDS, "end of text included"),
+            Column("variant_token_ids", _IDS, "end of text included"),
+            Column("n_tokens", _INT, "tokens the variant wrote"),
+            Column("stopped", _BOOL, "True where the variant ended by itself"),
+            Column(
+                "first_divergence", _INT, "first step that differs from dense; NULL: none", True
+            ),
+            Column("equal_share", _FLOAT, "share of positions with the same token, of the longer"),
+            Column("repeated_ngram_share", _FLOAT, "share of its 4-grams that occurred before"),
+            Column("longest_loop", _INT, "most tokens in immediate repetitions of one phrase"),
+            Column("distinct_1", _FLOAT, "different tokens over tokens"),
+            Column(
+                "distinct_2", _FLOAT, "different 2-grams over 2-grams; NULL below 2 tokens", True
+            ),
+            _measure("perplexity_under_dense", "exp of mean -log p_dense(token), nats a token"),
+            _measure("dense_perplexity", "the same of dense's own text"),
+            Column("verdict", _TEXT, "intact, changed or degenerate, by config's thresholds"),
+        ),
+    ),
+    Table(
+        "attention_error",
+        "One row per (prompt, history, block, step, head_group, path, keys): Δo split exactly.",
+        ("model", "variant"),
+        (
+            Column("prompt", _TEXT, "prompt id in config"),
+            Column(
+                "history",
+                _TEXT,
+                "edited_sublayer (this block alone edited, dense input), or teacher_forced",
+            ),
+            Column("block", _INT, "transformer block counted from 0"),
+            Column("step", _INT, "decoded token counted from 0"),
+            Column("head_group", _INT, "key-value head counted from 0, with its query heads"),
+            Column("path", _TEXT, "value, weight or interaction (Eq. 64)"),
+            Column("keys", _TEXT, "prompt or generated: where the keys stand (Eq. 69)"),
+            Column("relative_norm", _FLOAT, "|part| / |o|, over the group's heads"),
+            Column("share", _FLOAT, "<part, Δo>/|Δo|²; NULL where Δo is zero", True),
         ),
     ),
 )
