@@ -89,16 +89,18 @@ def test_decoding_is_timed_on_the_cache():
     """One pass over the prompt, then one token at a time."""
     model = _llama()
     lengths = _lengths_read(model)
-    found = costs.speeds(model, TOKENS, n_decoded=3)
+    prefill, steps = costs.seconds(model, TOKENS, n_decoded=3)
     assert lengths == [len(TOKENS), 1, 1, 1]
-    assert all(math.isfinite(speed) and speed > 0 for speed in found)
+    assert len(steps) == 3
+    assert all(math.isfinite(time) and time > 0 for time in (prefill, *steps))
 
 
-def test_models_take_turns_and_the_best_run_counts(monkeypatch):
-    """A machine that is busy for one run must not make one model look slow."""
-    runs = iter([(1.0, 9.0), (5.0, 5.0), (2.0, 7.0), (6.0, 4.0)])
+def test_models_take_turns_and_the_shortest_time_counts(monkeypatch):
+    """A machine that is busy for a while must not make one model look slow."""
+    runs = iter([(1.0, [9, 4]), (5.0, [5, 6]), (2.0, [7, 8]), (0.5, [2, 40])])
     order = []
     monkeypatch.setattr(costs, "RUNS", 2)
-    monkeypatch.setattr(costs, "speeds", lambda model, *_: order.append(model) or next(runs))
-    assert costs.best_speeds(("dense", "variant"), TOKENS) == [(2.0, 9.0), (6.0, 5.0)]
+    monkeypatch.setattr(costs, "seconds", lambda model, *_: order.append(model) or next(runs))
+    found = costs.best_speeds(("dense", "variant"), TOKENS)
+    assert found == [(len(TOKENS) / 1.0, 1 / 4), (len(TOKENS) / 0.5, 1 / 2)]
     assert order == ["dense", "variant"] * 2

@@ -1,5 +1,6 @@
 """What a variant costs beside dense: parameters, bytes, key-value cache, speed."""
 
+import itertools
 import re
 import time
 from collections.abc import Sequence
@@ -15,11 +16,11 @@ from prunescope.replacements import stored_bytes
 PREFILL_TOKENS = 128
 """Length of the timed prompt: long enough that its products, not its overheads, are timed."""
 
-DECODED_TOKENS = 12
+DECODED_TOKENS = 8
 """Tokens written after it, each reading every weight once."""
 
-RUNS = 4
-"""Timed runs of each model, dense and variant in turn; the best one counts."""
+RUNS = 6
+"""Timed runs of each model, dense and variant in turn."""
 
 
 def n_parameters(model: Any) -> int:
@@ -71,33 +72,38 @@ def cache_bytes_per_token(model: Any, token_ids: Tensor) -> int:
 
 
 def best_speeds(models: Sequence[Any], token_ids: Tensor) -> list[tuple[float, float]]:
-    """Prefill and decode speed of each model, tokens/s, the best of RUNS runs in turn.
+    """Prefill and decode speed of each model, tokens/s.
 
-    Taking turns, what else the machine does slows all models alike.
+    The models take turns, and the shortest time of each counts: on a busy machine a mean would say
+    more about what else runs there.
     """
-    runs = [[speeds(model, token_ids, DECODED_TOKENS) for model in models] for _ in range(RUNS)]
+    runs = [[seconds(model, token_ids, DECODED_TOKENS) for model in models] for _ in range(RUNS)]
     return [
-        (max(prefill for prefill, _ in of_model), max(decode for _, decode in of_model))
+        (
+            len(token_ids) / min(prefill for prefill, _ in of_model),
+            1 / min(step for _, steps in of_model for step in steps),
+        )
         for of_model in zip(*runs, strict=True)
     ]
 
 
 @torch.inference_mode()
-def speeds(model: Any, token_ids: Tensor, n_decoded: int) -> tuple[float, float]:
-    """Tokens/s of reading a prompt, and of writing `n_decoded` tokens greedily on its cache.
+def seconds(model: Any, token_ids: Tensor, n_decoded: int) -> tuple[float, list[float]]:
+    """Seconds of reading a prompt, and of each of `n_decoded` tokens greedily on its cache.
 
     Parameters
     ----------
     token_ids : (sequence,), read in one pass, batch 1.
     """
-    began = _now(model.device)
+    times = [_now(model.device)]
     out = model(token_ids.unsqueeze(0), use_cache=True, logits_to_keep=1)
-    read = _now(model.device)
+    times.append(_now(model.device))
     for _ in range(n_decoded):
         token = out.logits[:, -1:].argmax(-1)
         out = model(token, past_key_values=out.past_key_values, use_cache=True)
-    written = _now(model.device)
-    return len(token_ids) / (read - began), n_decoded / (written - read)
+        times.append(_now(model.device))
+    prefill, *steps = (after - before for before, after in itertools.pairwise(times))
+    return prefill, steps
 
 
 def _now(device: torch.device) -> float:
