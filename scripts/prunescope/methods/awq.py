@@ -46,7 +46,7 @@ class _Inputs:
         """Add some tokens, (tokens, in_features)."""
         self._hessian.add(x)
         wide = torch.promote_types(x.dtype, torch.float32)
-        self._magnitudes += torch.linalg.vector_norm(x, 1, dim=0, dtype=wide)
+        self._magnitudes += x.abs().sum(0, dtype=wide)  # 10 times faster than its 1-norm
 
     def hessian(self) -> Tensor:
         """(in_features, in_features) float32."""

@@ -1,0 +1,239 @@
+"""AWQ: never worse than rounding on any inputs it saw, and much better where one input is large."""
+
+import pytest
+import torch
+
+import linear_inputs
+from prunescope import anatomy, models, quantization, replacements
+from prunescope.blockwise import Calibration
+from prunescope.methods import awq as module
+from prunescope.methods import load
+from prunescope.replacements import Quantized
+from smollm2 import model_dir
+from tiny import tiny_model
+
+IDS = torch.randint(3, 100, (6, 16), generator=torch.Generator().manual_seed(2))
+FORM = {"bits": 4, "group_size": 8}
+awq, rtn = load("awq"), load("rtn")
+
+
+def group_errors(model, edit, inputs_of, token_ids):
+    """(block, linears) -> Σ |(Ŵ - W) X|² in float64, X from hooks on the model edited so far."""
+    found = {}
+    for index in range(len(anatomy.blocks_of(model))):
+        before = linear_inputs.before(inputs_of, model, index)
+        inputs = linear_inputs.of_block(model, before, index, token_ids)
+        shared = {}
+        for block, name, full in linear_inputs.own_linears(model):
+            if block == index:
+                same = next((x for x in shared if torch.equal(x, inputs[name])), inputs[name])
+                shared.setdefault(same, []).append((name, full))
+        for x, linears in shared.items():
+            names = tuple(name for name, _ in linears)
+            found[index, names] = sum(
+                output_error(model.get_parameter(full), edit.tensors[full], x)
+                for _, full in linears
+            )
+    return found
+
+
+def output_error(dense, replacement, x):
+    """|(Ŵ - W) X|² from outputs in float64."""
+    delta = replacement.of(dense).double() - dense.double()
+    return float((x.double() @ delta.T).square().sum())
+
+
+def two_blocks():
+    """SmolLM2's first two blocks, and 512 tokens of a text."""
+    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model.model.layers = model.model.layers[:2]
+    model.config.num_hidden_layers = 2
+    tokenizer = models.load_tokenizer(model_dir())
+    text = " ".join(f"On day {day} the keeper read letter {day * 7} twice." for day in range(90))
+    return model, torch.tensor(tokenizer(text)["input_ids"][:512]).view(4, 128)
+
+
+def all_bits(edit):
+    """(name, field) -> tensor, everything an edit holds."""
+    return {
+        (name, field): tensor
+        for name, replacement in edit.tensors.items()
+        for field, tensor in replacements.as_tensors(replacement).items()
+    }
+
+
+def assert_same(one, other):
+    one, other = all_bits(one), all_bits(other)
+    assert set(one) == set(other)
+    assert [key for key, tensor in one.items() if not torch.equal(tensor, other[key])] == []
+
+
+@pytest.mark.parametrize(("bits", "clip"), [(4, False), (2, True)], ids=["4", "2-clip"])
+def test_no_group_is_worse_than_rounded(model, bits, clip):
+    """On the very inputs AWQ saw, every architecture; over all groups it is better."""
+    form = {"bits": bits, "group_size": 8}
+    edit, _ = awq(model, Calibration(IDS), **form, clip=clip)
+    plain, _ = rtn(model, Calibration(IDS), **form)
+    ours = group_errors(model, edit, edit, IDS)
+    theirs = group_errors(model, plain, edit, IDS)
+    assert len(ours) == 12
+    for group, error in ours.items():
+        assert error <= theirs[group] * (1 + 1e-5), group  # float32 Hessian against float64
+    assert sum(ours.values()) < 0.97 * sum(theirs.values())
+
+
+def test_real_weights_gain():
+    """SmolLM2: no group is worse, all together lose at least a fifth of their error."""
+    model, ids = two_blocks()
+    form = {"bits": 4, "group_size": 64}
+    edit, _ = awq(model, Calibration(ids), **form)
+    plain, _ = rtn(model, Calibration(ids), **form)
+    ours = group_errors(model, edit, edit, ids)
+    theirs = group_errors(model, plain, edit, ids)
+    assert all(error <= theirs[group] * (1 + 1e-5) for group, error in ours.items())
+    assert sum(ours.values()) < 0.8 * sum(theirs.values())
+
+
+def test_only_plain_rounding_to_choose_from_is_rtn(model, monkeypatch):
+    """alpha = 0 is s = 1: the same bits, not one tensor more."""
+    monkeypatch.setattr(module, "ALPHAS", (0.0,))
+    edit, _ = awq(model, Calibration(IDS), **FORM)
+    assert_same(edit, rtn(model, Calibration(IDS), **FORM)[0])
+
+
+def test_the_search_finds_what_a_plain_one_finds():
+    """All alphas, in float64, with scales of any precision: no candidate is clearly better."""
+    model = tiny_model("llama").double()
+    edit, _ = awq(model, Calibration(IDS), **FORM)
+    x = linear_inputs.of_block(model, linear_inputs.before(edit, model, 1), 1, IDS)
+    for names in (("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",), ("self_attn.o_proj",)):
+        found, tried = 0.0, torch.zeros(20, dtype=torch.float64)
+        for name in names:
+            full = f"model.layers.1.{name}.weight"
+            dense = model.get_parameter(full)
+            found += output_error(dense, edit.tensors[full], x[name])
+            for step in range(20):
+                s = x[name].abs().mean(0) ** (step / 20)
+                s = s / (s.max() * s.min()).sqrt()
+                delta = plainly_rounded(dense * s) / s - dense
+                tried[step] += (x[name] @ delta.T).square().sum()
+        assert found < tried.min() * 1.05
+        assert tried.min() < tried[0]
+
+
+def plainly_rounded(weight):
+    """Four bits, groups of eight."""
+    groups = weight.unflatten(-1, (-1, 8))
+    low, high = groups.amin(-1, keepdim=True).clamp(max=0), groups.amax(-1, keepdim=True)
+    scale = (high.clamp(min=0) - low) / 15
+    zero = (-low / scale).round()
+    return (((groups / scale).round() + zero).clamp(0, 15) - zero).mul(scale).flatten(-2)
+
+
+def test_one_huge_input_is_what_awq_is_for():
+    """A norm that makes one input 100 times as large: a fraction of the error of rounding."""
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.input_layernorm.weight[5] = 100
+        block.post_attention_layernorm.weight[11] = 100
+    edit, _ = awq(model, Calibration(IDS), **FORM)
+    plain, _ = rtn(model, Calibration(IDS), **FORM)
+    ours = group_errors(model, edit, edit, IDS)
+    theirs = group_errors(model, plain, edit, IDS)
+    for (block, names), error in ours.items():
+        if len(names) > 1:  # what reads a norm
+            assert error < 0.3 * theirs[block, names], (block, names)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_error_is_that_of_what_is_stored(dtype, scaled, generator):
+    """The change the search weighs is to the last bit the one that comes back from disk."""
+    dense = torch.randn(30, 24, generator=generator).to(dtype)
+    s = 0.1 + torch.rand(24, generator=generator).half() if scaled else None
+    weight = module._Scaled.by(dense, s)
+    grid = quantization.min_max_grid(weight.weight, 4, 8)
+    codes = quantization.codes_of(weight.weight, grid, 4)
+    stored = Quantized.by(codes, *grid, bits=4, group_size=8, input_scales=s).of(dense)
+    assert torch.equal(weight.delta(grid, 4), (stored.double() - dense.double()).float())
+
+
+@pytest.mark.parametrize("clip", [False, True], ids=["", "clip"])
+def test_few_rows_at_a_time_are_the_same_rows(clip, monkeypatch):
+    """Chunks bound the memory and decide nothing."""
+    model = tiny_model("llama")
+    whole, _ = awq(model, Calibration(IDS), **FORM, clip=clip)
+    monkeypatch.setattr(module, "_rows_together", lambda in_features: 7)
+    assert_same(awq(model, Calibration(IDS), **FORM, clip=clip)[0], whole)
+
+
+def test_clipping_helps_and_never_harms():
+    """On the same inputs, group by group; 2 bits leave most to gain."""
+    model = tiny_model("llama")
+    model.model.layers = model.model.layers[:1]
+    form = {"bits": 2, "group_size": 8}
+    edit, _ = awq(model, Calibration(IDS), **form)
+    clipped, _ = awq(model, Calibration(IDS), **form, clip=True)
+    before = group_errors(model, edit, edit, IDS)
+    after = group_errors(model, clipped, clipped, IDS)
+    assert all(error <= before[group] * (1 + 1e-5) for group, error in after.items())
+    assert sum(after.values()) < 0.9 * sum(before.values())
+
+
+def test_order_of_sequences_changes_nothing_beyond_rounding(generator):
+    """Sums over tokens in another order: not a code differs, short of a tie."""
+    model = tiny_model("llama").double()
+    edit, _ = awq(model, Calibration(IDS), **FORM)
+    order = torch.randperm(len(IDS), generator=generator)
+    permuted, _ = awq(model, Calibration(IDS[order]), **FORM)
+    for name, replacement in edit.tensors.items():
+        dense = model.get_parameter(name)
+        moved = (permuted.tensors[name].of(dense) - replacement.of(dense)).abs() > 1e-2
+        assert moved.double().mean() < 0.01, name
+
+
+def test_dead_inputs_are_no_trouble():
+    """Neurons that never fire: no NaN, no group worse, and none scaled out of all proportion."""
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.up_proj.weight[:30] = 0
+    model.model.layers[1].mlp.up_proj.weight.zero_()
+    edit, _ = awq(model, Calibration(IDS), **FORM)
+    plain, _ = rtn(model, Calibration(IDS), **FORM)
+    ours = group_errors(model, edit, edit, IDS)
+    theirs = group_errors(model, plain, edit, IDS)
+    assert all(error <= theirs[group] * (1 + 1e-5) for group, error in ours.items())
+    dead = edit.tensors["model.layers.1.mlp.down_proj.weight"]
+    assert dead.input_scales.numel() == 0  # nothing to gain: plain rounding
+    for replacement in edit.tensors.values():
+        assert (replacement.input_scales > 0).all()
+        assert (replacement.input_scales <= 100).all()
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.5, 0.95])
+def test_input_scales_are_normalised_whatever_the_unit(alpha, generator):
+    """max s · min s = 1; x in another unit, or all inputs alike, change nothing."""
+    x = torch.randn(50, 24, generator=generator) * torch.logspace(-1, 1, 24)
+    mean = x.double().abs().mean(0) ** alpha
+    for unit in (1.0, 1e-4, 1e4):
+        inputs = module._Inputs(24, x.device)
+        inputs.add(x[:20] * unit)
+        inputs.add(x[20:] * unit)
+        scales = inputs.scales(alpha).double()
+        torch.testing.assert_close(
+            scales, mean / (mean.max() * mean.min()).sqrt(), rtol=2**-10, atol=0
+        )
+    alike = module._Inputs(24, x.device)
+    alike.add(x.sign())
+    assert (alike.scales(alpha) == 1).all()
+
+
+def test_among_equals_plain_rounding_wins(model, monkeypatch):
+    """Where every s is 1, as of inputs that are all alike, no scales are stored."""
+    one = module._Inputs.scales
+    monkeypatch.setattr(
+        module._Inputs,
+        "scales",
+        lambda self, alpha: torch.ones_like(one(self, alpha)) if alpha else None,
+    )
+    edit, _ = awq(model, Calibration(IDS), **FORM)
+    assert_same(edit, rtn(model, Calibration(IDS), **FORM)[0])

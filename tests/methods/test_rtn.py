@@ -1,0 +1,87 @@
+"""Round to nearest: every weight at its nearest value, whatever the calibration says."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+import linear_inputs
+from prunescope import edits, models, replacements
+from prunescope.blockwise import Calibration
+from prunescope.methods import load
+from smollm2 import model_dir
+from tiny import tiny_model
+
+IDS = torch.randint(3, 100, (4, 16), generator=torch.Generator().manual_seed(2))
+rtn = load("rtn")
+
+
+def errors_by_linear(report):
+    """(block, linear) -> relative output error."""
+    rows = report.to_pylist()
+    return {(row["block"], row["linear"]): row["relative_output_error"] for row in rows}
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_no_weight_moves_by_more_than_half_a_step(model, bits):
+    """Of its group's range, zero included, in every linear of every architecture."""
+    edit, _ = rtn(model, Calibration(IDS), bits=bits, group_size=8)
+    for _, _, name in linear_inputs.own_linears(model):
+        dense = model.get_parameter(name)
+        groups = dense.unflatten(-1, (-1, 8))
+        zero = torch.zeros((), dtype=dense.dtype)
+        span = groups.amax(-1).maximum(zero) - groups.amin(-1).minimum(zero)
+        step = span / (2**bits - 1) * (1 + 2**-10)  # a float16 scale
+        moved = (edit.tensors[name].of(dense) - dense).unflatten(-1, (-1, 8)).abs()
+        assert (moved <= step.unsqueeze(-1) * (0.5 + 1e-4)).all(), name
+
+
+def test_calibration_decides_nothing():
+    """Other tokens, the same bits."""
+    model = tiny_model("llama")
+    one, _ = rtn(model, Calibration(IDS), bits=4, group_size=8)
+    other, _ = rtn(model, Calibration(IDS.flip(0) + 1), bits=4, group_size=8)
+    for name, replacement in one.tensors.items():
+        fields = replacements.as_tensors(other.tensors[name])
+        for field, tensor in replacements.as_tensors(replacement).items():
+            assert torch.equal(tensor, fields[field]), (name, field)
+
+
+def test_a_bit_more_halves_the_error():
+    """A step half as wide: 2^-6 from 2 bits to 8, near enough, and lower with each bit."""
+    model = tiny_model("qwen3")
+    errors = []
+    for bits in range(2, 9):
+        _, report = rtn(model, Calibration(IDS), bits=bits, group_size=8)
+        found = errors_by_linear(report).values()
+        errors.append(sum(found) / len(found))
+    for bits, (wide, narrow) in enumerate(itertools.pairwise(errors), 2):
+        assert wide / narrow == pytest.approx((2 ** (bits + 1) - 1) / (2**bits - 1), rel=0.2)
+
+
+@pytest.mark.parametrize("method", ["rtn", "awq"])
+@pytest.mark.parametrize("level", [{"bits": 4, "group_size": 16}, {"bits": 1, "group_size": 8}])
+def test_a_form_that_does_not_fit_is_refused(method, level):
+    """16 does not divide the 24 inputs of q_proj; one bit is too few."""
+    with pytest.raises(ValueError, match=r"divide the 24 inputs|bits is 1"):
+        load(method)(tiny_model("llama"), Calibration(IDS), **level)
+
+
+@pytest.mark.parametrize("method", ["rtn", "awq"])
+def test_a_group_size_must_divide_every_width(method):
+    """12 divides d = 24 and not d_ff = 40, which down_proj reads."""
+    with pytest.raises(ValueError, match=r"divide the 40 inputs of a linear.* is 8"):
+        load(method)(tiny_model("llama"), Calibration(IDS), bits=4, group_size=12)
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_edit_on_disk_is_near_its_information_content(bits, tmp_path):
+    """SmolLM2's shapes: bits and a group's share of scale and zero point, for each weight."""
+    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model.model.layers = model.model.layers[:1]
+    edit, _ = rtn(model, Calibration(IDS), bits=bits, group_size=64)
+    edits.write(tmp_path / "edit.safetensors", edit, {})
+    n_weights = sum(math.prod(model.get_parameter(name).shape) for name in edit.tensors)
+    content = n_weights * (bits + (16 + bits) / 64) / 8
+    assert (tmp_path / "edit.safetensors").stat().st_size == pytest.approx(content, rel=0.01)
