@@ -414,7 +414,7 @@ class ColumnNorms:
     def add(self, x: Tensor) -> None:
         """Add the squares of some tokens, (tokens, in_features)."""
         wide = torch.promote_types(x.dtype, torch.float32)
-        self._squares += torch.linalg.vector_norm(x, dim=0, dtype=wide).double().square()
+        self._squares += x.to(wide).square().sum(0)
 
     def norms(self) -> Tensor:
         """(in_features,) float32."""

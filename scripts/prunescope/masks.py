@@ -86,11 +86,20 @@ def _outranked(groups: Tensor, second: Tensor | None) -> Tensor:
 
 
 def _above_threshold(groups: Tensor, n: int, second: Tensor | None) -> Tensor:
-    """Weights not below the n-th largest of their group; only groups with a tie are sorted."""
-    keep = groups >= _smallest(groups, groups.shape[-1] - n)
+    """Weights above the n-th largest of their group, and as many of those equal to it as fit."""
+    threshold = _smallest(groups, groups.shape[-1] - n)
+    keep = groups >= threshold
     tied = keep.sum(-1) > n
     if tied.any():
-        keep[tied] = _sorted_first(groups[tied], n, None if second is None else second[tied])
+        some = groups[tied]
+        equal = some == threshold[tied]
+        left = n - (keep[tied] & ~equal).sum(-1, keepdim=True)
+        if second is not None:
+            ranked = second[tied].masked_fill(~equal, -torch.inf)
+            first = ranked.argsort(stable=True, descending=True)
+            fit = torch.arange(some.shape[-1], device=some.device) < left
+            equal = torch.zeros_like(equal).scatter_(-1, first, fit)
+        keep[tied] = (some > threshold[tied]) | (equal & (equal.cumsum(-1) <= left))
     return keep
 
 
@@ -99,12 +108,3 @@ def _smallest(groups: Tensor, place: int) -> Tensor:
     if groups.is_cuda or groups.dtype == torch.bfloat16:
         return groups.kthvalue(place + 1, dim=-1, keepdim=True).values
     return torch.from_numpy(np.partition(groups.numpy(), place)[..., place : place + 1])
-
-
-def _sorted_first(groups: Tensor, n: int, second: Tensor | None) -> Tensor:
-    order = torch.arange(groups.shape[-1], device=groups.device).expand(groups.shape)
-    for key in (second, groups) if second is not None else (groups,):
-        ranked = key.gather(-1, order).sort(stable=True, descending=True).indices
-        order = order.gather(-1, ranked)
-    keep = torch.zeros_like(groups, dtype=torch.bool)
-    return keep.scatter_(-1, order[..., :n], True)
