@@ -51,7 +51,7 @@ def _oracle(z, z_variant, t):
 
 
 def test_trace_equals_cached_decoding_on_real_weights(smollm2):
-    """Every statistic of p at every sublayer to 1e-3, where float64 says it is not rounding."""
+    """Every statistic of p at every sublayer to 3e-3, where float64 says it is not rounding."""
     model, ids, answer = smollm2
     decoded, tokens = _decoded(model, ids, STEPS)
     assert tokens == answer
@@ -68,7 +68,7 @@ def test_trace_equals_cached_decoding_on_real_weights(smollm2):
                 for name, value in _oracle(z[s + 1], z[s], t).items():
                     ours = float(found[f"p.{name}"][step, s, i])
                     # Two float32 passes differ in their logits, in probabilities 1/T times so.
-                    near = pytest.approx(value, rel=1e-3 / t, abs=1e-8)
+                    near = pytest.approx(value, rel=3e-3 / t, abs=1e-8)
                     assert ours == near, (name, step, s, t)
 
 
