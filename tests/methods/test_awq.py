@@ -180,6 +180,23 @@ def test_clipping_helps_and_never_harms():
     assert sum(after.values()) < 0.9 * sum(before.values())
 
 
+def test_a_narrower_range_is_kept_where_the_whole_row_gains(generator):
+    """Groups that read the same input: what is best for each alone is often bad for their sum."""
+    dense = torch.randn(200, 24, generator=generator)
+    x = torch.randn(50, 8, generator=generator).repeat(1, 3)
+    weight = module._Scaled.by(dense, None)
+    shrink = module._best_shrink(weight, x.T @ x, 4, 8)
+
+    def errors(shrink):
+        delta = weight.delta(quantization.min_max_grid(dense, 4, 8, shrink), 4)
+        return (x @ delta.T).square().sum(0)
+
+    narrowed = (shrink < 1).any(1)
+    assert 20 < narrowed.sum() < 180
+    assert torch.equal(shrink[~narrowed], torch.ones_like(shrink[~narrowed]))
+    assert (errors(shrink)[narrowed] < errors(1.0)[narrowed]).all()
+
+
 def test_order_of_sequences_changes_nothing_beyond_rounding(generator):
     """Sums over tokens in another order: not a code differs, short of a tie."""
     model = tiny_model("llama").double()
@@ -202,6 +219,8 @@ def test_dead_inputs_are_no_trouble():
     ours = group_errors(model, edit, edit, IDS)
     theirs = group_errors(model, plain, edit, IDS)
     assert all(error <= theirs[group] * (1 + 1e-5) for group, error in ours.items())
+    some = edit.tensors["model.layers.0.mlp.down_proj.weight"]
+    assert some.input_scales.numel() == 40  # the living inputs gain all the same
     dead = edit.tensors["model.layers.1.mlp.down_proj.weight"]
     assert dead.input_scales.numel() == 0  # nothing to gain: plain rounding
     for replacement in edit.tensors.values():
