@@ -1,0 +1,242 @@
+"""Texts: every measure against a loop that counts, verdicts by what they mean, safe output."""
+
+import itertools
+import math
+import random
+from pathlib import Path
+
+import pytest
+import regex
+import torch
+import yaml
+from transformers import PreTrainedTokenizerFast
+
+from prunescope import texts
+from prunescope.schemas import TABLES
+from tiny_inputs import END, byte_tokenizer
+
+CONFIG = Path(__file__).parents[1] / "config.yaml"
+THRESHOLDS = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["texts"]["degenerate"]
+
+
+def _random_texts(count=200, seed=0):
+    """Texts of few tokens, so that they repeat; some with a loop put in."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        text = rng.choices(range(rng.randint(1, 6)), k=rng.randint(1, 40))
+        if rng.random() < 0.5:
+            phrase = rng.choices(range(9), k=rng.randint(1, 36))
+            text += phrase * rng.randint(1, 4) + phrase[: rng.randint(0, len(phrase))]
+        yield text
+
+
+def _loop_by_counting(text):
+    """Every start, every phrase: how often it follows itself."""
+    best = 0
+    for start in range(len(text)):
+        for period in range(1, 33):
+            phrase, times = text[start : start + period], 1
+            while text[start + times * period : start + (times + 1) * period] == phrase:
+                times += 1
+            if len(phrase) == period and times > 1:
+                best = max(best, times * period)
+    return best
+
+
+def _repeats_by_counting(text):
+    """Each 4-gram looked for among all that begin before it."""
+    starts = range(len(text) - 3)
+    again = [any(text[s : s + 4] == text[e : e + 4] for e in range(s)) for s in starts]
+    return sum(again) / len(again) if again else 0.0
+
+
+def test_loops_and_repetition_equal_counting():
+    for text in _random_texts():
+        assert texts.longest_loop(text) == _loop_by_counting(text)
+        assert texts.repeated_ngram_share(text) == pytest.approx(_repeats_by_counting(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "loop"),
+    [
+        ("ababab", 6),
+        ("ababa", 4),
+        ("aa", 2),
+        ("a", 0),
+        ("abcd", 0),
+        ("xaaay", 3),
+        ("abcabcxyxyxyxy", 8),
+        ("ab" * 20, 40),
+    ],
+)
+def test_a_loop_counts_whole_phrases(text, loop):
+    assert texts.longest_loop([ord(letter) for letter in text]) == loop
+
+
+def test_a_phrase_of_more_than_32_tokens_is_no_loop():
+    assert texts.longest_loop([*range(32)] * 3) == 96
+    assert texts.longest_loop([*range(33)] * 3) == 0
+
+
+def test_wording_of_the_shortest_texts():
+    """End of text alone, one token with it, three tokens: nothing to divide by is 0 or None."""
+    assert texts.wording([2]) == texts.Wording(1, 0.0, 0, 1.0, None)
+    assert texts.wording([7, 2]) == texts.Wording(2, 0.0, 0, 1.0, 1.0)
+    assert texts.wording([7, 7, 7]) == texts.Wording(3, 0.0, 3, 1 / 3, 1 / 2)
+    assert texts.wording([7, 7, 7, 7, 7]) == texts.Wording(5, 0.5, 4 + 1, 1 / 5, 1 / 4)
+
+
+def test_distinct_counts_different_ngrams():
+    for text in _random_texts(seed=1):
+        found = texts.wording(text)
+        assert found.distinct_1 == len(set(text)) / len(text)
+        pairs = [(text[i], text[i + 1]) for i in range(len(text) - 1)]
+        assert found.distinct_2 == (len(set(pairs)) / len(pairs) if pairs else None)
+
+
+@pytest.mark.parametrize(
+    ("dense", "variant", "step", "share"),
+    [
+        ([1, 2, 3], [1, 2, 3], None, 1),
+        ([1, 2, 3], [1, 5, 3], 1, 2 / 3),
+        ([1, 2, 3], [1, 2], 2, 2 / 3),
+        ([1], [1, 2, 3, 4], 1, 1 / 4),
+        ([9], [1, 2], 0, 0),
+        ([1, 2], [2, 1], 0, 0),
+    ],
+)
+def test_where_two_texts_part(dense, variant, step, share):
+    """The same from either side."""
+    for one, other in ((dense, variant), (variant, dense)):
+        assert texts.first_divergence(one, other) == step
+        assert texts.equal_share(one, other) == share
+
+
+def test_perplexity_is_that_of_the_tokens(generator, monkeypatch):
+    """By a product of probabilities, in chunks of any size; uniform logits give the vocabulary."""
+    z = 3 * torch.randn(11, 17, generator=generator)
+    tokens = torch.randint(17, (11,), generator=generator).tolist()
+    product = 1.0
+    for row, token in zip(z.tolist(), tokens, strict=True):
+        product *= math.exp(row[token]) / math.fsum(map(math.exp, row))
+    for at_once in (1, 40, 1 << 20):
+        monkeypatch.setattr(texts, "_LOGITS_AT_ONCE", at_once)
+        assert texts.perplexity(z, tokens) == pytest.approx(product ** (-1 / 11), rel=1e-9)
+        assert texts.perplexity(z + 500, tokens) == pytest.approx(product ** (-1 / 11), rel=1e-4)
+    assert texts.perplexity(torch.zeros(4, 17).bfloat16(), [0, 5, 5, 16]) == pytest.approx(17)
+    assert texts.perplexity(torch.tensor([[0.0, -math.inf]]), [1]) == math.inf
+
+
+def _measures(dense, variant, ratio=1.0):
+    return texts.Measures(
+        texts.wording(dense),
+        texts.wording(variant),
+        texts.first_divergence(dense, variant),
+        2.0 * ratio,
+        2.0,
+    )
+
+
+def test_verdicts_of_clear_cases():
+    """Nothing but another text is changed; a loop, returning phrases or word salad degenerate."""
+    fresh, other = [*range(100, 160)], [*range(200, 260)]
+    phrases = [token for last in range(20) for token in (1, 2, 3, 4, 5, 6, 7, 100 + last)]
+    cases = {
+        "intact": [(fresh, fresh, 1), ([2], [2], 1), ([8] * 60, [8] * 60, 1)],
+        "changed": [
+            (fresh, other, 1.5),
+            (fresh, [2], 1e6),  # an empty answer, however unlikely
+            ([5, 2], [6, 2], 1e6),  # another letter
+            (fresh, [*other[:40], 2], 1.5),
+            ([8] * 60, [9] * 60, 1),  # dense itself loops
+            (phrases, [t + 500 for t in phrases], 1),
+        ],
+        "degenerate": [
+            (fresh, [*other[:30], *[7, 8, 9] * 20], 1),
+            (fresh, [9] * 60, 0.1),
+            (fresh, phrases, 1),
+            (fresh, other, 50),
+        ],
+    }
+    for expected, given in cases.items():
+        for dense, variant, ratio in given:
+            assert texts.verdict(_measures(dense, variant, ratio), THRESHOLDS) == expected
+
+
+def test_each_threshold_decides_alone():
+    """Just within it a text is changed, just beyond degenerate."""
+    alike = texts.Wording(100, 0.2, 10, 0.5, 0.8)
+    at = {
+        "longest_loop": 10 + round(100 * THRESHOLDS["longest_loop_share"]),
+        "repeated_ngram_share": 0.2 + THRESHOLDS["repeated_ngram_share"],
+    }
+    for name, value in at.items():
+        for step, expected in ((-0.01, "changed"), (0.01, "degenerate")):
+            beyond = value + (100 * step if name == "longest_loop" else step)
+            measures = texts.Measures(alike, alike._replace(**{name: beyond}), 3, 2.0, 2.0)
+            assert texts.verdict(measures, THRESHOLDS) == expected
+            short = measures.variant._replace(n_tokens=THRESHOLDS["least_tokens"] - 1)
+            assert texts.verdict(measures._replace(variant=short), THRESHOLDS) == "changed"
+    for factor, expected in ((0.99, "changed"), (1.01, "degenerate")):
+        perplexity = 2.0 * THRESHOLDS["perplexity_ratio"] * factor
+        measures = texts.Measures(alike, alike, 3, perplexity, 2.0)
+        assert texts.verdict(measures, THRESHOLDS) == expected
+
+
+WRITTEN = ["B", "答案是二氧化碳。", "def f(x):\n\treturn x\n", "<b>&\x1b[31m\x00\u202e", "a a a"]
+
+
+@pytest.mark.parametrize(
+    ("written", "stopped"), [("", True), *itertools.product(WRITTEN, [True, False])]
+)
+def test_a_row_fits_its_table_and_says_what_was_written(written, stopped):
+    """Empty answers, Chinese, code and control characters come back as they were written."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token=END)
+    end = tokenizer.eos_token_id
+    dense = [*tokenizer("B) nitrogen")["input_ids"], end]
+    ids = [*tokenizer(written)["input_ids"], *[end] * stopped]
+    row = texts.as_row(
+        "choice-1", "multiple_choice", 0.0, dense, ids, 3.5, 1.5, tokenizer, [end], THRESHOLDS
+    )
+    table = TABLES["generated_text"]
+    assert list(row.keys() ^ {column.name for column in table.columns}) == []
+    kept = type(table.empty()).from_pylist([row], schema=table.schema).to_pylist()[0]
+    assert (kept["variant_text"], kept["dense_text"]) == (written, "B) nitrogen")
+    assert kept["stopped"] is stopped
+    assert kept["n_tokens"] == len(ids) == len(kept["variant_token_ids"])
+    assert kept["first_divergence"] == (1 if written == "B" else 0)
+    assert (kept["perplexity_under_dense"], kept["dense_perplexity"]) == (3.5, 1.5)
+
+
+def test_a_row_of_dense_itself_is_intact():
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token=END)
+    ids = tokenizer("so so")["input_ids"]
+    row = texts.as_row("p", "open_ended", 1.0, ids, ids, 2.0, 2.0, tokenizer, [2], THRESHOLDS)
+    assert (row["verdict"], row["first_divergence"], row["equal_share"]) == ("intact", None, 1)
+
+
+def test_visible_names_what_is_not_drawn():
+    assert texts.visible("\x1b[31mred\x07\r\n\x00\x7f") == "␛[31mred␇␍\n␀␡"
+    assert texts.visible("a\u202eb\u2066c\u200bd\ufeff\x9b") == (
+        "a⟨U+202E⟩b⟨U+2066⟩c⟨U+200B⟩d⟨U+FEFF⟩⟨U+009B⟩"
+    )
+    assert texts.visible("\u2028\ud800\U000e0041\u3164") == ("⟨U+2028⟩⟨U+D800⟩⟨U+E0041⟩⟨U+3164⟩")
+    kept = "<b>&amp; 二氧化碳。 naïve שלום 🙂\n  x == 'y'"
+    assert texts.visible(kept) == kept
+
+
+def test_nothing_unseen_gets_through():
+    """Unicode's own properties, from a library the code does not use, over every code point."""
+    unseen = regex.compile(
+        r"[\p{Cc}\p{Cs}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}--\n]",
+        regex.VERSION1,
+    )
+    shown = texts.visible("".join(map(chr, range(0x110000))))
+    assert not unseen.search(shown)
+    assert shown.encode()
+
+
+def test_what_is_visible_stays_so():
+    """Shown again, a shown text is the same."""
+    once = texts.visible("".join(map(chr, range(0x3000))))
+    assert texts.visible(once) == once
