@@ -32,19 +32,35 @@ class Attended(NamedTuple):
     key: Tensor
     value: Tensor
 
+    def under(self, history: int) -> "Attended":
+        """One history of several, (1, …)."""
+        return Attended._make(tensor[history : history + 1] for tensor in self)
+
+
+class Scoring(NamedTuple):
+    """What turns q·k of one attention sublayer into α, next to q and k.
+
+    mask : additive, (histories, 1, positions, positions), very negative where a key is not seen.
+    """
+
+    mask: Tensor
+    scaling: float
+
 
 class Pass(NamedTuple):
     """One pass of a model: what lm_head reads, and what every attention sublayer read.
 
-    h : (histories, positions, d), after the final norm. attended : by block of the dense model.
+    h : (histories, positions, d), after the final norm. attended, scoring : by block of the dense
+    model.
     """
 
     h: Tensor
     attended: dict[int, Attended]
+    scoring: dict[int, Scoring]
 
 
 Reads = Callable[[int, Attended, Tensor, float], Tensor]
-"""Block, q k v, additive mask (1, 1, positions, positions), scaling -> head outputs."""
+"""Block, q k v, additive mask (histories, 1, positions, positions), scaling -> head outputs."""
 
 
 def dense_cache(positions: int, start: int) -> Tensor:
@@ -97,17 +113,19 @@ def run(
     histories = 1 if from_dense is None else len(from_dense)
     chosen = None if from_dense is None else from_dense.unsqueeze(1).to(token_ids.device)
     attended: dict[int, Attended] = {}
+    scoring: dict[int, Scoring] = {}
 
     def read(block: int, own: Attended, mask: Tensor, scaling: float) -> Tensor:
         attended[block] = own
+        scoring[block] = Scoring(mask, scaling)
         other = dense[block] if dense is not None else own
         weights = attention_weights(own, other, chosen, mask, scaling)
         return _mixed(weights, own, other, chosen)
 
-    with _attention(model, edit or Edit(), read):
+    with reading(model, edit or Edit(), read):
         ids = token_ids.unsqueeze(0).expand(histories, -1)
         h = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    return Pass(h, attended)
+    return Pass(h, attended, scoring)
 
 
 def attention_weights(
@@ -144,7 +162,7 @@ def _repeated(heads: Tensor, groups: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def _attention(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
+def reading(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
     """While open, every attention sublayer of `model` reads by `read`, in dense numbering."""
     body = anatomy.anatomy_of(model)
     dropped = edit.dropped.get("block", ())
