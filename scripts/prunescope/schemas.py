@@ -336,7 +336,7 @@ _ALL: Sequence[Table] = (
     ),
     Table(
         "top_token",
-        "One row per (prompt, side, rank): the likeliest tokens of the vocabulary at step 0, T = 1.",
+        "One row per (prompt, side, rank): the likeliest tokens at step 0, T = 1.",
         ("model", "variant"),
         (
             Column("prompt", _TEXT, "prompt id in config"),

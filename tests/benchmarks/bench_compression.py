@@ -9,7 +9,6 @@ Process start and model load are left out.
 
 import math
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +49,8 @@ def main() -> None:
         seconds, edits[f"{name} {settings}"] = compressed(model, calibration, name, settings)
         print(f"{name} {settings}: {seconds:.1f} s")
         line(f"{name} {settings} / floor", seconds / floor[name], aim)
+        own = seconds - (forward / floor["pass"] - 1) * floor["wanda"]
+        line("  the same, what transformers adds to products left out", own / floor[name], "")
     for name, settings in (
         ("magnitude", {"sparsity": 0.5}),
         ("rtn", {"bits": 4, "group_size": 64}),
@@ -68,11 +69,12 @@ def main() -> None:
         line("share of mask bits that differ from float32", differ, "")
 
     counted, grown = isolated(peak_memory)
+    line("memory of a walk beside the model, counted, MB", counted / 2**20, "")
     line("memory of a walk: grown / counted beforehand", grown / counted, "<= 1")
 
 
 def token_ids() -> torch.Tensor:
-    """This repository's own text, as many tokens as needed."""
+    """Text of the repository itself, as many tokens as needed."""
     tokenizer = models.load_tokenizer(model_dir())
     files = [
         ROOT / "LICENSE",
@@ -154,16 +156,23 @@ def isolated(measure: Callable[[], tuple[float, float]]) -> tuple[float, float]:
 
 
 def peak_memory() -> tuple[float, float]:
-    """Bytes a Wanda walk was counted to add to the loaded model, and bytes it added."""
+    """Bytes a Wanda walk was counted to add to the loaded model, and bytes it added at its peak."""
     runtime.prepare(threads=2)
     model = models.load(model_dir(), "float32", torch.device("cpu"))
     calibration = Calibration(token_ids())
     memory = BlockWalk(model, calibration, ColumnNorms).estimate()
     whole_pass(model, Calibration(calibration.token_ids[:1, :16]))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew (Linux)
+    before = resident("VmRSS")
     methods.load("wanda")(model, calibration, sparsity=0.5)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return sum(memory) - memory.model, (after - before) * 1024.0
+    return sum(memory) - memory.model, resident("VmHWM") - before
+
+
+def resident(field: str) -> float:
+    """Bytes of this process in memory: VmRSS now, VmHWM at the peak."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = [line for line in status.splitlines() if line.startswith(f"{field}:")]
+    return float(line.split()[1]) * 1024
 
 
 def line(what: str, value: float, aim: str) -> None:
