@@ -32,14 +32,11 @@ def compress_model(
     forward_dtype : number type of calibration passes; `model` for the model's own `dtype`.
     """
     method = str(settings["method"])
-    evidence: dict[str, Any] = {
-        name: store.read(file, name) for name, file in files.items() if name == "influence"
-    }
-    peak_memory = None
-    if "model" in files:
-        running = importlib.import_module("prunescope.evidence")
+    running = importlib.import_module("prunescope.evidence") if "model" in files else None
+    if running is not None:
         evidence = running.load(files, dtype, forward_dtype, threads)
-        peak_memory = running.peak_memory_mb
+    else:
+        evidence = {name: store.read(file, name) for name, file in files.items()}
     own = {name: value for name, value in settings.items() if name != "method"}
     began = time.perf_counter()
     edit, report = methods.load(method)(*(evidence[n] for n in methods.reads(method)), **own)
@@ -50,13 +47,15 @@ def compress_model(
         "method": method,
         "settings": json.dumps(own, sort_keys=True),
         "seconds": seconds,
-        "peak_memory_mb": peak_memory() if peak_memory else None,
-        "n_tokens": evidence["calibration"].token_ids.numel() if "calibration" in evidence else 0,
+        "peak_memory_mb": None,
+        "n_tokens": 0,
         "threads": threads,
-        "forward_dtype": (dtype if forward_dtype == "model" else forward_dtype)
-        if "model" in files
-        else None,
+        "forward_dtype": None,
     }
+    if running is not None:
+        run["peak_memory_mb"] = running.peak_memory_mb()
+        run["n_tokens"] = evidence["calibration"].token_ids.numel()
+        run["forward_dtype"] = dtype if forward_dtype == "model" else forward_dtype
     schema = TABLES["compression_run"].schema
     store.write(run_file, pa.Table.from_pylist([run], schema), "compression_run", made_by)
 

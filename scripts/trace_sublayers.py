@@ -6,7 +6,18 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from prunescope import anatomy, capture, edits, models, progress, runtime, spaces, store, tracing
+from prunescope import (
+    anatomy,
+    capture,
+    edits,
+    models,
+    progress,
+    prompts,
+    runtime,
+    spaces,
+    store,
+    tracing,
+)
 
 
 def trace_sublayers(
@@ -55,9 +66,8 @@ def trace_prompts(
     if not dropped and not edit.tensors:
         return
     for answer in answers:
-        read = answer["prompt_token_ids"] + answer["answer_token_ids"][:-1]
+        read, start = prompts.context_of(answer)
         token_ids = torch.tensor(read, device=model.device)
-        start = len(answer["prompt_token_ids"]) - 1
         dense, variant = capture.residuals(model, token_ids, start, edit)
         found = tracing.statistics(dense, variant, dropped, unembed, temperatures, memory_mb)
         sublayers = tracing.traced(variant, dropped)

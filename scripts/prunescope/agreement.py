@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from prunescope import anatomy, metrics
+from prunescope import anatomy, metrics, prompts
 from prunescope.spaces import Unembedding, probabilities
 
 _LOGITS_AT_ONCE = 1 << 21
@@ -53,9 +53,8 @@ def output_logits(model: Any, h: Tensor) -> Tensor:
 
 def _chunks(dense: Any, variant: Any, answer: Mapping[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
     """h after the final norm of both models, (rows, d), for a few steps at a time."""
-    read = answer["prompt_token_ids"] + answer["answer_token_ids"][:-1]
+    read, start = prompts.context_of(answer)
     token_ids = torch.tensor([read], device=dense.device)
-    start = len(answer["prompt_token_ids"]) - 1
     both = [
         model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state[0, start:]
         for model in (dense, variant)

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from prunescope import anatomy, capture, histories
 from prunescope.edits import Edit
 from prunescope.histories import Attended, Scoring
-from prunescope.replacements import Replacement, replaced
+from prunescope.replacements import Replacement, replaced_in
 from prunescope.schemas import TABLES
 
 PATHS = ("value", "weight", "interaction")
@@ -85,12 +85,9 @@ def edited_attention(model: Any, token_ids: Tensor, edit: Edit) -> dict[int, Att
     with histories.reading(model, Edit(), read):
         for index, packed in edited.items():
             block = blocks[index]
-            tensors = {
-                name: replaced(block.get_parameter(name), new) for name, new in packed.items()
-            }
             args, kwargs = calls[index]
             try:
-                functional_call(block, tensors, args, kwargs)
+                functional_call(block, replaced_in(block, packed), args, kwargs)
             except _Read:
                 continue
     return found

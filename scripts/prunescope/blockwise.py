@@ -5,7 +5,7 @@ set, one block's statistics and the temporaries of one micro-batch (`BlockWalk.e
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prunescope import anatomy, progress
+from prunescope.capture import Call, state_of
 from prunescope.edits import Edit
 from prunescope.replacements import Columns, Replacement, Rows, replaced
 from prunescope.schemas import TABLES
@@ -148,7 +149,7 @@ class Block:
         The error is |(Ŵ - W) X| / |W X| over sampled calibration tokens, X the inputs after the
         edits of all earlier blocks. Raises ValueError where the edited weight is not finite.
         """
-        weight = linear.weight
+        weight, name = linear.weight, linear.name.removeprefix(self._prefix)
         new = replaced(weight, replacement)
         in_place = new if new.shape == weight.shape else _zeroed(weight, replacement)
         if not in_place.sum(dtype=torch.float32).isfinite():
@@ -159,8 +160,8 @@ class Block:
         self.tensors[f"{linear.name}.weight"] = replacement
         self.rows.append(
             {
-                "linear": linear.name.removeprefix(self._prefix),
-                "sublayer": self._sublayers[linear.name.removeprefix(self._prefix)],
+                "linear": name,
+                "sublayer": self._sublayers[name],
                 "sparsity": 1 - float(in_place.count_nonzero()) / in_place.numel(),
                 "mean_importance": mean_importance,
                 "relative_output_error": float(change / before) if before else None,
@@ -199,11 +200,11 @@ class BlockWalk:
     """
 
     def __init__(
-        self, model: Any, calibration: Calibration, statistic: Callable[..., Statistic] | None
+        self, model: Any, calibration: Calibration, statistic: type[Statistic] | None
     ) -> None:
         self.model = model
         self.calibration = calibration if statistic is not None else calibration.excerpt()
-        self.statistic = statistic
+        self.statistic = statistic or _Nothing
         self._dtype = calibration.dtype or next(model.parameters()).dtype
         self._tensors: dict[str, Tensor | Replacement] = {}
         self._rows: list[dict[str, object]] = []
@@ -239,17 +240,16 @@ class BlockWalk:
         n, length = self.calibration.token_ids.shape
         shapes = [m.weight.shape for m in blocks[0].modules() if isinstance(m, nn.Linear)]
         distinct = {shape[1] for shape in shapes}
-        memory = getattr(self.statistic, "memory", lambda _: 0)
         tokens = max(length, min(self.calibration.tokens_together, n * length))
         return Memory(
             model=sum(tensor.nbytes for tensor in self.model.parameters()),
             block=sum(p.numel() for p in blocks[0].parameters()) * (item + 4),
             activations=n * length * width * item,
-            statistics=sum(memory(in_features) for in_features in distinct),
+            statistics=sum(self.statistic.memory(in_features) for in_features in distinct),
             micro_batch=tokens * sum(out + into for out, into in shapes) * max(item, 4),
         )
 
-    def _embed(self) -> tuple[Tensor, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    def _embed(self) -> tuple[Tensor, list[Call]]:
         """Hidden states before block 0, (sequences, length, d), and how the model calls each block.
 
         The model itself is run with its blocks passed over, so whatever it gives them (masks,
@@ -257,7 +257,7 @@ class BlockWalk:
         sequence and serves all: they are equally long, and none is padded.
         """
         blocks = anatomy.blocks_of(self.model)
-        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        calls: list[Call] = []
         reached: list[Tensor] = []
 
         def pass_over(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -286,7 +286,7 @@ class BlockWalk:
         dense: nn.Module,
         module: nn.Module,
         states: Tensor,
-        call: tuple[tuple[Any, ...], dict[str, Any]],
+        call: Call,
     ) -> Block:
         """The block with statistics and sampled inputs of all its linears; no output is made."""
         body = anatomy.anatomy_of(self.model)
@@ -316,7 +316,7 @@ class BlockWalk:
         module: nn.Module,
         linears: dict[str, nn.Linear],
         states: Tensor,
-        call: tuple[tuple[Any, ...], dict[str, Any]],
+        call: Call,
     ) -> list[Group]:
         groups: list[Group] = []
         stride = min(SAMPLED_SHARE, max(1, self.calibration.token_ids.numel() // SAMPLED_TOKENS))
@@ -326,13 +326,17 @@ class BlockWalk:
 
         def show(name: str, x: Tensor) -> None:
             """Take in an input once, whichever of its linears comes first."""
-            if not any(x is other for other, _ in shown):
-                group = known.get(name) or self._new_group(x, groups)
+            group = next((group for other, group in shown if other is x), None)
+            if group is None:
+                group = known.get(name)
+                if group is None:
+                    inputs = self.statistic(x.shape[-1], x.device)
+                    group = Group([], x.shape[-1], inputs)
+                    groups.append(group)
                 shown.append((x, group))
                 rows = x.flatten(0, -2)
                 group.samples.append(rows[stride // 2 :: stride].clone())
                 group.inputs.add(rows)
-            group = next(group for other, group in shown if other is x)
             if name not in known:
                 known[name] = group
                 group.names.append(name)
@@ -359,22 +363,11 @@ class BlockWalk:
                 handle.remove()
         return groups
 
-    def _new_group(self, x: Tensor, groups: list[Group]) -> Group:
-        kind = self.statistic or _Nothing
-        groups.append(Group([], x.shape[-1], kind(x.shape[-1], x.device)))
-        return groups[-1]
-
-    def _run(
-        self, module: nn.Module, states: Tensor, call: tuple[tuple[Any, ...], dict[str, Any]]
-    ) -> Tensor:
+    def _run(self, module: nn.Module, states: Tensor, call: Call) -> Tensor:
         args, kwargs = call
-        output = module(states.to(self.calibration.device), *args, **kwargs)
-        state: Tensor = output[0] if isinstance(output, tuple) else output
-        return state
+        return state_of(module(states.to(self.calibration.device), *args, **kwargs))
 
-    def _advance(
-        self, module: nn.Module, states: Tensor, call: tuple[tuple[Any, ...], dict[str, Any]]
-    ) -> None:
+    def _advance(self, module: nn.Module, states: Tensor, call: Call) -> None:
         """Replace the hidden states before a block by those after it."""
         for some in self.calibration.micro_batches():
             states[some] = self._run(module, states[some], call).to(states.device)

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from prunescope import anatomy
 from prunescope.edits import Edit
-from prunescope.replacements import Replacement, replaced
+from prunescope.replacements import Replacement, replaced_in
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of a block, as the model passed them."""
@@ -47,7 +47,7 @@ def boundaries(
         handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
         handles.append(mid.register_forward_pre_hook(between, with_kwargs=True))
     handles.append(
-        blocks[-1].register_forward_hook(lambda _, __, out: visit(2 * len(blocks), _state(out)))
+        blocks[-1].register_forward_hook(lambda _, __, out: visit(2 * len(blocks), state_of(out)))
     )
     try:
         yield
@@ -100,7 +100,7 @@ def _rerun(
     stops_at_mid: bool,
 ) -> Tensor:
     """The block's resid_mid or resid_post on the inputs of `call`, with edited tensors in place."""
-    tensors = {name: replaced(block.get_parameter(name), new) for name, new in packed.items()}
+    tensors = replaced_in(block, packed)
     reached: list[Tensor] = []
 
     def stop(_: nn.Module, args: Any, kwargs: Any) -> None:
@@ -109,7 +109,7 @@ def _rerun(
 
     args, kwargs = call
     if not stops_at_mid:
-        return _state(functional_call(block, tensors, args, kwargs))
+        return state_of(functional_call(block, tensors, args, kwargs))
     mid = block.get_submodule(body.reads_resid_mid)
     handle = mid.register_forward_pre_hook(stop, with_kwargs=True)
     try:
@@ -148,7 +148,7 @@ def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return state
 
 
-def _state(output: Any) -> Tensor:
+def state_of(output: Any) -> Tensor:
     """The hidden states a block returned, bare or first of a tuple."""
     state: Tensor = output[0] if isinstance(output, tuple) else output
     return state

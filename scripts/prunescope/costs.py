@@ -44,8 +44,7 @@ def n_stored_bytes(dense: Any, variant: Any, edit: Edit) -> int:
     What the edit drops counts nothing.
     """
     blocks = re.escape(anatomy.anatomy_of(dense).blocks)
-    dropped = edit.dropped.get("block", ())
-    kept = [i for i in range(len(anatomy.blocks_of(dense))) if i not in dropped]
+    kept = edit.kept_blocks(len(anatomy.blocks_of(dense)))
     total = 0.0
     for name, parameter in variant.named_parameters():
         in_dense = re.sub(

@@ -41,6 +41,10 @@ class Edit:
         """True where the sublayer is dropped, alone or with its block."""
         return block in self.dropped.get(sublayer, ()) or block in self.dropped.get("block", ())
 
+    def kept_blocks(self, n_blocks: int) -> list[int]:
+        """Blocks of dense that the variant has, ascending: its own block i is the i-th of them."""
+        return [block for block in range(n_blocks) if block not in self.dropped.get("block", ())]
+
     def dropped_sublayers(self, n_blocks: int) -> list[int]:
         """Sublayers dropped, ascending: 2b is attn of block b, 2b + 1 its mlp."""
         return [s for s in range(2 * n_blocks) if self.is_dropped(s // 2, ("attn", "mlp")[s % 2])]

@@ -49,9 +49,9 @@ def plain(dense: Any, edit: Edit) -> Any:
     projection: its norm, if one follows, maps zero to zero.
     """
     body = anatomy.anatomy_of(dense)
-    dropped = edit.dropped.get("block", ())
-    model = models.apply_edit(dense, Edit({"block": dropped}, edit.tensors))
-    kept = [index for index in range(len(anatomy.blocks_of(dense))) if index not in dropped]
+    blocks_only = {"block": edit.dropped.get("block", ())}
+    model = models.apply_edit(dense, Edit(blocks_only, edit.tensors))
+    kept = edit.kept_blocks(len(anatomy.blocks_of(dense)))
     for index, block in zip(kept, anatomy.blocks_of(model), strict=True):
         for sublayer in anatomy.SUBLAYERS:
             if edit.is_dropped(index, sublayer):

@@ -165,9 +165,8 @@ def _repeated(heads: Tensor, groups: int) -> Tensor:
 def reading(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
     """While open, every attention sublayer of `model` reads by `read`, in dense numbering."""
     body = anatomy.anatomy_of(model)
-    dropped = edit.dropped.get("block", ())
     blocks = anatomy.blocks_of(model)
-    kept = [i for i in range(len(blocks) + len(dropped)) if i not in dropped]
+    kept = edit.kept_blocks(len(blocks) + len(edit.dropped.get("block", ())))
     index = {
         id(block.get_submodule(body.attn)): place for place, block in zip(kept, blocks, strict=True)
     }

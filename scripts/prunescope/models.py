@@ -66,8 +66,7 @@ def apply_edit(dense: Any, edit: Edit) -> Any:
                 block.set_submodule(getattr(body, sublayer), DroppedSublayer(sublayer))
                 for norm in getattr(body, f"{sublayer}_norms"):
                     block.set_submodule(norm, nn.Identity())
-    kept = [i for i in range(len(blocks)) if i not in edit.dropped.get("block", ())]
-    _keep_blocks(variant, kept)
+    _keep_blocks(variant, edit.kept_blocks(len(blocks)))
     _renumber_caches(variant)
     return variant
 

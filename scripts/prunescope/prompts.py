@@ -57,6 +57,15 @@ def _until(answer: Sequence[int], ends: set[int]) -> list[int]:
     return list(answer)
 
 
+def context_of(answer: Mapping[str, Any]) -> tuple[list[int], int]:
+    """Tokens a model reads to write an answer, a row of `dense_answer`, and where step 0 is read.
+
+    The answer's last token is written and not read; step 0 is read at the last prompt token.
+    """
+    read = answer["prompt_token_ids"] + answer["answer_token_ids"][:-1]
+    return read, len(answer["prompt_token_ids"]) - 1
+
+
 def as_rows(
     prompts: Mapping[str, Mapping[str, str]],
     token_ids: Sequence[Sequence[int]],

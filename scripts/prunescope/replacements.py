@@ -5,6 +5,7 @@ that changed, integers with their scales. `of(dense)` gives the tensor it stands
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -228,6 +229,11 @@ def replaced(dense: Tensor, replacement: Tensor | Replacement) -> Tensor:
     if isinstance(replacement, Tensor):
         return replacement.to(dense.device, dense.dtype)
     return replacement.of(dense)
+
+
+def replaced_in(module: nn.Module, packed: Mapping[str, Tensor | Replacement]) -> dict[str, Tensor]:
+    """The tensors that take the place of a module's parameters, by name within the module."""
+    return {name: replaced(module.get_parameter(name), new) for name, new in packed.items()}
 
 
 def stored_bytes(dense: Tensor, replacement: Tensor | Replacement) -> float:

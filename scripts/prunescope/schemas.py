@@ -73,6 +73,28 @@ def _measure(name: str, meaning: str) -> Column:
     return Column(name, _FLOAT, meaning, nullable=True)
 
 
+_DEVIATIONS = (
+    Column("angular_deviation", _FLOAT, "1 - cos(dense, variant)"),
+    _measure("relative_orthogonal_magnitude", "|Δ⊥|/|dense|, h and z (Eq. 6, 7)"),
+    _measure("relative_parallel_magnitude", "|Δ∥|/|dense|, h and z"),
+    _measure("kl_divergence", "KL(p|q) in nats, p only (Eq. 22)"),
+    _measure("reverse_kl_divergence", "KL(q|p) in nats, p only"),
+)
+"""How far a variant's state lies from dense, in one space."""
+
+_SHIFT = (
+    _measure("mean_uniform", "mean of Δz over the vocabulary; T NULL"),
+    _measure("var_uniform", "variance of Δz over the vocabulary; T NULL"),
+    _measure("min_shift", "smallest Δz; T NULL"),
+    _measure("max_shift", "largest Δz; T NULL"),
+    _measure("mean_p", "mean of Δz under p"),
+    _measure("var_p", "variance of Δz under p (Eq. 9)"),
+    _measure("var_escort", "variance of Δz under r ∝ p² (Eq. 8)"),
+    _measure("cumulant_3", "third cumulant of Δz under p"),
+    _measure("cumulant_4", "fourth cumulant of Δz under p"),
+)
+"""The distribution of Δz, that theory predicts deviations from."""
+
 _ALL: Sequence[Table] = (
     Table(
         "documents",
@@ -195,11 +217,7 @@ _ALL: Sequence[Table] = (
             *_TRACE_KEY,
             _TEMPERATURE,
             Column("space", _TEXT, "embedding (h), logit (z) or probability (p)"),
-            Column("angular_deviation", _FLOAT, "1 - cos(dense, variant)"),
-            _measure("relative_orthogonal_magnitude", "|Δ⊥|/|dense|, h and z (Eq. 6, 7)"),
-            _measure("relative_parallel_magnitude", "|Δ∥|/|dense|, h and z"),
-            _measure("kl_divergence", "KL(p|q) in nats, p only (Eq. 22)"),
-            _measure("reverse_kl_divergence", "KL(q|p) in nats, p only"),
+            *_DEVIATIONS,
         ),
     ),
     Table(
@@ -209,15 +227,7 @@ _ALL: Sequence[Table] = (
         (
             *_TRACE_KEY,
             _TEMPERATURE,
-            _measure("mean_uniform", "mean of Δz over the vocabulary; T NULL"),
-            _measure("var_uniform", "variance of Δz over the vocabulary; T NULL"),
-            _measure("min_shift", "smallest Δz; T NULL"),
-            _measure("max_shift", "largest Δz; T NULL"),
-            _measure("mean_p", "mean of Δz under p"),
-            _measure("var_p", "variance of Δz under p (Eq. 9)"),
-            _measure("var_escort", "variance of Δz under r ∝ p² (Eq. 8)"),
-            _measure("cumulant_3", "third cumulant of Δz under p"),
-            _measure("cumulant_4", "fourth cumulant of Δz under p"),
+            *_SHIFT,
         ),
     ),
     Table(
@@ -257,11 +267,7 @@ _ALL: Sequence[Table] = (
             *_DECODED_KEY,
             _TEMPERATURE,
             Column("space", _TEXT, "embedding (h after the final norm), logit or probability"),
-            Column("angular_deviation", _FLOAT, "1 - cos(dense, variant)"),
-            _measure("relative_orthogonal_magnitude", "|Δ⊥|/|dense|, h and z (Eq. 6, 7)"),
-            _measure("relative_parallel_magnitude", "|Δ∥|/|dense|, h and z"),
-            _measure("kl_divergence", "KL(p|q) in nats, p only (Eq. 22)"),
-            _measure("reverse_kl_divergence", "KL(q|p) in nats, p only"),
+            *_DEVIATIONS,
         ),
     ),
     Table(
@@ -271,15 +277,7 @@ _ALL: Sequence[Table] = (
         (
             *_DECODED_KEY,
             _TEMPERATURE,
-            _measure("mean_uniform", "mean of Δz over the vocabulary; T NULL"),
-            _measure("var_uniform", "variance of Δz over the vocabulary; T NULL"),
-            _measure("min_shift", "smallest Δz; T NULL"),
-            _measure("max_shift", "largest Δz; T NULL"),
-            _measure("mean_p", "mean of Δz under p"),
-            _measure("var_p", "variance of Δz under p (Eq. 9)"),
-            _measure("var_escort", "variance of Δz under r ∝ p² (Eq. 8)"),
-            _measure("cumulant_3", "third cumulant of Δz under p"),
-            _measure("cumulant_4", "fourth cumulant of Δz under p"),
+            *_SHIFT,
         ),
     ),
     Table(

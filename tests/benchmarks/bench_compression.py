@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timing import best
 from torch import nn
 
 from prunescope import anatomy, influence, methods, models, replacements, runtime
@@ -178,17 +179,6 @@ def resident(field: str) -> float:
 def line(what: str, value: float, aim: str) -> None:
     """One row of the table."""
     print(f"{what:52s}  {value:8.3f}  {aim}")
-
-
-def best(run: Callable[[], Any], repeat: int) -> float:
-    """Seconds of the fastest of a few runs: the others were disturbed."""
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(repeat):
-            began = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - began)
-    return min(seconds)
 
 
 if __name__ == "__main__":

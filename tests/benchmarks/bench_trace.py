@@ -7,10 +7,10 @@ products of one row for each, and plain torch statistics on them, at one tempera
 
 import resource
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from timing import best
 
 from prunescope import anatomy, capture, edits, influence, models, prompts, runtime, spaces, tracing
 from smollm2 import model_dir
@@ -78,16 +78,6 @@ def main() -> None:
 def line(what: str, value: float, aim: str) -> None:
     """One row of the table."""
     print(f"{what:45s}  {value:8.2f}  {aim}")
-
-
-def best(run: Callable[[], Any], repeat: int = 3) -> float:
-    """Seconds of the fastest of a few runs: the others were disturbed."""
-    seconds = []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
 
 
 @torch.inference_mode()
