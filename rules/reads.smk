@@ -47,7 +47,8 @@ def figure_settings(wildcards):
 
 def figure_fingerprint(wildcards):
     """Code of draw_figure, of this figure's chart and query."""
-    return fingerprint("draw_figure.py", *experiment.figure_files(wildcards.figure))
+    pair = experiment.figure_files(wildcards.figure)
+    return fingerprint("draw_figure.py", "../reports/macros.sql", *pair)
 
 
 def pairs_read(*tables):

@@ -305,6 +305,10 @@ def _unknown_names(config: Config) -> Iterator[str]:
     for figure, entry in config["figures"].items():
         where = f"figures/{figure}"
         yield from _unmatched(entry.get("models", []), config["models"], f"{where}/models", "model")
+        prompt = entry.get("settings", {}).get("prompt")
+        if prompt is not None and prompt not in config["prompts"]:
+            instead = _instead(prompt, config["prompts"])
+            yield f"{where}/settings/prompt: there is no prompt {prompt!r}.{instead}"
         for table, keys in entry["reads"].items():
             reads = f"{where}/reads/{table}"
             if table not in readable:
