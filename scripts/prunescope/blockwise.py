@@ -26,6 +26,10 @@ SAMPLED_SHARE = 64
 """One token of so many is sampled where that is more."""
 
 
+ROWS_TOGETHER = 128
+"""Tokens whose squares are summed at once: twice as fast as all, which leave the cache."""
+
+
 class Statistic(Protocol):
     """What a method must know of a linear's input, summed over the calibration tokens."""
 
@@ -421,7 +425,8 @@ class ColumnNorms:
     def add(self, x: Tensor) -> None:
         """Add the squares of some tokens, (tokens, in_features)."""
         wide = torch.promote_types(x.dtype, torch.float32)
-        self._squares += x.to(wide).square().sum(0)
+        for rows in x.split(ROWS_TOGETHER):
+            self._squares += rows.to(wide).square().sum(0)
 
     def norms(self) -> Tensor:
         """(in_features,) float32."""
