@@ -173,7 +173,7 @@ class Block:
             {
                 "linear": name,
                 "sublayer": self._sublayers[name],
-                "sparsity": 1 - float(in_place.count_nonzero()) / in_place.numel(),
+                "sparsity": 1 - float((in_place != 0).count_nonzero()) / in_place.numel(),
                 "mean_importance": mean_importance,
                 "relative_output_error": float(change / before) if before else None,
             }
