@@ -1,20 +1,23 @@
 """Decoding traces against the plain way, in one run.
 
 Prints ratios, not verdicts: one line a quantity, with what the project aims for beside it.
-The plain way: for each prompt and model one `generate()` that keeps hidden states and scores, and
-afterwards the statistics of the pair in numpy, at the same temperatures. That is one history, free
-running; ours are four, with options and texts.
+The plain way: for each prompt dense and for each history the variant `generate()` once, keeping
+hidden states and logits, and the statistics of the pair are taken in numpy afterwards, at the same
+temperatures. Histories on dense tokens are stood for by a `generate()` made to write those tokens:
+it takes the same steps, and mixing its cache would take more. Ours come with options and texts.
 """
 
 import resource
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from transformers import LogitsProcessor, LogitsProcessorList
 
-from prunescope import edits, models, prompts, runtime, spaces
+from prunescope import edits, histories, models, prompts, runtime, spaces
 from smollm2 import ROOT, model_dir
 from trace_decoding import trace_answers
 
@@ -39,10 +42,11 @@ def main() -> None:
     ends = prompts.end_of_text(dense, tokenizer)
     answers = prompts.as_rows(config["prompts"], asked, tokens, tokenizer, ends)
 
-    began = time.perf_counter()
-    for each in asked:
-        plain(dense, variant, each, steps, temperatures)
-    plainly = time.perf_counter() - began
+    free = forced = 0.0
+    for each, answer in zip(asked, tokens, strict=True):
+        own, on_dense = plain(dense, variant, each.token_ids, answer, temperatures)
+        free, forced = free + own, forced + on_dense
+    plainly = free + len(histories.ON_DENSE_TOKENS) * forced
 
     before = _peak_mb()
     began = time.perf_counter()
@@ -66,10 +70,12 @@ def main() -> None:
 
     print(f"SmolLM2-135M, float32, {torch.get_num_threads()} threads, {len(asked)} prompts,")
     print(f"up to {steps} steps, {len(temperatures)} temperatures, {rows} rows")
-    line("plain way, one history, seconds", plainly, "")
+    line("plain way, four histories, seconds", plainly, "")
+    line("of which free running and dense", free, "")
     line("ours, four histories, seconds", ours, "")
     line("of which decoding the variant's texts", decoded, "")
     line("plain way / ours", plainly / ours, ">= 3")
+    line("plain way, free running alone / ours", free / ours, "")
     line("memory grown, MB (budget of logits 512)", _peak_mb() - before, "")
     line("logits of all steps, both models, MB", kept, "")
 
@@ -84,23 +90,59 @@ def _peak_mb() -> float:
 
 
 def plain(
-    dense: Any, variant: Any, asked: prompts.Asked, steps: int, temperatures: list[float]
-) -> None:
-    """One prompt: both models generate alone, then numpy compares what they kept."""
-    kept = []
-    for model in (dense, variant):
-        out = model.generate(
-            torch.tensor([list(asked.token_ids)]),
-            max_new_tokens=steps,
-            do_sample=False,
-            output_hidden_states=True,
-            output_scores=True,
-            return_dict_in_generate=True,
-        )
-        h = [each[-1][0, -1].numpy() for each in out.hidden_states]
-        kept.append((h, [each[0].numpy() for each in out.scores]))
-    (h_dense, z_dense), (h_variant, z_variant) = kept
-    for h, v, z, y in zip(h_dense, h_variant, z_dense, z_variant, strict=False):
+    dense: Any,
+    variant: Any,
+    prompt: Sequence[int],
+    answer: Sequence[int],
+    temperatures: Sequence[float],
+) -> tuple[float, float]:
+    """Seconds for one prompt: both models alone and compared; the variant on dense tokens."""
+    began = time.perf_counter()
+    of_dense = generated(dense, prompt, len(answer))
+    compared(of_dense, generated(variant, prompt, len(answer)), temperatures)
+    parted = time.perf_counter()
+    compared(of_dense, generated(variant, prompt, len(answer), answer), temperatures)
+    return parted - began, time.perf_counter() - parted
+
+
+class Dictated(LogitsProcessor):
+    """Makes `generate` write given tokens."""
+
+    def __init__(self, tokens: Sequence[int], read: int) -> None:
+        self.tokens, self.read = tokens, read
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """All scores the lowest but that of the next token."""
+        chosen = torch.full_like(scores, -torch.inf)
+        chosen[:, self.tokens[input_ids.shape[1] - self.read]] = 0
+        return chosen
+
+
+Kept = list[tuple[np.ndarray, np.ndarray]]
+"""h and z of every step."""
+
+
+def generated(
+    model: Any, prompt: Sequence[int], steps: int, tokens: Sequence[int] | None = None
+) -> Kept:
+    """What one `generate()` keeps, step by step; `tokens` are written where given."""
+    dictated = [] if tokens is None else [Dictated(tokens, len(prompt))]
+    out = model.generate(
+        torch.tensor([list(prompt)]),
+        max_new_tokens=steps,
+        do_sample=False,
+        logits_processor=LogitsProcessorList(dictated),
+        output_hidden_states=True,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    h = [each[-1][0, -1].numpy() for each in out.hidden_states]
+    return list(zip(h, (each[0].numpy() for each in out.logits), strict=True))
+
+
+def compared(dense: Kept, variant: Kept, temperatures: Sequence[float]) -> None:
+    """Every statistic of a pair, step by step."""
+    for (h, z), (v, y) in zip(dense, variant, strict=False):
         plain_statistics(h, v)
         plain_statistics(z, y)
         for temperature in temperatures:
