@@ -11,6 +11,8 @@ TABLES = {
     "sublayer_trace": rules.trace_sublayers.output.trace,
     "logit_shift": rules.trace_sublayers.output.shift,
     "deviation": rules.estimate_deviations.output.deviation,
+    "task_scores": rules.run_lm_eval.output.scores,
+    "task_samples": rules.run_lm_eval.output.samples,
 }
 
 
@@ -60,6 +62,20 @@ def pairs_read(*tables):
     )
 
 
+def suites_read():
+    """Every (model, variant, suite) whose scores or samples a figure reads."""
+    return list(
+        dict.fromkeys(
+            (model, variant, suite)
+            for figure in config["figures"].values()
+            for table in ("task_scores", "task_samples")
+            for model in figure["models"]
+            for variant in figure["reads"].get(table, {}).get("variant", [])
+            for suite in figure["reads"][table]["suite"]
+        )
+    )
+
+
 def models_read():
     """Every model a figure reads."""
     return list(dict.fromkeys(m for figure in config["figures"].values() for m in figure["models"]))
@@ -71,7 +87,9 @@ def job_timings(wildcards):
     traced = pairs_read("sublayer_trace", "logit_shift", "deviation")
     reports = pairs_read("compression_report", "compression_run")
     measured = pairs_read("variant_cost")
-    compressed = list(dict.fromkeys([*traced, *measured, *reports]))
+    evaluated = suites_read()
+    pairs = [(model, variant) for model, variant, _ in evaluated]
+    compressed = list(dict.fromkeys([*traced, *measured, *reports, *pairs]))
     return {
         "fetch_model": expand(rules.fetch_model.benchmark, **models),
         "fetch_corpus": expand(
@@ -89,6 +107,14 @@ def job_timings(wildcards):
         "estimate_deviations": of_pairs(
             rules.estimate_deviations.benchmark, pairs_read("deviation")
         ),
+        "fetch_task": expand(
+            rules.fetch_task.benchmark,
+            task=list(dict.fromkeys(t for *_, s in evaluated for t in config["suites"][s])),
+        ),
+        "run_lm_eval": [
+            expand(rules.run_lm_eval.benchmark, model=model, variant=variant, suite=suite)[0]
+            for model, variant, suite in evaluated
+        ],
         "draw_figure": expand(rules.draw_figure.benchmark, figure=config["figures"]),
     }
 
