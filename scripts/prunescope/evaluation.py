@@ -1,8 +1,10 @@
 """Benchmark tasks through lm-eval: its prompts, filters and metrics on rows of our own store."""
 
 import contextlib
+import json
 import logging
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,9 +91,16 @@ def load(
         overrides["fewshot_split"] = None
     kind, folder = _definition(asked)
     metric = code_eval.in_place() if settings.get("runs_code") else contextlib.nullcontext()
-    with _quiet("lm_eval"), metric, _rows_from(rows_dir, settings.get("subtasks"), limit):
-        manager = TaskManager(include_path=folder, include_defaults=False)
-        every = manager.load({"group": "prunescope", "task": [{kind: asked, **overrides}]})
+    with (
+        tempfile.TemporaryDirectory() as wrapper,
+        _quiet("lm_eval"),
+        metric,
+        _rows_from(rows_dir, settings.get("subtasks"), limit),
+    ):
+        group = {"group": "prunescope", "task": [{kind: asked, **overrides}]}
+        Path(wrapper, "prunescope.yaml").write_text(json.dumps(group), encoding="utf-8")
+        manager = TaskManager(include_path=[str(folder), wrapper], include_defaults=False)
+        every = manager.load("prunescope")
     if limit is not None and any(_leaves_rows_out(task) for task in every["tasks"].values()):
         return load(asked, settings, rows_dir)
     del every["groups"]["prunescope"], every["group_map"]["prunescope"]

@@ -25,8 +25,8 @@ from prunescope.schemas import TABLES
 Config = dict[str, Any]
 _Mistake = Any  # jsonschema.ValidationError, whose types allow every field to be missing
 
-_EXAMPLES_OF_THEIR_OWN = ("mbpp",)
-"""Tasks whose solved examples stand in lm-eval's own code."""
+_EXAMPLES_OF_THEIR_OWN = ("mbpp", "squad")
+"""Tasks whose solved examples stand in their own definition."""
 
 _SCHEMA_FILE = Path(__file__).parents[2] / "rules" / "config.schema.yaml"
 

