@@ -1,5 +1,6 @@
 """Evaluate every task of one suite on one variant, with one load of the model."""
 
+import functools
 import hashlib
 import json
 import shutil
@@ -44,8 +45,6 @@ def run_lm_eval(
     JobError
         if no task gave a score.
     """
-    if any(settings.get("runs_code") for settings in tasks.values()):
-        sandbox.prove()
     finished = Path(scores_file).with_name(f".{Path(scores_file).name}.finished")
     finished.mkdir(parents=True, exist_ok=True)
     run = lazily_loaded(model_dir, edit_file, batch_size, dtype, threads)
@@ -83,9 +82,17 @@ def lazily_loaded(
             dense = models.load(model_dir, dtype, device)
             variant = models.apply_edit(dense, edits.read(edit_file))
             loaded.append(VariantLM(variant, models.load_tokenizer(model_dir), batch_size))
+        if settings.get("runs_code", False):
+            proven()
         return evaluation.evaluate(loaded[0], name, settings, rows_dir)
 
     return run
+
+
+@functools.cache
+def proven() -> None:
+    """Let the sandbox prove itself, once. Raises SandboxError, and then no program is run."""
+    sandbox.prove()
 
 
 def result_of(
@@ -106,10 +113,11 @@ def result_of(
     began = time.perf_counter()
     try:
         evaluated = run(name, settings, rows_dir)
-    except Exception as error:  # noqa: BLE001 - whatever a task does, the others go on
+    except Exception as error:
         LOG.exception("task %s failed; the others go on", name)
         said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        return {"scores": [failed(name, settings, said, time.perf_counter() - began)], "samples": []}
+        row = failed(name, settings, said, time.perf_counter() - began)
+        return {"scores": [row], "samples": []}
     seconds = time.perf_counter() - began
     scores = [{**row, "seconds": seconds} for row in evaluated.scores]
     for row in scores:
@@ -120,9 +128,7 @@ def result_of(
     return result
 
 
-def failed(
-    name: str, settings: Mapping[str, Any], error: str, seconds: float
-) -> dict[str, Any]:
+def failed(name: str, settings: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:
     """The row of table `task_scores` that says why a task has no score."""
     return {
         "task": name,

@@ -70,8 +70,9 @@ def evaluate(lm: Any, name: str, settings: Settings, rows_dir: str | Path) -> Ev
             limit=limit,
             confirm_run_unsafe_code=settings.get("runs_code", False),
         )
+    tasks = loaded["tasks"]
     return Evaluated(
-        list(_scores(found, name, asked, settings)), list(_samples(found, name, loaded["tasks"]))
+        list(_scores(found, name, asked, settings, tasks)), list(_samples(found, name, tasks))
     )
 
 
@@ -168,7 +169,9 @@ def _quiet(logger: str) -> Iterator[None]:
         found.setLevel(level)
 
 
-def _scores(found: Mapping[str, Any], name: str, asked: str, settings: Settings) -> Iterator[Any]:
+def _scores(
+    found: Mapping[str, Any], name: str, asked: str, settings: Settings, tasks: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Rows of table `task_scores`: every metric of the task, or of the group as a whole."""
     results = found["results"][asked]
     metrics = [key for key in results if "," in key and "_stderr," not in key]
@@ -180,6 +183,7 @@ def _scores(found: Mapping[str, Any], name: str, asked: str, settings: Settings)
             f"{', '.join(metrics)}. Choose one of these."
         )
     counts = found["n-samples"]
+    directions = next(iter(tasks.values())).higher_is_better()
     for key in metrics:
         metric, _, filtered = key.partition(",")
         error = results.get(f"{metric}_stderr,{filtered}")
@@ -193,7 +197,7 @@ def _scores(found: Mapping[str, Any], name: str, asked: str, settings: Settings)
             "n_items": sum(count["effective"] for count in counts.values()),
             "score": float(results[key]),
             "standard_error": float(error) if isinstance(error, float) else None,
-            "higher_is_better": bool(found["higher_is_better"][asked][metric]),
+            "higher_is_better": bool(directions[metric]),
             "error": None,
         }
 

