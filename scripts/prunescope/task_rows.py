@@ -57,7 +57,7 @@ def wikitext_pages(rows: Iterable[Row]) -> Iterator[Columns]:
     """WikiText's lines joined to articles, each from its title ` = Title = ` to the next."""
     lines: list[str] = []
     for row in as_they_are(rows):
-        if _TITLE.fullmatch(row["text"]) and lines:
+        if _TITLE.fullmatch(row["text"]) and any(line.strip() for line in lines):
             yield {"page": "".join(lines)}
             lines = []
         lines.append(row["text"])
