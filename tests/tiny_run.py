@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from task_inputs import write_task
 from tiny import TEXTS, make_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -22,9 +23,11 @@ OFFLINE = {
 
 
 def make_inputs(folder):
-    """A model and a corpus in the hub's layout, as tests/config.tiny.yaml names them."""
+    """A model, a corpus and tasks in the hub's layout, as tests/config.tiny.yaml names them."""
     folder = Path(folder)
     make_tiny_model(folder / "model")
+    for task in ("hellaswag", "squad"):
+        write_task(folder, task)
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     lines = [
         json.dumps({"text": f"{text}, number {number}"}) for number in range(8) for text in TEXTS

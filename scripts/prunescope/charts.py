@@ -233,6 +233,61 @@ def per_model(rows: pa.Table, draw: Callable[[pa.Table], ChartType]) -> ChartTyp
     return alt.vconcat(*drawn)
 
 
+FAMILIES = {
+    "non_generative": (BLUE, GREEN, "#7a6bc4", "#4d94a8"),
+    "generative": (ORANGE, "#c2569a"),
+}
+"""Colours of tasks that choose and of tasks that write."""
+
+
+def task_marks(rows: pa.Table) -> tuple[alt.Color, alt.StrokeDash]:
+    """Colour of each task, warm where it writes, and solid or dashed. Columns task, family."""
+    families = dict(zip(rows["task"].to_pylist(), rows["family"].to_pylist(), strict=True))
+    shown = sorted(families, key=lambda task: (families[task] == "generative", task))
+    colors, dashes, used = [], [], dict.fromkeys(FAMILIES, 0)
+    for task in shown:
+        hues = FAMILIES[families[task]]
+        turn, place = divmod(used[families[task]], len(hues))
+        colors.append(hues[place])
+        dashes.append([1, 0] if turn == 0 else [5, 2 + turn])
+        used[families[task]] += 1
+    return (
+        alt.Color("task:N", scale=alt.Scale(domain=shown, range=colors), legend=_legend()),
+        alt.StrokeDash("task:N", scale=alt.Scale(domain=shown, range=dashes), legend=_legend()),
+    )
+
+
+def asked(rows: pa.Table) -> list[str]:
+    """How many items of each task and how many solved examples, one line. Columns as named."""
+    said = {
+        row[
+            "task"
+        ]: f"{row['task']} ({row['metric']}): {row['n_items']} items, {row['n_shot']}-shot"
+        for row in rows.to_pylist()
+    }
+    return ["; ".join(said[task] for task in sorted(said))]
+
+
+def scores_by_pattern(rows: pa.Table) -> alt.ConcatChart:
+    """Scores and shares of dense's against the pattern, a point per task with its interval."""
+    patterns = rows.column("pattern").unique().to_pylist()
+    color, _ = task_marks(rows)
+    base = alt.Chart(rows).encode(
+        alt.X("pattern:N", sort=patterns, axis=alt.Axis(title=None, labelAngle=0)),
+        color,
+        xOffset=alt.XOffset("task:N"),
+        tooltip=["variant:N", "task:N", "score:Q", "share_of_dense:Q", "n_items:Q"],
+    )
+    value, share = Value("Score"), Value("Score / dense", alt.Scale(zero=True))
+    whiskers = base.mark_rule(strokeWidth=1.5).encode(value.of("low"), alt.Y2("high:Q"))
+    points = base.mark_point(filled=True, size=60, opacity=1)
+    size = {"width": 340, "height": 210}
+    scores = alt.layer(whiskers, points.encode(value.of("score"))).properties(**size)
+    shares = points.encode(share.of("share_of_dense")).properties(**size)
+    chart: alt.ConcatChart = alt.concat(scores, shares, columns=2)
+    return chart
+
+
 def scopes(rows: pa.Table) -> list[str]:
     """What rows are taken over: one prompt by its id first, the mean over prompts last."""
     found: list[str] = rows.column("scope").unique().to_pylist()

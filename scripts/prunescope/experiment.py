@@ -404,6 +404,16 @@ def _with_paths(config: Config, basedir: Path) -> Config:
     )
 
 
+def _unreadable_options(prompts: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Multiple-choice prompts whose options cannot be told."""
+    for prompt, entry in prompts.items():
+        if entry["kind"] == "multiple_choice":
+            try:
+                letters.options_of(entry["text"])
+            except ValueError as error:
+                yield f"prompts/{prompt}: {error}"
+
+
 def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
     """What the figures ask for and the models, the disk or the workflow cannot give."""
     roots = {name: os.path.normpath(root) for name, root in config["pathvars"].items()}
@@ -411,12 +421,7 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
         if roots[one] == roots[other]:
             yield f"pathvars: {one} and {other} are both {roots[one]!r}. Give each its own folder."
     yield from _missing_sources(config)
-    for prompt, entry in config["prompts"].items():
-        if entry["kind"] == "multiple_choice":
-            try:
-                letters.options_of(entry["text"])
-            except ValueError as error:
-                yield f"prompts/{prompt}: {error}"
+    yield from _unreadable_options(config["prompts"])
     for task, entry in config["tasks"].items():
         yield from _unaskable(task, entry)
     yield from _unwanted_code(config)

@@ -15,6 +15,13 @@ REPORTS = Path(__file__).resolve().parents[2] / "reports"
 
 SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (
+        "tasks",
+        "What compression does to tasks",
+        "Tasks that choose among given answers and tasks that write, scored by lm-eval on the same "
+        "variants, with 95 % intervals over items.",
+        ("tab01", "fig01", "fig10", "fig03", "fig09", "ext_matched", "ext_retrieval", "ext_theory"),
+    ),
+    (
         "influence",
         "What may be dropped",
         "Layer dropping removes the sublayers or blocks that turn the hidden state least on a "
