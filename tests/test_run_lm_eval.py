@@ -1,4 +1,4 @@
-"""One job, one load: a failing task leaves the others, a killed job goes on where it was."""
+"""A failing task leaves the others' results; a killed job goes on where it was."""
 
 import os
 import signal

@@ -15,6 +15,7 @@ from tiny import TEXTS, make_tiny_model
 ROOT = Path(__file__).parents[1]
 TINY = ("--configfile", "tests/config.tiny.yaml")
 NOT_SOURCE = ("store", "results", "logs", ".git", ".venv", ".snakemake", ".*_cache", "__pycache__")
+TASKS = ("hellaswag", "squad", "boolq")
 OFFLINE = {
     **dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9"),
     "HF_HUB_OFFLINE": "1",
@@ -26,13 +27,13 @@ def make_inputs(folder):
     """A model, a corpus and tasks in the hub's layout, as tests/config.tiny.yaml names them."""
     folder = Path(folder)
     make_tiny_model(folder / "model")
-    for task in ("hellaswag", "squad"):
-        write_task(folder, task)
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     lines = [
         json.dumps({"text": f"{text}, number {number}"}) for number in range(8) for text in TEXTS
     ]
     (folder / "corpus/train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for task in TASKS:
+        write_task(folder, task)
 
 
 class Checkout:

@@ -55,6 +55,7 @@ def evaluate(lm: Any, name: str, settings: Settings, rows_dir: str | Path) -> Ev
     JobError
         if lm-eval has no such task, or none of its metrics is the headline.
     """
+    datasets.disable_progress_bars()
     asked = settings.get("lm_eval", name)
     limit = None if settings["limit"] == "all" else settings["limit"]
     loaded = load(asked, settings, Path(rows_dir), limit)
