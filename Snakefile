@@ -18,6 +18,7 @@ include: "rules/compression.smk"
 include: "rules/tracing.smk"
 include: "rules/theory.smk"
 include: "rules/benchmarks.smk"
+include: "rules/retrieval.smk"
 include: "rules/reads.smk"
 include: "rules/report.smk"
 

@@ -28,6 +28,7 @@ wildcard_constraints:
     variant=experiment.one_of(config["variants"]),
     task=experiment.one_of(config["tasks"]),
     suite=experiment.one_of(config["suites"]),
+    retrieval_set=experiment.one_of(config["retrieval_sets"]),
     figure=experiment.one_of(config["figures"]),
 
 
@@ -45,6 +46,41 @@ def local_task_files(wildcards):
     """Names and sizes of a local task's files, by split."""
     rows = config["tasks"][wildcards.task]["rows"]
     return {entry["split"]: sources.listing(entry["source"]) for entry in rows}
+
+
+def local_retrieval_files(wildcards):
+    """Names and sizes of a local retrieval set's files, by what they hold."""
+    entry = config["retrieval_sets"][wildcards.retrieval_set]
+    return {key: sources.listing(entry[key]) for key in ("source", "qrels") if key in entry}
+
+
+def retrieval_source(wildcards):
+    """What decides the rows of a retrieval set; how they are asked is the model's business."""
+    entry = config["retrieval_sets"][wildcards.retrieval_set]
+    return {key: value for key, value in entry.items() if key not in experiment.ASKING}
+
+
+def retrieval_sets_of(wildcards):
+    """Retrieval sets that the model is scored on."""
+    return config["models"][wildcards.model]["embedding"]["sets"]
+
+
+def retrieval_settings(wildcards):
+    """How each of these sets is asked."""
+    return {
+        name: {
+            key: config["retrieval_sets"][name][key]
+            for key in experiment.ASKING
+            if key in config["retrieval_sets"][name]
+        }
+        for name in retrieval_sets_of(wildcards)
+    }
+
+
+def embeddings_dir(wildcards):
+    """Where a variant's embeddings are kept from one run to the next."""
+    store = config["pathvars"]["store"]
+    return f"{store}/embeddings/model={wildcards.model}/variant={wildcards.variant}"
 
 
 def suite_settings(wildcards):

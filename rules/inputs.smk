@@ -55,3 +55,23 @@ rule fetch_task:
         code=fingerprint("fetch_task.py"),
     script:
         "../scripts/fetch_task.py"
+
+
+rule fetch_retrieval_set:
+    """Bring one retrieval set into the store: documents, queries and which answer which."""
+    output:
+        corpus="<store>/inputs/retrieval_set={retrieval_set}/corpus.parquet",
+        queries="<store>/inputs/retrieval_set={retrieval_set}/queries.parquet",
+        qrels="<store>/inputs/retrieval_set={retrieval_set}/qrels.parquet",
+    log:
+        "<logs>/fetch_retrieval_set/{retrieval_set}.log",
+    benchmark:
+        "<logs>/fetch_retrieval_set/{retrieval_set}.seconds.tsv"
+    conda:
+        "../envs/fetch.yaml"
+    params:
+        entry=retrieval_source,
+        files=local_retrieval_files,
+        code=fingerprint("fetch_retrieval_set.py"),
+    script:
+        "../scripts/fetch_retrieval_set.py"

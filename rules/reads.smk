@@ -16,6 +16,8 @@ TABLES = {
     "decoding_deviation": rules.estimate_decoding.output.deviation,
     "task_scores": rules.run_lm_eval.output.scores,
     "task_samples": rules.run_lm_eval.output.samples,
+    "retrieval_scores": rules.run_retrieval.output.scores,
+    "retrieval_samples": rules.run_retrieval.output.samples,
 }
 
 
@@ -96,7 +98,8 @@ def job_timings(wildcards):
     answered = list(dict.fromkeys([*traced, *measured, *decoded, *split]))
     evaluated = suites_read()
     pairs = [(model, variant) for model, variant, _ in evaluated]
-    compressed = list(dict.fromkeys([*answered, *reports, *pairs]))
+    searched = pairs_read("retrieval_scores", "retrieval_samples")
+    compressed = list(dict.fromkeys([*answered, *reports, *pairs, *searched]))
     return {
         "fetch_model": expand(rules.fetch_model.benchmark, **models),
         "fetch_corpus": expand(
@@ -127,6 +130,15 @@ def job_timings(wildcards):
             expand(rules.run_lm_eval.benchmark, model=model, variant=variant, suite=suite)[0]
             for model, variant, suite in evaluated
         ],
+        "fetch_retrieval_set": expand(
+            rules.fetch_retrieval_set.benchmark,
+            retrieval_set=list(
+                dict.fromkeys(
+                    s for model, _ in searched for s in config["models"][model]["embedding"]["sets"]
+                )
+            ),
+        ),
+        "run_retrieval": of_pairs(rules.run_retrieval.benchmark, searched),
         "draw_figure": expand(rules.draw_figure.benchmark, figure=config["figures"]),
     }
 

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, validators
 
-from prunescope import letters, patterns
+from prunescope import letters, methods, patterns
 from prunescope.schemas import TABLES
 
 Config = dict[str, Any]
@@ -27,6 +27,19 @@ _Mistake = Any  # jsonschema.ValidationError, whose types allow every field to b
 
 _EXAMPLES_OF_THEIR_OWN = ("mbpp", "squad")
 """Tasks whose solved examples stand in their own definition."""
+
+ASKING = ("instruction", "queries_are_documents")
+"""Keys of a retrieval set that say how it is asked, not what is in it."""
+
+_WITHOUT_LOGITS = (
+    "calibration",
+    "influence",
+    "compression_report",
+    "compression_run",
+    "retrieval_scores",
+    "retrieval_samples",
+)
+"""Tables that a model without lm_head has."""
 
 _SCHEMA_FILE = Path(__file__).parents[2] / "rules" / "config.schema.yaml"
 
@@ -317,6 +330,13 @@ def _unknown_names(config: Config) -> Iterator[str]:
             yield from _keys_amiss(table, keys, reads)
             yield from _unmatched(keys.get("variant", []), config["variants"], reads, "variant")
             yield from _unmatched(keys.get("suite", []), config["suites"], reads, "suite")
+    for model, settings in config["models"].items():
+        where = f"models/{model}/embedding/sets"
+        sets = settings.get("embedding", {}).get("sets", [])
+        for name in sets:
+            if name not in config["retrieval_sets"]:
+                instead = _instead(name, config["retrieval_sets"])
+                yield f"{where}: there is no retrieval set {name!r}.{instead}"
     for suite, names in config["suites"].items():
         for name in names:
             if name not in config["tasks"]:
@@ -384,16 +404,19 @@ def _with_paths(config: Config, basedir: Path) -> Config:
     """Config with the paths of `path` sources relative to where Snakemake works."""
 
     def placed(entry: Mapping[str, Any]) -> Config:
-        source = entry["source"]
-        if source["from"] != "path" or Path(source["path"]).is_absolute():
-            return dict(entry)
-        return {**entry, "source": {**source, "path": os.path.relpath(basedir / source["path"])}}
+        sources = {key: entry[key] for key in ("source", "qrels") if key in entry}
+        moved = {
+            key: {**source, "path": os.path.relpath(basedir / source["path"])}
+            for key, source in sources.items()
+            if source["from"] == "path" and not Path(source["path"]).is_absolute()
+        }
+        return {**entry, **moved}
 
     tasks = {
         name: {**entry, "rows": [placed(split) for split in entry["rows"]]}
         for name, entry in config["tasks"].items()
     }
-    sections = ("models", "corpora")
+    sections = ("models", "corpora", "retrieval_sets")
     return (
         config
         | {
@@ -404,16 +427,6 @@ def _with_paths(config: Config, basedir: Path) -> Config:
     )
 
 
-def _unreadable_options(prompts: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """Multiple-choice prompts whose options cannot be told."""
-    for prompt, entry in prompts.items():
-        if entry["kind"] == "multiple_choice":
-            try:
-                letters.options_of(entry["text"])
-            except ValueError as error:
-                yield f"prompts/{prompt}: {error}"
-
-
 def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
     """What the figures ask for and the models, the disk or the workflow cannot give."""
     roots = {name: os.path.normpath(root) for name, root in config["pathvars"].items()}
@@ -421,7 +434,7 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
         if roots[one] == roots[other]:
             yield f"pathvars: {one} and {other} are both {roots[one]!r}. Give each its own folder."
     yield from _missing_sources(config)
-    yield from _unreadable_options(config["prompts"])
+    yield from _unlettered(config["prompts"])
     for task, entry in config["tasks"].items():
         yield from _unaskable(task, entry)
     yield from _unwanted_code(config)
@@ -436,24 +449,40 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
         yield from _unanswered(figure, entry, config["tracing"]["temperatures"], basedir)
         for model in entry["models"]:
             yield from _missing_blocks(f"figures/{figure}", entry, model, config)
+            yield from _not_made(f"figures/{figure}", entry["reads"], model, config)
     if "export" in config:
         for model in config["export"]["model"]:
             yield from _missing_blocks("export", {"reads": {"": config["export"]}}, model, config)
+            yield from _not_made("export", {"checkpoints": config["export"]}, model, config)
+
+
+def _unlettered(prompts: Mapping[str, Any]) -> Iterator[str]:
+    """Multiple-choice prompts without options that can be told apart."""
+    for prompt, entry in prompts.items():
+        if entry["kind"] == "multiple_choice":
+            try:
+                letters.options_of(entry["text"])
+            except ValueError as error:
+                yield f"prompts/{prompt}: {error}"
 
 
 def _missing_sources(config: Config) -> Iterator[str]:
     """Local sources that a figure needs: a definition nobody reads may dangle."""
     read = {model for entry in config["figures"].values() for model in entry["models"]}
     corpus = config["calibration"]["corpus"]
-    sources = {f"models/{name}": config["models"][name]["source"] for name in sorted(read)}
-    sources[f"corpora/{corpus}"] = config["corpora"][corpus]["source"]
+    sources = {f"models/{name}/source": config["models"][name]["source"] for name in sorted(read)}
+    sources[f"corpora/{corpus}/source"] = config["corpora"][corpus]["source"]
     for task in _tasks_read(config):
         for entry in config["tasks"][task]["rows"]:
-            sources[f"tasks/{task}/rows/{entry['split']}"] = entry["source"]
+            sources[f"tasks/{task}/rows/{entry['split']}/source"] = entry["source"]
+    for name in _retrieval_sets_read(config):
+        entry = config["retrieval_sets"][name]
+        for key in {"source", "qrels"}.intersection(entry):
+            sources[f"retrieval_sets/{name}/{key}"] = entry[key]
     for where, source in sources.items():
         if source["from"] == "path" and not Path(source["path"]).exists():
             yield (
-                f"{where}/source/path: there is no {Path(source['path']).resolve()}. "
+                f"{where}/path: there is no {Path(source['path']).resolve()}. "
                 "Relative paths start at the Snakefile's folder."
             )
 
@@ -467,6 +496,46 @@ def _tasks_read(config: Config) -> list[str]:
         for suite in keys.get("suite", [])
     ]
     return list(dict.fromkeys(task for suite in suites for task in config["suites"][suite]))
+
+
+def _retrieval_sets_read(config: Config) -> list[str]:
+    """Retrieval sets of every model whose scores a figure reads."""
+    models = [
+        model
+        for entry in config["figures"].values()
+        if {"retrieval_scores", "retrieval_samples"}.intersection(entry["reads"])
+        for model in entry["models"]
+    ]
+    sets = [config["models"][model].get("embedding", {}).get("sets", []) for model in models]
+    return list(dict.fromkeys(itertools.chain.from_iterable(sets)))
+
+
+def _not_made(
+    where: str, reads: Mapping[str, Mapping[str, Any]], model: str, config: Config
+) -> Iterator[str]:
+    """Tables and variants that a model of its kind does not have."""
+    settings = config["models"][model]
+    if "embedding" not in settings:
+        for table in sorted({"retrieval_scores", "retrieval_samples"}.intersection(reads)):
+            yield (
+                f"{where}/reads/{table}: models/{model} lacks `embedding`: how it turns a text "
+                "into one vector, and the sets it is scored on."
+            )
+    if settings.get("kind", "causal") == "causal":
+        return
+    for table, keys in reads.items():
+        if table not in _WITHOUT_LOGITS:
+            yield (
+                f"{where} reads {table} of {model}, which is of kind encoder and has no logits. "
+                "Name causal models there."
+            )
+        for variant in keys.get("variant", []):
+            method = config["variants"][variant]["method"]
+            if "model" in methods.reads(method):
+                yield (
+                    f"{where} reads {variant} of {model}, but {method} is not made for models of "
+                    "kind encoder. Read variants that drop sublayers or blocks."
+                )
 
 
 def _unaskable(task: str, entry: Mapping[str, Any]) -> Iterator[str]:

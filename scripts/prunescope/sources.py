@@ -29,7 +29,13 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 NOT_MODEL_FILES = ("consolidated*", "original/*", "onnx/*", "openvino/*", "runs/*")
 """Second copies of the weights in other layouts."""
 
-ROW_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
+ROW_READERS = {
+    ".parquet": "parquet",
+    ".json": "json",
+    ".jsonl": "json",
+    ".arrow": "arrow",
+    ".tsv": "csv",
+}
 """`datasets` reader of a single local file, by suffix; `.gz` may follow."""
 
 _NO_NETWORK = re.compile(
@@ -164,6 +170,8 @@ def _dataset(where: str, source: Mapping[str, str], folder: Path) -> Iterable[Ma
     if Path(where).is_file():
         choice["data_files"], choice["split"] = where, "train"
         where = _reader_of(Path(where))
+        if where == "csv":
+            choice["sep"], choice["dtype"] = "\t", "str"  # an id like 007 is no number
     LOG.info("reading %s, split %s", describe(source), choice["split"])
     found: Iterable[Mapping[str, Any]] = datasets.load_dataset(
         where, source.get("config"), **choice

@@ -1,0 +1,71 @@
+"""Bring one retrieval set into the store: documents, queries, judgements, in BEIR's layout."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from prunescope import progress, retrieval_sets, sources, store
+from prunescope.progress import LOG, JobError
+from prunescope.schemas import TABLES
+
+ROWS_PER_GROUP = 10000
+
+
+def fetch_retrieval_set(
+    entry: Mapping[str, Any],
+    corpus_file: str,
+    queries_file: str,
+    qrels_file: str,
+    made_by: Mapping[str, object],
+) -> None:
+    """Write tables `retrieval_corpus`, `retrieval_queries` and `retrieval_qrels` of one set.
+
+    Raises JobError if the source cannot be read or holds no document that a query asks for.
+    """
+    with sources.scratch(beside=corpus_file) as scratch:
+        whole = retrieval_sets.READERS[entry["format"]](entry, scratch)
+        chosen = retrieval_sets.limited(whole, entry.get("n_queries"), entry.get("n_documents"))
+        relevant = {row["corpus-id"] for row in chosen.qrels if row["score"] > 0}
+        n_documents, there = 0, set()
+        with store.writer(corpus_file, "retrieval_corpus", made_by) as file:
+            for batch in batches(progress.track(chosen.documents, "documents")):
+                file.write(pa.Table.from_pylist(batch, TABLES["retrieval_corpus"].schema))
+                n_documents += len(batch)
+                there.update(relevant.intersection(row["_id"] for row in batch))
+            if not there:
+                raise JobError(
+                    f"{sources.describe(entry['source'])}: none of the {len(relevant)} relevant "
+                    f"documents is among the {n_documents}. The judgements are of another set: "
+                    "correct `qrels`."
+                )
+    for file_name, table, rows in (
+        (queries_file, "retrieval_queries", chosen.queries),
+        (qrels_file, "retrieval_qrels", chosen.qrels),
+    ):
+        store.write(file_name, pa.Table.from_pylist(rows, TABLES[table].schema), table, made_by)
+    LOG.info("%d documents, %d queries", n_documents, len(chosen.queries))
+    if len(there) < len(relevant):
+        LOG.info("%d relevant documents are judged but not there", len(relevant) - len(there))
+
+
+def batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """A row group's worth of rows at a time."""
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, ROWS_PER_GROUP)):
+        yield batch
+
+
+if __name__ == "__main__":
+    snakemake: Any  # put here by Snakemake
+
+    with progress.job("fetch_retrieval_set", snakemake.log[0]):
+        settings = snakemake.params.entry
+        fetch_retrieval_set(
+            entry=settings,
+            corpus_file=snakemake.output.corpus,
+            queries_file=snakemake.output.queries,
+            qrels_file=snakemake.output.qrels,
+            made_by=store.provenance("fetch_retrieval_set", settings),
+        )
