@@ -57,6 +57,7 @@ def decoding_rows(temperatures: Sequence[float]) -> dict[str, list[dict[str, Any
         "generated_text": _texts(),
         **_options(temperatures),
         "attention_error": _attention(),
+        **_scores(),
     }
 
 
@@ -152,3 +153,34 @@ def _attention() -> list[dict[str, Any]]:
         for place, path in enumerate(("value", "weight", "interaction"))
         for keys in ("prompt", "generated")
     ]
+
+
+def _scores() -> dict[str, list[dict[str, Any]]]:
+    tasks = [
+        {
+            "task": task,
+            "metric": "acc",
+            "filter": "none",
+            "headline": True,
+            "family": family,
+            "n_shot": 0,
+            "n_items": 30,
+            "score": 0.4,
+            "standard_error": 0.05,
+            "higher_is_better": True,
+            "seconds": 1.0,
+        }
+        for task, family in (("hellaswag", "non_generative"), ("squad", "generative"))
+    ]
+    found = [
+        {
+            "retrieval_set": "squad",
+            "query": f"q{place}",
+            "ndcg_at_10": 0.1 * place,
+            "recall_at_100": 1.0,
+            "rank": 1.0 + place,
+            "best_score": 0.5,
+        }
+        for place in range(4)
+    ]
+    return {"task_scores": tasks, "retrieval_samples": found}

@@ -32,6 +32,7 @@ VARIANTS = {
     "magnitude-50": ("magnitude", {"sparsity": 0.5}),
     "awq-4bit": ("awq", {"bits": 4, "group_size": 64}),
     "rtn-4bit": ("rtn", {"bits": 4, "group_size": 64}),
+    "dense": ("identity", {}),
 }
 """Variants in the tables below, with method and settings; one alone but for comparisons."""
 
@@ -187,6 +188,7 @@ def _tables(models: list[str], folder: Path) -> dict[str, list[str]]:
         for model in models:
             for variant in VARIANTS if by_variant else [""]:
                 place = f"model={model}" + (f"/variant={variant}" if by_variant else "")
+                place += "/suite=core" * ("suite" in TABLES[name].partition)
                 file = folder / name / place / "part.parquet"
                 filled = [
                     {column: row.get(column) for column in schema.names}
@@ -252,7 +254,7 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
         for place, (variant, (method, _)) in enumerate(VARIANTS.items())
         for block in BLOCKS
         for linear in ("self_attn.q_proj", "mlp.down_proj")
-        if variant != "drop-1a"
+        if variant not in {"drop-1a", "dense"}
     ]
     whole = {
         "parameters": 100,
