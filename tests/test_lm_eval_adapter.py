@@ -1,8 +1,5 @@
 """Scores of a variant in memory equal lm-eval's own on the same rows, to the last digit."""
 
-import json
-from pathlib import Path
-
 import lm_eval
 import pytest
 import torch
@@ -12,22 +9,11 @@ from lm_eval.tasks import TaskManager
 
 from prunescope import edits, evaluation, models
 from prunescope.lm_eval_adapter import Item, VariantLM, batches
-from task_inputs import SETTINGS, SPLITS, write_task
+from stock_lm_eval import FILES, write_definition
+from task_inputs import SETTINGS, write_task
 from tiny import ARCHITECTURES, make_tiny_model
 
 BATCH = 4
-DEFINITIONS = Path(lm_eval.__file__).parent / "tasks"
-FILES = {
-    "hellaswag": DEFINITIONS / "hellaswag/hellaswag.yaml",
-    "arc_easy": DEFINITIONS / "arc/arc_easy.yaml",
-    "winogrande": DEFINITIONS / "winogrande/default.yaml",
-    "boolq": DEFINITIONS / "super_glue/boolq/default.yaml",
-    "gsm8k": DEFINITIONS / "gsm8k/gsm8k.yaml",
-    "nq_open": DEFINITIONS / "nq_open/nq_open.yaml",
-    "wikitext": DEFINITIONS / "wikitext/wikitext.yaml",
-    "squad": evaluation.OWN_TASKS / "squad.yaml",
-}
-"""Where each task is defined: lm-eval is told so here, and finds it itself in the product."""
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +23,7 @@ def model_dir(tmp_path_factory):
 
 def stock(folder, model_dir, task, rows_dir):
     """lm-eval's own results: its model class, loaded by name, its reader of Parquet files."""
-    there = SPLITS[task]
-    wanted = {"training_split": "train", "validation_split": "validation", "test_split": "test"}
-    entry = {
-        "include": str(FILES[task]),
-        "dataset_path": "parquet",
-        "dataset_name": None,
-        "dataset_kwargs": {
-            "data_files": {split: str(rows_dir / f"{split}.parquet") for split in there},
-            "cache_dir": str(folder / "cache"),
-        },
-        **{key: split if split in there else None for key, split in wanted.items()},
-    }
-    if "train" not in there:
-        entry["fewshot_split"] = None
-    definitions = folder / "definitions"
-    definitions.mkdir()
-    (definitions / "task.yaml").write_text(json.dumps(entry))
+    definitions = write_definition(folder / "definitions", task, rows_dir, folder / "cache")
     settings = SETTINGS[task]
     length = settings.get("max_new_tokens")
     return lm_eval.simple_evaluate(
