@@ -8,7 +8,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from prunescope import edits, evaluation, models
-from prunescope.lm_eval_adapter import Item, VariantLM, batches
+from prunescope.lm_eval_adapter import Item, VariantLM, batches, shared_first, shared_start
 from stock_lm_eval import FILES, write_definition
 from task_inputs import SETTINGS, write_task
 from tiny import ARCHITECTURES, make_tiny_model
@@ -137,3 +137,55 @@ def test_batches_hold_neighbours_up_to_the_number_of_rows():
     items = [Item((n,), list(range(size))) for n, size in enumerate([2, 2, 1, 5, 1])]
     sizes = [[len(item.requests) for item in batch] for batch in batches(items, 4)]
     assert sizes == [[2, 2], [1], [5], [1]]
+
+
+def generations(n_shared):
+    """Contexts of several lengths that begin alike with about so many tokens."""
+    start = "the quick brown fox jumps over the lazy dog while a second fox looks on " * n_shared
+    ends = ["seven wagons", "answer with one letter: a lighthouse keeper", "user", "the sea by a"]
+    return [
+        Instance(
+            request_type="generate_until",
+            doc={},
+            arguments=(start + end, {"until": ["\n"], "do_sample": False, "max_gen_toks": 12}),
+            idx=0,
+            metadata=("t", i, 1),
+        )
+        for i, end in enumerate(ends)
+    ]
+
+
+@pytest.mark.parametrize("n_shared", [0, 2])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_common_start_changes_no_text(tmp_path, architecture, n_shared):
+    folder = make_tiny_model(tmp_path, architecture)
+    model = models.load(folder, "float32", torch.device("cpu"))
+    tokenizer = models.load_tokenizer(folder)
+    ours = VariantLM(model, tokenizer, 3).generate_until(generations(n_shared))
+    alone = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)
+    assert ours == alone.generate_until(generations(n_shared), disable_tqdm=True)
+
+
+def test_a_common_start_is_read_once(model_dir):
+    model = models.load(model_dir, "float32", torch.device("cpu"))
+    lm = VariantLM(model, models.load_tokenizer(model_dir), 4)
+    seen = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    lm.generate_until(generations(2))
+    lengths = [len(lm.tok_encode(request.args[0])) for request in generations(2)]
+    (one, n_shared), (four, rest), *_ = seen
+    assert (one, four) == (1, 4)
+    assert n_shared >= 16
+    assert n_shared + rest == max(lengths)
+
+
+def test_common_starts_and_padding_change_places():
+    ids = torch.tensor([[0, 0, 7, 8, 1], [7, 8, 2, 3, 4]])
+    mask = (ids > 0).long()
+    assert shared_start(ids, mask) == 2
+    order = shared_first(mask, 2)
+    assert ids.gather(1, order).tolist() == [[7, 8, 0, 0, 1], [7, 8, 2, 3, 4]]
+    assert mask.gather(1, order).tolist() == [[1, 1, 0, 0, 1], [1, 1, 1, 1, 1]]
+    assert shared_start(ids[1:], mask[1:]) == 4

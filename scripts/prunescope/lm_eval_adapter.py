@@ -31,6 +31,10 @@ class Item:
     continuations: list[list[int]] = field(default_factory=list)
 
 
+LEAST_SHARED = 16
+"""Tokens below which a common start of contexts is not worth a pass of its own."""
+
+
 class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
     """lm-eval's Hugging Face model over a variant that is loaded already."""
 
@@ -129,6 +133,33 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
             texts.update(zip(places, said, strict=True))
         return [texts[place] for place in range(len(requests))]
 
+    def _model_generate(
+        self, context: Tensor, max_length: int, stop: list[str], **settings: Any
+    ) -> Tensor:
+        """As lm-eval's, but what all contexts of a batch begin with is read once.
+
+        Parameters
+        ----------
+        context : token ids, (sequences, longest), zeros of the mask on the left.
+        """
+        mask = settings.pop("attention_mask")
+        n_shared = shared_start(context, mask)
+        if len(context) > 1 and n_shared >= LEAST_SHARED and not self._slides():
+            order = shared_first(mask, n_shared)
+            context, mask = context.gather(1, order), mask.gather(1, order)
+            with torch.inference_mode():
+                read = self.model(input_ids=context[:1, :n_shared], use_cache=True)
+            read.past_key_values.batch_repeat_interleave(len(context))
+            settings["past_key_values"] = read.past_key_values
+        said: Tensor = super()._model_generate(
+            context, max_length, stop, attention_mask=mask, **settings
+        )
+        return said
+
+    def _slides(self) -> bool:
+        """Whether attention looks back a fixed number of places, where padding would take some."""
+        return getattr(self.config, "sliding_window", None) is not None
+
 
 def batches(items: Sequence[Item], n_rows: int) -> Iterator[list[Item]]:
     """Neighbouring items, as many as have `n_rows` continuations together, at least one."""
@@ -156,3 +187,32 @@ def padded(
         ids[row, place] = torch.tensor(sequence)
         mask[row, place] = 1
     return ids.to(device), mask.to(device)
+
+
+def shared_start(ids: Tensor, mask: Tensor) -> int:
+    """Tokens that all sequences begin with, short of the last of the shortest.
+
+    Parameters
+    ----------
+    ids, mask : (sequences, longest), padded on the left.
+    """
+    lengths = mask.sum(dim=1)
+    within = int(lengths.min()) - 1
+    starts = (ids.shape[1] - lengths)[:, None] + torch.arange(within, device=ids.device)
+    begun = ids.gather(1, starts)
+    same = (begun == begun[0]).all(dim=0)
+    return int(same.cumprod(dim=0).sum())
+
+
+def shared_first(mask: Tensor, n_shared: int) -> Tensor:
+    """For each sequence the columns in the order: common start, padding, the rest.
+
+    Parameters
+    ----------
+    mask : (sequences, longest), padded on the left.
+    """
+    n_padding = mask.shape[1] - mask.sum(dim=1, keepdim=True)
+    column = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+    padding = column < n_shared + n_padding
+    moved = torch.where(padding, column - n_shared, column)
+    return torch.where(column < n_shared, column + n_padding, moved)
