@@ -11,6 +11,9 @@ TABLES = {
     "sublayer_trace": rules.trace_sublayers.output.trace,
     "logit_shift": rules.trace_sublayers.output.shift,
     "deviation": rules.estimate_deviations.output.deviation,
+    **dict(rules.trace_decoding.output.items()),
+    "attention_error": rules.split_attention_error.output.attention_error,
+    "decoding_deviation": rules.estimate_decoding.output.deviation,
 }
 
 
@@ -71,7 +74,10 @@ def job_timings(wildcards):
     traced = pairs_read("sublayer_trace", "logit_shift", "deviation")
     reports = pairs_read("compression_report", "compression_run")
     measured = pairs_read("variant_cost")
-    compressed = list(dict.fromkeys([*traced, *measured, *reports]))
+    decoded = pairs_read("decoding_deviation", *rules.trace_decoding.output.keys())
+    split = pairs_read("attention_error")
+    answered = list(dict.fromkeys([*traced, *measured, *decoded, *split]))
+    compressed = list(dict.fromkeys([*answered, *reports]))
     return {
         "fetch_model": expand(rules.fetch_model.benchmark, **models),
         "fetch_corpus": expand(
@@ -82,12 +88,17 @@ def job_timings(wildcards):
         "compress_model": of_pairs(rules.compress_model.benchmark, compressed),
         "generate_dense": expand(
             rules.generate_dense.benchmark,
-            model=list(dict.fromkeys(m for m, _ in [*traced, *measured])),
+            model=list(dict.fromkeys(m for m, _ in answered)),
         ),
         "measure_variant": of_pairs(rules.measure_variant.benchmark, measured),
         "trace_sublayers": of_pairs(rules.trace_sublayers.benchmark, traced),
         "estimate_deviations": of_pairs(
             rules.estimate_deviations.benchmark, pairs_read("deviation")
+        ),
+        "trace_decoding": of_pairs(rules.trace_decoding.benchmark, decoded),
+        "split_attention_error": of_pairs(rules.split_attention_error.benchmark, split),
+        "estimate_decoding": of_pairs(
+            rules.estimate_decoding.benchmark, pairs_read("decoding_deviation")
         ),
         "draw_figure": expand(rules.draw_figure.benchmark, figure=config["figures"]),
     }

@@ -37,7 +37,8 @@ rule build_report:
     params:
         timings=job_timings,  # no inputs: a lost log must not re-run the job it timed
         settings={
-            key: config[key] for key in ("seed", "calibration", "decoding", "tracing", "prompts")
+            key: config[key]
+            for key in ("seed", "calibration", "decoding", "texts", "tracing", "prompts")
         },
         code=fingerprint(
             "build_report.py",

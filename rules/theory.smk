@@ -18,3 +18,22 @@ rule estimate_deviations:
         code=fingerprint("estimate_deviations.py"),
     script:
         "../scripts/estimate_deviations.py"
+
+
+rule estimate_decoding:
+    """The same estimates for a whole variant's decoding, under every history."""
+    input:
+        trace=rules.trace_decoding.output.decoding_trace,
+        shift=rules.trace_decoding.output.decoding_shift,
+    output:
+        deviation="<store>/decoding_deviation/model={model}/variant={variant}/part.parquet",
+    log:
+        "<logs>/estimate_decoding/{model}/{variant}.log",
+    benchmark:
+        "<logs>/estimate_decoding/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/report.yaml"
+    params:
+        code=fingerprint("estimate_decoding.py"),
+    script:
+        "../scripts/estimate_decoding.py"

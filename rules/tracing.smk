@@ -2,7 +2,7 @@
 
 
 rule generate_dense:
-    """Let the dense model answer every prompt once, greedily: the context of sublayer traces."""
+    """Let the dense model answer every prompt, greedily and sampled: the context of traces."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
@@ -18,6 +18,7 @@ rule generate_dense:
     params:
         prompts=config["prompts"],
         decoding=config["decoding"],
+        seed=config["seed"],
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("generate_dense.py"),
     script:
@@ -70,7 +71,67 @@ rule trace_sublayers:
     params:
         temperatures=config["tracing"]["temperatures"],
         final_norm=config["tracing"]["final_norm"],
+        steps=config["tracing"]["steps"],
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("trace_sublayers.py"),
     script:
         "../scripts/trace_sublayers.py"
+
+
+rule trace_decoding:
+    """Follow one variant step by step against dense: four histories, options, and its texts."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+        edit=rules.compress_model.output.edit,
+        answers=rules.generate_dense.output.answers,
+    output:
+        decoded_step="<store>/decoded_step/model={model}/variant={variant}/part.parquet",
+        decoding_trace="<store>/decoding_trace/model={model}/variant={variant}/part.parquet",
+        decoding_shift="<store>/decoding_shift/model={model}/variant={variant}/part.parquet",
+        history_term="<store>/history_term/model={model}/variant={variant}/part.parquet",
+        option_trace="<store>/option_trace/model={model}/variant={variant}/part.parquet",
+        option_agreement="<store>/option_agreement/model={model}/variant={variant}/part.parquet",
+        top_token="<store>/top_token/model={model}/variant={variant}/part.parquet",
+        generated_text="<store>/generated_text/model={model}/variant={variant}/part.parquet",
+    log:
+        "<logs>/trace_decoding/{model}/{variant}.log",
+    benchmark:
+        "<logs>/trace_decoding/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        logits_mb=config["tracing"]["memory_mb"],
+    params:
+        max_new_tokens=config["decoding"]["max_new_tokens"],
+        seed=config["seed"],
+        temperatures=config["tracing"]["temperatures"],
+        thresholds=config["texts"]["degenerate"],
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("trace_decoding.py"),
+    script:
+        "../scripts/trace_decoding.py"
+
+
+rule split_attention_error:
+    """Split how attention outputs move into value path, weight path and interaction, exactly."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+        edit=rules.compress_model.output.edit,
+        answers=rules.generate_dense.output.answers,
+    output:
+        attention_error="<store>/attention_error/model={model}/variant={variant}/part.parquet",
+    log:
+        "<logs>/split_attention_error/{model}/{variant}.log",
+    benchmark:
+        "<logs>/split_attention_error/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    params:
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("split_attention_error.py"),
+    script:
+        "../scripts/split_attention_error.py"

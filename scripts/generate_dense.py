@@ -1,11 +1,12 @@
-"""Let the dense model answer every prompt greedily: the context of every sublayer trace."""
+"""Let the dense model answer every prompt, greedily and sampled: the context of every trace."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from prunescope import models, progress, prompts, runtime, store
+from prunescope.sampling import GREEDY
 from prunescope.schemas import TABLES
 
 
@@ -13,6 +14,8 @@ def generate_dense(
     model_dir: str,
     prompt_texts: Mapping[str, Mapping[str, str]],
     max_new_tokens: int,
+    sampling_temperatures: Sequence[float],
+    seed: int,
     answers_file: str,
     dtype: str,
     threads: int,
@@ -21,10 +24,14 @@ def generate_dense(
     """Write table `dense_answer` of one model."""
     device = runtime.prepare(threads)
     model, tokenizer = models.load(model_dir, dtype, device), models.load_tokenizer(model_dir)
-    token_ids = [prompts.prompt_token_ids(tokenizer, p["text"]) for p in prompt_texts.values()]
-    answers = prompts.greedy_answers(model, tokenizer, token_ids, max_new_tokens)
+    asked = [
+        prompts.Asked(name, temperature, prompts.prompt_token_ids(tokenizer, prompt["text"]))
+        for temperature in (GREEDY, *sampling_temperatures)
+        for name, prompt in prompt_texts.items()
+    ]
+    answers = prompts.answers(model, tokenizer, asked, max_new_tokens, seed)
     ends = prompts.end_of_text(model, tokenizer)
-    rows = prompts.as_rows(prompt_texts, token_ids, answers, tokenizer, ends)
+    rows = prompts.as_rows(prompt_texts, asked, answers, tokenizer, ends)
     table = pa.Table.from_pylist(rows, schema=TABLES["dense_answer"].schema)
     store.write(answers_file, table, "dense_answer", made_by)
 
@@ -36,12 +43,17 @@ if __name__ == "__main__":
         generate_dense(
             model_dir=snakemake.input.model,
             prompt_texts=snakemake.params.prompts,
-            max_new_tokens=snakemake.params.decoding["max_new_tokens"],
+            **snakemake.params.decoding,
+            seed=snakemake.params.seed,
             answers_file=snakemake.output.answers,
             dtype=snakemake.params.dtype,
             threads=snakemake.threads,
             made_by=store.provenance(
                 "generate_dense",
-                {"dtype": snakemake.params.dtype, **snakemake.params.decoding},
+                {
+                    "dtype": snakemake.params.dtype,
+                    "seed": snakemake.params.seed,
+                    **snakemake.params.decoding,
+                },
             ),
         )

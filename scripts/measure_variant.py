@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from prunescope import costs, edits, models, progress, runtime, store
+from prunescope import costs, edits, models, progress, prompts, runtime, store
 from prunescope.agreement import agreement
 from prunescope.schemas import TABLES
 
@@ -28,7 +28,7 @@ def measure_variant(
     dense = models.load(model_dir, dtype, device)
     edit = edits.read(edit_file)
     variant = models.apply_edit(dense, edit)
-    answers = store.read(answers_file, "dense_answer").to_pylist()
+    answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
     token_ids = timed_prompt(answers).to(device)
     (prefill_dense, decode_dense), (prefill, decode) = costs.best_speeds(
         (dense, variant), token_ids

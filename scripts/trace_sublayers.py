@@ -28,6 +28,7 @@ def trace_sublayers(
     shift_file: str,
     temperatures: Sequence[float],
     final_norm: bool,
+    steps: int,
     memory_mb: float,
     dtype: str,
     threads: int,
@@ -37,10 +38,10 @@ def trace_sublayers(
     device = runtime.prepare(threads)
     model = models.load(model_dir, dtype, device)
     edit = edits.read(edit_file)
-    answers = store.read(answers_file, "dense_answer").to_pylist()
+    answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
     norm = anatomy.final_norm_of(model) if final_norm else None
     unembed = spaces.Unembedding(anatomy.lm_head_of(model), norm)
-    traced = trace_prompts(model, unembed, edit, answers, temperatures, memory_mb)
+    traced = trace_prompts(model, unembed, edit, answers, steps, temperatures, memory_mb)
     with (
         store.writer(trace_file, "sublayer_trace", made_by) as trace,
         store.writer(shift_file, "logit_shift", made_by) as shift,
@@ -55,10 +56,13 @@ def trace_prompts(
     unembed: spaces.Unembedding,
     edit: edits.Edit,
     answers: Sequence[Mapping[str, Any]],
+    steps: int,
     temperatures: Sequence[float],
     memory_mb: float,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Rows of both tables for one prompt after another; `answers` are rows of `dense_answer`.
+    """Rows of both tables for one prompt after another, the first `steps` of each answer.
+
+    `answers` are rows of `dense_answer`.
 
     An empty edit touches no sublayer: no rows.
     """
@@ -67,7 +71,7 @@ def trace_prompts(
         return
     for answer in answers:
         read, start = prompts.context_of(answer)
-        token_ids = torch.tensor(read, device=model.device)
+        token_ids = torch.tensor(read[: start + steps], device=model.device)
         dense, variant = capture.residuals(model, token_ids, start, edit)
         found = tracing.statistics(dense, variant, dropped, unembed, temperatures, memory_mb)
         sublayers = tracing.traced(variant, dropped)
@@ -77,7 +81,8 @@ def trace_prompts(
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    settings = {name: snakemake.params[name] for name in ("temperatures", "final_norm", "dtype")}
+    decisive = ("temperatures", "final_norm", "steps", "dtype")
+    settings = {name: snakemake.params[name] for name in decisive}
     with progress.job("trace_sublayers", snakemake.log[0]):
         trace_sublayers(
             model_dir=snakemake.input.model,

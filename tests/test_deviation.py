@@ -5,8 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from estimate_deviations import deviations
+from estimate_deviations import KEY
 from prunescope import anatomy, edits, spaces
+from prunescope.deviations import deviations
 from test_tracing import TEMPERATURES, _answer
 from tiny import tiny_model
 from trace_sublayers import trace_prompts
@@ -18,8 +19,8 @@ def tables():
     model = tiny_model("llama")
     unembed = spaces.Unembedding(anatomy.lm_head_of(model))
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
-    (rows,) = trace_prompts(model, unembed, edit, [_answer(model)], TEMPERATURES, 64)
-    return *rows, pa.concat_tables(deviations(*rows))
+    (rows,) = trace_prompts(model, unembed, edit, [_answer(model)], 5, TEMPERATURES, 64)
+    return *rows, pa.concat_tables(deviations(*rows, KEY, "deviation"))
 
 
 def test_every_traced_row_is_estimated(tables):

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from prunescope import models as own_models
 from prunescope import options, prompts
+from prunescope.letters import options_of
 from smollm2 import model_dir
 from tiny_inputs import byte_tokenizer
 
@@ -31,7 +32,7 @@ TURN = "[/INST]"
     ],
 )
 def test_letters_are_read_off_the_prompt(text, letters):
-    assert options.options_of(text) == list(letters)
+    assert options_of(text) == list(letters)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_letters_are_read_off_the_prompt(text, letters):
 )
 def test_a_prompt_without_clear_options_is_refused(text):
     with pytest.raises(ValueError, match=r"at least two options in one style.*it shows"):
-        options.options_of(text)
+        options_of(text)
 
 
 def _fast(raw, chat_template=None):
@@ -146,7 +147,7 @@ def test_the_token_goes_on_where_smollm2_stands():
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": asked}], add_generation_prompt=True, tokenize=False
     )
-    for letter in options.options_of(asked):
+    for letter in options_of(asked):
         whole = tokenizer(rendered + letter, add_special_tokens=False)["input_ids"]
         assert whole == [*ids, options.option_token(tokenizer, ids, letter)]
     tokenizer.chat_template = None

@@ -15,12 +15,17 @@ def loaded(request, tmp_path):
     return model, models.load_tokenizer(folder)
 
 
+def _answers(model, tokenizer, ids, temperature=0.0, tokens=6):
+    asked = [prompts.Asked(f"p{place}", temperature, each) for place, each in enumerate(ids)]
+    return prompts.answers(model, tokenizer, asked, tokens, seed=0)
+
+
 def test_answers_are_argmax_token_by_token(loaded):
     """Batched, left-padded, cached decoding equals one forward pass a token, unpadded."""
     model, tokenizer = loaded
     ids = [prompts.prompt_token_ids(tokenizer, text) for text in ("a fox", "the sea is near by")]
     assert len(ids[0]) != len(ids[1])
-    for prompt, answer in zip(ids, prompts.greedy_answers(model, tokenizer, ids, 6), strict=True):
+    for prompt, answer in zip(ids, _answers(model, tokenizer, ids), strict=True):
         context = list(prompt)
         for token in answer:
             logits = model(torch.tensor([context])).logits[0, -1]
@@ -33,7 +38,7 @@ def test_the_pass_is_the_decode(loaded):
     """The teacher-forced pass predicts at step t the token the answer has at t."""
     model, tokenizer = loaded
     ids = prompts.prompt_token_ids(tokenizer, "seven wagons")
-    (answer,) = prompts.greedy_answers(model, tokenizer, [ids], 6)
+    (answer,) = _answers(model, tokenizer, [ids])
     context = torch.tensor(ids + answer[:-1])
     dense, _ = capture.residuals(model, context, start=len(ids) - 1)
     logits = model(context[None]).logits[0, len(ids) - 1 :]
@@ -49,6 +54,8 @@ def test_rows_say_whether_the_model_stopped_by_itself(tmp_path):
     end = tokenizer.eos_token_id
     asked = {"a": {"kind": "open_ended", "text": "x"}, "b": {"kind": "arithmetic", "text": "y"}}
     word = tokenizer("fox")["input_ids"][-1:]
-    rows = prompts.as_rows(asked, [[1], [1]], [[*word, end], word], tokenizer, [end])
+    each = [prompts.Asked("a", 0, [1]), prompts.Asked("b", 0.7, [1])]
+    rows = prompts.as_rows(asked, each, [[*word, end], word], tokenizer, [end])
+    assert [answer["prompt"] for answer in prompts.greedy(rows)] == ["a"]
     assert [row["stopped"] for row in rows] == [True, False]
     assert rows[0]["answer_text"] == rows[1]["answer_text"] != ""

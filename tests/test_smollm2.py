@@ -18,7 +18,7 @@ def smollm2():
     model = models.load(model_dir(), "float32", device)
     tokenizer = models.load_tokenizer(model_dir())
     ids = prompts.prompt_token_ids(tokenizer, "How many legs have three spiders and a cat?")
-    (answer,) = prompts.greedy_answers(model, tokenizer, [ids], STEPS)
+    (answer,) = prompts.answers(model, tokenizer, [prompts.Asked("p", 0, ids)], STEPS, seed=0)
     return model, ids, answer
 
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from prunescope import anatomy, capture, edits, metrics, spaces, store, tracing
+from prunescope import anatomy, capture, comparisons, edits, metrics, spaces, store, tracing
 from tiny import tiny_model
 from trace_sublayers import trace_prompts
 
@@ -148,14 +148,14 @@ def test_memory_budget_changes_no_number(memory_mb):
 def test_too_small_a_budget_says_what_is_needed():
     """Rather than thrash or overrun it."""
     with pytest.raises(ValueError, match=r"needs \d+\. Raise it"):
-        tracing.rows_within(1, 150_000)
+        comparisons.rows_within(1, 150_000)
 
 
 def test_neighbouring_drops_share_their_products():
     """60 dropped sublayers in a row cost 61 rows of lm_head a position, not 120."""
     (product,) = tracing.plan(range(60), [], max_rows=512)
     assert len(product.sources) == 61
-    assert sum(len(slab.sublayers) for slab in product.slabs) == 60
+    assert sum(len(slab.columns) for slab in product.slabs) == 60
 
 
 def test_rows_match_the_schema_and_the_grain(tmp_path):
@@ -164,7 +164,7 @@ def test_rows_match_the_schema_and_the_grain(tmp_path):
     unembed = spaces.Unembedding(anatomy.lm_head_of(model))
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
     answers = [_answer(model), {**_answer(model, steps=1), "prompt": "q"}]
-    tables = list(trace_prompts(model, unembed, edit, answers, TEMPERATURES, 64))
+    tables = list(trace_prompts(model, unembed, edit, answers, 5, TEMPERATURES, 64))
     trace = pa.concat_tables(t for t, _ in tables)
     shift = pa.concat_tables(s for _, s in tables)
     assert trace.num_rows == 6 * 6 * (2 + len(TEMPERATURES))
@@ -181,7 +181,7 @@ def test_identity_traces_nothing():
     """An empty edit touches no sublayer: no rows, and no error."""
     model = tiny_model("llama")
     unembed = spaces.Unembedding(anatomy.lm_head_of(model))
-    tables = trace_prompts(model, unembed, edits.Edit(), [_answer(model)], TEMPERATURES, 64)
+    tables = trace_prompts(model, unembed, edits.Edit(), [_answer(model)], 5, TEMPERATURES, 64)
     assert list(tables) == []
 
 

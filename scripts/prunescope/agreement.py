@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from prunescope import anatomy, metrics, prompts
-from prunescope.spaces import Unembedding, probabilities
+from prunescope.spaces import output_of, probabilities
 
 _LOGITS_AT_ONCE = 1 << 21
 """Logits of a chunk of steps: 16 MB in float64, of which a comparison holds about eight."""
@@ -46,9 +46,8 @@ def agreement(dense: Any, variant: Any, answers: Sequence[Mapping[str, Any]]) ->
 
 def output_logits(model: Any, h: Tensor) -> Tensor:
     """The model's own logits in float32 or better, (rows, d) after final norm -> (rows, vocab)."""
-    z: Tensor = Unembedding(anatomy.lm_head_of(model))(h)
-    divisor = anatomy.anatomy_of(model).logit_divisor
-    return z if divisor is None else z / getattr(model.config, divisor)
+    z: Tensor = output_of(model)(h)
+    return z
 
 
 def _chunks(dense: Any, variant: Any, answer: Mapping[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from prunescope import anatomy, capture, histories
+from prunescope import anatomy, capture, comparisons, histories
 from prunescope.edits import Edit
 from prunescope.histories import Attended, Scoring
 from prunescope.replacements import Replacement, replaced_in
@@ -214,10 +214,6 @@ def _key(shape: tuple[int, ...]) -> dict[str, pa.Array]:
     return {
         "step": pa.array(step),
         "head_group": pa.array(group),
-        "path": _named(path, PATHS),
-        "keys": _named(keys, KEYS),
+        "path": comparisons.labelled(PATHS, path),
+        "keys": comparisons.labelled(KEYS, keys),
     }
-
-
-def _named(indices: np.ndarray, names: tuple[str, ...]) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(indices, list(names)).cast(pa.string())

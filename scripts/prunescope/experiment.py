@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, validators
 
-from prunescope import patterns
+from prunescope import letters, patterns
 from prunescope.schemas import TABLES
 
 Config = dict[str, Any]
@@ -386,6 +386,12 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
         if roots[one] == roots[other]:
             yield f"pathvars: {one} and {other} are both {roots[one]!r}. Give each its own folder."
     yield from _missing_sources(config)
+    for prompt, entry in config["prompts"].items():
+        if entry["kind"] == "multiple_choice":
+            try:
+                letters.options_of(entry["text"])
+            except ValueError as error:
+                yield f"prompts/{prompt}: {error}"
     for variant, settings in config["variants"].items():
         if "pattern" in settings:
             try:

@@ -1,10 +1,12 @@
-"""Prompts as the model reads them, and the dense model's greedy answers."""
+"""Prompts as a model reads them, and what it answers: greedily, or sampled with shared noise."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase
+
+from prunescope.sampling import GREEDY, SharedNoise
 
 
 def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -17,28 +19,43 @@ def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]
     return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
 
+class Asked(NamedTuple):
+    """One answer to be written: to which prompt, by its id in config, and how it is decoded."""
+
+    prompt: str
+    sampling_temperature: float
+    token_ids: Sequence[int]
+
+
 @torch.inference_mode()
-def greedy_answers(
+def answers(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
+    asked: Sequence[Asked],
     max_new_tokens: int,
+    seed: int,
 ) -> list[list[int]]:
-    """What the model writes after each prompt at temperature 0, all prompts in one batch.
+    """What the model writes after each prompt, all of them in one batch.
 
     Each answer ends with the end-of-text token the model wrote, or after `max_new_tokens`.
     The checkpoint's own sampling settings are left out: a repetition penalty is not argmax.
     """
-    padded = tokenizer.pad({"input_ids": [list(ids) for ids in prompts]}, return_tensors="pt")
+    read = [list(each.token_ids) for each in asked]
+    padded = tokenizer.pad({"input_ids": read}, return_tensors="pt")
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         eos_token_id=end_of_text(model, tokenizer),
         pad_token_id=tokenizer.pad_token_id,
     )
-    written = model.generate(**padded.to(model.device), generation_config=config)
-    answers = written[:, padded["input_ids"].shape[1] :].tolist()
-    return [_until(answer, set(config.eos_token_id)) for answer in answers]
+    longest = padded["input_ids"].shape[1]
+    noise = SharedNoise([(each.prompt, each.sampling_temperature) for each in asked], seed, longest)
+    written = model.generate(
+        **padded.to(model.device),
+        generation_config=config,
+        logits_processor=LogitsProcessorList([noise]),
+    )
+    return [_until(answer, set(config.eos_token_id)) for answer in written[:, longest:].tolist()]
 
 
 def end_of_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -57,6 +74,11 @@ def _until(answer: Sequence[int], ends: set[int]) -> list[int]:
     return list(answer)
 
 
+def greedy(answers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The greedy ones among rows of `dense_answer`."""
+    return [answer for answer in answers if answer["sampling_temperature"] == GREEDY]
+
+
 def context_of(answer: Mapping[str, Any]) -> tuple[list[int], int]:
     """Tokens a model reads to write an answer, a row of `dense_answer`, and where step 0 is read.
 
@@ -68,7 +90,7 @@ def context_of(answer: Mapping[str, Any]) -> tuple[list[int], int]:
 
 def as_rows(
     prompts: Mapping[str, Mapping[str, str]],
-    token_ids: Sequence[Sequence[int]],
+    asked: Sequence[Asked],
     answers: Sequence[Sequence[int]],
     tokenizer: PreTrainedTokenizerBase,
     ends: Sequence[int],
@@ -76,13 +98,14 @@ def as_rows(
     """Prompts and answers as rows of `dense_answer`."""
     return [
         {
-            "prompt": name,
-            "kind": prompt["kind"],
-            "text": prompt["text"],
-            "prompt_token_ids": list(ids),
+            "prompt": each.prompt,
+            "kind": prompts[each.prompt]["kind"],
+            "text": prompts[each.prompt]["text"],
+            "sampling_temperature": each.sampling_temperature,
+            "prompt_token_ids": list(each.token_ids),
             "answer_token_ids": list(answer),
             "answer_text": tokenizer.decode(list(answer), skip_special_tokens=True),
             "stopped": answer[-1] in ends,
         }
-        for (name, prompt), ids, answer in zip(prompts.items(), token_ids, answers, strict=True)
+        for each, answer in zip(asked, answers, strict=True)
     ]

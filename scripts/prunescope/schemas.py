@@ -95,6 +95,15 @@ _SHIFT = (
 )
 """The distribution of Δz, that theory predicts deviations from."""
 
+_ESTIMATE = (
+    Column("space", _TEXT, "embedding (h), logit (z) or probability (p)"),
+    Column("quantity", _TEXT, "angular_deviation, kl_divergence or kl_bound"),
+    Column("order", _INT, "order in Δ of the estimate; NULL for the bound", True),
+    Column("measured", _FLOAT, "computed from tensors"),
+    Column("estimated", _FLOAT, "predicted by Theorem 1, 2, 3, a higher order or a bound"),
+)
+"""A measurement and its prediction."""
+
 _ALL: Sequence[Table] = (
     Table(
         "documents",
@@ -162,12 +171,13 @@ _ALL: Sequence[Table] = (
     ),
     Table(
         "dense_answer",
-        "One row per prompt: the dense model's greedy answer, context of every sublayer trace.",
+        "One row per (prompt, sampling_temperature): dense's answer, the context of every trace.",
         ("model",),
         (
             Column("prompt", _TEXT, "prompt id in config"),
             Column("kind", _TEXT, "multiple_choice, arithmetic or open_ended"),
             Column("text", _TEXT, "the prompt before the chat template"),
+            Column("sampling_temperature", _FLOAT, "of the decoding; 0 is greedy"),
             Column("prompt_token_ids", _IDS, "the prompt as the model reads it"),
             Column("answer_token_ids", _IDS, "the tokens it wrote, end of text included"),
             Column("answer_text", _TEXT, "the answer decoded, special tokens left out"),
@@ -237,11 +247,7 @@ _ALL: Sequence[Table] = (
         (
             *_TRACE_KEY,
             _TEMPERATURE,
-            Column("space", _TEXT, "embedding (h), logit (z) or probability (p)"),
-            Column("quantity", _TEXT, "angular_deviation, kl_divergence or kl_bound"),
-            Column("order", _INT, "order in Δ of the estimate; NULL for the bound", True),
-            Column("measured", _FLOAT, "computed from tensors"),
-            Column("estimated", _FLOAT, "predicted by Theorem 1, 2, 3, a higher order or a bound"),
+            *_ESTIMATE,
         ),
     ),
     Table(
@@ -281,6 +287,16 @@ _ALL: Sequence[Table] = (
         ),
     ),
     Table(
+        "decoding_deviation",
+        "One row per (prompt, sampling_temperature, history, step, temperature, quantity, order).",
+        ("model", "variant"),
+        (
+            *_DECODED_KEY,
+            _TEMPERATURE,
+            *_ESTIMATE,
+        ),
+    ),
+    Table(
         "history_term",
         "One row per (prompt, sampling_temperature, step, term): Δz of free running, telescoped.",
         ("model", "variant"),
@@ -297,7 +313,6 @@ _ALL: Sequence[Table] = (
                 "norm", _FLOAT, "|term of Δz|, in logits, each term centred over the vocabulary"
             ),
             Column("share", _FLOAT, "<term, Δz>/|Δz|², centred; shares of a step sum to 1", True),
-            Column("kl_divergence", _FLOAT, "KL(p|q) in nats at T = 1 once this term is added"),
         ),
     ),
     Table(

@@ -1,7 +1,11 @@
 """From hidden states to logits to probabilities: h -> z = lm_head(h) -> p = softmax(z/T)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from prunescope import anatomy
 
 VOCABULARY_TILE = 8192
 """Columns of a half-precision lm_head converted at a time: about 4 % of the cost at 256 rows."""
@@ -14,12 +18,19 @@ class Unembedding(nn.Module):
     ----------
     lm_head : the model's own (…, d) -> (…, vocab) linear, tied or not.
     final_norm : applied first when given (the usual logit lens); None is the paper's Eq. 2.
+    divisor : logits are divided by it, where the model itself does so.
     """
 
-    def __init__(self, lm_head: nn.Linear, final_norm: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        lm_head: nn.Linear,
+        final_norm: nn.Module | None = None,
+        divisor: float | None = None,
+    ) -> None:
         super().__init__()
         self.lm_head = lm_head
         self.final_norm = final_norm
+        self.divisor = divisor
 
     @property
     def vocabulary(self) -> int:
@@ -46,7 +57,16 @@ class Unembedding(nn.Module):
             torch.mm(h, tile.T, out=out[:, start : start + step])
         if self.lm_head.bias is not None:
             out += self.lm_head.bias.to(wide)
+        if self.divisor is not None:
+            out /= self.divisor
         return out
+
+
+def output_of(model: Any) -> Unembedding:
+    """The map to the model's own logits, from what its lm_head reads: h after the final norm."""
+    named = anatomy.anatomy_of(model).logit_divisor
+    divisor = None if named is None else getattr(model.config, named)
+    return Unembedding(anatomy.lm_head_of(model), divisor=divisor)
 
 
 def probabilities(z: Tensor, temperature: float) -> Tensor:

@@ -109,8 +109,8 @@ def _longest_run(holds: np.ndarray) -> int:
     return int(np.diff(ends).max()) - 1
 
 
-def perplexity(z: "Tensor", token_ids: Sequence[int]) -> float:
-    """exp(mean -log p(token)) at T = 1, infinite where a token is impossible.
+def log_likelihoods(z: "Tensor", token_ids: Sequence[int]) -> "Tensor":
+    """log p(token) in nats at T = 1, (tokens,) float64.
 
     Parameters
     ----------
@@ -125,7 +125,17 @@ def perplexity(z: "Tensor", token_ids: Sequence[int]) -> float:
         part.double().log_softmax(-1).gather(-1, token)
         for part, token in zip(z.split(rows), chosen.split(rows), strict=True)
     ]
-    return float(torch.cat(log_p).mean().neg().exp())
+    return torch.cat(log_p).squeeze(-1)
+
+
+def perplexity(log_p: "Tensor") -> float:
+    """exp(mean -log p(token)) of a text, infinite where a token is impossible.
+
+    Parameters
+    ----------
+    log_p : (tokens,), from `log_likelihoods`.
+    """
+    return float(log_p.mean().neg().exp())
 
 
 def verdict(measures: Measures, thresholds: Mapping[str, float]) -> str:

@@ -12,7 +12,18 @@ from typing import Any
 import torch
 from timing import best
 
-from prunescope import anatomy, capture, edits, influence, models, prompts, runtime, spaces, tracing
+from prunescope import (
+    anatomy,
+    capture,
+    comparisons,
+    edits,
+    influence,
+    models,
+    prompts,
+    runtime,
+    spaces,
+    tracing,
+)
 from smollm2 import model_dir
 
 STEPS = 32
@@ -83,8 +94,8 @@ def line(what: str, value: float, aim: str) -> None:
 @torch.inference_mode()
 def only_products(dense: torch.Tensor, unembed: spaces.Unembedding) -> None:
     """The lm_head products of the trace in its own row chunks, and nothing else."""
-    at_once = tracing.PRODUCT_ROWS // dense.shape[1]
-    buffer = torch.empty(tracing.PRODUCT_ROWS, unembed.vocabulary)
+    at_once = comparisons.PRODUCT_ROWS // dense.shape[1]
+    buffer = torch.empty(comparisons.PRODUCT_ROWS, unembed.vocabulary)
     for start in range(0, len(dense), at_once):
         h = dense[start : start + at_once].flatten(0, 1)
         unembed(h, buffer[: len(h)])

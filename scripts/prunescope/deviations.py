@@ -1,0 +1,84 @@
+"""Measured beside estimated: the estimates of the theorems from stored columns, as rows.
+
+What a row is of, beyond its temperature, differs between a sublayer trace and a decoding trace;
+the algebra does not.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prunescope import theory
+from prunescope.schemas import TABLES
+
+QUANTITIES = 7
+"""Tables that `deviations` yields."""
+
+
+def deviations(
+    trace: pa.Table, shift: pa.Table, key: Sequence[str], table: str
+) -> Iterator[pa.Table]:
+    """Rows of a table of deviations, one quantity and order after another.
+
+    Parameters
+    ----------
+    trace, shift : deviations by space and the distribution of Δz, of one variant.
+    key : columns both share, `temperature` last.
+    table : whose columns the rows have.
+    """
+
+    def beside(
+        rows: pa.Table, quantity: str, measured: str, order: int | None, estimate: theory.Floats
+    ) -> pa.Table:
+        size = rows.num_rows
+        columns = {name: rows.column(name) for name in (*key, "space")}
+        columns["quantity"] = pa.repeat(quantity, size)
+        columns["order"] = pa.array([order] * size, pa.int32())
+        columns["measured"] = rows.column(measured)
+        columns["estimated"] = pa.array(estimate)
+        names = TABLES[table].schema.names
+        return pa.table([columns[name] for name in names], names=names)
+
+    for space in ("embedding", "logit"):
+        rows = trace.filter(pc.field("space") == space)
+        estimate = theory.angular_estimate(_floats(rows, "relative_orthogonal_magnitude"))
+        yield beside(rows, "angular_deviation", "angular_deviation", 2, estimate)
+
+    rows = _with_shift(trace.filter(pc.field("space") == "probability"), shift, key)
+    at = {name: _floats(rows, name) for name in rows.column_names if name not in (*key, "space")}
+    t = _floats(rows, "temperature")
+    yield beside(
+        rows,
+        "angular_deviation",
+        "angular_deviation",
+        2,
+        theory.probability_angular_estimate(at["var_escort"], t),
+    )
+    kl_estimates = {
+        2: theory.kl_estimate(at["var_p"], t),
+        3: theory.kl_estimate_third(at["var_p"], at["cumulant_3"], t),
+        4: theory.kl_estimate_fourth(at["var_p"], at["cumulant_3"], at["cumulant_4"], t),
+    }
+    for order, estimate in kl_estimates.items():
+        yield beside(rows, "kl_divergence", "kl_divergence", order, estimate)
+    bound = theory.kl_bound(at["min_shift"], at["max_shift"], t)
+    yield beside(rows, "kl_bound", "kl_divergence", None, bound)
+
+
+def _with_shift(probability: pa.Table, shift: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Probability rows with the moments of their temperature and the range, which has none."""
+    has_temperature = pc.field("temperature").is_valid()
+    moments = shift.filter(has_temperature).select([*key, *_MOMENTS])
+    ranges = shift.filter(~has_temperature).select([*key[:-1], "min_shift", "max_shift"])
+    joined = probability.join(moments, list(key), join_type="inner")
+    joined = joined.join(ranges, list(key[:-1]), join_type="inner")
+    return joined.sort_by([(name, "ascending") for name in key])
+
+
+_MOMENTS = ("var_p", "var_escort", "cumulant_3", "cumulant_4")
+
+
+def _floats(rows: pa.Table, name: str) -> theory.Floats:
+    return np.asarray(rows.column(name).to_numpy(), dtype=np.float64)

@@ -1,0 +1,85 @@
+"""Split how every attention output of a variant moves, on the dense model's greedy answers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from prunescope import (
+    anatomy,
+    attention_error,
+    edits,
+    histories,
+    models,
+    progress,
+    prompts,
+    runtime,
+    store,
+)
+
+
+def split_attention_error(
+    model_dir: str,
+    edit_file: str,
+    answers_file: str,
+    error_file: str,
+    dtype: str,
+    threads: int,
+    made_by: Mapping[str, object],
+) -> None:
+    """Write table `attention_error` of one variant. Blocks whose attention is dropped are named."""
+    device = runtime.prepare(threads)
+    dense = models.load(model_dir, dtype, device)
+    edit = edits.read(edit_file)
+    dropped = attention_error.left_out(edit, len(anatomy.blocks_of(dense)))
+    if dropped:
+        progress.LOG.info(
+            "blocks %s are left out: their attention is dropped", ", ".join(map(str, dropped))
+        )
+    answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
+    found = errors(dense, models.apply_edit(dense, edit), edit, answers)
+    with store.writer(error_file, "attention_error", made_by) as file:
+        for rows in progress.track(found, "prompts split", len(answers)):
+            file.write(rows)
+
+
+def errors(
+    dense: Any, variant: Any, edit: edits.Edit, answers: Sequence[Mapping[str, Any]]
+) -> Iterator[pa.Table]:
+    """Rows of one prompt after another: the whole variant's, and each edited attention's alone.
+
+    Parameters
+    ----------
+    answers : rows of `dense_answer`.
+    """
+    for answer in answers:
+        read, start = prompts.context_of(answer)
+        token_ids = torch.tensor(read, device=dense.device)
+        of_dense = histories.run(dense, token_ids)
+        by_history = {
+            "edited_sublayer": attention_error.edited_attention(dense, token_ids, edit),
+            "teacher_forced": histories.run(variant, token_ids, edit).attended,
+        }
+        yield pa.concat_tables(
+            attention_error.rows_of(
+                answer["prompt"], history, start, of_dense.attended, moved, of_dense.scoring
+            )
+            for history, moved in by_history.items()
+        )
+
+
+if __name__ == "__main__":
+    snakemake: Any  # put here by Snakemake
+
+    settings = {"dtype": snakemake.params.dtype}
+    with progress.job("split_attention_error", snakemake.log[0]):
+        split_attention_error(
+            model_dir=snakemake.input.model,
+            edit_file=snakemake.input.edit,
+            answers_file=snakemake.input.answers,
+            error_file=snakemake.output.attention_error,
+            threads=snakemake.threads,
+            made_by=store.provenance("split_attention_error", settings),
+            **settings,
+        )

@@ -1,0 +1,281 @@
+"""Decoding traces: four histories against stepping, exact zeros, and terms that sum to Δz."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+
+from prunescope import decoding, edits, models, prompts, spaces, texts
+from prunescope.anatomy import anatomy_of, blocks_of
+from prunescope.schemas import TABLES
+from tiny import ARCHITECTURES, make_tiny_model, tiny_model
+from trace_decoding import trace_answers
+
+TEMPERATURES = (0.5, 1.0)
+THRESHOLDS = {
+    "least_tokens": 4,
+    "longest_loop_share": 0.25,
+    "repeated_ngram_share": 0.4,
+    "perplexity_ratio": 6,
+}
+SEED = 3
+LENGTH = 7
+
+
+def _answer(prompt="p", steps=6, temperature=0.0, kind="arithmetic", model_seed=5):
+    """A row of `dense_answer` of random tokens."""
+    ids = torch.randint(3, 100, (5 + steps,), generator=torch.Generator().manual_seed(model_seed))
+    return {
+        "prompt": prompt,
+        "kind": kind,
+        "text": "",
+        "sampling_temperature": temperature,
+        "prompt_token_ids": ids[:5].tolist(),
+        "answer_token_ids": ids[5:].tolist(),
+    }
+
+
+def _edited(model):
+    """A variant with attention 1 dropped and every linear of block 2 scaled."""
+    prefix = anatomy_of(model).blocks
+    edit = edits.Edit(
+        {"attn": (1,)},
+        {
+            name: parameter * 0.7
+            for name, parameter in model.named_parameters()
+            if name.startswith(f"{prefix}.2.") and "proj" in name
+        },
+    )
+    return edit, models.apply_edit(model, edit)
+
+
+def _compared(model, edit, variant, answer, own, memory_mb=64.0):
+    at = decoding.states(model, variant, edit, answer, own)
+    unembed = spaces.output_of(model)
+    return at, decoding.compare(at, unembed, answer, TEMPERATURES, memory_mb, SEED)
+
+
+def test_identity_is_zero_under_every_history(model):
+    """Through the same code path, to the bit; and it chooses what dense chose."""
+    tokens = model.generate(
+        torch.tensor([_answer()["prompt_token_ids"]]), max_new_tokens=LENGTH, do_sample=False
+    )[0, 5:].tolist()
+    answer = {**_answer(), "answer_token_ids": tokens}
+    variant = models.apply_edit(model, edits.Edit())
+    at, compared = _compared(model, edits.Edit(), variant, answer, tokens)
+    for name in ("h.angular_deviation", "z.angular_deviation", "p.angular_deviation"):
+        assert not compared.columns[name].any(), name
+    for name in ("p.kl_divergence", "p.reverse_kl_divergence", "z.var_uniform", "p.var_p"):
+        assert not compared.columns[name].any(), name
+    assert not compared.term_norm.any()
+    assert compared.variant_token.tolist() == [[token] * 4 for token in tokens]
+    rows = decoding.rows_of(answer, tokens, at, compared, TEMPERATURES)
+    assert rows["history_term"]["share"].null_count == rows["history_term"].num_rows
+
+
+def test_free_running_is_decoding_with_a_cache(model):
+    """Both models generate on their own; every step's logits are those the trace compares."""
+    edit, variant = _edited(model)
+    prompt = _answer()["prompt_token_ids"]
+
+    def generated(of):
+        out = of.generate(
+            torch.tensor([prompt]),
+            max_new_tokens=LENGTH,
+            do_sample=False,
+            eos_token_id=None,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        return out.sequences[0, 5:].tolist(), torch.cat(out.logits)
+
+    (tokens, z), (own, z_variant) = generated(model), generated(variant)
+    assert tokens != own
+    at = decoding.states(model, variant, edit, {**_answer(), "answer_token_ids": tokens}, own)
+    unembed = spaces.output_of(model)
+    torch.testing.assert_close(unembed(at.dense).float(), z, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(unembed(at.variant[:, 3]).float(), z_variant, rtol=1e-4, atol=1e-4)
+
+
+def test_at_step_0_only_the_current_token_can_differ_in_history(model):
+    """The last three histories are one at step 0, to the bit; later they are not."""
+    edit, variant = _edited(model)
+    answer = _answer()
+    at = decoding.states(model, variant, edit, answer, [9, *answer["answer_token_ids"][1:]])
+    assert torch.equal(at.variant[0, 1], at.variant[0, 2])
+    assert torch.equal(at.variant[0, 2], at.variant[0, 3])
+    assert not torch.equal(at.variant[0, 0], at.variant[0, 1])
+    assert not torch.equal(at.variant[2, 1], at.variant[2, 2])
+    assert not torch.equal(at.variant[2, 2], at.variant[2, 3])
+
+
+def test_free_running_is_teacher_forcing_until_texts_part(model):
+    """They part at step 3: at it both have still read the same tokens."""
+    edit, variant = _edited(model)
+    answer = _answer()
+    own = [*answer["answer_token_ids"][:3], 9, 9, 9]
+    at = decoding.states(model, variant, edit, answer, own)
+    assert torch.equal(at.variant[:4, 2], at.variant[:4, 3])
+    assert not torch.isclose(at.variant[4:, 2], at.variant[4:, 3]).all(-1).any()
+
+
+def test_terms_telescope(model):
+    """Shares of a step sum to 1; norms are those of centred differences, in float64."""
+    edit, variant = _edited(model)
+    answer = _answer()
+    own = [9, *answer["answer_token_ids"][:4]]
+    at, compared = _compared(model, edit, variant, answer, own)
+    rows = decoding.rows_of(answer, own, at, compared, TEMPERATURES)["history_term"]
+    assert rows.num_rows == 5 * 4
+    weight = model.lm_head.weight.double()
+    stages = torch.cat([at.dense[:, None], at.variant], 1).double() @ weight.T
+    stages = stages[:5] / getattr(model.config, "logits_scaling", 1)
+    terms = stages.diff(dim=1)
+    terms = terms - terms.mean(-1, keepdim=True)
+    delta = terms.sum(1, keepdim=True)
+    norm = torch.tensor(rows["norm"].to_numpy()).view(5, 4)
+    share = torch.tensor(rows["share"].to_numpy()).view(5, 4)
+    torch.testing.assert_close(norm, terms.norm(dim=-1), rtol=1e-4, atol=1e-5)
+    expected = (terms * delta).sum(-1) / (delta * delta).sum(-1)
+    torch.testing.assert_close(share, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(share.sum(-1), torch.ones(5).double(), rtol=1e-4, atol=1e-4)
+    assert rows["term"].to_pylist()[:4] == list(decoding.TERMS)
+
+
+def test_statistics_are_those_of_the_definitions(model):
+    """KL, angle and variance of every history in float64 from plain softmaxes."""
+    edit, variant = _edited(model)
+    answer = _answer()
+    at, compared = _compared(model, edit, variant, answer, [9, 9, 9])
+    weight = model.lm_head.weight.double() / getattr(model.config, "logits_scaling", 1)
+    z, z_variant = at.dense[:, None].double() @ weight.T, at.variant.double() @ weight.T
+    for index, temperature in enumerate(TEMPERATURES):
+        log_p, log_q = ((each / temperature).log_softmax(-1) for each in (z, z_variant))
+        p, q = log_p.exp(), log_q.exp()
+        delta = z_variant - z
+        expected = {
+            "kl_divergence": (p * (log_p - log_q)).sum(-1),
+            "angular_deviation": 1 - torch.cosine_similarity(p.expand_as(q), q, dim=-1),
+            "var_p": (p * (delta - (p * delta).sum(-1, keepdim=True)) ** 2).sum(-1),
+        }
+        for name, value in expected.items():
+            found = compared.columns[f"p.{name}"][..., index].double()
+            torch.testing.assert_close(found, value, rtol=2e-3, atol=1e-7)
+
+
+def test_chunks_change_nothing_beyond_rounding(model):
+    """One step at a time or all at once."""
+    edit, variant = _edited(model)
+    answer = _answer(temperature=0.7)
+    own = [9, *answer["answer_token_ids"][1:]]
+    _, whole = _compared(model, edit, variant, answer, own)
+    _, small = _compared(model, edit, variant, answer, own, memory_mb=0.03)
+    for name, column in whole.columns.items():
+        torch.testing.assert_close(small.columns[name], column, rtol=1e-3, atol=1e-5)
+    assert torch.equal(small.variant_token, whole.variant_token)
+    torch.testing.assert_close(small.term_norm, whole.term_norm, rtol=1e-4, atol=1e-5)
+
+
+def test_an_edit_of_one_block_leaves_earlier_blocks_as_they_are(model):
+    """States before block 2 are those of dense, under free running on dense's own tokens."""
+    prefix = anatomy_of(model).blocks
+    edit = edits.Edit(
+        tensors={
+            name: parameter * 0.5
+            for name, parameter in model.named_parameters()
+            if name.startswith(f"{prefix}.2.") and "proj" in name
+        }
+    )
+    variant = models.apply_edit(model, edit)
+    seen = {}
+    for which, of in (("dense", model), ("variant", variant)):
+        block = blocks_of(of)[2]
+        handle = block.register_forward_pre_hook(
+            lambda _, args, kwargs, which=which: seen.setdefault(which, []).append(
+                (args[0] if args else kwargs["hidden_states"])[0]
+            ),
+            with_kwargs=True,
+        )
+        answer = _answer()
+        try:
+            decoding.states(model, variant, edit, answer, answer["answer_token_ids"])
+        finally:
+            handle.remove()
+    assert len(seen["dense"]) == 1
+    assert len(seen["variant"]) == 3
+    for entering in seen["variant"]:
+        torch.testing.assert_close(entering, seen["dense"][0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_table_from_prompts_to_rows(tmp_path, architecture):
+    """Own prompts, greedy and sampled, one of a single token, one multiple choice."""
+    folder = make_tiny_model(tmp_path / "model", architecture)
+    model = models.load(folder, "float32", torch.device("cpu"))
+    tokenizer = models.load_tokenizer(folder)
+    edit, variant = _edited(model)
+    said = {
+        "choice": {"kind": "multiple_choice", "text": "which? A) fox B) dog C) sea"},
+        "open": {"kind": "open_ended", "text": "船 <b>\x1b[31m"},
+    }
+    asked = [
+        prompts.Asked(name, temperature, prompts.prompt_token_ids(tokenizer, each["text"]))
+        for temperature in (0.0, 0.9)
+        for name, each in said.items()
+    ]
+    ends = prompts.end_of_text(model, tokenizer)
+    dense = prompts.answers(model, tokenizer, asked, LENGTH, SEED)
+    dense[-1] = dense[-1][:1]
+    own = prompts.answers(variant, tokenizer, asked, LENGTH, SEED)
+    answers = prompts.as_rows(said, asked, dense, tokenizer, ends)
+    found: dict[str, list[pa.Table]] = {}
+    for tables in trace_answers(
+        model, variant, edit, tokenizer, list(zip(answers, own, strict=True)),
+        TEMPERATURES, THRESHOLDS, 64, SEED,
+    ):  # fmt: skip
+        for name, rows in tables.items():
+            found.setdefault(name, []).append(rows)
+    whole = {name: pa.concat_tables(rows) for name, rows in found.items()}
+    for name, rows in whole.items():
+        assert rows.schema.names == TABLES[name].schema.names, name
+    assert whole["generated_text"].num_rows == 4
+    assert set(whole["option_trace"]["prompt"].to_pylist()) == {"choice"}
+    for name, key in {
+        "decoded_step": ["prompt", "sampling_temperature", "history", "step"],
+        "decoding_trace": [*_KEY, "temperature", "space"],
+        "decoding_shift": [*_KEY, "temperature"],
+    }.items():
+        assert whole[name].group_by(key).aggregate([]).num_rows == whole[name].num_rows, name
+    _one_token_answers_count_once(whole, own[-1])
+
+
+_KEY = ["prompt", "sampling_temperature", "history", "step"]
+
+
+def _one_token_answers_count_once(whole, own):
+    """Dense stops after one token: free running compares step 0 and says who went on."""
+    which = (pc.field("prompt") == "open") & (pc.field("sampling_temperature") == 0.9)
+    steps = whole["decoded_step"].filter(which & (pc.field("history") == "free_running"))
+    running = ["both", *["variant"] * (len(own) - 1)]
+    assert steps["running"].to_pylist() == running
+    assert steps["dense_token"].null_count == len(own) - 1
+    assert whole["history_term"].filter(which)["step"].unique().to_pylist() == [0]
+    trace = whole["decoding_trace"].filter(which)
+    assert trace["step"].unique().to_pylist() == [0]
+
+
+def test_perplexity_of_a_text_is_denses_own(model):
+    """Chunked or whole, log p of each token is that of one plain pass."""
+    prompt, own = _answer()["prompt_token_ids"], list(range(3, 90))
+    z = model(torch.tensor([prompt + own])).logits[0, len(prompt) - 1 : -1]
+    expected = z.double().log_softmax(-1).gather(-1, torch.tensor(own)[:, None]).squeeze(-1)
+    found = decoding.log_likelihoods(model, spaces.output_of(model), prompt, own)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert texts.perplexity(found) == pytest.approx(float(expected.mean().neg().exp()), rel=1e-4)
+
+
+def test_an_edited_lm_head_is_refused():
+    model = tiny_model("llama")
+    edit = edits.Edit(tensors={"lm_head.weight": model.lm_head.weight * 2})
+    with pytest.raises(ValueError, match="lm_head"):
+        list(trace_answers(model, models.apply_edit(model, edit), edit, None, [], (), {}, 64, 0))
