@@ -33,7 +33,7 @@ def fetch_corpus(
         sources.scratch(beside=documents_file) as scratch,
         store.writer(documents_file, "documents", made_by) as file,
     ):
-        rows = sources.corpus_rows(source, scratch)
+        rows = sources.rows(source, scratch)
         found = itertools.islice(READERS[kind](rows), n_documents)
         for batch in batches(progress.track(found, "documents", n_documents)):
             file.write(as_rows(batch))

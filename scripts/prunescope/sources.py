@@ -1,4 +1,4 @@
-"""Where models and corpora come from: a model hub, a wheel used as data, a local folder.
+"""Where models, corpora and tasks come from: a model hub, a wheel used as data, a local folder.
 
 Every failure a user can mend ends in one `JobError` that says what was asked, what is true and
 what to do. Libraries that talk to the hub are imported only by the sources that need them.
@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -28,7 +29,7 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 NOT_MODEL_FILES = ("consolidated*", "original/*", "onnx/*", "openvino/*", "runs/*")
 """Second copies of the weights in other layouts."""
 
-CORPUS_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
+ROW_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
 """`datasets` reader of a single local file, by suffix; `.gz` may follow."""
 
 _NO_NETWORK = re.compile(
@@ -128,17 +129,17 @@ def _without_common_folder(files: Mapping[str, Path]) -> dict[str, Path]:
     return {str(PurePosixPath(name).relative_to(common)): file for name, file in files.items()}
 
 
-# --- corpora ----------------------------------------------------------------------------------
+# --- rows -------------------------------------------------------------------------------------
 
 
-def corpus_rows(source: Mapping[str, str], folder: Path) -> Iterator[Row]:
-    """Rows of a corpus in its own order, read one by one: what is not asked for is not fetched.
+def rows(source: Mapping[str, str], folder: Path) -> Iterator[Row]:
+    """Rows of a data set in its own order, read one by one: what is not asked for is not fetched.
 
     Raises JobError if the source cannot be reached or does not hold what config says.
     """
     if source["from"] == "wheel":
         for member, file in unpack_wheel(source, folder).items():
-            yield from _json_lines(member, file)
+            yield from (_arrow if file.suffix == ".arrow" else _json_lines)(member, file)
     elif source["from"] == "hub":
         with _hub_failures(source):
             yield from _numbered(_dataset(source["id"], source, folder), source)
@@ -164,23 +165,35 @@ def _dataset(where: str, source: Mapping[str, str], folder: Path) -> Iterable[Ma
         choice["data_files"], choice["split"] = where, "train"
         where = _reader_of(Path(where))
     LOG.info("reading %s, split %s", describe(source), choice["split"])
-    rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(where, source.get("config"), **choice)
-    return rows
+    found: Iterable[Mapping[str, Any]] = datasets.load_dataset(
+        where, source.get("config"), **choice
+    )
+    return found
 
 
 def _reader_of(file: Path) -> str:
     suffixes = [suffix for suffix in file.suffixes if suffix != ".gz"]
-    if not suffixes or suffixes[-1] not in CORPUS_READERS:
+    if not suffixes or suffixes[-1] not in ROW_READERS:
         raise JobError(
-            f"corpus {file}: no reader for this kind of file. Use one of "
-            f"{', '.join(CORPUS_READERS)}, or a folder in the hub's layout."
+            f"{file}: no reader for this kind of file. Use one of "
+            f"{', '.join(ROW_READERS)}, or a folder in the hub's layout."
         )
-    return CORPUS_READERS[suffixes[-1]]
+    return ROW_READERS[suffixes[-1]]
 
 
-def _numbered(rows: Iterable[Mapping[str, Any]], source: Mapping[str, str]) -> Iterator[Row]:
+def _numbered(found: Iterable[Mapping[str, Any]], source: Mapping[str, str]) -> Iterator[Row]:
     name = source.get("split") or "train"
-    return ((f"{name}#{number}", row) for number, row in enumerate(rows))
+    return ((f"{name}#{number}", row) for number, row in enumerate(found))
+
+
+def _arrow(member: str, file: Path) -> Iterator[Row]:
+    """Rows of a file as `datasets` saves it."""
+    import pyarrow as pa  # here: other members do without
+
+    with pa.ipc.open_stream(file) as stream:
+        found = itertools.chain.from_iterable(batch.to_pylist() for batch in stream)
+        for number, row in enumerate(found):
+            yield f"{member}#{number}", row
 
 
 def _json_lines(member: str, file: Path) -> Iterator[Row]:

@@ -1,0 +1,53 @@
+"""Bring the rows of one benchmark task into the store: one Parquet file a split, hub columns."""
+
+import itertools
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prunescope import progress, sources, task_rows
+from prunescope.progress import LOG, JobError
+
+
+def fetch_task(splits: Sequence[Mapping[str, Any]], rows_dir: str) -> None:
+    """Fetch every split; only when all are there, rename their folder to `rows_dir`."""
+    with sources.scratch(beside=rows_dir) as scratch:
+        folder = scratch / "rows"
+        folder.mkdir()
+        for number, entry in enumerate(splits):
+            write_split(entry, folder, scratch / str(number))
+        shutil.rmtree(rows_dir, ignore_errors=True)
+        folder.replace(rows_dir)
+
+
+def write_split(entry: Mapping[str, Any], folder: Path, scratch: Path) -> None:
+    """Write `<split>.parquet`. Raises JobError if the source holds no row."""
+    split, source = entry["split"], entry["source"]
+    if source["from"] != "wheel":
+        source = {"split": split, **source}
+    found = task_rows.in_format(entry.get("format", "hub"), sources.rows(source, scratch))
+    rows = list(progress.track(found, f"{split} rows"))
+    if not rows:
+        raise JobError(
+            f"{sources.describe(source)} holds no rows of split {split}. Choose another member, "
+            "config or split."
+        )
+    table = pa.Table.from_pylist([{name: row.get(name) for name in columns(rows)} for row in rows])
+    pq.write_table(table, folder / f"{split}.parquet", compression="zstd")
+    LOG.info("%s: %d rows of %s", split, len(rows), sources.describe(source))
+
+
+def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Every column of any row, in order of appearance."""
+    return list(dict.fromkeys(itertools.chain.from_iterable(rows)))
+
+
+if __name__ == "__main__":
+    snakemake: Any  # put here by Snakemake
+
+    with progress.job("fetch_task", snakemake.log[0]):
+        fetch_task(splits=snakemake.params.rows, rows_dir=snakemake.output.rows)

@@ -1,0 +1,1 @@
+"""Tasks of our own for lm-eval, and how their answers are scored."""
