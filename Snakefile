@@ -17,6 +17,7 @@ include: "rules/calibration.smk"
 include: "rules/compression.smk"
 include: "rules/tracing.smk"
 include: "rules/theory.smk"
+include: "rules/benchmarks.smk"
 include: "rules/reads.smk"
 include: "rules/report.smk"
 

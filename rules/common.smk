@@ -26,6 +26,8 @@ wildcard_constraints:
     model=experiment.one_of(config["models"]),
     corpus=experiment.one_of(config["corpora"]),
     variant=experiment.one_of(config["variants"]),
+    task=experiment.one_of(config["tasks"]),
+    suite=experiment.one_of(config["suites"]),
     figure=experiment.one_of(config["figures"]),
 
 
@@ -37,6 +39,29 @@ def local_model_files(wildcards):
 def local_corpus_files(wildcards):
     """Names and sizes of a local corpus's files."""
     return sources.listing(config["corpora"][wildcards.corpus]["source"])
+
+
+def local_task_files(wildcards):
+    """Names and sizes of a local task's files, by split."""
+    rows = config["tasks"][wildcards.task]["rows"]
+    return {entry["split"]: sources.listing(entry["source"]) for entry in rows}
+
+
+def suite_settings(wildcards):
+    """Settings of every task of the suite; where rows come from is the business of fetch_task."""
+    return {
+        name: {key: value for key, value in config["tasks"][name].items() if key != "rows"}
+        for name in config["suites"][wildcards.suite]
+    }
+
+
+def suite_fingerprint(wildcards):
+    """Code of run_lm_eval, and of the tasks that are our own."""
+    own = [
+        f"prunescope/lm_eval_tasks/{name}"
+        for name in ("answer_scores.py", "narrativeqa.yaml", "squad.yaml")
+    ]
+    return fingerprint("run_lm_eval.py", *own)
 
 
 def method_of(wildcards):

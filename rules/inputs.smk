@@ -37,3 +37,21 @@ rule fetch_corpus:
         code=fingerprint("fetch_corpus.py"),
     script:
         "../scripts/fetch_corpus.py"
+
+
+rule fetch_task:
+    """Bring the rows of one benchmark task into the store, one Parquet file a split."""
+    output:
+        rows=directory("<store>/inputs/task={task}"),
+    log:
+        "<logs>/fetch_task/{task}.log",
+    benchmark:
+        "<logs>/fetch_task/{task}.seconds.tsv"
+    conda:
+        "../envs/fetch.yaml"
+    params:
+        rows=lookup("tasks/{task}/rows", within=config),
+        files=local_task_files,
+        code=fingerprint("fetch_task.py"),
+    script:
+        "../scripts/fetch_task.py"

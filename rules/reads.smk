@@ -14,6 +14,8 @@ TABLES = {
     **dict(rules.trace_decoding.output.items()),
     "attention_error": rules.split_attention_error.output.attention_error,
     "decoding_deviation": rules.estimate_decoding.output.deviation,
+    "task_scores": rules.run_lm_eval.output.scores,
+    "task_samples": rules.run_lm_eval.output.samples,
 }
 
 
@@ -47,7 +49,8 @@ def figure_settings(wildcards):
 
 def figure_fingerprint(wildcards):
     """Code of draw_figure, of this figure's chart and query."""
-    return fingerprint("draw_figure.py", *experiment.figure_files(wildcards.figure))
+    pair = experiment.figure_files(wildcards.figure)
+    return fingerprint("draw_figure.py", "../reports/macros.sql", *pair)
 
 
 def pairs_read(*tables):
@@ -59,6 +62,20 @@ def pairs_read(*tables):
             for table in tables
             for model in figure["models"]
             for variant in figure["reads"].get(table, {}).get("variant", [])
+        )
+    )
+
+
+def suites_read():
+    """Every (model, variant, suite) whose scores or samples a figure reads."""
+    return list(
+        dict.fromkeys(
+            (model, variant, suite)
+            for figure in config["figures"].values()
+            for table in ("task_scores", "task_samples")
+            for model in figure["models"]
+            for variant in figure["reads"].get(table, {}).get("variant", [])
+            for suite in figure["reads"][table]["suite"]
         )
     )
 
@@ -77,7 +94,9 @@ def job_timings(wildcards):
     decoded = pairs_read("decoding_deviation", *rules.trace_decoding.output.keys())
     split = pairs_read("attention_error")
     answered = list(dict.fromkeys([*traced, *measured, *decoded, *split]))
-    compressed = list(dict.fromkeys([*answered, *reports]))
+    evaluated = suites_read()
+    pairs = [(model, variant) for model, variant, _ in evaluated]
+    compressed = list(dict.fromkeys([*answered, *reports, *pairs]))
     return {
         "fetch_model": expand(rules.fetch_model.benchmark, **models),
         "fetch_corpus": expand(
@@ -100,6 +119,14 @@ def job_timings(wildcards):
         "estimate_decoding": of_pairs(
             rules.estimate_decoding.benchmark, pairs_read("decoding_deviation")
         ),
+        "fetch_task": expand(
+            rules.fetch_task.benchmark,
+            task=list(dict.fromkeys(t for *_, s in evaluated for t in config["suites"][s])),
+        ),
+        "run_lm_eval": [
+            expand(rules.run_lm_eval.benchmark, model=model, variant=variant, suite=suite)[0]
+            for model, variant, suite in evaluated
+        ],
         "draw_figure": expand(rules.draw_figure.benchmark, figure=config["figures"]),
     }
 

@@ -1,23 +1,18 @@
-"""Draw one figure: the rows of its query in, a Vega-Lite specification with its data inside out."""
+"""Draw one figure: the rows of its query in, a Vega-Lite specification or a table of texts out."""
 
 import importlib.util
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import duckdb
-import pyarrow as pa
-
 from prunescope import charts, progress, store
+from prunescope.queries import rounded, run_query
+from prunescope.tabulation import Table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
-
-DIGITS = 5
-"""Significant digits of the numbers a figure carries: finer than any screen."""
 
 
 def draw_figure(
@@ -46,7 +41,16 @@ def draw_figure(
             "drawn at T = 1: is 1.0 among tracing.temperatures? Does the model have the block in "
             "`settings`?"
         )
-    figure = chart.draw(rounded(rows)).to_dict(validate=False)
+    drawn = chart.draw(rounded(rows))
+    figure = (
+        {
+            "title": {"text": title, "subtitle": []},
+            "table": drawn.as_dict(),
+            "datasets": {"rows": rounded(rows).to_pylist()},
+        }
+        if isinstance(drawn, Table)
+        else drawn.to_dict(validate=False)
+    )
     figure["usermeta"] = {
         "title": title,
         "caption": caption,
@@ -67,49 +71,6 @@ def load_chart(chart_file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def run_query(
-    connection: duckdb.DuckDBPyConnection, sql: str, settings: Mapping[str, object]
-) -> tuple[pa.Table, list[dict[str, object]]]:
-    """Rows of the first statement, and what the second one finds.
-
-    Returns
-    -------
-    rows, findings : a finding is a sentence, `finding`, and whether it agrees with what the paper
-        says, `agrees`, NULL where the paper says nothing; it names its model if there are several.
-    """
-    answers = [
-        connection.sql(
-            statement, params={name: settings[name] for name in statement.named_parameters}
-        ).to_arrow_table()
-        for statement in connection.extract_statements(sql)
-    ]
-    rows, found = answers[0], [row for answer in answers[1:] for row in answer.to_pylist()]
-    several = len({row["model"] for row in found}) > 1
-    findings = [
-        {
-            "finding": f"{row['model']}: {row['finding']}" if several else row["finding"],
-            "agrees": row.get("agrees"),
-        }
-        for row in found
-    ]
-    return rows, findings
-
-
-def rounded(rows: pa.Table) -> pa.Table:
-    """The rows with their numbers cut to DIGITS; what is not finite becomes null."""
-    for place, field in enumerate(rows.schema):
-        if pa.types.is_floating(field.type):
-            column = [_rounded(value) for value in rows.column(place).to_pylist()]
-            rows = rows.set_column(place, field.name, pa.array(column, pa.float64()))
-    return rows
-
-
-def _rounded(value: float | None) -> float | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{value:.{DIGITS}g}")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,38 @@ def of_block(model, edit, block, token_ids):
     return found
 
 
+@torch.no_grad()
+def visit(model, edit, token_ids, look):
+    """Call `look(block, inputs)` for each block, itself dense, after the edits of all before it.
+
+    One pass of the variant, in which each dense block is run on what its edited twin is given;
+    `inputs` is linear -> (tokens, in_features).
+    """
+    variant = models.apply_edit(model, edit)
+    pairs = zip(anatomy.blocks_of(variant), anatomy.blocks_of(model), strict=True)
+
+    def run_dense(block, dense, args, kwargs):
+        found = {}
+        handles = [
+            module.register_forward_pre_hook(
+                lambda _, args, name=name: found.__setitem__(name, args[0].flatten(0, -2))
+            )
+            for name, module in dense.named_modules()
+            if isinstance(module, nn.Linear)
+        ]
+        dense(*args, **kwargs)
+        for handle in handles:
+            handle.remove()
+        look(block, found)
+
+    for index, (edited, dense) in enumerate(pairs):
+        edited.register_forward_pre_hook(
+            lambda _, args, kwargs, index=index, dense=dense: run_dense(index, dense, args, kwargs),
+            with_kwargs=True,
+        )
+    variant.base_model(token_ids, use_cache=False)
+
+
 def own_linears(model):
     """(block, name within the block, full name of its weight) of every linear of every block."""
     prefix = anatomy.anatomy_of(model).blocks

@@ -4,9 +4,11 @@ import os
 import tempfile
 from pathlib import Path
 
+import torch
 import yaml
 
 from fetch_model import fetch_model
+from prunescope import models
 
 ROOT = Path(__file__).parents[1]
 NAME = "smollm2-135m-instruct"
@@ -24,3 +26,15 @@ def model_dir() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         fetch_model(entry["source"], entry["n_blocks"], str(kept), f"{kept}.json")
     return kept
+
+
+def text_token_ids(n_sequences: int, length: int) -> torch.Tensor:
+    """Text of the repository itself, (sequences, length)."""
+    files = [
+        ROOT / "LICENSE",
+        *sorted(ROOT.glob("*.md")),
+        *sorted((ROOT / "scripts").rglob("*.py")),
+    ]
+    text = "\n".join(Path(file).read_text(encoding="utf-8") for file in files)
+    ids = models.load_tokenizer(model_dir())(text)["input_ids"][: n_sequences * length]
+    return torch.tensor(ids).view(n_sequences, length)

@@ -115,6 +115,17 @@ def test_micro_batches_change_nothing_beyond_rounding(tokens_together):
     torch.testing.assert_close(norms, whole)
 
 
+@pytest.mark.parametrize("tokens_together", [1, 18])
+def test_errors_are_measured_on_tokens_of_every_micro_batch(tokens_together):
+    """All of them here, as few as they are: the report is the same however they are cut."""
+    model = tiny_model("llama").double()
+    cut = Calibration(IDS, tokens_together=tokens_together)
+    _, report = _halving(BlockWalk(model, cut, ColumnNorms))
+    _, whole = _halving(BlockWalk(model, Calibration(IDS), ColumnNorms))
+    for row, other in zip(report.to_pylist(), whole.to_pylist(), strict=True):
+        assert row["relative_output_error"] == pytest.approx(other["relative_output_error"])
+
+
 def test_forward_dtype_is_of_passes_and_not_of_weights():
     """Inputs are rounded to bfloat16; the weight a method sees is the model's own."""
     model = tiny_model("llama")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from prunescope import experiment, methods
 
@@ -25,6 +26,14 @@ def drop(n_drop, sublayer="any"):
 
 def drop_blocks(n_drop):
     return {"method": "block_drop", "n_drop": n_drop}
+
+
+def reads_suite(suite):
+    return {"variant": ["dense"], "suite": [suite]}
+
+
+def task_split(split, **more):
+    return {"split": split, "source": HUB, **more}
 
 
 def changed(*changes):
@@ -90,6 +99,44 @@ def test_an_export_names_variants_of_the_default_model():
         "variant": ["drop-1b", "drop-2b"],
     }
     assert "export" not in resolved()
+
+
+def test_suites_of_a_figure_are_named():
+    entry = resolved((f"{READS}/task_scores", {"variant": ["drop-8*"], "suite": ["c*", "full"]}))
+    assert entry["figures"]["ext_influence"]["reads"]["task_scores"] == {
+        "variant": ["drop-8a", "drop-8m", "drop-8b"],
+        "suite": ["core", "full"],
+    }
+
+
+def test_programs_are_refused_where_config_runs_none():
+    """Only where a figure reads the task; a definition alone does no harm."""
+    off = ("benchmarks/run_code", False)
+    resolved(off, (f"{READS}/task_scores", reads_suite("core")))
+    with pytest.raises(experiment.ConfigError, match=r"run_code is false, .* reads task humaneval"):
+        resolved(off, (f"{READS}/task_scores", reads_suite("full")))
+
+
+def test_local_rows_must_be_there_where_a_figure_reads_them():
+    rows = [{"split": "test", "source": {"from": "path", "path": "nowhere"}}]
+    changes = (("tasks/rte/rows", rows), ("suites/mine", ["rte"]))
+    assert resolved(*changes)["tasks"]["rte"]["rows"][0]["source"]["path"].endswith("nowhere")
+    with pytest.raises(experiment.ConfigError, match=r"tasks/rte/rows/test/source/path: there is"):
+        resolved(*changes, (f"{READS}/task_scores", reads_suite("mine")))
+
+
+def test_the_papers_few_shot_counts_find_their_examples():
+    """paper.yaml over config.yaml is accepted: whole sets from the hub at the paper's counts."""
+    config = copy.deepcopy(CONFIG)
+    overlay = yaml.safe_load((ROOT / "paper.yaml").read_text(encoding="utf-8"))
+    update_config(config, overlay)
+    tasks = experiment.resolve(config, ROOT)["tasks"]
+    shots = {"boolq": 0, "rte": 0, "openbookqa": 0, "piqa": 0, "mmlu": 5, "winogrande": 5}
+    shots |= {"gsm8k": 5, "hellaswag": 10, "arc_challenge": 25, "mbpp": 3}
+    assert {name: tasks[name]["n_shot"] for name in shots} == shots
+    assert {entry["limit"] for entry in tasks.values()} == {"all"}
+    sources = [row["source"]["from"] for entry in tasks.values() for row in entry["rows"]]
+    assert set(sources) == {"hub"}
 
 
 def test_a_name_matches_itself_alone():
@@ -158,6 +205,20 @@ def test_a_name_matches_itself_alone():
         ((REPORT, {}), r"lacks `variant`: names of"),
         ((f"{REPORT}/variant", ["drop-1"]), r"no variant 'drop"),
         (("figures/ext_influence/models", ["gpt*"]), r"there is no model 'gpt\*'"),
+        ((f"{READS}/task_scores", {"variant": ["dense"]}), r"task_scores lacks `suite`: names of"),
+        ((f"{READS}/task_scores", {"suite": ["core"]}), r"task_scores lacks `variant`"),
+        ((f"{READS}/task_scores", reads_suite("cor")), r"no suite 'cor'. Did you mean 'core'\?"),
+        ((f"{REPORT}/suite", ["core"]), r"the table holds no suites"),
+        (("suites/mine", ["helaswag"]), r"no task 'helaswag'. Did you mean 'hellaswag'\?"),
+        (("suites/mine", ["rte", "rte"]), r"suites/mine .*nothing may occur twice"),
+        (("tasks/rte/limit", 0), r"tasks/rte/limit is 0; it must be at least 1"),
+        (("tasks/rte/limit", "most"), r"tasks/rte/limit is 'most'"),
+        (("tasks/rte/n_shot", 2), r"tasks/rte/n_shot is 2, but its rows have no split to take"),
+        (("tasks/rte/family", "choice"), r"must be one of non_generative, generative"),
+        (("tasks/rte/rows", [task_split("train")]), r"rows has no split to score"),
+        (("tasks/rte/rows", [task_split("test")] * 2), r"rows names the split test twice"),
+        (("tasks/rte/rows", [task_split("test", format="sqad")]), r"format is 'sqad'"),
+        (("benchmarks/run_code", "yes"), r"run_code is 'yes'; it must be true or false"),
         (("export", {"variant": ["drop-1"]}), r"export/variant: there is no variant 'drop-1'"),
         (("export", {"model": [MODEL]}), r"export lacks `variant`"),
         (("pathvars/results", "store/."), r"store and results are both 'store'"),

@@ -137,6 +137,11 @@ def test_only_transformers_is_needed(llama, tmp_path):
     assert run.stdout.strip() == "5", run.stderr
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(llama, tmp_path):
+    folder = _exported(tmp_path, llama, edits.Edit({"attn": (1,)}))
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
+
+
 def test_tied_embeddings_stay_tied(tmp_path):
     dense = make_tiny_model(tmp_path / "dense", tie_word_embeddings=True)
     found = AutoModelForCausalLM.from_pretrained(

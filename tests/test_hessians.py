@@ -24,6 +24,16 @@ def test_sum_of_products(width, generator):
     assert torch.equal(found, found.T)
 
 
+def test_reading_it_disturbs_no_sum(generator):
+    """More tokens after a look at the matrix: the sum of all."""
+    x = torch.randn(300, 200, generator=generator)
+    found = Hessian(200, x.device)
+    for part in x.split(100):
+        found.add(part)
+        assert torch.equal(found.matrix(), found.matrix().T)
+    torch.testing.assert_close(found.matrix(), _hessian(x), rtol=1e-5, atol=1e-4)
+
+
 def test_order_and_size_of_parts_change_nothing_beyond_rounding(generator):
     x = torch.randn(300, 40, generator=generator)
     whole = _hessian(x)
@@ -64,14 +74,38 @@ def test_nothing_seen_ranks_every_input_alike():
     assert torch.equal(factor, factor.diag().diag())
 
 
+def test_an_input_that_is_always_zero_costs_the_damping_alone(generator):
+    """1/U_jj² is λ there, and nowhere less: a Schur complement of the damped H. It moves no one."""
+    x = torch.randn(30, 20, generator=generator)
+    x[:, [4, 11]] = 0
+    hessian = _hessian(x)
+    factor = inverse_factor(hessian)
+    cost = factor.diagonal() ** -2 / (DAMPING * hessian.diagonal().mean())
+    torch.testing.assert_close(cost[[4, 11]], torch.ones(2))
+    assert cost.min() > 0.999
+    assert factor[4, 5:].count_nonzero() == factor[11, 12:].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_factor_of_scaled_inputs_is_scaled_back(scale, generator):
+    """Sums near the ends of float32: U(c X) = U(X) / c."""
+    x = torch.randn(80, 20, generator=generator)
+    torch.testing.assert_close(
+        inverse_factor(_hessian(x * scale)) * scale, inverse_factor(_hessian(x))
+    )
+
+
 def test_damping_grows_where_it_must_and_the_log_says_so(caplog):
-    """An indefinite matrix, as sums in another order may leave behind."""
-    hessian = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
+    """Just indefinite, as rounded sums may leave it; far from it, there is no Hessian to damp."""
     with caplog.at_level(logging.WARNING, logger="prunescope"):
-        assert inverse_factor(hessian).isfinite().all()
-    assert "singular" in caplog.text
+        assert inverse_factor(torch.tensor([[1.0, 1.05], [1.05, 1.0]])).isfinite().all()
+    assert "singular with 0.01" in caplog.text
+    with pytest.raises(ValueError, match="not positive definite"):
+        inverse_factor(torch.tensor([[1.0, 3.0], [3.0, 1.0]]))
 
 
-def test_inputs_that_are_not_finite_are_named():
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_inputs_that_are_not_finite_are_named(value):
+    """Wherever they stand: the diagonal shows them all."""
     with pytest.raises(ValueError, match="not finite"):
-        inverse_factor(_hessian(torch.tensor([[torch.inf, 1.0]])))
+        inverse_factor(_hessian(torch.tensor([[1.0, 1.0, 1.0], [1.0, value, 1.0]])))

@@ -91,6 +91,16 @@ def test_every_kind_comes_back_from_disk(kind, shape, dtype, generator, tmp_path
         assert torch.equal(replacements.as_tensors(found)[name], field), name
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_a_mask_removes_is_plain_zero(dtype):
+    """Of negative and infinite numbers and NaN: no sign, no NaN. What stays stays to the bit."""
+    dense = torch.tensor([-2.5, torch.inf, -torch.inf, torch.nan, -0.0], dtype=dtype)
+    removed = Masked.by(torch.zeros(5, dtype=torch.bool)).of(dense)
+    kept = Masked.by(torch.ones(5, dtype=torch.bool)).of(dense)
+    assert removed.view(torch.uint8).count_nonzero() == 0
+    assert torch.equal(kept.view(torch.uint8), dense.view(torch.uint8))
+
+
 def test_a_bare_tensor_is_a_replacement_too(generator, tmp_path):
     """Stored as it is; in dense's dtype where it is used."""
     tensor = torch.randn(3, 5, generator=generator)

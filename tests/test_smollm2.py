@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from prunescope import anatomy, capture, influence, models, prompts, runtime, spaces, tracing
+from prunescope import (
+    anatomy,
+    capture,
+    decoding,
+    edits,
+    influence,
+    models,
+    prompts,
+    runtime,
+    spaces,
+    tracing,
+)
 from smollm2 import model_dir
 
 STEPS = 4
@@ -79,3 +90,52 @@ def test_influences_rank_the_ends_highest(smollm2):
     blocks = {row["block"]: row["influence"] for row in rows if row["sublayer"] == "block"}
     assert len(blocks) == 30
     assert max(blocks, key=blocks.__getitem__) == 0
+
+
+def _row(ids, tokens):
+    return {
+        "prompt": "p",
+        "sampling_temperature": 0.0,
+        "prompt_token_ids": list(ids),
+        "answer_token_ids": tokens,
+    }
+
+
+def test_identity_decodes_to_exact_zeros_on_real_weights(smollm2):
+    """Every history of dense against itself, in float32: no difference in the last bit."""
+    model, ids, answer = smollm2
+    row, same = _row(ids, answer), models.apply_edit(model, edits.Edit())
+    at = decoding.states(model, same, edits.Edit(), row, answer)
+    found = decoding.compare(at, spaces.output_of(model), row, TEMPERATURES, 256, seed=0)
+    for name, column in found.columns.items():
+        if name.endswith(("deviation", "divergence", "_shift")) or ".var_" in name:
+            assert not column.any(), name
+    assert found.variant_token.tolist() == [[token] * 4 for token in answer]
+
+
+def test_free_running_equals_plain_generate_on_real_weights(smollm2):
+    """KL of both models' own logits, kept by `generate` and summed in float64."""
+    model, ids, _ = smollm2
+    edit = edits.Edit({"attn": (10, 20)})
+    variant = models.apply_edit(model, edit)
+    kept = [
+        each.generate(
+            torch.tensor([ids]),
+            max_new_tokens=STEPS,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        for each in (model, variant)
+    ]
+    tokens, own = (out.sequences[0, len(ids) :].tolist() for out in kept)
+    z, z_variant = (np.concatenate([each.double().numpy() for each in out.logits]) for out in kept)
+    at = decoding.states(model, variant, edit, _row(ids, tokens), own)
+    found = decoding.compare(
+        at, spaces.output_of(model), _row(ids, tokens), TEMPERATURES, 256, seed=0
+    )
+    for step in range(min(len(tokens), len(own))):
+        for index, temperature in enumerate(TEMPERATURES):
+            for name, expected in _oracle(z[step], z_variant[step], temperature).items():
+                measured = float(found.columns[f"p.{name}"][step, 3, index])
+                assert measured == pytest.approx(expected, rel=1e-2, abs=1e-6), (step, name)

@@ -8,8 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from prunescope import store
+from prunescope import edits, store
+from prunescope.edits import Edit
+from prunescope.replacements import Masked
 from prunescope.schemas import TABLES
 
 ROW = {"block": 0, "sublayer": "attn", "influence": 0.25, "n_tokens": 10}
@@ -81,6 +84,24 @@ def test_sigkill_leaves_nothing_that_looks_whole(tmp_path):
     assert left.name.startswith(".part.parquet.")
     store.write(path, _influence(), "influence", {})
     assert [p.name for p in path.parent.iterdir()] == ["part.parquet"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077], ids=oct)
+@pytest.mark.parametrize(
+    "edit",
+    [Edit({"attn": (1,)}), Edit(tensors={"some.weight": Masked.by(torch.ones(3, 5) == 1)})],
+    ids=["indices", "tensors"],
+)
+def test_files_have_the_mode_of_any_new_file(edit, umask, tmp_path):
+    """Tables, and what safetensors writes for its owner alone; the umask stays as it is."""
+    before = os.umask(umask)
+    try:
+        edits.write(tmp_path / "edit.safetensors", edit, {})
+        store.write(tmp_path / "part.parquet", _influence(), "influence", {})
+        (tmp_path / "plain").touch()
+    finally:
+        assert os.umask(before) == umask
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
 
 
 def test_views_hold_exactly_the_files_given(tmp_path):

@@ -39,6 +39,9 @@ METHODS = {
 }
 """Colour and shape of each method, the same in every figure: the shape tells near hues apart."""
 
+MEAN_SCOPE = "mean over prompts"
+"""What queries call rows that are taken over all prompts."""
+
 PER_ROW = 6
 """Small multiples beside each other on a wide screen; the page lowers it on a narrow one."""
 
@@ -228,6 +231,12 @@ def per_model(rows: pa.Table, draw: Callable[[pa.Table], ChartType]) -> ChartTyp
         for model in models
     ]
     return alt.vconcat(*drawn)
+
+
+def scopes(rows: pa.Table) -> list[str]:
+    """What rows are taken over: one prompt by its id first, the mean over prompts last."""
+    found: list[str] = rows.column("scope").unique().to_pylist()
+    return sorted(found, key=lambda scope: (scope == MEAN_SCOPE, scope))
 
 
 def titled(chart: ChartType, doc: str | None, subtitle: Sequence[str] = ()) -> ChartType:

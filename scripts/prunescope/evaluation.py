@@ -1,8 +1,10 @@
 """Benchmark tasks through lm-eval: its prompts, filters and metrics on rows of our own store."""
 
 import contextlib
+import json
 import logging
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,8 +70,9 @@ def evaluate(lm: Any, name: str, settings: Settings, rows_dir: str | Path) -> Ev
             limit=limit,
             confirm_run_unsafe_code=settings.get("runs_code", False),
         )
+    tasks = loaded["tasks"]
     return Evaluated(
-        list(_scores(found, name, asked, settings)), list(_samples(found, name, loaded["tasks"]))
+        list(_scores(found, name, asked, settings, tasks)), list(_samples(found, name, tasks))
     )
 
 
@@ -89,9 +92,16 @@ def load(
         overrides["fewshot_split"] = None
     kind, folder = _definition(asked)
     metric = code_eval.in_place() if settings.get("runs_code") else contextlib.nullcontext()
-    with _quiet("lm_eval"), metric, _rows_from(rows_dir, settings.get("subtasks"), limit):
-        manager = TaskManager(include_path=folder, include_defaults=False)
-        every = manager.load({"group": "prunescope", "task": [{kind: asked, **overrides}]})
+    with (
+        tempfile.TemporaryDirectory() as wrapper,
+        _quiet("lm_eval"),
+        metric,
+        _rows_from(rows_dir, settings.get("subtasks"), limit),
+    ):
+        group = {"group": "prunescope", "task": [{kind: asked, **overrides}]}
+        Path(wrapper, "prunescope.yaml").write_text(json.dumps(group), encoding="utf-8")
+        manager = TaskManager(include_path=[str(folder), wrapper], include_defaults=False)
+        every = manager.load("prunescope")
     if limit is not None and any(_leaves_rows_out(task) for task in every["tasks"].values()):
         return load(asked, settings, rows_dir)
     del every["groups"]["prunescope"], every["group_map"]["prunescope"]
@@ -159,7 +169,9 @@ def _quiet(logger: str) -> Iterator[None]:
         found.setLevel(level)
 
 
-def _scores(found: Mapping[str, Any], name: str, asked: str, settings: Settings) -> Iterator[Any]:
+def _scores(
+    found: Mapping[str, Any], name: str, asked: str, settings: Settings, tasks: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Rows of table `task_scores`: every metric of the task, or of the group as a whole."""
     results = found["results"][asked]
     metrics = [key for key in results if "," in key and "_stderr," not in key]
@@ -171,6 +183,7 @@ def _scores(found: Mapping[str, Any], name: str, asked: str, settings: Settings)
             f"{', '.join(metrics)}. Choose one of these."
         )
     counts = found["n-samples"]
+    directions = next(iter(tasks.values())).higher_is_better()
     for key in metrics:
         metric, _, filtered = key.partition(",")
         error = results.get(f"{metric}_stderr,{filtered}")
@@ -184,7 +197,7 @@ def _scores(found: Mapping[str, Any], name: str, asked: str, settings: Settings)
             "n_items": sum(count["effective"] for count in counts.values()),
             "score": float(results[key]),
             "standard_error": float(error) if isinstance(error, float) else None,
-            "higher_is_better": bool(found["higher_is_better"][asked][metric]),
+            "higher_is_better": bool(directions[metric]),
             "error": None,
         }
 

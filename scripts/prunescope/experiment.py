@@ -25,6 +25,9 @@ from prunescope.schemas import TABLES
 Config = dict[str, Any]
 _Mistake = Any  # jsonschema.ValidationError, whose types allow every field to be missing
 
+_EXAMPLES_OF_THEIR_OWN = ("mbpp", "squad")
+"""Tasks whose solved examples stand in their own definition."""
+
 _SCHEMA_FILE = Path(__file__).parents[2] / "rules" / "config.schema.yaml"
 
 
@@ -50,10 +53,7 @@ def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
     expanded = {**config, "variants": expand_sweeps(config.get("variants", {}))}
     _refuse(_schema_mistakes(expanded))
     _refuse(_unknown_names(expanded))
-    figures = {
-        name: _with_names(entry, expanded["models"], expanded["variants"], config["default_model"])
-        for name, entry in expanded["figures"].items()
-    }
+    figures = {name: _with_names(entry, expanded) for name, entry in expanded["figures"].items()}
     named = {**expanded, "figures": figures, **_exported(expanded)}
     resolved = _with_paths(named, Path(basedir))
     _refuse(_impossible_requests(resolved, Path(basedir)))
@@ -305,15 +305,33 @@ def _unknown_names(config: Config) -> Iterator[str]:
     for figure, entry in config["figures"].items():
         where = f"figures/{figure}"
         yield from _unmatched(entry.get("models", []), config["models"], f"{where}/models", "model")
+        prompt = entry.get("settings", {}).get("prompt")
+        if prompt is not None and prompt not in config["prompts"]:
+            instead = _instead(prompt, config["prompts"])
+            yield f"{where}/settings/prompt: there is no prompt {prompt!r}.{instead}"
         for table, keys in entry["reads"].items():
             reads = f"{where}/reads/{table}"
             if table not in readable:
                 yield f"{where}/reads: there is no table {table!r}.{_instead(table, readable)}"
-            elif "variant" in TABLES[table].partition and "variant" not in keys:
-                yield f"{reads} lacks `variant`: names of variants, or patterns such as 'drop-*a'."
-            elif "variant" not in TABLES[table].partition and "variant" in keys:
-                yield f"{reads}: the table holds no variants. Write `{table}: {{}}`."
+                continue
+            yield from _keys_amiss(table, keys, reads)
             yield from _unmatched(keys.get("variant", []), config["variants"], reads, "variant")
+            yield from _unmatched(keys.get("suite", []), config["suites"], reads, "suite")
+    for suite, names in config["suites"].items():
+        for name in names:
+            if name not in config["tasks"]:
+                yield f"suites/{suite}: there is no task {name!r}.{_instead(name, config['tasks'])}"
+
+
+def _keys_amiss(table: str, keys: Mapping[str, Any], reads: str) -> Iterator[str]:
+    """Partition keys that a figure must name to read a table, and those the table has not."""
+    examples = {"variant": "'drop-*a'", "suite": "'core'"}
+    for key, example in examples.items():
+        if key in TABLES[table].partition and key not in keys:
+            yield f"{reads} lacks `{key}`: names of {key}s, or patterns such as {example}."
+        elif key not in TABLES[table].partition and key in keys:
+            without = {k: v for k, v in keys.items() if k != key}
+            yield f"{reads}: the table holds no {key}s. Write `{table}: {without}`."
 
 
 def _unmatched(
@@ -328,18 +346,17 @@ def _matches(pattern: str, known: Iterable[str]) -> list[str]:
     return [name for name in known if fnmatch.fnmatchcase(name, pattern)]
 
 
-def _with_names(
-    entry: Mapping[str, Any], models: Iterable[str], variants: Iterable[str], default_model: str
-) -> Config:
-    """A figure's entry with its models and variants by name, patterns in config's order."""
+def _with_names(entry: Mapping[str, Any], config: Config) -> Config:
+    """A figure's entry with models, variants and suites by name, patterns in config's order."""
+    known = {"variant": config["variants"], "suite": config["suites"]}
     reads = {
-        table: {key: _selected(selection, variants) for key, selection in keys.items()}
+        table: {key: _selected(selection, known[key]) for key, selection in keys.items()}
         for table, keys in entry["reads"].items()
     }
     return {
         **entry,
         "reads": reads,
-        "models": _selected(entry.get("models", [default_model]), models),
+        "models": _selected(entry.get("models", [config["default_model"]]), config["models"]),
     }
 
 
@@ -372,11 +389,19 @@ def _with_paths(config: Config, basedir: Path) -> Config:
             return dict(entry)
         return {**entry, "source": {**source, "path": os.path.relpath(basedir / source["path"])}}
 
-    sections = ("models", "corpora")
-    return config | {
-        section: {name: placed(entry) for name, entry in config[section].items()}
-        for section in sections
+    tasks = {
+        name: {**entry, "rows": [placed(split) for split in entry["rows"]]}
+        for name, entry in config["tasks"].items()
     }
+    sections = ("models", "corpora")
+    return (
+        config
+        | {
+            section: {name: placed(entry) for name, entry in config[section].items()}
+            for section in sections
+        }
+        | {"tasks": tasks}
+    )
 
 
 def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
@@ -392,6 +417,9 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
                 letters.options_of(entry["text"])
             except ValueError as error:
                 yield f"prompts/{prompt}: {error}"
+    for task, entry in config["tasks"].items():
+        yield from _unaskable(task, entry)
+    yield from _unwanted_code(config)
     for variant, settings in config["variants"].items():
         if "pattern" in settings:
             try:
@@ -414,11 +442,53 @@ def _missing_sources(config: Config) -> Iterator[str]:
     corpus = config["calibration"]["corpus"]
     sources = {f"models/{name}": config["models"][name]["source"] for name in sorted(read)}
     sources[f"corpora/{corpus}"] = config["corpora"][corpus]["source"]
+    for task in _tasks_read(config):
+        for entry in config["tasks"][task]["rows"]:
+            sources[f"tasks/{task}/rows/{entry['split']}"] = entry["source"]
     for where, source in sources.items():
         if source["from"] == "path" and not Path(source["path"]).exists():
             yield (
                 f"{where}/source/path: there is no {Path(source['path']).resolve()}. "
                 "Relative paths start at the Snakefile's folder."
+            )
+
+
+def _tasks_read(config: Config) -> list[str]:
+    """Tasks of every suite that a figure reads."""
+    suites = [
+        suite
+        for entry in config["figures"].values()
+        for keys in entry["reads"].values()
+        for suite in keys.get("suite", [])
+    ]
+    return list(dict.fromkeys(task for suite in suites for task in config["suites"][suite]))
+
+
+def _unaskable(task: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    """A task without rows to score, or with more solved examples than rows to take them from."""
+    splits = [split["split"] for split in entry["rows"]]
+    for split in sorted({split for split in splits if splits.count(split) > 1}):
+        yield f"tasks/{task}/rows names the split {split} twice. Remove one."
+    if not {"test", "validation"}.intersection(splits):
+        yield f"tasks/{task}/rows has no split to score. Add `test` or `validation`."
+    own = entry.get("lm_eval", task) in _EXAMPLES_OF_THEIR_OWN
+    if entry["n_shot"] > 0 and not own and not {"train", "dev"}.intersection(splits):
+        yield (
+            f"tasks/{task}/n_shot is {entry['n_shot']}, but its rows have no split to take solved "
+            "examples from. Add `train` (or `dev`, where lm-eval takes them there), or set 0."
+        )
+
+
+def _unwanted_code(config: Config) -> Iterator[str]:
+    """Tasks a figure reads whose scoring runs programs, while config says to run none."""
+    if config["benchmarks"]["run_code"]:
+        return
+    for task in _tasks_read(config):
+        if config["tasks"][task].get("runs_code", False):
+            yield (
+                f"benchmarks/run_code is false, but a figure reads task {task}, which runs "
+                "programs that a model wrote. Set it true (they run in a sandbox that proves "
+                "itself first), or read a suite without the task."
             )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from prunescope import anatomy, models, prompts
+from prunescope import anatomy, models, prompts, store
 from prunescope.edits import Edit
 
 TOLERANCE = {
@@ -83,6 +83,8 @@ def _intermediate_size(model: Any) -> int:
 def write(folder: Path, dense: Any, edit: Edit, dense_folder: str | Path) -> None:
     """Write config, generation config and weights of the variant, and dense's tokenizer files."""
     plain(dense, edit).save_pretrained(folder)
+    for file in folder.glob("*.safetensors"):
+        store.set_usual_mode(file)
     for file in Path(dense_folder).iterdir():
         if file.is_file() and not any(file.match(pattern) for pattern in _REWRITTEN):
             shutil.copyfile(file, folder / file.name)

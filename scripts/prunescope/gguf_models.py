@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from transformers.integrations.gguf.gguf_tokenizer_mapping import get_gguf_tokenizer
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
+from prunescope import store
 from prunescope.progress import LOG
 
 WITHOUT_SPLIT = ("smollm", "starcoder", "refact", "command-r", "codeshell")
@@ -61,7 +61,7 @@ def _save_weights(gguf_file: Path, empty: Any, folder: Path) -> None:
     LOG.info("%d tensors dequantized to float32", len(weights))
     file = folder / "model.safetensors"
     save_file(weights, file, metadata={"format": "pt"})
-    shutil.copymode(folder / "config.json", file)  # save_file leaves it to its owner alone
+    store.set_usual_mode(file)
 
 
 def _bars_on_terminals_only() -> contextlib.AbstractContextManager[Any]:

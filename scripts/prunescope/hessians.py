@@ -20,23 +20,28 @@ class Hessian:
     """
 
     def __init__(self, in_features: int, device: torch.device) -> None:
-        self._upper = torch.zeros(in_features, in_features, device=device)
+        self._sums = torch.zeros(in_features, in_features, device=device)
 
     def add(self, x: Tensor) -> None:
         """Add the products of some tokens, (tokens, in_features), summed in float32."""
         wide = x.float()
         for start in range(0, wide.shape[1], ROWS_TOGETHER):
             rows = slice(start, start + ROWS_TOGETHER)
-            self._upper[rows, start:].addmm_(wide[:, rows].T, wide[:, start:])
+            self._sums[rows, start:].addmm_(wide[:, rows].T, wide[:, start:])
 
     def matrix(self) -> Tensor:
-        """H, (in_features, in_features) float32, symmetric to the bit."""
-        return self._upper.triu() + self._upper.triu(1).T
+        """H, (in_features, in_features) float32, symmetric to the bit; the sums themselves."""
+        for start in range(0, len(self._sums), ROWS_TOGETHER):
+            rows = slice(start, start + ROWS_TOGETHER)
+            corner = self._sums[rows, rows]
+            corner.copy_(corner.triu() + corner.triu(1).T)
+            self._sums[rows.stop :, rows] = self._sums[rows, rows.stop :].T
+        return self._sums
 
     @staticmethod
     def memory(in_features: int) -> int:
-        """Bytes of the sums, of the whole matrix, and of its inverse factor beside it."""
-        return 3 * 4 * in_features**2
+        """Bytes of the matrix, and of the five that its inverse factor is made from."""
+        return 6 * 4 * in_features**2
 
 
 def inverse_factor(hessian: Tensor) -> Tensor:
@@ -44,24 +49,30 @@ def inverse_factor(hessian: Tensor) -> Tensor:
 
     H turned by 180 degrees has a lower Cholesky factor L; turned back it is V, upper triangular
     with H = V Vᵀ, and U = V⁻¹: one factorisation and one triangular inverse. Where float32 still
-    finds H singular, damping grows tenfold and the log says so.
+    finds H singular, damping grows tenfold, up to the mean diagonal itself, and the log says so.
 
-    Raises ValueError where an input was not finite.
+    Raises ValueError where an input was not finite, or where no such damping is enough.
     """
-    if not hessian.isfinite().all():
+    diagonal = hessian.diagonal()
+    if not diagonal.isfinite().all():  # |H_jk|² <= H_jj H_kk
         raise ValueError(
             "calibration inputs of a linear are not finite: no Hessian. Calibrate in "
             "float32 or bfloat16 (compression/forward_dtype)."
         )
-    mean = float(hessian.diagonal().mean()) or 1.0  # inputs that are all zero rank by w² alone
-    identity = torch.eye(len(hessian), device=hessian.device)
-    damping = DAMPING
-    while True:
-        damped = torch.add(hessian, identity, alpha=damping * mean)
-        lower, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
+    # Inputs that are all zero rank by w² alone.
+    mean = float(diagonal.mean(dtype=torch.float64)) or 1.0
+    for damping in (DAMPING, 10 * DAMPING, 100 * DAMPING):
+        turned = hessian.flip(0, 1)
+        turned.diagonal().add_(damping * mean)
+        lower, failed = torch.linalg.cholesky_ex(turned)
         if not failed:
             break
-        damping *= 10
-        LOG.warning("a Hessian is singular: damping raised to %g of its mean diagonal", damping)
-    factor: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+        LOG.warning("a Hessian is singular with %g of its mean diagonal added", damping)
+    else:
+        raise ValueError(
+            "the Hessian of a linear's inputs is not positive definite, even with its mean "
+            "diagonal added. Calibrate in float32 (compression/forward_dtype)."
+        )
+    by_columns = torch.eye(len(hessian), device=hessian.device).T  # as LAPACK stores: no copy
+    factor: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), by_columns, upper=True)
     return factor

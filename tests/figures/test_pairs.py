@@ -10,8 +10,10 @@ import pytest
 import vl_convert
 import yaml
 
-from draw_figure import draw_figure, load_chart, rounded, run_query
+from draw_figure import draw_figure, load_chart
+from figure_rows import decoding_rows
 from prunescope import charts, progress, store
+from prunescope.queries import rounded, run_query
 from prunescope.schemas import SCHEMA_VERSION, TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -57,9 +59,12 @@ def test_query_binds_on_empty_tables(stem: str) -> None:
 def test_pair_draws_what_it_reads(stem: str, models: list[str], tmp_path: Path) -> None:
     """Rows become a chart that Vega draws, with findings in sentences, one or several models."""
     figure = _drawn(stem, models, tmp_path)
-    svg = vl_convert.vegalite_to_svg(figure)
-    for model in models if len(models) > 1 else []:
-        assert f">{model}<" in svg
+    if "table" in figure:
+        shown = json.dumps(figure["table"])
+        assert all(f"{model}: " in shown for model in models if len(models) > 1)
+    else:
+        svg = vl_convert.vegalite_to_svg(figure)
+        assert all(f">{model}<" in svg for model in models if len(models) > 1)
     assert figure["usermeta"]["title"] in figure["title"]["text"]
     for said in figure["usermeta"]["findings"]:
         assert said["agrees"] in {True, False, None}
@@ -82,7 +87,7 @@ def test_findings_are_of_rows_and_not_of_means(tmp_path: Path) -> None:
     """Errors of +100 % and -50 % cancel in no mean: the median error over rows is 75 %."""
     files = _tables(["one"], tmp_path)
     deviation = store.read(files["deviation"][0], "deviation")
-    factors = pa.array([2.0 if p == "sum" else 0.5 for p in deviation["prompt"].to_pylist()])
+    factors = pa.array([2.0 if p == "sum-1" else 0.5 for p in deviation["prompt"].to_pylist()])
     place = deviation.schema.get_field_index("estimated")
     measured = deviation["measured"].to_numpy()
     skewed = deviation.set_column(place, "estimated", pa.array(measured * factors.to_numpy()))
@@ -97,7 +102,7 @@ def test_median_against_mean_gives_no_verdict(tmp_path: Path) -> None:
     files = _tables(["one"], tmp_path)
     deviation = store.read(files["deviation"][0], "deviation")
     levels = [
-        (1.0 if row["step"] == 0 and row["prompt"] == "sum" else 1e-4) if row["block"] else 1e-3
+        (1.0 if row["step"] == 0 and row["prompt"] == "sum-1" else 1e-4) if row["block"] else 1e-3
         for row in deviation.to_pylist()
     ]
     for place, name in enumerate(deviation.column_names):
@@ -125,8 +130,9 @@ def test_numbers_travel_with_five_digits_and_no_infinity() -> None:
 def test_every_figure_has_a_title_and_a_caption() -> None:
     for stem in STEMS:
         title, caption = charts.title_and_caption(load_chart(FIGURES / f"{stem}.py").__doc__)
-        number = stem.removeprefix("fig").split("_")[0].lstrip("0")
-        assert stem.startswith("ext_") or title.startswith(f"Figure {number}. ")
+        kind, number = stem[:3], stem[3:].split("_")[0].lstrip("0")
+        named = {"fig": f"Figure {number}. ", "tab": f"Table {number}. ", "ext": ""}[kind]
+        assert title.startswith(named)
         assert len(caption) > 100
 
 
@@ -156,7 +162,8 @@ def _draw(
 ) -> dict[str, Any]:
     figure_file = folder / f"{stem}.json"
     reads = CONFIG["figures"][stem]["reads"]
-    compares = {"compression_run", "variant_cost"} & set(reads)  # others read one variant
+    alone = {"sublayer_trace", "logit_shift", "deviation", "influence", "compression_report"}
+    compares = not set(reads) <= alone
     draw_figure(
         query_file=FIGURES / f"{stem}.sql",
         chart_file=FIGURES / f"{stem}.py",
@@ -198,7 +205,7 @@ def _made_by() -> dict[str, object]:
 def _rows() -> dict[str, list[dict[str, Any]]]:
     spread = [
         {"prompt": prompt, "step": step, "block": block, "sublayer": sublayer}
-        for prompt in ("sum", "open")
+        for prompt in ("sum-1", "open-1")
         for step in STEPS
         for block in BLOCKS
         for sublayer in ("attn", "mlp")
@@ -285,4 +292,5 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
         "sublayer_trace": traced,
         "logit_shift": shifts,
         "deviation": deviations,
+        **decoding_rows(CONFIG["tracing"]["temperatures"]),
     }

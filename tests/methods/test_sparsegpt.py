@@ -7,7 +7,7 @@ import torch
 
 import linear_inputs
 from paper_masks import paper_mask
-from prunescope import models
+from prunescope import models, replacements
 from prunescope.blockwise import Calibration
 from prunescope.hessians import DAMPING
 from prunescope.methods import load
@@ -62,18 +62,48 @@ def test_masks_and_updates_are_those_of_the_algorithm(model, level):
     assert differ <= 0.02 * total
 
 
-def test_wider_than_a_batch_of_columns(generator):
+@pytest.mark.parametrize(
+    "level", [{"sparsity": 0.5}, {"pattern": "2:4"}, {"pattern": "1:3"}], ids=str
+)
+def test_wider_than_a_batch_of_columns(level):
     """300 inputs are three batches: what one removes, the next makes up for."""
-    model = tiny_model("llama", hidden_size=300, intermediate_size=160, head_dim=10)
-    edit, _ = sparsegpt(model, Calibration(IDS), sparsity=0.5)
+    model = tiny_model("llama", hidden_size=300, intermediate_size=192, head_dim=12)
+    edit, _ = sparsegpt(model, Calibration(IDS), **level)
+    x = _inputs(model, edit, 0)["mlp.gate_proj"]
     full = "model.layers.0.mlp.gate_proj.weight"
     dense = model.get_parameter(full)
-    x = _inputs(model, edit, 0)["mlp.gate_proj"]
-    weight, keep = column_by_column(dense, x, sparsity=0.5)
+    weight, keep = column_by_column(dense, x, **level)
     found = edit.tensors[full].of(dense)
     assert ((found != 0) == keep).double().mean() > 0.995
     lost = ((found - dense) @ x.T).norm() / ((weight.float() - dense) @ x.T).norm()
     assert float(lost) == pytest.approx(1, abs=0.02)
+    if "sparsity" in level:
+        assert all((part == 0).double().mean() == 0.5 for part in found.split(128, dim=1))
+
+
+def test_fewer_tokens_than_inputs():
+    """Four tokens, a singular Hessian: damping alone makes the algorithm well defined."""
+    model, few = tiny_model("llama"), IDS[:1, :4]
+    edit, _ = sparsegpt(model, Calibration(few), sparsity=0.5)
+    for name, x in _inputs(model, edit, 0, few).items():
+        full = f"model.layers.0.{name}.weight"
+        dense = model.get_parameter(full)
+        weight, keep = column_by_column(dense, x, sparsity=0.5)
+        found = edit.tensors[full].of(dense)
+        assert ((found != 0) == keep).double().mean() > 0.98
+        assert found.norm() == pytest.approx(float(weight.norm()), rel=0.05)
+
+
+def test_a_weight_that_is_zero_anyway_counts_as_removed_first():
+    """Columns of zeros stay zero while nothing to their left goes; the mask's count is exact."""
+    model = tiny_model("llama")
+    full = "model.layers.0.mlp.gate_proj.weight"
+    dense = model.get_parameter(full)
+    dense[:, :6] = 0
+    edit, _ = sparsegpt(model, Calibration(IDS), sparsity=0.5)
+    keep = replacements.unpack_bits(edit.tensors[full].keep, dense.shape)
+    assert int(keep.sum()) == dense.numel() // 2
+    assert not keep[:, :6].any()
 
 
 def _errors(dense, found, x, level):

@@ -60,6 +60,8 @@ def test_every_artifact_says_what_made_it(folder):
         "measure_variant",
         "trace_sublayers",
         "estimate_deviations",
+        "trace_decoding",
+        "estimate_decoding",
     }
 
 

@@ -2,14 +2,8 @@
 
 import pytest
 
+from planned import DECODED, Planned
 from tiny_run import Checkout
-
-FIGURES = 15
-MODELS = 4
-SWEEP = 18  # 1, 2, 4, 6, 8, 12 attention, MLP and block drops: ext_influence
-EACH = 1  # drop-each, traced
-WEIGHTS = 12  # magnitude, wanda, sparsegpt three times each, neuron, rtn, awq: ext_output_error
-MEASURED = 14  # seven drops and seven of the others: ext_compression_cost
 
 
 @pytest.fixture(scope="module")
@@ -19,17 +13,23 @@ def checkout(tmp_path_factory):
 
 def test_paper_plan(checkout):
     """Four models are influenced and traced; other figures read the default model alone."""
+    planned = Planned(checkout.folder, "paper.yaml")
+    models = {model for figure in planned.figures.values() for model in figure["models"]}
+    tables = {table for figure in planned.figures.values() for table in figure["reads"]}
+    assert len(models) == 4
     assert checkout.plan("--configfile", "paper.yaml") == {
-        "fetch_model": MODELS,
+        "fetch_model": len(models),
         "fetch_corpus": 1,
-        "sample_calibration": MODELS,
-        "score_influences": MODELS,
-        "compress_model": MODELS * (SWEEP + EACH) + WEIGHTS,
-        "generate_dense": MODELS,
-        "measure_variant": MEASURED,
-        "trace_sublayers": MODELS + 1,  # wanda-50
-        "estimate_deviations": 1,
-        "draw_figure": FIGURES,
+        "sample_calibration": len(models),
+        "score_influences": len(models),
+        "compress_model": len(planned.variants(*tables)),
+        "generate_dense": len(models),
+        "measure_variant": len(planned.variants("variant_cost")),
+        "trace_sublayers": len(planned.variants("sublayer_trace", "logit_shift", "deviation")),
+        "estimate_deviations": len(planned.variants("deviation")),
+        "trace_decoding": len(planned.variants(*DECODED)),
+        "estimate_decoding": len(planned.variants("decoding_deviation")),
+        "draw_figure": len(planned.figures),
         "build_report": 1,
         "build_catalog": 1,
     }

@@ -7,24 +7,40 @@ import contextlib
 import re
 
 import pytest
-import yaml
 
+from planned import DECODED, Planned
 from tiny_run import TINY
 
 pytestmark = pytest.mark.slow
 
 CONFIG = "tests/config.tiny.yaml"
 DONE = {"build_report": 1, "build_catalog": 1}
-SWEEP, EACH = 6, 1  # drop-1a to drop-2b, drop-each
-WEIGHTS = 12  # magnitude, wanda and sparsegpt three times each, neuron, rtn, awq
-TRACED = 2  # drop-each, wanda-50
-MEASURED = 4  # ext_compression_cost
+DROPS = ("sublayer_drop", "block_drop")
+WEIGHTS = ("magnitude", "wanda", "sparsegpt", "neuron", "rtn", "awq")
 
 
-def figures_reading(checkout, *tables):
-    """How many figures of config read at least one of these tables."""
-    config = yaml.safe_load((checkout.folder / "config.yaml").read_text(encoding="utf-8"))
-    return sum(any(table in f["reads"] for table in tables) for f in config["figures"].values())
+@pytest.fixture(scope="module")
+def planned(tiny_run):
+    return Planned(tiny_run.folder, CONFIG)
+
+
+def below_compression(planned, variants):
+    """Jobs that follow from these variants' edits, by rule."""
+    jobs = {
+        "measure_variant": planned.variants("variant_cost"),
+        "trace_sublayers": planned.variants("sublayer_trace", "logit_shift", "deviation"),
+        "estimate_deviations": planned.variants("deviation"),
+        "trace_decoding": planned.variants(*DECODED),
+        "estimate_decoding": planned.variants("decoding_deviation"),
+        "split_attention_error": planned.variants("attention_error"),
+    }
+    counts = {rule: len(found & variants) for rule, found in jobs.items()}
+    return {
+        "compress_model": len(variants),
+        **{rule: count for rule, count in counts.items() if count},
+        "draw_figure": planned.n_showing(variants),
+        **DONE,
+    }
 
 
 def test_second_run_does_nothing(tiny_run):
@@ -72,13 +88,16 @@ def test_a_model_no_figure_reads_runs_nothing(tiny_run):
         assert tiny_run.plan(*TINY) == {}
 
 
-def test_one_more_temperature_traces_again(tiny_run):
+def test_one_more_temperature_traces_again(tiny_run, planned):
     """Traces and below: no compression, no answers."""
+    tables = ("sublayer_trace", "logit_shift", "deviation")
     with tiny_run.edited(CONFIG, "temperatures: [0.5, 1.0]", "temperatures: [0.5, 1.0, 2.0]"):
         assert tiny_run.plan(*TINY) == {
-            "trace_sublayers": TRACED,
-            "estimate_deviations": EACH,
-            "draw_figure": figures_reading(tiny_run, "sublayer_trace", "logit_shift", "deviation"),
+            "trace_sublayers": len(planned.variants(*tables)),
+            "estimate_deviations": len(planned.variants("deviation")),
+            "trace_decoding": len(planned.variants(*DECODED)),
+            "estimate_decoding": len(planned.variants("decoding_deviation")),
+            "draw_figure": planned.n_figures(*tables, *DECODED),
             **DONE,
         }
 
@@ -113,61 +132,64 @@ def test_a_new_style_builds_the_report_again(tiny_run):
         assert tiny_run.plan(*TINY) == {"build_report": 1}
 
 
-def test_edited_theory_is_estimated_again(tiny_run):
+def test_edited_theory_is_estimated_again(tiny_run, planned):
     file = tiny_run.folder / "scripts/prunescope/theory.py"
     line = re.search(r"^    return .+\n", file.read_text(encoding="utf-8"), re.MULTILINE)[0]
     with tiny_run.edited("scripts/prunescope/theory.py", line, line.replace("return ", "return +")):
         assert tiny_run.plan(*TINY) == {
-            "estimate_deviations": EACH,
-            "draw_figure": figures_reading(tiny_run, "deviation"),
+            "estimate_deviations": len(planned.variants("deviation")),
+            "estimate_decoding": len(planned.variants("decoding_deviation")),
+            "draw_figure": planned.n_figures("deviation", "decoding_deviation"),
             **DONE,
         }
 
 
-def test_an_edited_method_compresses_its_own_variants_again(tiny_run):
+def compressed(planned, *methods):
+    """Every variant of these methods that a figure reads anything of."""
+    tables = {table for figure in planned.figures.values() for table in figure["reads"]}
+    return planned.of_methods(planned.variants(*tables), *methods)
+
+
+def test_an_edited_method_compresses_its_own_variants_again(tiny_run, planned):
     with tiny_run.edited(
         "scripts/prunescope/methods/block_drop.py", '("block",)', '("block", "x")'
     ):
-        assert tiny_run.plan(*TINY) == {
-            "compress_model": 2,
-            "measure_variant": 1,  # drop-1b
-            "draw_figure": 2,  # ext_influence, ext_compression_cost
-            **DONE,
-        }
+        variants = compressed(planned, "block_drop")
+        assert tiny_run.plan(*TINY) == below_compression(planned, variants)
 
 
-def test_an_edited_way_through_blocks_compresses_weights_again(tiny_run):
+def test_an_edited_way_through_blocks_compresses_weights_again(tiny_run, planned):
     """Methods that read weights, and what follows; no drop, no trace of a drop."""
     with tiny_run.edited(
         "scripts/prunescope/blockwise.py", "SAMPLED_TOKENS = 128", "SAMPLED_TOKENS = 64"
     ):
-        assert tiny_run.plan(*TINY) == {
-            "compress_model": WEIGHTS,
-            "trace_sublayers": 1,
-            "measure_variant": 2,
-            "draw_figure": 3,  # ext_output_error, ext_compression_cost, fig13
-            **DONE,
-        }
+        variants = compressed(planned, *WEIGHTS)
+        assert tiny_run.plan(*TINY) == below_compression(planned, variants)
 
 
-def test_another_number_type_of_passes_compresses_weights_again(tiny_run):
+def test_other_thresholds_judge_texts_again(tiny_run, planned):
+    """What is written stays; the tables of one job are made together."""
+    with tiny_run.edited("config.yaml", "least_tokens: 24", "least_tokens: 25"):
+        plan = tiny_run.plan(*TINY)
+    assert plan["trace_decoding"] == len(planned.variants(*DECODED))
+    assert "compress_model" not in plan
+    assert "trace_sublayers" not in plan
+
+
+def test_another_number_type_of_passes_compresses_weights_again(tiny_run, planned):
     with tiny_run.edited(
         CONFIG, "\ndecoding", "\ncompression: {forward_dtype: bfloat16}\ndecoding"
     ):
-        assert tiny_run.plan(*TINY)["compress_model"] == WEIGHTS
+        assert tiny_run.plan(*TINY)["compress_model"] == len(compressed(planned, *WEIGHTS))
 
 
-def test_another_seed_calibrates_again(tiny_run):
-    """Everything from calibration on, but neither fetching nor the dense model's answers."""
+def test_another_calibration_seed_compresses_again(tiny_run, planned):
+    """Everything from calibration on, and the answers, which are sampled; nothing is fetched."""
     with tiny_run.edited(CONFIG, "\ndefault_model", "\nseed: 1\ndefault_model"):
-        config = yaml.safe_load((tiny_run.folder / "config.yaml").read_text(encoding="utf-8"))
         assert tiny_run.plan(*TINY) == {
             "sample_calibration": 1,
             "score_influences": 1,
-            "compress_model": SWEEP + EACH + WEIGHTS,
-            "measure_variant": MEASURED,
-            "trace_sublayers": TRACED,
-            "estimate_deviations": EACH,
-            "draw_figure": len(config["figures"]),
-            **DONE,
+            "generate_dense": 1,
+            **below_compression(planned, compressed(planned, *DROPS, *WEIGHTS)),
+            "draw_figure": len(planned.figures),
         }

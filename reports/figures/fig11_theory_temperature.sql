@@ -1,0 +1,77 @@
+-- Figure 11. One attention sublayer dropped: measured and estimated deviations at every T.
+-- One row per (model, scope, quantity, temperature, step): the prompt that is a setting, or the
+-- mean over the prompts whose answer reaches the step. `block` is a setting.
+WITH traced AS (
+    SELECT
+        model,
+        block,
+        prompt,
+        step,
+        temperature,
+        quantity,
+        measured,
+        estimated
+    FROM deviation
+    WHERE
+        sublayer = 'attn' AND block = $block
+        AND space = 'probability' AND "order" = 2
+),
+
+scopes AS (
+    SELECT
+        'mean over prompts' AS scope,
+        traced.*
+    FROM traced
+
+    UNION ALL BY NAME
+
+    SELECT
+        prompt AS scope,
+        traced.*
+    FROM traced
+    WHERE prompt = $prompt
+)
+
+SELECT
+    model,
+    block,
+    scope,
+    quantity,
+    temperature,
+    step,
+    avg(measured) AS measured,
+    avg(estimated) AS estimated,
+    count(*) AS prompts
+FROM scopes
+GROUP BY ALL
+ORDER BY model, scope, quantity, temperature, step;
+
+-- Findings: error and correlation at each T.
+SELECT
+    model,
+    format(
+        '{}: the median relative error of the estimate is {}; its correlation with the measurement '
+        'between logarithms is {}.',
+        if(quantity = 'kl_divergence', 'KL', '1 − cos(p, q)'),
+        string_agg(
+            format('{:.1f} % at T = {}', 100 * relative_error, temperature), ', '
+            ORDER BY temperature
+        ),
+        string_agg(format('{:.3f}', log_correlation), ', ' ORDER BY temperature)
+    ) AS finding,
+    max(relative_error) <= 0.25 AS agrees
+FROM (
+    SELECT
+        model,
+        quantity,
+        temperature,
+        median(abs(estimated / measured - 1)) AS relative_error,
+        corr(ln(measured), ln(nullif(estimated, 0))) AS log_correlation
+    FROM deviation
+    WHERE
+        sublayer = 'attn' AND block = $block
+        AND space = 'probability' AND "order" = 2 AND measured > 0
+    GROUP BY ALL
+)
+GROUP BY model, quantity
+ORDER BY model, quantity;

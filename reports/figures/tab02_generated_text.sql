@@ -1,0 +1,72 @@
+-- Table 2. What every variant writes, greedily, beside what dense writes.
+-- One row per (model, prompt, variant), variants from the mildest to the strongest of a method.
+WITH written AS (
+    SELECT
+        model,
+        variant,
+        method,
+        prompt,
+        kind,
+        dense_text,
+        variant_text,
+        equal_characters,
+        parted_characters,
+        first_divergence,
+        generated_text.n_tokens,
+        longest_loop,
+        repeated_ngram_share,
+        perplexity_under_dense / dense_perplexity AS perplexity_ratio,
+        verdict
+    FROM generated_text
+    INNER JOIN compression_run USING (model, variant)
+    WHERE sampling_temperature = 0
+)
+
+SELECT *
+FROM written
+ORDER BY model, kind, prompt, method, length(variant), variant;
+
+-- Findings: verdicts by variant, and when texts part.
+WITH counted AS (
+    SELECT
+        model,
+        variant,
+        count(*) AS prompts,
+        count(*) FILTER (verdict = 'intact') AS intact,
+        count(*) FILTER (verdict = 'changed') AS changed,
+        count(*) FILTER (verdict = 'degenerate') AS degenerate,
+        median(first_divergence) AS parted
+    FROM generated_text
+    WHERE sampling_temperature = 0
+    GROUP BY ALL
+),
+
+sampled AS (
+    SELECT
+        model,
+        variant,
+        count(*) FILTER (verdict = 'degenerate') AS sampled_degenerate,
+        count(*) AS sampled_prompts
+    FROM generated_text
+    WHERE sampling_temperature > 0
+    GROUP BY ALL
+)
+
+SELECT
+    model,
+    format(
+        '{}: {} of {} texts intact, {} changed, {} degenerate{}{}.',
+        variant,
+        intact,
+        prompts,
+        changed,
+        degenerate,
+        coalesce(format('; half of those that differ do so by token {:.0f}', parted), ''),
+        coalesce(
+            format('; sampled, {} of {} are degenerate', sampled_degenerate, sampled_prompts), ''
+        )
+    ) AS finding,
+    NULL::BOOLEAN AS agrees
+FROM counted
+LEFT JOIN sampled USING (model, variant)
+ORDER BY model ASC, intact DESC, degenerate ASC, variant ASC;

@@ -1,0 +1,194 @@
+"""Evaluate every task of one suite on one variant, with one load of the model."""
+
+import functools
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from prunescope import edits, models, progress, runtime, sandbox, sources, store
+from prunescope.progress import LOG, JobError
+from prunescope.schemas import TABLES
+
+Rows = list[dict[str, Any]]
+
+
+def run_lm_eval(
+    model_dir: str,
+    edit_file: str,
+    rows_dirs: Mapping[str, str],
+    scores_file: str,
+    samples_file: str,
+    tasks: Mapping[str, Mapping[str, Any]],
+    batch_size: int,
+    dtype: str,
+    threads: int,
+    decides: Mapping[str, object],
+    made_by: Mapping[str, object],
+) -> None:
+    """Write tables `task_scores` and `task_samples` of one variant.
+
+    Parameters
+    ----------
+    rows_dirs : task name -> folder of its rows.
+    tasks : config's entries of the suite's tasks, by name.
+    decides : what decides every task's result beside its settings and rows; finished tasks of an
+        interrupted run are taken over only where it is the same.
+
+    Raises
+    ------
+    JobError
+        if no task gave a score.
+    """
+    finished = Path(scores_file).with_name(f".{Path(scores_file).name}.finished")
+    finished.mkdir(parents=True, exist_ok=True)
+    run = lazily_loaded(model_dir, edit_file, batch_size, dtype, threads)
+    scores: Rows = []
+    samples: Rows = []
+    for name, settings in progress.track(tasks.items(), "tasks"):
+        key = digest({"task": settings, "rows": contents(rows_dirs[name]), **decides})
+        kept = finished / f"{name}-{key}.json"
+        result = result_of(name, settings, rows_dirs[name], kept, run)
+        scores += result["scores"]
+        samples += result["samples"]
+    refuse_all_failed(scores)
+    for file, table, rows in (
+        (samples_file, "task_samples", samples),
+        (scores_file, "task_scores", scores),
+    ):
+        written = pa.Table.from_pylist(rows, schema=TABLES[table].schema)
+        store.write(file, written, table, made_by)
+    shutil.rmtree(finished)
+
+
+def lazily_loaded(
+    model_dir: str, edit_file: str, batch_size: int, dtype: str, threads: int
+) -> Callable[[str, Mapping[str, Any], str], Any]:
+    """`evaluation.evaluate` on the variant, which is loaded when the first task asks for it."""
+    loaded: list[Any] = []
+
+    def run(name: str, settings: Mapping[str, Any], rows_dir: str) -> Any:
+        from prunescope import evaluation  # here: a run that finds all tasks finished does without
+
+        if not loaded:
+            from prunescope.lm_eval_adapter import VariantLM
+
+            device = runtime.prepare(threads)
+            dense = models.load(model_dir, dtype, device)
+            variant = models.apply_edit(dense, edits.read(edit_file))
+            loaded.append(VariantLM(variant, models.load_tokenizer(model_dir), batch_size))
+        if settings.get("runs_code", False):
+            proven()
+        return evaluation.evaluate(loaded[0], name, settings, rows_dir)
+
+    return run
+
+
+@functools.cache
+def proven() -> None:
+    """Let the sandbox prove itself, once. Raises SandboxError, and then no program is run."""
+    sandbox.prove()
+
+
+def result_of(
+    name: str,
+    settings: Mapping[str, Any],
+    rows_dir: str,
+    kept: Path,
+    run: Callable[[str, Mapping[str, Any], str], Any],
+) -> dict[str, Rows]:
+    """Scores and samples of one task: kept from an interrupted run, or computed and kept.
+
+    A task that fails gives one row that says why, and is not kept.
+    """
+    if kept.is_file():
+        LOG.info("%s: taken over from an interrupted run", name)
+        found: dict[str, Rows] = json.loads(kept.read_text(encoding="utf-8"))
+        return found
+    began = time.perf_counter()
+    try:
+        evaluated = run(name, settings, rows_dir)
+    except Exception as error:
+        LOG.exception("task %s failed; the others go on", name)
+        said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        row = failed(name, settings, said, time.perf_counter() - began)
+        return {"scores": [row], "samples": []}
+    seconds = time.perf_counter() - began
+    scores = [{**row, "seconds": seconds} for row in evaluated.scores]
+    for row in scores:
+        LOG.info("%s: %s = %.4f over %d items", name, row["metric"], row["score"], row["n_items"])
+    result = {"scores": scores, "samples": evaluated.samples}
+    with store.written_whole(kept) as part:
+        part.write_text(json.dumps(result), encoding="utf-8")
+    return result
+
+
+def failed(name: str, settings: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:
+    """The row of table `task_scores` that says why a task has no score."""
+    return {
+        "task": name,
+        "metric": "",
+        "filter": "",
+        "headline": False,
+        "family": settings["family"],
+        "n_shot": settings["n_shot"],
+        "n_items": 0,
+        "score": None,
+        "standard_error": None,
+        "higher_is_better": True,
+        "seconds": seconds,
+        "error": error,
+    }
+
+
+def refuse_all_failed(scores: Rows) -> None:
+    """Say which tasks failed. Raises JobError if none is left."""
+    errors = [f"{row['task']}: {row['error']}" for row in scores if row["error"] is not None]
+    if len(errors) == len(scores):
+        raise JobError(f"no task of the suite gave a score. {' | '.join(errors)}")
+    for error in errors:
+        progress.warn(f"task without a score: {error}")
+
+
+def contents(rows_dir: str) -> dict[str, str]:
+    """Checksums of a task's rows, by split."""
+    return {file.name: sources.sha256(file) for file in sorted(Path(rows_dir).iterdir())}
+
+
+def digest(parts: Mapping[str, object]) -> str:
+    """A short name for what decides a result."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    snakemake: Any  # put here by Snakemake
+
+    settings = {
+        "tasks": snakemake.params.tasks,
+        "batch_size": snakemake.params.batch_size,
+        "dtype": snakemake.params.dtype,
+    }
+    with progress.job("run_lm_eval", snakemake.log[0]):
+        run_lm_eval(
+            model_dir=snakemake.input.model,
+            edit_file=snakemake.input.edit,
+            rows_dirs=dict(zip(snakemake.params.tasks, snakemake.input.rows, strict=True)),
+            scores_file=snakemake.output.scores,
+            samples_file=snakemake.output.samples,
+            threads=snakemake.threads,
+            decides={
+                "code": snakemake.params.code,
+                "model": sources.sha256(Path(snakemake.input.manifest)),
+                "edit": sources.sha256(Path(snakemake.input.edit)),
+                "batch_size": snakemake.params.batch_size,
+                "dtype": snakemake.params.dtype,
+                "threads": snakemake.threads,
+            },
+            made_by=store.provenance("run_lm_eval", settings),
+            **settings,
+        )

@@ -1,0 +1,66 @@
+"""What a plan should hold, read off config: how many variants and figures a change reaches."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from snakemake.utils import update_config
+
+from prunescope import experiment
+
+DECODED = (
+    "decoded_step",
+    "decoding_trace",
+    "decoding_shift",
+    "decoding_deviation",
+    "history_term",
+    "option_trace",
+    "option_agreement",
+    "top_token",
+    "generated_text",
+)
+"""Tables that trace_decoding writes, and the estimates that follow from them."""
+
+
+class Planned:
+    """One experiment: config.yaml with overlays, as the workflow resolves it."""
+
+    def __init__(self, folder: Path, *overlays: str) -> None:
+        config: dict[str, Any] = {}
+        for file in ("config.yaml", *overlays):
+            update_config(config, yaml.safe_load((folder / file).read_text(encoding="utf-8")))
+        with_paths = experiment.resolve(config, folder)
+        self.figures: dict[str, Any] = with_paths["figures"]
+        self.methods = {name: each["method"] for name, each in with_paths["variants"].items()}
+
+    def variants(self, *tables: str) -> set[tuple[str, str]]:
+        """Every (model, variant) whose rows a figure reads from one of these tables."""
+        return {
+            (model, variant)
+            for figure in self.figures.values()
+            for table in tables
+            for model in figure["models"]
+            for variant in figure["reads"].get(table, {}).get("variant", [])
+        }
+
+    def of_methods(self, found: set[tuple[str, str]], *methods: str) -> set[tuple[str, str]]:
+        """Those of them that one of these methods makes."""
+        return {(model, variant) for model, variant in found if self.methods[variant] in methods}
+
+    def n_figures(self, *tables: str) -> int:
+        """Figures that read at least one of these tables."""
+        return sum(
+            any(table in each["reads"] for table in tables) for each in self.figures.values()
+        )
+
+    def n_showing(self, variants: set[tuple[str, str]]) -> int:
+        """Figures that read a table of one of these variants."""
+        return sum(
+            any(
+                (model, variant) in variants
+                for keys in each["reads"].values()
+                for model in each["models"]
+                for variant in keys.get("variant", [])
+            )
+            for each in self.figures.values()
+        )

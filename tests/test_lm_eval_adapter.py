@@ -1,0 +1,169 @@
+"""Scores of a variant in memory equal lm-eval's own on the same rows, to the last digit."""
+
+import json
+from pathlib import Path
+
+import lm_eval
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from prunescope import edits, evaluation, models
+from prunescope.lm_eval_adapter import Item, VariantLM, batches
+from task_inputs import SETTINGS, SPLITS, write_task
+from tiny import ARCHITECTURES, make_tiny_model
+
+BATCH = 4
+DEFINITIONS = Path(lm_eval.__file__).parent / "tasks"
+FILES = {
+    "hellaswag": DEFINITIONS / "hellaswag/hellaswag.yaml",
+    "arc_easy": DEFINITIONS / "arc/arc_easy.yaml",
+    "winogrande": DEFINITIONS / "winogrande/default.yaml",
+    "boolq": DEFINITIONS / "super_glue/boolq/default.yaml",
+    "gsm8k": DEFINITIONS / "gsm8k/gsm8k.yaml",
+    "nq_open": DEFINITIONS / "nq_open/nq_open.yaml",
+    "wikitext": DEFINITIONS / "wikitext/wikitext.yaml",
+    "squad": evaluation.OWN_TASKS / "squad.yaml",
+}
+"""Where each task is defined: lm-eval is told so here, and finds it itself in the product."""
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def stock(folder, model_dir, task, rows_dir):
+    """lm-eval's own results: its model class, loaded by name, its reader of Parquet files."""
+    there = SPLITS[task]
+    wanted = {"training_split": "train", "validation_split": "validation", "test_split": "test"}
+    entry = {
+        "include": str(FILES[task]),
+        "dataset_path": "parquet",
+        "dataset_name": None,
+        "dataset_kwargs": {
+            "data_files": {split: str(rows_dir / f"{split}.parquet") for split in there},
+            "cache_dir": str(folder / "cache"),
+        },
+        **{key: split if split in there else None for key, split in wanted.items()},
+    }
+    if "train" not in there:
+        entry["fewshot_split"] = None
+    definitions = folder / "definitions"
+    definitions.mkdir()
+    (definitions / "task.yaml").write_text(json.dumps(entry))
+    settings = SETTINGS[task]
+    length = settings.get("max_new_tokens")
+    return lm_eval.simple_evaluate(
+        model="hf",
+        model_args=f"pretrained={model_dir},dtype=float32",
+        tasks=[task],
+        num_fewshot=settings["n_shot"],
+        limit=None if settings["limit"] == "all" else settings["limit"],
+        batch_size=BATCH,
+        device="cpu",
+        gen_kwargs=f"max_gen_toks={length}" if length else None,
+        task_manager=TaskManager(include_path=str(definitions), include_defaults=False),
+    )
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_dense_scores_equal_lm_eval_to_the_last_digit(tmp_path, model_dir, task):
+    rows_dir = write_task(tmp_path, task)
+    lm = VariantLM(
+        models.load(model_dir, "float32", torch.device("cpu")),
+        models.load_tokenizer(model_dir),
+        BATCH,
+    )
+    ours = evaluation.evaluate(lm, task, SETTINGS[task], rows_dir)
+    theirs = stock(tmp_path, model_dir, task, rows_dir)
+
+    expected = theirs["results"][task]
+    assert {f"{row['metric']},{row['filter']}" for row in ours.scores} == {
+        key for key in expected if "," in key and "_stderr," not in key
+    }
+    for row in ours.scores:
+        assert row["score"] == expected[f"{row['metric']},{row['filter']}"]
+        error = expected[f"{row['metric']}_stderr,{row['filter']}"]
+        assert row["standard_error"] == (error if isinstance(error, float) else None)
+        assert row["n_items"] == theirs["n-samples"][task]["effective"]
+    assert [row["headline"] for row in ours.scores].count(True) == 1
+    samples = {(s["doc_id"], s["filter"]): s for s in theirs["samples"][task]}
+    for row in ours.samples:
+        sample = samples[row["item"], row["filter"]]
+        value = sample[row["metric"]]
+        assert row["outcome"] == (value[0] / value[1] if isinstance(value, tuple) else value)
+        assert row["doc_hash"] == sample["doc_hash"]
+
+
+@pytest.mark.parametrize("metric", ["acc", "acc_norm"])
+def test_the_response_is_the_option_that_scores(tmp_path, model_dir, metric):
+    """An item counts exactly where the option named as chosen is the right one."""
+    rows_dir = write_task(tmp_path, "arc_easy", n_rows=40)
+    lm = VariantLM(
+        models.load(model_dir, "float32", torch.device("cpu")),
+        models.load_tokenizer(model_dir),
+        BATCH,
+    )
+    settings = {**SETTINGS["arc_easy"], "limit": "all"}
+    samples = evaluation.evaluate(lm, "arc_easy", settings, rows_dir).samples
+    mine = [row for row in samples if row["metric"] == metric]
+    assert {row["outcome"] for row in mine} == {0.0, 1.0}
+    assert all((row["response"] == row["target"]) == (row["outcome"] == 1.0) for row in mine)
+
+
+def requests():
+    """Contexts of several lengths, with one, two or four continuations of several lengths."""
+    texts = ["the fox", "a lighthouse keeper writes", "seven wagons with sixteen", "user"]
+    ends = [" looks on", " a", " by the small station of the sea", " b"]
+    pairs = [(text, end) for n, text in enumerate(texts) for end in ends[: (1, 2, 4, 4)[n]]]
+    return [
+        Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0, metadata=("t", i, 1))
+        for i, pair in enumerate(pairs)
+    ]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        edits.Edit(),
+        edits.Edit({"attn": (0,)}),
+        edits.Edit({"mlp": (1,)}),
+        edits.Edit({"block": (0, 2)}),
+        edits.Edit({"attn": (0, 1, 2)}),
+    ],
+    ids=["dense", "attn", "mlp", "blocks", "all attn"],
+)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_shared_contexts_give_the_likelihoods_of_whole_sequences(tmp_path, architecture, edit):
+    folder = make_tiny_model(tmp_path, architecture)
+    dense = models.load(folder, "float32", torch.device("cpu"))
+    tokenizer = models.load_tokenizer(folder)
+    variant = models.apply_edit(dense, edit)
+    ours = VariantLM(variant, tokenizer, 6).loglikelihood(requests())
+    theirs = HFLM(pretrained=variant, tokenizer=tokenizer, batch_size=1).loglikelihood(
+        requests(), disable_tqdm=True
+    )
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
+    assert [score for score, _ in ours] == pytest.approx([s for s, _ in theirs], abs=1e-3)
+
+
+def test_each_context_is_read_once(model_dir):
+    """Tokens through the model: every context once, every continuation but its last token."""
+    model = models.load(model_dir, "float32", torch.device("cpu"))
+    lm = VariantLM(model, models.load_tokenizer(model_dir), 8)
+    seen = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    context, ends = list(range(10, 30)), [[40, 41, 42], [50], [60, 61]]
+    lm._loglikelihood_tokens([(("", ""), context, end) for end in ends])
+    assert seen == [20, 3 * 2]
+
+
+def test_batches_hold_neighbours_up_to_the_number_of_rows():
+    items = [Item((n,), list(range(size))) for n, size in enumerate([2, 2, 1, 5, 1])]
+    sizes = [[len(item.requests) for item in batch] for batch in batches(items, 4)]
+    assert sizes == [[2, 2], [1], [5], [1]]

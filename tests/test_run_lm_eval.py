@@ -1,0 +1,185 @@
+"""One job, one load: a failing task leaves the others' results, a killed job goes on where it was."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import run_lm_eval
+from prunescope import edits, sandbox, store
+from prunescope.progress import JobError
+from task_inputs import SETTINGS, write_task
+from tiny import make_tiny_model
+from tiny_inputs import names_below
+
+TASKS = ("arc_easy", "boolq", "squad")
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Everything a job of three tasks reads, and how to run it."""
+    make_tiny_model(tmp_path / "model")
+    edits.write(tmp_path / "edit.safetensors", edits.Edit({"attn": (1,)}), {"rule": "test"})
+    for task in TASKS:
+        write_task(tmp_path, task)
+    return Job(tmp_path)
+
+
+class Job:
+    def __init__(self, folder):
+        self.folder = folder
+        self.scores = folder / "out/task_scores/part.parquet"
+        self.samples = folder / "out/task_samples/part.parquet"
+
+    def arguments(self, tasks=None, **decides):
+        tasks = tasks or {task: SETTINGS[task] for task in TASKS}
+        return {
+            "model_dir": str(self.folder / "model"),
+            "edit_file": str(self.folder / "edit.safetensors"),
+            "rows_dirs": {name: str(self.folder / f"task={name}") for name in tasks},
+            "scores_file": str(self.scores),
+            "samples_file": str(self.samples),
+            "tasks": tasks,
+            "batch_size": 4,
+            "dtype": "float32",
+            "threads": 1,
+            "decides": {"code": "1", **decides},
+            "made_by": {"rule": "run_lm_eval"},
+        }
+
+    def run(self, tasks=None, **decides):
+        run_lm_eval.run_lm_eval(**self.arguments(tasks, **decides))
+        return store.read(self.scores, "task_scores").to_pylist()
+
+    def tables(self):
+        rows = store.read(self.scores, "task_scores").drop_columns("seconds").to_pylist()
+        return rows, store.read(self.samples, "task_samples").to_pylist()
+
+
+def test_every_score_is_the_mean_of_its_items(job):
+    job.run()
+    scores, samples = job.tables()
+    assert {row["task"] for row in scores} == set(TASKS)
+    for row in scores:
+        mine = [
+            s["outcome"]
+            for s in samples
+            if (s["task"], s["metric"], s["filter"]) == (row["task"], row["metric"], row["filter"])
+        ]
+        assert len(mine) == row["n_items"] > 0
+        assert row["score"] == pytest.approx(sum(mine) / len(mine))
+    assert names_below(job.folder / "out") == [
+        "task_samples",
+        "task_samples/part.parquet",
+        "task_scores",
+        "task_scores/part.parquet",
+    ]
+
+
+def test_a_failing_task_names_itself_and_leaves_the_others(job, capsys):
+    alone = {name: SETTINGS[name] for name in ("arc_easy", "squad")}
+    job.run(alone)
+    expected = job.tables()
+    broken = {**SETTINGS["boolq"], "headline": "bleu"}
+    job.run({"arc_easy": SETTINGS["arc_easy"], "boolq": broken, "squad": SETTINGS["squad"]})
+    scores, samples = job.tables()
+    (failed,) = [row for row in scores if row["error"] is not None]
+    assert failed["task"] == "boolq"
+    assert "tasks/boolq/headline is 'bleu'" in failed["error"]
+    assert "acc,none" in failed["error"]
+    assert failed["score"] is None
+    assert failed["n_items"] == 0
+    assert ([row for row in scores if row is not failed], samples) == expected
+    assert "boolq" in capsys.readouterr().err
+
+
+def test_a_job_without_any_score_fails_and_says_why(job):
+    tasks = {"arc_easy": {**SETTINGS["arc_easy"], "lm_eval": "arc_esay"}}
+    with pytest.raises(JobError, match=r"arc_easy: JobError: lm-eval has no task 'arc_esay'"):
+        job.run(tasks)
+    assert not job.scores.exists()
+    assert not job.samples.exists()
+
+
+def test_without_a_sandbox_no_program_is_run(job, monkeypatch):
+    def cannot(*_):
+        raise sandbox.SandboxError("no namespaces here")
+
+    monkeypatch.setattr(sandbox, "prove", cannot)
+    run_lm_eval.proven.cache_clear()
+    code = {**SETTINGS["boolq"], "runs_code": True}
+    scores = job.run({"boolq": code, "squad": SETTINGS["squad"]})
+    errors = {row["task"]: row["error"] for row in scores}
+    assert errors["boolq"] == "SandboxError: no namespaces here"
+    assert errors["squad"] is None
+
+
+def test_a_killed_job_takes_over_its_finished_tasks(job):
+    """Killed in its last task, it computes only that one again, and ends as if never killed."""
+    job.run()
+    whole = job.tables()
+    for file in (job.scores, job.samples):
+        file.unlink()
+    folders = [str(Path(__file__).parent), str(Path(run_lm_eval.__file__).parent)]
+    program = textwrap.dedent(
+        f"""
+        import os, signal, sys
+        sys.path[:0] = {folders!r}
+        from prunescope import evaluation
+        import run_lm_eval
+
+        own = evaluation.evaluate
+        def evaluate(lm, name, settings, rows_dir):
+            if name == "squad":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return own(lm, name, settings, rows_dir)
+
+        evaluation.evaluate = evaluate
+        run_lm_eval.run_lm_eval(**{job.arguments()!r})
+        """
+    )
+    killed = subprocess.run([sys.executable, "-c", program], env=dict(os.environ), check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not job.scores.exists()
+
+    computed = []
+    own = run_lm_eval.lazily_loaded
+
+    def counting(*arguments):
+        run = own(*arguments)
+
+        def counted(name, settings, rows_dir):
+            computed.append(name)
+            return run(name, settings, rows_dir)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_lm_eval, "lazily_loaded", counting)
+        job.run()
+    assert computed == ["squad"]
+    assert job.tables() == whole
+    assert "finished" not in "".join(names_below(job.folder / "out"))
+
+
+@pytest.mark.parametrize("change", ["code", "settings", "rows"])
+def test_only_what_is_decided_alike_is_taken_over(job, change):
+    """Another code, setting or row: the finished task of the killed job is computed again."""
+    finished = job.scores.with_name(".part.parquet.finished")
+    finished.mkdir(parents=True)
+    settings = SETTINGS["boolq"]
+    arguments = job.arguments({"boolq": settings})
+    rows = run_lm_eval.contents(arguments["rows_dirs"]["boolq"])
+    key = run_lm_eval.digest({"task": settings, "rows": rows, **arguments["decides"]})
+    (finished / f"boolq-{key}.json").write_text('{"scores": [], "samples": []}')
+    decides = {"code": "2"} if change == "code" else {}
+    if change == "settings":
+        settings = {**settings, "limit": 3}
+    if change == "rows":
+        write_task(job.folder, "boolq", n_rows=4)
+    (row,) = job.run({"boolq": settings}, **decides)
+    assert row["n_items"] == {"code": 9, "settings": 3, "rows": 4}[change]
