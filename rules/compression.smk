@@ -18,6 +18,7 @@ rule score_influences:
     threads: 8
     params:
         dtype=lookup("models/{model}/dtype", within=config),
+        kind=lookup("models/{model}/kind", within=config, default="causal"),
         code=fingerprint("score_influences.py"),
     script:
         "../scripts/score_influences.py"

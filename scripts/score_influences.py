@@ -16,12 +16,13 @@ def score_influences(
     calibration_file: str,
     influence_file: str,
     dtype: str,
+    kind: str,
     threads: int,
     made_by: Mapping[str, object],
 ) -> None:
     """Write table `influence` of one model."""
     device = runtime.prepare(threads)
-    model = models.load(model_dir, dtype, device)
+    model = models.load(model_dir, dtype, device, kind)
     sequences = store.read(calibration_file, "calibration").column("token_ids").to_pylist()
     token_ids = torch.tensor(sequences)
     batches = token_ids.split(max(1, TOKENS_TOGETHER // token_ids.shape[1]))
@@ -32,12 +33,13 @@ def score_influences(
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
+    settings = {"dtype": snakemake.params.dtype, "kind": snakemake.params.kind}
     with progress.job("score_influences", snakemake.log[0]):
         score_influences(
             model_dir=snakemake.input.model,
             calibration_file=snakemake.input.calibration,
             influence_file=snakemake.output.influence,
-            dtype=snakemake.params.dtype,
             threads=snakemake.threads,
-            made_by=store.provenance("score_influences", {"dtype": snakemake.params.dtype}),
+            made_by=store.provenance("score_influences", settings),
+            **settings,
         )

@@ -1,4 +1,4 @@
-"""Tiny random decoders, one per architecture, and one with a tokenizer in a folder."""
+"""Tiny random models, one per architecture, and one with a tokenizer in a folder."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,16 @@ import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from prunescope.anatomy import ANATOMIES
+from prunescope.models import KINDS
 
-ARCHITECTURES = sorted(ANATOMIES)
-"""Every architecture with an anatomy; each has a tiny model here."""
+ARCHITECTURES = sorted(name for name, body in ANATOMIES.items() if body.lm_head)
+"""Every decoder with an anatomy; each has a tiny model here."""
+
+EMBEDDERS = (*sorted(set(ANATOMIES) - set(ARCHITECTURES)), "mistral")
+"""Models without lm_head: every encoder, and a decoder loaded as embedding models are."""
 
 _COMMON: dict[str, Any] = {
     "hidden_size": 24,
@@ -42,18 +46,24 @@ TEXTS = (
 )
 
 
-def tiny_model(architecture: str, vocabulary: int = 101, seed: int = 0, **settings: object) -> Any:
-    """A random decoder of 3 blocks, d 24, with weights large enough that every part matters."""
+def tiny_model(
+    architecture: str,
+    vocabulary: int = 101,
+    seed: int = 0,
+    kind: str = "causal",
+    **settings: object,
+) -> Any:
+    """A random model of 3 blocks, d 24, with weights large enough that every part matters."""
     config = AutoConfig.for_model(
         architecture,
         vocab_size=vocabulary,
         **{**_COMMON, **_OWN.get(architecture, {}), **settings},
     )
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config)
+    model = KINDS[kind].from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name:
+            if "norm" in name.lower() and parameter.ndim == 1:
                 parameter.uniform_(0.5, 1.5)
             else:
                 parameter.normal_(std=0.3)

@@ -1,9 +1,9 @@
-"""Where a decoder keeps its blocks, sublayers, norms and lm_head. No model is forked.
+"""Where a decoder or encoder keeps its blocks, sublayers, norms and lm_head. No model is forked.
 
 To add an architecture: one entry in `ANATOMIES`, and its name in tests/tiny.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -21,11 +21,17 @@ class Anatomy:
     `attn_out` and `mlp_out` are the linears that write a sublayer's output, `block_settings` the
     keys of the model's config, where it has them, that hold one value per block;
     `logit_divisor` is the key of what the model divides its own logits by, if it does.
+
+    `attn_norms` and `mlp_norms` belong to their sublayer and go with it. An encoder of BERT's kind
+    norms the stream itself, resid_mid = norm(resid_pre + attention): such a norm stays where the
+    sublayer is dropped. It is `attn_sum_norm` or `mlp_sum_norm`, and its input is the sum. There
+    `attn` and `mlp` are the modules before `attn_out` and `mlp_out`, and no norm or lm_head follows
+    the blocks.
     """
 
     blocks: str = "model.layers"
-    final_norm: str = "model.norm"
-    lm_head: str = "lm_head"
+    final_norm: str | None = "model.norm"
+    lm_head: str | None = "lm_head"
     attn: str = "self_attn"
     mlp: str = "mlp"
     attn_out: str = "self_attn.o_proj"
@@ -35,6 +41,17 @@ class Anatomy:
     mlp_norms: tuple[str, ...] = ("post_attention_layernorm",)
     block_settings: tuple[str, ...] = ("layer_types",)
     logit_divisor: str | None = None
+    attn_sum_norm: str | None = None
+    mlp_sum_norm: str | None = None
+
+    def sublayer_of(self, name: str) -> str | None:
+        """The sublayer that a module or parameter of a block belongs to, norms included."""
+        for sublayer in SUBLAYERS:
+            parts = (getattr(self, sublayer), getattr(self, f"{sublayer}_out"))
+            owned = (*parts, *getattr(self, f"{sublayer}_norms"))
+            if any(f"{name}.".startswith(f"{part}.") for part in owned):
+                return sublayer
+        return None
 
 
 _POST_NORM = Anatomy(
@@ -52,20 +69,41 @@ ANATOMIES: dict[str, Anatomy] = {
     "phi3": Anatomy(),
     "granite": Anatomy(logit_divisor="logits_scaling"),
     "olmo2": _POST_NORM,
+    "bert": Anatomy(
+        blocks="encoder.layer",
+        final_norm=None,
+        lm_head=None,
+        attn="attention.self",
+        mlp="intermediate",
+        attn_out="attention.output.dense",
+        mlp_out="output.dense",
+        reads_resid_mid="intermediate",
+        attn_norms=(),
+        mlp_norms=(),
+        attn_sum_norm="attention.output.LayerNorm",
+        mlp_sum_norm="output.LayerNorm",
+    ),
 }
 """By `config.model_type`."""
 
 
 def anatomy_of(model: nn.Module) -> Anatomy:
-    """Anatomy of a loaded model. Raises ValueError for a model type without an entry."""
+    """Anatomy of a loaded model. Raises ValueError for a model type without an entry.
+
+    A decoder loaded without its lm_head, as embedding models are, has no `model.` in its names.
+    """
     model_type = model.config.model_type  # type: ignore[union-attr]
     try:
-        return ANATOMIES[model_type]  # type: ignore[index]
+        found = ANATOMIES[model_type]  # type: ignore[index]
     except KeyError:
         raise ValueError(
             f"model type {model_type!r} is not known; known are {', '.join(sorted(ANATOMIES))}. "
             "Add an entry to ANATOMIES in scripts/prunescope/anatomy.py."
         ) from None
+    if found.lm_head is None or model.base_model is not model:
+        return found
+    blocks, norm = found.blocks.removeprefix("model."), str(found.final_norm)
+    return replace(found, blocks=blocks, final_norm=norm.removeprefix("model."), lm_head=None)
 
 
 def blocks_of(model: nn.Module) -> nn.ModuleList:
@@ -76,12 +114,21 @@ def blocks_of(model: nn.Module) -> nn.ModuleList:
 
 
 def lm_head_of(model: nn.Module) -> nn.Linear:
-    """The linear that maps h to z."""
-    lm_head = model.get_submodule(anatomy_of(model).lm_head)
+    """The linear that maps h to z. Raises ValueError for a model that has none."""
+    lm_head = _part(model, "lm_head")
     assert isinstance(lm_head, nn.Linear)
     return lm_head
 
 
 def final_norm_of(model: nn.Module) -> nn.Module:
-    """The norm before `lm_head`."""
-    return model.get_submodule(anatomy_of(model).final_norm)
+    """The norm before `lm_head`. Raises ValueError for a model that has none."""
+    return _part(model, "final_norm")
+
+
+def _part(model: nn.Module, part: str) -> nn.Module:
+    name = getattr(anatomy_of(model), part)
+    if name is None:
+        raise ValueError(
+            f"the model has no {part}: it makes embeddings, not logits. Choose a causal model."
+        )
+    return model.get_submodule(name)

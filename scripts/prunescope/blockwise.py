@@ -316,10 +316,7 @@ class BlockWalk:
                         "again, or choose another."
                     )
                 group.linears.append(Linear(f"{prefix}{name}", weight, linears[name], group.sample))
-        sublayers = {
-            name: next(s for s in anatomy.SUBLAYERS if name.startswith(f"{getattr(body, s)}."))
-            for name in linears
-        }
+        sublayers = {name: str(body.sublayer_of(name)) for name in linears}
         return Block(prefix, sublayers, groups)
 
     def _gather(

@@ -56,6 +56,27 @@ def boundaries(
             handle.remove()
 
 
+@contextlib.contextmanager
+def sums(model: Any, visit: Callable[[Tensor], None]) -> Iterator[None]:
+    """While open, `visit` sees input + output of every sublayer whose sum is normed at once.
+
+    In order, each before the boundary it becomes; (batch, sequence, d). Where nothing norms the
+    stream itself (every decoder here), the sum is the next boundary, and `visit` is not called.
+    """
+    body = anatomy.anatomy_of(model)
+    norms = [name for name in (body.attn_sum_norm, body.mlp_sum_norm) if name is not None]
+    handles = [
+        block.get_submodule(name).register_forward_pre_hook(lambda _, args: visit(args[0]))
+        for block in anatomy.blocks_of(model)
+        for name in norms
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @torch.inference_mode()
 def residuals(
     model: Any, token_ids: Tensor, start: int, edit: Edit | None = None
@@ -131,14 +152,10 @@ def _tensors_by_sublayer(
     found: dict[int, dict[str, Tensor | Replacement]] = {}
     for name, tensor in edit.tensors.items():
         index, _, inner = name.removeprefix(f"{body.blocks}.").partition(".")
-        halves = [
-            half
-            for half in anatomy.SUBLAYERS
-            if inner.startswith((f"{getattr(body, half)}.", *getattr(body, f"{half}_norms")))
-        ]
-        if not (index.isdigit() and halves):
+        half = body.sublayer_of(inner)
+        if half is None or not index.isdigit():
             raise ValueError(f"edit replaces {name}, which lies in no sublayer: nothing to trace.")
-        found.setdefault(2 * int(index) + anatomy.SUBLAYERS.index(halves[0]), {})[inner] = tensor
+        found.setdefault(2 * int(index) + anatomy.SUBLAYERS.index(half), {})[inner] = tensor
     return dict(sorted(found.items()))
 
 

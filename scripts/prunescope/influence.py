@@ -18,6 +18,8 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
     Sublayers (He et al. 2026): the residual stream before and after the sublayer. Blocks
     (ShortGPT's BI, Men et al. 2025): resid_pre and resid_post. All are scored on the dense model
     in the same pass, without `lm_head`. Deviations are ½|û - v̂|² in float32, summed in float64.
+    Where the stream itself is normed (BERT), a sublayer's output is its input + what it adds,
+    before that norm: the norm stays where the sublayer is dropped, so it is not what is lost.
 
     Parameters
     ----------
@@ -25,19 +27,21 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
     """
     totals = torch.zeros(len(anatomy.blocks_of(model)), 3, dtype=torch.float64, device=model.device)
     units: list[Tensor] = []
+    before_norm: list[Tensor] = []
 
     def visit(boundary: int, h: Tensor) -> None:
         """Compare with the boundary one and two before; sublayers end at every one."""
         units.append(_unit(h))
         block, ends_block = (boundary - 1) // 2, boundary % 2 == 0
         if boundary > 0:
-            totals[block, (boundary - 1) % 2] += _deviation(units[-2], units[-1])
+            output = _unit(before_norm.pop()) if before_norm else units[-1]
+            totals[block, (boundary - 1) % 2] += _deviation(units[-2], output)
         if boundary > 0 and ends_block:
             totals[block, 2] += _deviation(units[-3], units[-1])
         del units[:-3]
 
     tokens = 0
-    with capture.boundaries(model, visit):
+    with capture.boundaries(model, visit), capture.sums(model, before_norm.append):
         for token_ids in batches:
             units.clear()
             model.base_model(input_ids=token_ids.to(model.device), use_cache=False)

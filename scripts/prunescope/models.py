@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
 
 from prunescope import anatomy
 from prunescope.edits import Edit
@@ -17,9 +22,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 """The dtypes config may name."""
 
 
-def load(model_dir: str | Path, dtype: str, device: torch.device) -> Any:
-    """The dense causal language model in eval mode, on `device`. Raises OSError when damaged."""
-    model: Any = AutoModelForCausalLM.from_pretrained(
+KINDS = {"causal": AutoModelForCausalLM, "encoder": AutoModel}
+"""What config may call a model: one with an lm_head, or one that ends in hidden states."""
+
+
+def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "causal") -> Any:
+    """The dense model in eval mode, on `device`. Raises OSError when damaged.
+
+    Parameters
+    ----------
+    kind : a key of `KINDS`. A causal model also makes embeddings, through its `base_model`.
+    """
+    model: Any = KINDS[kind].from_pretrained(
         model_dir, dtype=DTYPES[dtype], local_files_only=True, device_map=None
     )
     anatomy.anatomy_of(model)
@@ -50,7 +64,9 @@ class DroppedSublayer(nn.Module):
 def apply_edit(dense: Any, edit: Edit) -> Any:
     """The variant: a model that shares every untouched tensor with `dense`, which stays as it is.
 
-    Dropped sublayers and blocks are taken out, so they cost no compute and no cache.
+    Dropped sublayers and blocks are taken out, so they cost no compute and no cache. A sublayer's
+    own norms go with it. Where the stream itself is normed (BERT: norm(h + sublayer)), dropping
+    leaves norm(h): the residual and the norm stay, for the norm is not the sublayer's.
     Raises ValueError if the edit names a tensor or block the model does not have.
     """
     variant = _share_structure(dense)
@@ -63,12 +79,19 @@ def apply_edit(dense: Any, edit: Edit) -> Any:
     for index, block in enumerate(blocks):
         for sublayer in anatomy.SUBLAYERS:
             if edit.is_dropped(index, sublayer):
-                block.set_submodule(getattr(body, sublayer), DroppedSublayer(sublayer))
-                for norm in getattr(body, f"{sublayer}_norms"):
-                    block.set_submodule(norm, nn.Identity())
+                _drop(block, body, sublayer)
     _keep_blocks(variant, edit.kept_blocks(len(blocks)))
     _renumber_caches(variant)
     return variant
+
+
+def _drop(block: nn.Module, body: anatomy.Anatomy, sublayer: str) -> None:
+    """Take a sublayer out: the module, its norms, and the linear it writes through, if outside."""
+    name, out = getattr(body, sublayer), getattr(body, f"{sublayer}_out")
+    block.set_submodule(name, DroppedSublayer(sublayer))
+    passed = getattr(body, f"{sublayer}_norms")
+    for each in passed if out.startswith(f"{name}.") else (*passed, out):
+        block.set_submodule(each, nn.Identity())
 
 
 def _share_structure(model: Any) -> Any:

@@ -115,6 +115,35 @@ _ALL: Sequence[Table] = (
         ),
     ),
     Table(
+        "retrieval_corpus",
+        "One row per document of a retrieval set, in BEIR's layout.",
+        ("retrieval_set",),
+        (
+            Column("_id", _TEXT, "document id"),
+            Column("title", _TEXT, "its title, empty where it has none"),
+            Column("text", _TEXT, "its text"),
+        ),
+    ),
+    Table(
+        "retrieval_queries",
+        "One row per query of a retrieval set that has judgements.",
+        ("retrieval_set",),
+        (
+            Column("_id", _TEXT, "query id"),
+            Column("text", _TEXT, "the query, before any instruction"),
+        ),
+    ),
+    Table(
+        "retrieval_qrels",
+        "One row per judged pair of query and document.",
+        ("retrieval_set",),
+        (
+            Column("query-id", _TEXT, "a query of the set"),
+            Column("corpus-id", _TEXT, "a document of the set"),
+            Column("score", _INT, "grade; above 0 is relevant"),
+        ),
+    ),
+    Table(
         "calibration",
         "One row per calibration sequence, all of one length.",
         ("model",),
@@ -445,6 +474,37 @@ _ALL: Sequence[Table] = (
             Column("keys", _TEXT, "prompt or generated: where the keys stand (Eq. 69)"),
             Column("relative_norm", _FLOAT, "|part| / |o|, over the group's heads"),
             Column("share", _FLOAT, "<part, Δo>/|Δo|²; NULL where Δo is zero", True),
+        ),
+    ),
+    Table(
+        "retrieval_scores",
+        "One row per (retrieval_set, metric): the mean over the set's queries.",
+        ("model", "variant"),
+        (
+            Column("retrieval_set", _TEXT, "name in config"),
+            Column("metric", _TEXT, "ndcg_at_10 or recall_at_100, trec_eval's"),
+            Column("score", _FLOAT, "between 0 and 1"),
+            Column("n_queries", _INT, "queries averaged over"),
+            Column("n_documents", _INT, "documents searched"),
+            Column(
+                "seconds", _FLOAT, "to embed the set and search it, less what was kept from before"
+            ),
+            Column("pooling", _TEXT, "mean or last_token"),
+        ),
+    ),
+    Table(
+        "retrieval_samples",
+        "One row per (retrieval_set, query).",
+        ("model", "variant"),
+        (
+            Column("retrieval_set", _TEXT, "name in config"),
+            Column("query", _TEXT, "query id of the set"),
+            Column("ndcg_at_10", _FLOAT, "trec_eval's ndcg_cut_10, between 0 and 1"),
+            Column("recall_at_100", _FLOAT, "share of its relevant documents among the first 100"),
+            _measure(
+                "rank", "of the best relevant document, 1 = first, ties share; NULL: has none"
+            ),
+            Column("best_score", _FLOAT, "dot product with the document found first"),
         ),
     ),
 )

@@ -1,0 +1,94 @@
+"""An embedding is the model's own hidden state, whatever else stands in its batch."""
+
+import pytest
+import torch
+
+from prunescope import embedding, models
+from prunescope.edits import Edit
+from prunescope.progress import JobError
+from tiny import EMBEDDERS, TEXTS, tiny_model
+from tiny_inputs import save_tokenizer
+
+SEQUENCES = [[5, 17, 3], [99], [42, 8, 64, 7, 11, 12, 9], [3, 4], [61, 20, 33]]
+MODELS = [*((name, "encoder") for name in EMBEDDERS), ("llama", "causal"), ("qwen3", "causal")]
+
+
+@pytest.fixture(params=MODELS, ids=str)
+def embedder(request):
+    architecture, kind = request.param
+    return tiny_model(architecture, kind=kind)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last_token"])
+def test_each_text_as_if_alone(embedder, pooling, monkeypatch):
+    """Batched and padded or one by one through the model itself: the same vector, in order."""
+    monkeypatch.setitem(embedding.TOKENS_TOGETHER, "cpu", 12)
+    rows = embedding.embed(embedder, SEQUENCES, pooling, normalize=False)
+    for row, ids in zip(rows, SEQUENCES, strict=True):
+        out = embedder(torch.tensor([ids]), output_hidden_states=True, use_cache=False)
+        h = out.hidden_states[-1][0]
+        expected = h.mean(0) if pooling == "mean" else h[-1]
+        torch.testing.assert_close(row, expected, rtol=1e-4, atol=1e-5)
+    unit = embedding.embed(embedder, SEQUENCES, pooling, normalize=True)
+    torch.testing.assert_close(unit, rows / rows.norm(dim=1, keepdim=True))
+
+
+def test_half_precision_is_pooled_in_float32():
+    model = tiny_model("bert", kind="encoder").bfloat16()
+    row = embedding.embed(model, [[5, 17, 3]], "mean", normalize=False)[0]
+    h = model(torch.tensor([[5, 17, 3]])).last_hidden_state[0]
+    assert torch.equal(row, h.float().sum(0) / 3)
+
+
+def test_overflow_is_refused():
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.down_proj.weight[:] = torch.inf
+    with pytest.raises(JobError, match="NaN or infinity"):
+        embedding.embed(model, SEQUENCES, "mean", normalize=True)
+
+
+def test_texts_are_cut_before_their_special_tokens(tmp_path):
+    """BEGIN stays in front and `ends_with` behind, once, and never more than max_length."""
+    file = save_tokenizer(tmp_path, begin=True)
+    begin, end = 256, 257
+    whole = embedding.encoder(file, 64)(["abc"])[0]
+    assert embedding.encoder(file, 3)(["abc"])[0] == whole[:3] and whole[0] == begin
+    ended = embedding.encoder(file, 3, "<|endoftext|>")(["abc", "a<|endoftext|>", "abcdef"])
+    assert ended == [[*whole[:2], end], [*whole[:2], end], [*whole[:2], end]]
+    with pytest.raises(JobError, match="vocabulary does not have"):
+        embedding.encoder(file, 3, "</s>")
+
+
+@pytest.fixture
+def remembering(tmp_path):
+    """An embedder whose model counts how often it is asked for, by what it was made from."""
+    loads = []
+
+    def of(made_from="a", pooling="mean", max_length=32):
+        def load():
+            loads.append(made_from)
+            return models.apply_edit(tiny_model("llama", vocabulary=300), Edit())
+
+        encode = embedding.encoder(save_tokenizer(tmp_path), max_length)
+        settings = {"pooling": pooling, "normalize": True}
+        return embedding.Embedder(load, encode, settings, {"weights": made_from})
+
+    return of, loads, tmp_path / "rows.safetensors"
+
+
+def test_what_was_embedded_is_not_embedded_again(remembering):
+    of, loads, file = remembering
+    first = of()(TEXTS, file)
+    assert torch.equal(of()(TEXTS, file), first)
+    assert len(loads) == 1
+
+
+def test_what_decides_a_vector_makes_it_again(remembering):
+    """Other weights, another pooling, another text, another length: never a stale file."""
+    of, loads, file = remembering
+    of()(TEXTS, file)
+    for change in ({"made_from": "b"}, {"pooling": "last_token"}, {"max_length": 5}):
+        of(**change)(TEXTS, file)
+        of()(TEXTS, file)
+    of()(TEXTS[::-1], file)
+    assert len(loads) == 8

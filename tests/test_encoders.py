@@ -1,0 +1,135 @@
+"""Models without lm_head: captured, scored and dropped as their own equations say."""
+
+import copy
+
+import pytest
+import torch
+
+from prunescope import anatomy, capture, edits, influence, models
+from tiny import EMBEDDERS, tiny_model
+
+TOKENS = torch.tensor([[5, 17, 3, 99, 42, 8, 64]])
+DROPS = [
+    {"attn": (0,)},
+    {"attn": (0, 2), "mlp": (1,)},
+    {"block": (1,)},
+    {"attn": (0, 1, 2), "mlp": (0, 1, 2)},
+]
+each_drop = pytest.mark.parametrize("dropped", DROPS, ids=str)
+
+
+@pytest.fixture(params=EMBEDDERS)
+def embedder(request):
+    return tiny_model(request.param, kind="encoder").double()
+
+
+@pytest.fixture
+def bert():
+    return tiny_model("bert", kind="encoder").double()
+
+
+def bert_stream(model, token_ids, dropped):
+    """Boundaries of BERT written out, and input + output of every sublayer before its norm."""
+    h = model.embeddings(input_ids=token_ids)
+    stream, sums = [h], []
+    for index, block in enumerate(model.encoder.layer):
+        if index in dropped.get("block", ()):
+            continue
+        attention = block.attention.output.dense(block.attention.self(h)[0])
+        attention = attention * (index not in dropped.get("attn", ()))
+        sums.append(h + attention)
+        h = block.attention.output.LayerNorm(sums[-1])
+        stream.append(h)
+        mlp = block.output.dense(block.intermediate(h)) * (index not in dropped.get("mlp", ()))
+        sums.append(h + mlp)
+        h = block.output.LayerNorm(sums[-1])
+        stream.append(h)
+    return stream, sums
+
+
+def test_boundaries_equal_output_hidden_states(embedder):
+    dense, _ = capture.residuals(embedder, TOKENS[0], start=2)
+    states = embedder(TOKENS, output_hidden_states=True).hidden_states
+    assert dense.shape == (5, 7, 24)
+    for block in range(3):
+        torch.testing.assert_close(dense[:, 2 * block], states[block][0, 2:])
+    norm = getattr(embedder, "norm", torch.nn.Identity())
+    torch.testing.assert_close(norm(dense[:, -1]), states[-1][0, 2:])
+
+
+def test_bert_boundaries_are_its_equations(bert):
+    stream, _ = bert_stream(bert, TOKENS, {})
+    dense, _ = capture.residuals(bert, TOKENS[0], start=0)
+    torch.testing.assert_close(dense, torch.stack(stream, dim=2)[0])
+
+
+@each_drop
+def test_dropping_in_bert_leaves_residual_and_norm(bert, dropped):
+    """The sublayer's output is zero, norm(h + 0); a block dropped whole leaves nothing."""
+    expected = bert_stream(bert, TOKENS, dropped)[0][-1]
+    variant = models.apply_edit(bert, edits.Edit(dropped=dropped))
+    torch.testing.assert_close(variant(TOKENS).last_hidden_state, expected)
+
+
+@each_drop
+def test_dropping_equals_zero_weights(embedder, dropped):
+    """A hand-made model: the linear that writes a dropped sublayer's output holds zeros."""
+    body = anatomy.anatomy_of(embedder)
+    by_hand = copy.deepcopy(embedder)
+    blocks = anatomy.blocks_of(by_hand)
+    for sublayer in anatomy.SUBLAYERS:
+        for index in dropped.get(sublayer, ()):
+            for parameter in (
+                blocks[index].get_submodule(getattr(body, f"{sublayer}_out")).parameters()
+            ):
+                parameter.zero_()
+    by_hand.set_submodule(
+        body.blocks,
+        torch.nn.ModuleList(b for i, b in enumerate(blocks) if i not in dropped.get("block", ())),
+    )
+    by_hand.config.num_hidden_layers = len(anatomy.blocks_of(by_hand))
+    variant = models.apply_edit(embedder, edits.Edit(dropped=dropped))
+    found, expected = (m(TOKENS, use_cache=False).last_hidden_state for m in (variant, by_hand))
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, embedder(TOKENS, use_cache=False).last_hidden_state)
+
+
+def test_dropped_sublayers_cost_no_product(bert):
+    variant = models.apply_edit(bert, edits.Edit(dropped={"attn": (0, 2), "mlp": (1,)}))
+    names = [n for n, m in variant.encoder.named_modules() if isinstance(m, torch.nn.Linear)]
+    assert len(names) == 3 * 6 - 2 * 4 - 2
+
+
+def test_influence_of_bert_is_the_turn_before_the_norm(bert, generator):
+    """Sublayers: cos(x, x + f(x)), for the norm stays when f goes. Blocks: input and output."""
+    token_ids = torch.randint(3, 100, (4, 9), generator=generator)
+    stream, sums = bert_stream(bert, token_ids, {})
+    similar = torch.nn.functional.cosine_similarity
+    for row in influence.influences(bert, token_ids.split(3)).to_pylist():
+        s = 2 * row["block"] + (row["sublayer"] == "mlp")
+        end = stream[s + 2] if row["sublayer"] == "block" else sums[s]
+        expected = 1 - similar(stream[s], end, dim=-1).mean()
+        assert row["influence"] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_every_parameter_of_a_block_has_its_sublayer(embedder):
+    """All but the norms of the stream, which belong to no sublayer."""
+    body = anatomy.anatomy_of(embedder)
+    names = [name for name, _ in anatomy.blocks_of(embedder)[0].named_parameters()]
+    free = [name for name in names if body.sublayer_of(name) is None]
+    stays = [name for name in names if name.startswith(("attention.output.L", "output.L"))]
+    assert free == stays
+
+
+def test_an_embedder_has_no_logits(embedder):
+    with pytest.raises(ValueError, match="makes embeddings, not logits"):
+        anatomy.lm_head_of(embedder)
+
+
+def test_saved_and_loaded_by_kind(embedder, tmp_path):
+    """From disk as config's `kind` says: the same hidden states, and no lm_head made up."""
+    embedder.save_pretrained(tmp_path)
+    loaded = models.load(tmp_path, "float32", torch.device("cpu"), kind="encoder").double()
+    for output in (loaded, embedder):
+        output.config.use_cache = False
+    torch.testing.assert_close(loaded(TOKENS).last_hidden_state, embedder(TOKENS).last_hidden_state)
