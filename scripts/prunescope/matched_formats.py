@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from prunescope.lm_eval_tasks.answer_scores import exact_match, token_f1
 from prunescope.progress import JobError
 
+CLOSING = "\nIn one word:"
+"""Closes question and answer alike before their last hidden state is read as an embedding, after
+PromptEOL (Jiang et al., 2023): without it the last word decides, and retrieval is near chance."""
+
 F1_CORRECT = 0.5
 """Token F1 from which an open answer counts as correct."""
 
@@ -185,12 +189,24 @@ def draw_candidates(n_items: int, n_candidates: int, seed: int) -> list[list[int
 def retrieval_rows(
     items: Sequence[Item], questions: NDArray[np.floating], answers: NDArray[np.floating]
 ) -> Iterator[dict[str, object]]:
-    """Every answer ranked for every question by dot product; embeddings are (items, d) each."""
-    similarities = questions @ answers.T
+    """Every answer ranked for every question by cosine; embeddings are (items, d) each.
+
+    Questions and answers are centred first, each on their own mean: hidden states share a large
+    component that says nothing about what they read (Mu and Viswanath, 2018).
+    """
+    similarities = _directions(questions) @ _directions(answers).T
     for own, item in enumerate(items):
         order = [own, *(other for other in range(len(items)) if other != own)]
         texts = [items[place].answer for place in order]
         yield _ranked(item, "retrieval", similarities[own, order], texts)
+
+
+def _directions(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Rows of length 1 after their mean is taken off; a row that is the mean stays 0."""
+    centred: NDArray[np.floating] = embeddings - embeddings.mean(axis=0)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    centred /= np.where(lengths == 0, 1, lengths)
+    return centred
 
 
 def choice_rows(
