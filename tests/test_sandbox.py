@@ -14,7 +14,8 @@ from prunescope import jail, sandbox
 from prunescope.sandbox import Limits, Outcome, SandboxError
 
 SCRIPTS = Path(sandbox.__file__).parents[1]
-QUICK = Limits(seconds=1.0)
+QUICK, PATIENT = Limits(seconds=1.0), Limits(seconds=60.0)
+"""What ends by time; what ends by another limit first, on a busy machine too."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,13 +97,11 @@ CATCH_ALL = "while True:\n    try:\n        {}\n    except OSError:\n        pas
     ],
 )
 def test_hostile_programs_are_wrong_and_the_run_goes_on(program, reason):
-    began = time.monotonic()
-    outcome = sandbox.run(program, QUICK)
+    outcome = sandbox.run(program, QUICK if reason == "timed out" else PATIENT)
     assert not outcome.passed
     assert outcome.reason.startswith(reason)
     assert len(outcome.reason) <= 200
     assert "\n" not in outcome.reason
-    assert time.monotonic() - began < 15
     assert sandbox.run("assert True", Limits()).passed
 
 
