@@ -24,6 +24,14 @@ PromptEOL (Jiang et al., 2023): without it the last word decides, and retrieval 
 F1_CORRECT = 0.5
 """Token F1 from which an open answer counts as correct."""
 
+_SOLVED = """Title: Lighthouse
+Background: The old lighthouse of Harbour Point was built in 1874 by Ada Holm.
+Question: Who built the lighthouse?
+Answer: Ada Holm
+
+"""
+"""Shows that a few words of the text are enough; a second one helps SmolLM2 no further."""
+
 _CALCULATION = re.compile(r"<<[^>]*>>")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
@@ -72,10 +80,8 @@ class Source(NamedTuple):
 
 
 def squad_item(item: int, row: Mapping[str, Any]) -> Item:
-    """A question about a paragraph; columns as fetch_task's format `squad` writes them."""
-    question = (
-        f"Title: {row['title']}\nBackground: {row['context']}\nQuestion: {row['question']}\nAnswer:"
-    )
+    """A question about a paragraph, after a solved one; columns of fetch_task's format `squad`."""
+    question = f"{_SOLVED}Title: {row['title']}\nBackground: {row['context']}\nQuestion: {row['question']}\nAnswer:"
     answers = tuple(f" {answer}" for answer in row["answers"])
     return Item(item, question, answers[0], answers)
 
