@@ -81,7 +81,8 @@ class Source(NamedTuple):
 
 def squad_item(item: int, row: Mapping[str, Any]) -> Item:
     """A question about a paragraph, after a solved one; columns of fetch_task's format `squad`."""
-    question = f"{_SOLVED}Title: {row['title']}\nBackground: {row['context']}\nQuestion: {row['question']}\nAnswer:"
+    about = f"Title: {row['title']}\nBackground: {row['context']}\n"
+    question = f"{_SOLVED}{about}Question: {row['question']}\nAnswer:"
     answers = tuple(f" {answer}" for answer in row["answers"])
     return Item(item, question, answers[0], answers)
 
