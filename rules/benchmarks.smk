@@ -27,3 +27,31 @@ rule run_lm_eval:
         code=suite_fingerprint,
     script:
         "../scripts/run_lm_eval.py"
+
+
+rule run_matched_formats:
+    """Ask one variant the same items as retrieval, multiple choice and generation."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+        edit=rules.compress_model.output.edit,
+        rows=expand(rules.fetch_task.output.rows, task=config["matched_formats"]["sources"]),
+    output:
+        samples="<store>/matched_samples/model={model}/variant={variant}/part.parquet",
+    log:
+        "<logs>/run_matched_formats/{model}/{variant}.log",
+    benchmark:
+        "<logs>/run_matched_formats/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/benchmarks.yaml"
+    threads: 8
+    params:
+        sources=config["matched_formats"]["sources"],
+        n_candidates=config["matched_formats"]["n_candidates"],
+        batch_size=config["benchmarks"]["batch_size"],
+        run_code=config["benchmarks"]["run_code"],
+        seed=config["seed"],
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("run_matched_formats.py"),
+    script:
+        "../scripts/run_matched_formats.py"

@@ -18,6 +18,7 @@ TABLES = {
     "task_samples": rules.run_lm_eval.output.samples,
     "retrieval_scores": rules.run_retrieval.output.scores,
     "retrieval_samples": rules.run_retrieval.output.samples,
+    "matched_samples": rules.run_matched_formats.output.samples,
 }
 
 
@@ -97,9 +98,12 @@ def job_timings(wildcards):
     split = pairs_read("attention_error")
     answered = list(dict.fromkeys([*traced, *measured, *decoded, *split]))
     evaluated = suites_read()
-    pairs = [(model, variant) for model, variant, _ in evaluated]
+    matched = pairs_read("matched_samples")
     searched = pairs_read("retrieval_scores", "retrieval_samples")
-    compressed = list(dict.fromkeys([*answered, *reports, *pairs, *searched]))
+    pairs = [*searched, *matched, *((model, variant) for model, variant, _ in evaluated)]
+    compressed = list(dict.fromkeys([*answered, *reports, *pairs]))
+    tasks = [t for *_, s in evaluated for t in config["suites"][s]]
+    tasks += config["matched_formats"]["sources"] if matched else []
     return {
         "fetch_model": expand(rules.fetch_model.benchmark, **models),
         "fetch_corpus": expand(
@@ -122,10 +126,7 @@ def job_timings(wildcards):
         "estimate_decoding": of_pairs(
             rules.estimate_decoding.benchmark, pairs_read("decoding_deviation")
         ),
-        "fetch_task": expand(
-            rules.fetch_task.benchmark,
-            task=list(dict.fromkeys(t for *_, s in evaluated for t in config["suites"][s])),
-        ),
+        "fetch_task": expand(rules.fetch_task.benchmark, task=list(dict.fromkeys(tasks))),
         "run_lm_eval": [
             expand(rules.run_lm_eval.benchmark, model=model, variant=variant, suite=suite)[0]
             for model, variant, suite in evaluated
@@ -139,6 +140,7 @@ def job_timings(wildcards):
             ),
         ),
         "run_retrieval": of_pairs(rules.run_retrieval.benchmark, searched),
+        "run_matched_formats": of_pairs(rules.run_matched_formats.benchmark, matched),
         "draw_figure": expand(rules.draw_figure.benchmark, figure=config["figures"]),
     }
 

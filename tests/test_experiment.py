@@ -207,6 +207,8 @@ def test_a_name_matches_itself_alone():
         (("figures/ext_influence/models", ["gpt*"]), r"there is no model 'gpt\*'"),
         ((f"{READS}/task_scores", {"variant": ["dense"]}), r"task_scores lacks `suite`: names of"),
         ((f"{READS}/task_scores", {"suite": ["core"]}), r"task_scores lacks `variant`"),
+        (("matched_formats/sources/squad/n_items", 3), r"n_items is 3, .* chooses from 4 answers"),
+        (("matched_formats/sources/mbpp", {}), r"matched_formats/sources: there is no key 'mbpp'"),
         ((f"{READS}/task_scores", reads_suite("cor")), r"no suite 'cor'. Did you mean 'core'\?"),
         ((f"{REPORT}/suite", ["core"]), r"the table holds no suites"),
         (("suites/mine", ["helaswag"]), r"no task 'helaswag'. Did you mean 'hellaswag'\?"),

@@ -44,7 +44,7 @@ def tried(machine: Machine) -> str:
         "it reaches the network": _possible(_connect, socket.AF_INET, ("127.0.0.1", machine.port)),
         "it reaches a socket": _possible(_connect, socket.AF_UNIX, machine.socket_name),
         "it makes namespaces": libc.unshare(_CLONE_NEWUSER) == 0,
-        "it traces": libc.ptrace(0, 0, 0, 0) == 0,
+        "it holds memory that no limit counts": _possible(os.memfd_create, "held"),
         "its memory has no bound": _possible(bytearray, machine.memory_bytes),
         "its files have no bound": _possible(_fill, Path("large"), machine.file_bytes),
         "it starts too many processes": _started(machine.processes) == machine.processes,

@@ -438,6 +438,7 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
     for task, entry in config["tasks"].items():
         yield from _unaskable(task, entry)
     yield from _unwanted_code(config)
+    yield from _unmatchable(config)
     for variant, settings in config["variants"].items():
         if "pattern" in settings:
             try:
@@ -472,7 +473,7 @@ def _missing_sources(config: Config) -> Iterator[str]:
     corpus = config["calibration"]["corpus"]
     sources = {f"models/{name}/source": config["models"][name]["source"] for name in sorted(read)}
     sources[f"corpora/{corpus}/source"] = config["corpora"][corpus]["source"]
-    for task in _tasks_read(config):
+    for task in dict.fromkeys([*_tasks_read(config), *_tasks_matched(config)]):
         for entry in config["tasks"][task]["rows"]:
             sources[f"tasks/{task}/rows/{entry['split']}/source"] = entry["source"]
     for name in _retrieval_sets_read(config):
@@ -536,6 +537,26 @@ def _not_made(
                     f"{where} reads {variant} of {model}, but {method} is not made for models of "
                     "kind encoder. Read variants that drop sublayers or blocks."
                 )
+
+
+def _tasks_matched(config: Config) -> list[str]:
+    """Tasks asked in three formats, if a figure reads the outcome."""
+    read = any("matched_samples" in entry["reads"] for entry in config["figures"].values())
+    return [t for t in config["matched_formats"]["sources"] if t in config["tasks"] and read]
+
+
+def _unmatchable(config: Config) -> Iterator[str]:
+    """Sources of matched formats that are no task, or have fewer items than candidates."""
+    n_candidates = config["matched_formats"]["n_candidates"]
+    for source, entry in config["matched_formats"]["sources"].items():
+        where = f"matched_formats/sources/{source}"
+        if source not in config["tasks"]:
+            yield f"{where}: there is no task {source} to take rows from. Define it under `tasks`."
+        if entry["n_items"] < n_candidates:
+            yield (
+                f"{where}/n_items is {entry['n_items']}, but each item chooses from {n_candidates} "
+                "answers (matched_formats/n_candidates). Ask for more items."
+            )
 
 
 def _unaskable(task: str, entry: Mapping[str, Any]) -> Iterator[str]:

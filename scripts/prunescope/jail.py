@@ -35,16 +35,18 @@ def run():
     import os
     with open(3, "rb") as sent:
         token, program = sent.read().decode("utf-8", "surrogatepass").split("\\n", 1)
+    worker = os.getpid()
     try:
         exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
     except BaseException as error:
         try:
-            said = f"{type(error).__name__}: {error}"
+            said = f"{type(error).__name__}: {error}".removesuffix(": ")
         except BaseException:
             said = type(error).__name__
     else:
         said = ""
-    os.write(4, f"{token}\\n{said[:1000]}".encode("utf-8", "backslashreplace"))
+    if os.getpid() == worker:  # not a process it forked
+        os.write(4, f"{token}\\n{said[:1000]}".encode("utf-8", "backslashreplace"))
     os._exit(0)
 run()
 """
@@ -288,7 +290,9 @@ def limit(start: Start, *, uncounted: int) -> None:
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_CORE, 1),  # 1 and not 0: a core_pattern that is a program heeds only 1
     ):
-        resource.setrlimit(what, (most, most))
+        _, inherited = resource.getrlimit(what)
+        allowed = most if inherited == resource.RLIM_INFINITY else min(most, inherited)
+        resource.setrlimit(what, (allowed, allowed))
 
 
 # --- the three processes --------------------------------------------------------------------

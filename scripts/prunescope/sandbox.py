@@ -247,7 +247,7 @@ def _escaped(limits: Limits) -> str:
                 "/usr",
                 "/etc",
                 "/dev",
-                "/var",
+                "/var/tmp",  # noqa: S108
                 tempfile.gettempdir(),
                 str(Path.home()),
             ],

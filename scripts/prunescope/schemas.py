@@ -284,6 +284,23 @@ _ALL: Sequence[Table] = (
         ),
     ),
     Table(
+        "matched_samples",
+        "One row per (source, item, format): one question, asked in three formats.",
+        ("model", "variant"),
+        (
+            Column("source", _TEXT, "squad, gsm8k or humaneval"),
+            Column("item", _INT, "place among the rows of the split, counted from 0"),
+            Column("format", _TEXT, "retrieval, multiple_choice or generation"),
+            Column("correct", _BOOL, "right answer first, F1 of 0.5, number, tests; or NULL", True),
+            _measure("score", "0 to 1: 1/rank, or F1, exact, passed; NULL where no code is run"),
+            Column("exact", _BOOL, "exact match of what is generated, squad and gsm8k only", True),
+            _measure("rank", "of the right answer, 1 is first, ties share a mean; ranked only"),
+            Column("n_candidates", _INT, "answers it was ranked among; ranked only", True),
+            _measure("margin", "right minus best wrong: cosine, or log p a byte in nats"),
+            Column("text", _TEXT, "the answer ranked first, or what the model wrote"),
+        ),
+    ),
+    Table(
         "sublayer_trace",
         "One row per (prompt, step, block, sublayer, temperature, space).",
         ("model", "variant"),

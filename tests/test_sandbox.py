@@ -1,0 +1,240 @@
+"""Hostile programs change nothing outside and the run goes on; a wall taken out is noticed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from prunescope import jail, sandbox
+from prunescope.sandbox import Limits, Outcome, SandboxError
+
+SCRIPTS = Path(sandbox.__file__).parents[1]
+QUICK, PATIENT = Limits(seconds=1.0), Limits(seconds=60.0)
+"""What ends by time; what ends by another limit first, on a busy machine too."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _proven():
+    """Nothing hostile runs before the sandbox has held; where none can be built, none of this."""
+    try:
+        sandbox.prove()
+    except SandboxError as error:
+        if "cannot be built here" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+SUM = {
+    "prompt": 'def total(numbers):\n    """Sum of the numbers."""\n',
+    "canonical_solution": "    return sum(numbers)\n",
+    "test": "def check(candidate):\n    assert candidate([1, 2]) == 3\n",
+    "entry_point": "total",
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (SUM["canonical_solution"], Outcome(True, "")),
+        ("    return len(numbers)\n", Outcome(False, "AssertionError")),
+        ("    return sum(numbers\n", None),
+        ("    exit(0)\n", None),
+        ("    import os; os._exit(0)\n", None),
+        ("    import sys; sys.exit(0)\n", Outcome(False, "SystemExit: 0")),
+        ("    import os\n    if os.fork(): os.abort()\n    return sum(numbers)\n", None),
+    ],
+)
+def test_only_a_right_answer_passes(body, outcome):
+    """Rows of HumanEval's columns; an answer that ends early, or in a fork only, is wrong."""
+    program = f"{SUM['prompt']}{body}\n{SUM['test']}\ncheck({SUM['entry_point']})\n"
+    found = sandbox.run(program)
+    assert found == outcome if outcome else not found.passed
+
+
+CATCH_ALL = "while True:\n    try:\n        {}\n    except OSError:\n        pass\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("while True: pass", "timed out"),
+        ("import os\nwhile True: os.fork()", "BlockingIOError"),
+        ("import os\n" + CATCH_ALL.format("os.fork()"), "timed out"),
+        ("import sys\nfor _ in range(10**6): sys.stdout.write('x' * 10**4)", "killed: more than"),
+        ("import os\nwhile True: os.write(2, bytes(1 << 16))", "killed: more than"),
+        ("import os\nwhile True: os.write(4, bytes(1 << 16))", "killed: more than"),
+        ("import os\nos.kill(-1, 9)\nassert False, 'alone'", "ProcessLookupError"),
+        ("import os\nos.fork()\nos.kill(-1, 9)\nassert False, 'alone'", ""),
+        ("import os\nos.killpg(0, 9)", "killed: SIGKILL"),
+        (
+            "import os\nassert os.system('rm -rf --no-preserve-root /usr/lib 2> /dev/null') == 0",
+            "A",
+        ),
+        ("import shutil\nshutil.rmtree('/')", "OSError: [Errno 30]"),
+        ("import os\nos.listdir(" + repr(str(Path(__file__).parent)) + ")", "FileNotFoundError"),
+        ("open('/proc/1/environ')", "FileNotFoundError"),
+        ("file = open('a', 'wb')\nwhile True: file.write(bytes(1 << 20))", "OSError: [Errno 27]"),
+        ("for i in range(99): open(str(i), 'wb').write(bytes(1 << 20))", "OSError: [Errno 28]"),
+        ("for i in range(9999): open(str(i), 'wb')", "OSError: [Errno 28]"),
+        ("held = []\nwhile True: held.append(bytearray(1 << 20))", "MemoryError"),
+        ("import ctypes\nctypes.string_at(0)", "killed: SIGSEGV"),
+        ("import socket\nsocket.create_connection(('127.0.0.1', 80))", "PermissionError"),
+        ("import socket\nsocket.socket(40, socket.SOCK_STREAM)", "PermissionError"),  # AF_VSOCK
+        ("import os\nos.memfd_create('held')", "PermissionError"),
+        (
+            "import ctypes\nassert ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600) >= 0",
+            "AssertionError",
+        ),
+        ("import signal\n" + CATCH_ALL.format("signal.sigwait(range(1, 64))"), "timed out"),
+        ("raise ValueError('long\\n' * 10**6)", "ValueError: long long"),
+        ("class E(Exception):\n    __str__ = None\nraise E", "E"),
+        ("\ud800 = 1", "UnicodeEncodeError"),
+    ],
+)
+def test_hostile_programs_are_wrong_and_the_run_goes_on(program, reason):
+    outcome = sandbox.run(program, QUICK if reason == "timed out" else PATIENT)
+    assert not outcome.passed
+    assert outcome.reason.startswith(reason)
+    assert len(outcome.reason) <= 200
+    assert "\n" not in outcome.reason
+    assert sandbox.run("assert True", Limits()).passed
+
+
+def test_daemons_end_with_their_program():
+    """Process 1 of the namespace goes, so run returns although a daemon holds its output open."""
+    daemon = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0: time.sleep(1000)\n"
+        "    os._exit(0)\n"
+    )
+    before = _children(os.getpid())
+    assert sandbox.run(daemon).passed
+    assert _children(os.getpid()) == before
+
+
+def test_a_killed_starter_takes_the_program_with_it():
+    loop = "sandbox.run('while True: pass', sandbox.Limits(seconds=600))"
+    command = (
+        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\nfrom prunescope import sandbox\n{loop}"
+    )
+    with subprocess.Popen([sys.executable, "-c", command]) as starter:
+        _wait(lambda: len(_children(starter.pid)) == 3)  # launcher, process 1, worker
+        inside = _children(starter.pid)
+        starter.send_signal(signal.SIGKILL)
+    _wait(lambda: not any(Path(f"/proc/{process}").exists() for process in inside))
+
+
+def test_programs_run_side_by_side():
+    """Limits are a program's own: four that use all their processes do not starve each other."""
+    program = (
+        "import threading, time\n"
+        "for _ in range(3): threading.Thread(target=time.sleep, args=[0.3]).start()"
+    )
+    with ThreadPoolExecutor(4) as pool:
+        assert all(outcome.passed for outcome in pool.map(sandbox.run, [program] * 4))
+
+
+def test_sets_keep_their_order():
+    """One hash seed for all: an outcome that hangs on the order of a set is the same each time."""
+    program = "raise ValueError(list({'a', 'b', 'c', 'd', 'e'}))"
+    assert len({sandbox.run(program).reason for _ in range(4)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("wall", "leak"),
+    [
+        ("    forbid_calls()\n", "it makes namespaces"),
+        ("    limit(start, uncounted=uncounted)\n", "its memory has no bound"),
+        (" | 0x4000_0000\n", "it reaches a socket"),
+    ],
+)
+def test_a_missing_wall_is_noticed(tmp_path, monkeypatch, wall, leak):
+    """prove names the leak of a jail with one wall taken out."""
+    _replace_in_jail(monkeypatch, tmp_path, wall, "\n")
+    with pytest.raises(SandboxError, match=leak):
+        sandbox.prove()
+
+
+def test_files_of_the_machine_are_noticed(monkeypatch):
+    """A checkout that the program sees is a leak."""
+    monkeypatch.setattr(sandbox, "_SYSTEM", (*sandbox._SYSTEM, str(SCRIPTS)))
+    with pytest.raises(SandboxError, match=f"it sees {sandbox.__file__}"):
+        sandbox.prove()
+
+
+def test_a_marker_left_outside_is_noticed_and_removed(tmp_path, monkeypatch):
+    """A folder that everyone may write to, shown without its read-only wall."""
+    monkeypatch.setattr(sandbox, "_SYSTEM", (*sandbox._SYSTEM, "/var/tmp"))
+    wall = "    _make_readonly(path, flags=_AT_RECURSIVE, device=device)\n"
+    _replace_in_jail(monkeypatch, tmp_path, wall, "")
+    before = set(Path("/var/tmp").iterdir())
+    with pytest.raises(SandboxError, match="it wrote /var/tmp/prunescope-"):
+        sandbox.prove()
+    assert set(Path("/var/tmp").iterdir()) == before
+
+
+def test_what_cannot_be_built_is_refused(tmp_path, monkeypatch):
+    """A program is not run behind half a wall: a failed call is an error, not a wrong item."""
+    _replace_in_jail(monkeypatch, tmp_path, 'f"size={scratch', 'f"nonsense={scratch')
+    with pytest.raises(SandboxError, match=r"mount /tmp: Invalid argument.*run_code: false"):
+        sandbox.run("assert True")
+
+
+def _replace_in_jail(monkeypatch, folder, old, new):
+    """Let sandbox start a jail that differs from ours in one place."""
+    source = Path(jail.__file__).read_text(encoding="utf-8")
+    assert source.count(old) == 1
+    broken = folder / "jail.py"
+    broken.write_text(source.replace(old, new), encoding="utf-8")
+    monkeypatch.setattr(jail, "__file__", str(broken))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a capability to give up")
+def test_without_the_right_to_namespaces_it_says_so(tmp_path):
+    """As in a container: root, but without CAP_SYS_ADMIN."""
+    command = (
+        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        "from prunescope import sandbox\n"
+        "sandbox.prove()"
+    )
+    drop = (
+        "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 21, 0, 0, 0);"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", drop, sys.executable, "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert "unshare: Operation not permitted. Set `benchmarks.run_code: false`" in found.stderr
+
+
+def _children(process):
+    """Process ids below one process, from the parents that /proc names."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(stat.parent.name)] = int(fields[1])
+    found = {process}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {process}
+
+
+def _wait(condition, seconds=20):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
