@@ -1,0 +1,111 @@
+-- The same items asked in three formats: share answered right.
+-- One row per (model, variant, format): items of every source together, each counting once, with
+-- 95 % bootstrap intervals over items, and agreement with what dense answered.
+WITH asked AS (
+    SELECT
+        model,
+        variant,
+        method,
+        matched_samples.format AS asked_as,
+        source,
+        item,
+        correct::INT AS correct,
+        text AS answered
+    FROM matched_samples
+    INNER JOIN compression_run USING (model, variant)
+    WHERE correct IS NOT NULL
+),
+
+dense AS (
+    SELECT
+        model,
+        asked_as,
+        source,
+        item,
+        answered AS dense_answered
+    FROM asked
+    WHERE method = 'identity'
+)
+
+SELECT
+    model,
+    variant,
+    method,
+    asked_as,
+    avg(correct) AS score,
+    bootstrap_mean(list(correct ORDER BY source, item), 0.025) AS low,
+    bootstrap_mean(list(correct ORDER BY source, item), 0.975) AS high,
+    avg((answered = dense_answered)::INT) AS agreement,
+    count(*) AS items
+FROM asked
+INNER JOIN dense USING (model, asked_as, source, item)
+GROUP BY ALL
+ORDER BY model, method, variant, asked_as;
+
+-- Findings: what each format keeps of dense, on the same content.
+WITH asked AS (
+    SELECT
+        model,
+        variant,
+        method,
+        matched_samples.format AS asked_as,
+        source,
+        item,
+        correct::INT AS correct,
+        text AS answered
+    FROM matched_samples
+    INNER JOIN compression_run USING (model, variant)
+    WHERE correct IS NOT NULL
+),
+
+dense AS (
+    SELECT
+        model,
+        asked_as,
+        source,
+        item,
+        correct AS dense_correct,
+        answered AS dense_answered
+    FROM asked
+    WHERE method = 'identity'
+),
+
+kept AS (
+    SELECT
+        model,
+        variant,
+        asked_as,
+        avg(correct) AS score,
+        avg(dense_correct) AS dense_score,
+        avg((answered = dense_answered)::INT) AS agreement
+    FROM asked
+    INNER JOIN dense USING (model, asked_as, source, item)
+    WHERE method <> 'identity'
+    GROUP BY ALL
+)
+
+SELECT
+    model,
+    format(
+        '{}: {}.',
+        variant,
+        string_agg(
+            format(
+                '{} {:.0f} % right (dense {:.0f} %), same answer as dense at {:.0f} %',
+                replace(asked_as, '_', ' '),
+                100 * score,
+                100 * dense_score,
+                100 * agreement
+            ),
+            '; '
+            ORDER BY asked_as
+        )
+    ) AS finding,
+    coalesce(
+        max(agreement) FILTER (asked_as = 'generation')
+        < min(agreement) FILTER (asked_as <> 'generation'),
+        FALSE
+    ) AS agrees
+FROM kept
+GROUP BY model, variant
+ORDER BY model, variant;
