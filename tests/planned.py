@@ -31,6 +31,15 @@ class Planned:
             update_config(config, yaml.safe_load((folder / file).read_text(encoding="utf-8")))
         with_paths = experiment.resolve(config, folder)
         self.figures: dict[str, Any] = with_paths["figures"]
+        suites = {
+            suite
+            for figure in self.figures.values()
+            for keys in figure["reads"].values()
+            for suite in keys.get("suite", [])
+        }
+        self.tasks = {task for suite in suites for task in with_paths["suites"][suite]}
+        if any("matched_samples" in figure["reads"] for figure in self.figures.values()):
+            self.tasks |= set(with_paths["matched_formats"]["sources"])
         self.methods = {name: each["method"] for name, each in with_paths["variants"].items()}
 
     def variants(self, *tables: str) -> set[tuple[str, str]]:

@@ -74,7 +74,18 @@ def squad(rng):
     }
 
 
-MAKERS = (hellaswag, arc_easy, winogrande, boolq, gsm8k, nq_open, wikitext, squad)
+def humaneval(rng):
+    name, n = f"f{int(rng.integers(1000))}", int(rng.integers(2, 9))
+    return {
+        "task_id": f"HumanEval/{name}",
+        "prompt": f'def {name}(x):\n    """Add {n}."""\n',
+        "canonical_solution": f"    return x + {n}\n",
+        "test": f"def check(candidate):\n    assert candidate(1) == {n + 1}\n",
+        "entry_point": name,
+    }
+
+
+MAKERS = (hellaswag, arc_easy, winogrande, boolq, gsm8k, nq_open, wikitext, squad, humaneval)
 SPLITS = {
     "hellaswag": ("train", "validation"),
     "arc_easy": ("train", "test"),
@@ -84,6 +95,7 @@ SPLITS = {
     "nq_open": ("validation",),
     "wikitext": ("test",),
     "squad": ("validation",),
+    "humaneval": ("test",),
 }
 SETTINGS = {
     "hellaswag": {"family": "non_generative", "headline": "acc_norm", "n_shot": 2, "limit": "all"},

@@ -89,7 +89,7 @@ def test_patterns_become_names_in_the_order_of_config():
 
 def test_models_may_be_patterns():
     other = {"source": HUB, "n_blocks": 30, "dtype": "float32"}
-    config = resolved(("models/other", other), ("figures/ext_influence/models", ["*"]))
+    config = resolved(("models/other", other), ("figures/ext_influence/models", ["[os]*"]))
     assert config["figures"]["ext_influence"]["models"] == [MODEL, "other"]
 
 

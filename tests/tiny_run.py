@@ -15,7 +15,7 @@ from tiny import TEXTS, make_tiny_model
 ROOT = Path(__file__).parents[1]
 TINY = ("--configfile", "tests/config.tiny.yaml")
 NOT_SOURCE = ("store", "results", "logs", ".git", ".venv", ".snakemake", ".*_cache", "__pycache__")
-TASKS = ("hellaswag", "squad", "boolq")
+TASKS = ("hellaswag", "squad", "boolq", "gsm8k", "humaneval")
 OFFLINE = {
     **dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9"),
     "HF_HUB_OFFLINE": "1",
@@ -34,6 +34,13 @@ def make_inputs(folder):
     (folder / "corpus/train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for task in TASKS:
         write_task(folder, task)
+    asked = [
+        {"id": f"q{number}", "title": "a", "context": text, "question": f"{text[:20]}?"}
+        | {"answers": {"text": [text.split()[0]], "answer_start": [0]}}
+        for number, text in enumerate(TEXTS)
+    ]
+    questions = "".join(json.dumps(question) + "\n" for question in asked)
+    (folder / "questions.jsonl").write_text(questions, encoding="utf-8")
 
 
 class Checkout:

@@ -62,6 +62,9 @@ def test_every_artifact_says_what_made_it(folder):
         "estimate_deviations",
         "trace_decoding",
         "estimate_decoding",
+        "run_lm_eval",
+        "run_retrieval",
+        "run_matched_formats",
     }
 
 

@@ -12,21 +12,27 @@ def checkout(tmp_path_factory):
 
 
 def test_paper_plan(checkout):
-    """Four models are influenced and traced; other figures read the default model alone."""
+    """Four models are influenced and traced, a fifth embeds; others read the default model."""
     planned = Planned(checkout.folder, "paper.yaml")
     models = {model for figure in planned.figures.values() for model in figure["models"]}
     tables = {table for figure in planned.figures.values() for table in figure["reads"]}
-    assert len(models) == 4
+    answered = ("sublayer_trace", "logit_shift", "deviation", "variant_cost", *DECODED)
+    assert len(models) == 5
     assert checkout.plan("--configfile", "paper.yaml") == {
         "fetch_model": len(models),
         "fetch_corpus": 1,
         "sample_calibration": len(models),
         "score_influences": len(models),
         "compress_model": len(planned.variants(*tables)),
-        "generate_dense": len(models),
+        "generate_dense": len({model for model, _ in planned.variants(*answered)}),
         "measure_variant": len(planned.variants("variant_cost")),
         "trace_sublayers": len(planned.variants("sublayer_trace", "logit_shift", "deviation")),
         "estimate_deviations": len(planned.variants("deviation")),
+        "fetch_task": len(planned.tasks),
+        "run_lm_eval": len(planned.variants("task_scores")),
+        "run_matched_formats": len(planned.variants("matched_samples")),
+        "fetch_retrieval_set": 13,
+        "run_retrieval": len(planned.variants("retrieval_samples")),
         "trace_decoding": len(planned.variants(*DECODED)),
         "estimate_decoding": len(planned.variants("decoding_deviation")),
         "draw_figure": len(planned.figures),
