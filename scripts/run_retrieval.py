@@ -61,7 +61,8 @@ def run_retrieval(
         "dtype": dtype,
         "code": embedding_code,
     }
-    encode = embedding.encoder(tokenizer, settings["max_length"], settings.get("ends_with"))
+    around = {key: settings[key] for key in ("starts_with", "ends_with") if key in settings}
+    encode = embedding.encoder(tokenizer, settings["max_length"], **around)
     embed = embedding.Embedder(variant, encode, pooling, made_from)
     scores: list[dict[str, object]] = []
     samples: list[dict[str, object]] = []

@@ -48,15 +48,20 @@ def test_overflow_is_refused():
 
 
 def test_texts_are_cut_before_their_special_tokens(tmp_path):
-    """BEGIN stays in front and `ends_with` behind, once, and never more than max_length."""
+    """BEGIN stays in front and the ending behind, once, and never more than max_length."""
     file = save_tokenizer(tmp_path, begin=True)
     begin, end = 256, 257
     whole = embedding.encoder(file, 64)(["abc"])[0]
     assert embedding.encoder(file, 3)(["abc"])[0] == whole[:3] and whole[0] == begin
-    ended = embedding.encoder(file, 3, "<|endoftext|>")(["abc", "a<|endoftext|>", "abcdef"])
+    ended = embedding.encoder(file, 3, ends_with="<|endoftext|>")(
+        ["abc", "a<|endoftext|>", "abcdef"]
+    )
     assert ended == [[*whole[:2], end], [*whole[:2], end], [*whole[:2], end]]
-    with pytest.raises(JobError, match="vocabulary does not have"):
-        embedding.encoder(file, 3, "</s>")
+    around = embedding.encoder(file, 8, starts_with="x", ends_with="yz")
+    whole = embedding.encoder(file, 64)
+    assert around(["ab", "abcdefghi"]) == whole(["xabyz", "xabcdyz"])
+    with pytest.raises(JobError, match="ends_with has 3 tokens, but max_length is 3"):
+        embedding.encoder(file, 3, ends_with="abc")
 
 
 @pytest.fixture

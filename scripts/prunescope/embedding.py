@@ -26,36 +26,45 @@ TOKENS_TOGETHER = {"cpu": 2048, "cuda": 32768}
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
 
-def encoder(tokenizer_file: str | Path, max_length: int, ends_with: str | None = None) -> Encode:
+def encoder(
+    tokenizer_file: str | Path, max_length: int, starts_with: str = "", ends_with: str = ""
+) -> Encode:
     """Texts to at most `max_length` token ids, the tokenizer's special tokens always among them.
 
     Parameters
     ----------
-    ends_with : special token put after the text unless the tokenizer puts it there (E5-Mistral
-        reads its embedding off `</s>`).
+    starts_with : put before every text.
+    ends_with : text or special token whose tokens end every sequence, unless they stand there
+        already, whatever is cut: what the last token's state answers. E5-Mistral reads it off
+        `</s>`; a plain language model says "in one word" what it read (PromptEOL, Jiang et al.
+        2024).
 
     Raises
     ------
     JobError
-        if the vocabulary has no such token.
+        if the ending alone leaves no room for a text.
     """
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
-    last = None if ends_with is None else tokenizer.token_to_id(ends_with)
-    if ends_with is not None and last is None:
-        raise JobError(
-            f"embedding/ends_with is {ends_with!r}, which the model's vocabulary does not have. "
-            "Name one of its special tokens."
-        )
     tokenizer.enable_truncation(max_length)
-    ending = [] if last is None else [last]
+    ending = tokenizer.encode(ends_with, add_special_tokens=False).ids
     room = max_length - len(ending)
+    if room < 1:
+        raise JobError(
+            f"embedding/ends_with has {len(ending)} tokens, but max_length is {max_length}. "
+            "Set a greater max_length."
+        )
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
-        found = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
-        return [ids if ids[-1:] == ending else ids[:room] + ending for ids in found]
+        whole = [f"{starts_with}{text}" for text in texts]
+        found = [encoding.ids for encoding in tokenizer.encode_batch_fast(whole)]
+        return [ids if _ends(ids, ending) else ids[:room] + ending for ids in found]
 
     return encode
+
+
+def _ends(ids: Sequence[int], ending: Sequence[int]) -> bool:
+    return list(ids[len(ids) - len(ending) :]) == list(ending)
 
 
 @torch.inference_mode()

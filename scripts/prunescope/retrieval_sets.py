@@ -17,6 +17,8 @@ Rows = Iterable[Mapping[str, Any]]
 _FILES = {"corpus": "corpus", "queries": "queries", "qrels": "qrels/{split}"}
 """Where a folder in BEIR's layout keeps each part, without suffix."""
 
+_SUFFIXES = (*sources.ROW_READERS, ".tsv")
+
 
 @dataclass(frozen=True)
 class RetrievalSet:
@@ -74,12 +76,12 @@ def _part(name: str, source: Mapping[str, str], split: str, of_its_own: bool) ->
     if source["from"] == "path":
         folder = Path(source["path"]).expanduser()
         wanted = folder / _FILES[name].format(split=split)
-        files = [wanted.with_suffix(suffix) for suffix in sources.ROW_READERS]
+        files = [wanted.with_suffix(suffix) for suffix in _SUFFIXES]
         found = [file for file in files if file.is_file()]
         if not found:
             raise JobError(
                 f"{folder} has no {wanted.relative_to(folder)} with one of the suffixes "
-                f"{', '.join(sources.ROW_READERS)}. Use a folder in BEIR's layout, or another "
+                f"{', '.join(_SUFFIXES)}. Use a folder in BEIR's layout, or another "
                 "split."
             )
         return {"from": "path", "path": str(found[0])}

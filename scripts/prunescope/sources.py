@@ -5,6 +5,7 @@ what to do. Libraries that talk to the hub are imported only by the sources that
 """
 
 import contextlib
+import csv
 import difflib
 import gzip
 import hashlib
@@ -29,13 +30,7 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 NOT_MODEL_FILES = ("consolidated*", "original/*", "onnx/*", "openvino/*", "runs/*")
 """Second copies of the weights in other layouts."""
 
-ROW_READERS = {
-    ".parquet": "parquet",
-    ".json": "json",
-    ".jsonl": "json",
-    ".arrow": "arrow",
-    ".tsv": "csv",
-}
+ROW_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
 """`datasets` reader of a single local file, by suffix; `.gz` may follow."""
 
 _NO_NETWORK = re.compile(
@@ -152,6 +147,9 @@ def rows(source: Mapping[str, str], folder: Path) -> Iterator[Row]:
     else:
         root = _existing(source)
         with _local_failures(source):
+            if root.suffix == ".tsv":
+                yield from _tab_separated(root)
+                return
             yield from _numbered(_dataset(str(root), source, folder), source)
 
 
@@ -170,8 +168,6 @@ def _dataset(where: str, source: Mapping[str, str], folder: Path) -> Iterable[Ma
     if Path(where).is_file():
         choice["data_files"], choice["split"] = where, "train"
         where = _reader_of(Path(where))
-        if where == "csv":
-            choice["sep"], choice["dtype"] = "\t", "str"  # an id like 007 is no number
     LOG.info("reading %s, split %s", describe(source), choice["split"])
     found: Iterable[Mapping[str, Any]] = datasets.load_dataset(
         where, source.get("config"), **choice
@@ -202,6 +198,13 @@ def _arrow(member: str, file: Path) -> Iterator[Row]:
         found = itertools.chain.from_iterable(batch.to_pylist() for batch in stream)
         for number, row in enumerate(found):
             yield f"{member}#{number}", row
+
+
+def _tab_separated(file: Path) -> Iterator[Row]:
+    """Rows of a .tsv file with a header, every value as text: an id like 007 is no number."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        for number, row in enumerate(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)):
+            yield f"{file.name}#{number}", row
 
 
 def _json_lines(member: str, file: Path) -> Iterator[Row]:

