@@ -89,7 +89,7 @@ def test_patterns_become_names_in_the_order_of_config():
 
 def test_models_may_be_patterns():
     other = {"source": HUB, "n_blocks": 30, "dtype": "float32"}
-    config = resolved(("models/other", other), ("figures/ext_influence/models", ["[os]*"]))
+    config = resolved(("models/other", other), ("figures/ext_influence/models", ["smol*", "ot*"]))
     assert config["figures"]["ext_influence"]["models"] == [MODEL, "other"]
 
 
@@ -123,6 +123,58 @@ def test_local_rows_must_be_there_where_a_figure_reads_them():
     assert resolved(*changes)["tasks"]["rte"]["rows"][0]["source"]["path"].endswith("nowhere")
     with pytest.raises(experiment.ConfigError, match=r"tasks/rte/rows/test/source/path: there is"):
         resolved(*changes, (f"{READS}/task_scores", reads_suite("mine")))
+
+
+SEARCH = "figures/ext_influence"
+PLAIN = {"source": HUB, "n_blocks": 30, "dtype": "float32"}
+NOWHERE = {"from": "path", "path": "nowhere"}
+EMBEDDING = {"pooling": "mean", "normalize": True, "max_length": 64, "sets": ["squad"]}
+
+
+def searched(variants, models=("all-minilm-l6-v2",), table="retrieval_scores"):
+    """ext_influence reading one table of other models."""
+    reads = {table: {"variant": list(variants)} if table != "calibration" else {}}
+    return ((f"{SEARCH}/reads", reads), (f"{SEARCH}/models", list(models)))
+
+
+def test_an_encoder_is_searched_with_what_it_can_drop():
+    read = resolved(*searched(["dense", "drop-[124][abm]"]))["figures"]["ext_influence"]
+    assert read["models"] == ["all-minilm-l6-v2"]
+    assert len(read["reads"]["retrieval_scores"]["variant"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (searched(["drop-8a"]), r"n_drop is 8, but all-minilm-l6-v2, .*has 6 attn sublayers"),
+        (searched(["wanda-50"]), r"wanda is not made for models of kind encoder. Read variants"),
+        (searched(["dense"], table="variant_cost"), r"variant_cost of all-minilm.* has no logits"),
+        (
+            (("export", {"model": ["all-*"], "variant": ["dense"]}),),
+            r"export reads checkpoints of all-minilm-l6-v2, which is of kind encoder",
+        ),
+        (
+            (*searched(["dense"], models=["m"]), ("models/m", {**ENTRY, "embedding": EMBEDDING})),
+            None,
+        ),
+        (
+            (*searched(["dense"], models=["m"]), ("models/m", PLAIN)),
+            r"reads/retrieval_scores: models/m lacks `embedding`",
+        ),
+        (
+            (*searched(["dense"]), ("retrieval_sets/squad/source", NOWHERE)),
+            r"retrieval_sets/squad/source/path: there is no /.*/nowhere",
+        ),
+        ((("retrieval_sets/squad/source", NOWHERE),), None),
+    ],
+)  # fmt: skip
+def test_a_search_that_cannot_be_is_refused(changes, message):
+    """Where a figure asks for it; None: accepted, for nothing asks or nothing is wrong."""
+    if message is None:
+        resolved(*changes)
+        return
+    with pytest.raises(experiment.ConfigError, match=message):
+        resolved(*changes)
 
 
 def test_the_papers_few_shot_counts_find_their_examples():
@@ -172,6 +224,13 @@ def test_a_name_matches_itself_alone():
         (("calibration/protocol", "random"), r"protocol is 'random'; .*window, packed"),
         (("calibration/n_sequences", 0), r"n_sequences is 0; it must be at least 1"),
         (("calibration/sequence_length", -1), r"sequence_length is -1; it must be at least 1"),
+        ((f"models/{MODEL}/kind", "decoder"), r"kind is 'decoder'; it must be one of causal"),
+        ((f"models/{MODEL}/embedding/pooling", "cls"), r"pooling is 'cls'; .*mean, last_token"),
+        ((f"models/{MODEL}/embedding/sets", ["squat"]), r"no retrieval set 'squat'. Did you mean"),
+        ((f"models/{MODEL}/embedding/query_instruction", "Q:"), r"not of the form .*\{query\}"),
+        (("retrieval_sets/squad/format", "bier"), r"format is 'bier'; it must be one of beir"),
+        (("retrieval_sets/squad/n_queries", 0), r"n_queries is 0; it must be at least 1"),
+        (("retrieval_sets/new", {"format": "beir"}), r"retrieval_sets/new lacks `source`"),
         (("seed", None), r"seed is empty"),
         (("tracing/temperatures", []), r"temperatures is \[\]; it must hold something"),
         (("tracing/temperatures", [1.0, 0]), r"temperatures/1 is 0; it must be above 0"),
