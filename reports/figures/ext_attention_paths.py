@@ -4,7 +4,8 @@ The change Δo of every attention's output is split exactly: values moved under 
 path), weights moved over dense values (weight path), and both at once (interaction), each by where
 the key stands. Lines are mean signed shares of Δo; at each place the six sum to one. Columns: one
 attention edited at a time on dense input, or the whole variant on the dense model's tokens, where
-earlier layers and positions move it too. A block whose attention is dropped has no point.
+earlier layers and positions move it too. A block whose attention is dropped has no point, nor has
+one before the first that is edited: nothing moves there.
 
 Look for which colour carries more, for interaction near zero, and below for how the generated
 keys (solid) take over from the prompt's (dashed) as the answer grows.
@@ -47,7 +48,7 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
                 for history, variant in columns
             ),
             spacing=12,
-        ).resolve_scale(y="shared")
+        ).resolve_scale(x="shared", y="shared")
         for along, title in ALONG.items()
         if (of_place := _where(rows, "along", along)).num_rows
     ]

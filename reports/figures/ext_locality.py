@@ -1,14 +1,18 @@
 """Where the second-order story holds: estimates of KL against the size of the shift.
 
 Estimated over measured KL at the model's own output, for every variant, history, prompt and step,
-binned by the standard deviation of the logit shift Δz under p; lines are medians, bands quartiles.
-One is a perfect estimate. To the left the shift is small and orders agree; to the right the series
-leaves its radius of convergence and a higher order is no better (estimates below zero have no place
-on the axis). Hoeffding's bound holds everywhere and says little. Look for where orange leaves one.
+binned by the standard deviation of the logit shift Δz: under p, as in Theorem 3, and with all
+tokens alike. Lines are medians, bands quartiles; one is a perfect estimate, and an estimate below
+zero has no place on the axis. Look for where orange comes near one. A shift that is small under p
+need not be small: where p is sharp, unlikely tokens move far and carry the KL, which no variance
+under p sees. Over all tokens, smaller shifts are estimated better and a higher order helps, up to
+where the series leaves its radius of convergence. Hoeffding's bound holds everywhere and says
+little.
 """
 
 import altair as alt
 import pyarrow as pa
+import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope import charts
@@ -21,12 +25,27 @@ ESTIMATES = {
 }
 
 
+WEIGHTS = {
+    "p": "Standard deviation of Δz under p (logits)",
+    "uniform": "Standard deviation of Δz over all tokens alike (logits)",
+}
+"""Title of each panel's axis."""
+
+
 def draw(rows: pa.Table) -> ChartType:
-    """One panel per model."""
+    """Two panels per model, one per weighting of the shift's size."""
     return charts.titled(charts.per_model(rows, _one_model), __doc__)
 
 
-def _one_model(rows: pa.Table) -> alt.LayerChart:
+def _one_model(rows: pa.Table) -> alt.HConcatChart:
+    panels = [
+        _panel(rows.filter(pc.equal(rows.column("weights"), weights)), title)
+        for weights, title in WEIGHTS.items()
+    ]
+    return alt.hconcat(*panels, spacing=24).resolve_scale(y="shared")
+
+
+def _panel(rows: pa.Table, title: str) -> alt.LayerChart:
     scale = alt.Scale(domain=list(ESTIMATES), range=list(ESTIMATES.values()))
     base = (
         alt.Chart(rows)
@@ -35,7 +54,7 @@ def _one_model(rows: pa.Table) -> alt.LayerChart:
             alt.X(
                 "size:Q",
                 scale=charts.LOG,
-                axis=alt.Axis(title="Standard deviation of Δz under p (logits)", tickCount=6),
+                axis=alt.Axis(title=title, tickCount=6),
             ),
             alt.Color("estimate:N", scale=scale, legend=alt.Legend(title=None, orient="top")),
         )

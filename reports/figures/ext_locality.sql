@@ -1,6 +1,7 @@
 -- Where the second-order story holds, T = 1, greedy: error of each estimate against the shift.
--- One row per (model, estimate, bin): bins are half decades of the standard deviation of Δz under p;
--- median and quartiles of estimated / measured over variants, histories, prompts and steps.
+-- One row per (model, weights, estimate, bin): bins are quarter decades of the standard deviation of
+-- Δz, under p or with all tokens alike; median and quartiles of estimated / measured over variants,
+-- histories, prompts and steps.
 WITH sized AS (
     SELECT
         model,
@@ -8,26 +9,32 @@ WITH sized AS (
         prompt,
         history,
         step,
-        sqrt(var_p) AS size
+        if(temperature IS NULL, 'uniform', 'p') AS weights,
+        sqrt(if(temperature IS NULL, var_uniform, var_p)) AS size
     FROM decoding_shift
-    WHERE sampling_temperature = 0 AND temperature = 1 AND var_p > 0
+    WHERE
+        sampling_temperature = 0
+        AND history IN ('dense_cache', 'prompt_perturbed', 'teacher_forced', 'free_running')
+        AND (temperature = 1 OR temperature IS NULL)
 ),
 
 ratios AS (
     SELECT
         model,
+        weights,
         if(quantity = 'kl_bound', 'bound', 'order ' || "order") AS estimate,
-        round(2 * log10(size)) / 2 AS decade,
+        round(4 * log10(size)) / 4 AS decade,
         estimated / measured AS ratio
     FROM decoding_deviation
     INNER JOIN sized USING (model, variant, prompt, history, step)
     WHERE
         sampling_temperature = 0 AND temperature = 1
-        AND quantity IN ('kl_divergence', 'kl_bound') AND measured > 0
+        AND quantity IN ('kl_divergence', 'kl_bound') AND measured > 0 AND size > 0
 )
 
 SELECT
     model,
+    weights,
     estimate,
     10 ^ decade AS size,
     median(ratio) AS middle,
@@ -36,7 +43,7 @@ SELECT
     count(*) AS points
 FROM ratios
 GROUP BY ALL
-HAVING count(*) >= 5
+HAVING count(*) >= 20
 ORDER BY ALL;
 
 -- Findings: up to where each order stays within a quarter, and where the bound lies.
@@ -47,27 +54,80 @@ WITH sized AS (
         prompt,
         history,
         step,
-        sqrt(var_p) AS size
+        if(temperature IS NULL, 'uniform', 'p') AS weights,
+        sqrt(if(temperature IS NULL, var_uniform, var_p)) AS size
     FROM decoding_shift
-    WHERE sampling_temperature = 0 AND temperature = 1 AND var_p > 0
+    WHERE
+        sampling_temperature = 0
+        AND history IN ('dense_cache', 'prompt_perturbed', 'teacher_forced', 'free_running')
+        AND (temperature = 1 OR temperature IS NULL)
 ),
 
-errors AS (
+compared AS (
     SELECT
         model,
+        weights,
+        history,
         quantity,
         "order" AS taken,
-        round(2 * log10(size)) / 2 AS decade,
-        median(abs(estimated / measured - 1)) AS relative_error,
-        avg((estimated >= measured)::INT) AS above,
-        count(*) AS points
+        round(4 * log10(size)) / 4 AS decade,
+        measured,
+        estimated,
+        abs(estimated / measured - 1) AS relative_error
     FROM decoding_deviation
     INNER JOIN sized USING (model, variant, prompt, history, step)
     WHERE
         sampling_temperature = 0 AND temperature = 1
-        AND quantity IN ('kl_divergence', 'kl_bound') AND measured > 0
+        AND quantity IN ('kl_divergence', 'kl_bound') AND measured > 0 AND size > 0
+),
+
+bins AS (
+    SELECT
+        model,
+        weights,
+        taken,
+        decade,
+        median(relative_error) AS relative_error
+    FROM compared
+    WHERE quantity = 'kl_divergence'
     GROUP BY ALL
-    HAVING count(*) >= 5
+    HAVING count(*) >= 20
+),
+
+-- A bin is held where it and every bin of smaller shifts stay within a quarter.
+held AS (
+    SELECT
+        *,
+        max(relative_error) OVER (PARTITION BY model, weights, taken ORDER BY decade)
+        <= 0.25 AS is_held
+    FROM bins
+),
+
+reached AS (
+    SELECT
+        model,
+        weights,
+        taken,
+        coalesce(
+            format('up to {:.2g} logits', 10 ^ max(decade) FILTER (is_held)),
+            format(
+                'not even for the smallest shifts ({:.2g} logits: {:.0f} %)',
+                10 ^ min(decade),
+                100 * arg_min(relative_error, decade)
+            )
+        ) AS reach
+    FROM held
+    GROUP BY ALL
+),
+
+by_history AS (
+    SELECT
+        model,
+        history,
+        median(relative_error) AS relative_error
+    FROM compared
+    WHERE quantity = 'kl_divergence' AND taken = 2 AND weights = 'p'
+    GROUP BY ALL
 ),
 
 said AS (
@@ -75,22 +135,32 @@ said AS (
         model,
         taken AS place,
         format(
-            'Order {}: the median error of KL stays within 25 % in {} of {} bins of shift size{}.',
+            'Order {}: the median error of KL stays within 25 % {} of standard deviation under p, '
+            'and {} of standard deviation over all tokens alike.',
             taken,
-            count(*) FILTER (relative_error <= 0.25),
-            count(*),
-            coalesce(
-                format(
-                    ', the largest a standard deviation of {:.2g} logits',
-                    10 ^ max(decade) FILTER (relative_error <= 0.25)
-                ),
-                ''
+            any_value(reach) FILTER (weights = 'p'),
+            any_value(reach) FILTER (weights = 'uniform')
+        ) AS finding,
+        NULL::BOOLEAN AS agrees
+    FROM reached
+    GROUP BY model, taken
+    HAVING count(*) = 2
+
+    UNION ALL BY NAME
+
+    SELECT
+        model,
+        8 AS place,
+        format(
+            'Median error of order 2 by history: {}.',
+            string_agg(
+                format('{} {:.0f} %', replace(history, '_', ' '), 100 * relative_error), ', '
+                ORDER BY relative_error
             )
         ) AS finding,
         NULL::BOOLEAN AS agrees
-    FROM errors
-    WHERE quantity = 'kl_divergence'
-    GROUP BY model, taken
+    FROM by_history
+    GROUP BY model
 
     UNION ALL BY NAME
 
@@ -99,13 +169,14 @@ said AS (
         9 AS place,
         format(
             'Hoeffding''s bound from the range of Δz lies above the measurement at {:.1f} % of '
-            '{:,} points.',
-            100 * sum(above * points) / sum(points),
-            sum(points)::BIGINT
+            '{:,} points, by a median factor of {:.3g}.',
+            100 * avg((estimated >= measured)::INT),
+            count(*),
+            median(estimated / measured)
         ) AS finding,
         NULL::BOOLEAN AS agrees
-    FROM errors
-    WHERE quantity = 'kl_bound'
+    FROM compared
+    WHERE quantity = 'kl_bound' AND weights = 'p'
     GROUP BY model
 )
 
