@@ -2,8 +2,7 @@
 
 Estimated over measured KL at the model's own output, for every variant, history, prompt and step,
 binned by the standard deviation of the logit shift Δz: under p, as in Theorem 3, and with all
-tokens alike. Lines are medians, bands quartiles; one is a perfect estimate, and an estimate below
-zero has no place on the axis. Look for where orange comes near one. A shift that is small under p
+tokens alike. Lines are medians, bands quartiles; one is a perfect estimate. Look for where orange comes near one. A shift that is small under p
 need not be small: where p is sharp, unlikely tokens move far and carry the KL, which no variance
 under p sees. Over all tokens, smaller shifts are estimated better and a higher order helps, up to
 where the series leaves its radius of convergence. Hoeffding's bound holds everywhere and says
@@ -31,39 +30,42 @@ WEIGHTS = {
 }
 """Title of each panel's axis."""
 
+NEAR = charts.Value("Estimated KL / measured KL", alt.Scale(domain=[0, 2]))
+FAR = charts.Value("Bound / measured KL", charts.LOG)
+
 
 def draw(rows: pa.Table) -> ChartType:
-    """Two panels per model, one per weighting of the shift's size."""
+    """A column per weighting of the shift's size: the orders, and below them the bound."""
     return charts.titled(charts.per_model(rows, _one_model), __doc__)
 
 
-def _one_model(rows: pa.Table) -> alt.HConcatChart:
+def _one_model(rows: pa.Table) -> alt.VConcatChart:
+    is_bound = pc.equal(rows.column("estimate"), "bound")
+    orders = rows.filter(pc.invert(is_bound))
+    bound = rows.filter(is_bound)
+    return alt.vconcat(_sizes(orders, NEAR, 230), _sizes(bound, FAR, 110))
+
+
+def _sizes(rows: pa.Table, value: charts.Value, height: int) -> alt.HConcatChart:
+    """A panel per weighting; both on one axis of the ratio."""
     panels = [
-        _panel(rows.filter(pc.equal(rows.column("weights"), weights)), title)
+        _panel(rows.filter(pc.equal(rows.column("weights"), weights)), title, value)
         for weights, title in WEIGHTS.items()
     ]
-    return alt.hconcat(*panels, spacing=24).resolve_scale(y="shared")
+    sized = (panel.properties(width=420, height=height) for panel in panels)
+    return alt.hconcat(*sized, spacing=24)
 
 
-def _panel(rows: pa.Table, title: str) -> alt.LayerChart:
+def _panel(rows: pa.Table, title: str, value: charts.Value) -> alt.LayerChart:
+    """Medians over bands, an estimate a colour."""
     scale = alt.Scale(domain=list(ESTIMATES), range=list(ESTIMATES.values()))
-    base = (
-        alt.Chart(rows)
-        .transform_filter("datum.middle > 0")
-        .encode(
-            alt.X(
-                "size:Q",
-                scale=charts.LOG,
-                axis=alt.Axis(title=title, tickCount=6),
-            ),
-            alt.Color("estimate:N", scale=scale, legend=alt.Legend(title=None, orient="top")),
-        )
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1)
+    base = alt.Chart(rows).encode(
+        alt.X("size:Q", scale=charts.LOG, axis=alt.Axis(title=title, tickCount=6)),
+        alt.Color("estimate:N", scale=scale, legend=legend),
+        tooltip=["estimate:N", "size:Q", "middle:Q", "low:Q", "high:Q", "points:Q"],
     )
-    value = charts.Value("Estimated KL / measured KL", alt.Scale(type="log", clamp=True))
-    band = base.transform_filter("datum.low > 0").mark_area(opacity=0.12)
-    tooltip = ["estimate:N", "size:Q", "middle:Q", "low:Q", "high:Q", "points:Q"]
-    layers: alt.LayerChart = alt.layer(  # type: ignore[assignment] # no facets inside
-        band.encode(value.of("low"), alt.Y2("high:Q")),
-        base.mark_line(strokeWidth=2, point=True).encode(value.of("middle"), tooltip=tooltip),
-    )
-    return charts.wide(layers)
+    band = base.mark_area(opacity=0.12, clip=True).encode(value.of("low"), alt.Y2("high:Q"))
+    line = base.mark_line(strokeWidth=2, point=True, clip=True).encode(value.of("middle"))
+    layers: alt.LayerChart = alt.layer(band, line)  # type: ignore[assignment] # no facets inside
+    return layers

@@ -111,7 +111,7 @@ reached AS (
         coalesce(
             format('up to {:.2g} logits', 10 ^ max(decade) FILTER (is_held)),
             format(
-                'not even for the smallest shifts ({:.2g} logits: {:.0f} %)',
+                'not even for the smallest shifts ({:.2g} logits: {:.0f} % off)',
                 10 ^ min(decade),
                 100 * arg_min(relative_error, decade)
             )
@@ -135,8 +135,8 @@ said AS (
         model,
         taken AS place,
         format(
-            'Order {}: the median error of KL stays within 25 % {} of standard deviation under p, '
-            'and {} of standard deviation over all tokens alike.',
+            'Order {}: binned by the standard deviation of Δz under p, the median error of KL '
+            'stays within 25 % {}; binned by that over all tokens alike, {}.',
             taken,
             any_value(reach) FILTER (weights = 'p'),
             any_value(reach) FILTER (weights = 'uniform')
