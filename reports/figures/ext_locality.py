@@ -2,11 +2,11 @@
 
 Estimated over measured KL at the model's own output, for every variant, history, prompt and step,
 binned by the standard deviation of the logit shift Δz: under p, as in Theorem 3, and with all
-tokens alike. Lines are medians, bands quartiles; one is a perfect estimate. Look for where orange comes near one. A shift that is small under p
-need not be small: where p is sharp, unlikely tokens move far and carry the KL, which no variance
-under p sees. Over all tokens, smaller shifts are estimated better and a higher order helps, up to
-where the series leaves its radius of convergence. Hoeffding's bound holds everywhere and says
-little.
+tokens alike. Lines are medians, bands quartiles; one is a perfect estimate. Look for where orange
+comes near one. A shift that is small under p need not be small: where p is sharp, unlikely tokens
+move far and carry the KL, which no variance under p sees. Over all tokens, smaller shifts are
+estimated better and a higher order helps, up to where the series leaves its radius of convergence.
+Hoeffding's bound holds everywhere and says little.
 """
 
 import altair as alt
