@@ -16,7 +16,14 @@ def test_paper_plan(checkout):
     planned = Planned(checkout.folder, "paper.yaml")
     models = {model for figure in planned.figures.values() for model in figure["models"]}
     tables = {table for figure in planned.figures.values() for table in figure["reads"]}
-    answered = ("sublayer_trace", "logit_shift", "deviation", "variant_cost", *DECODED)
+    answered = (
+        "sublayer_trace",
+        "logit_shift",
+        "deviation",
+        "variant_cost",
+        "attention_error",
+        *DECODED,
+    )
     assert len(models) == 5
     assert checkout.plan("--configfile", "paper.yaml") == {
         "fetch_model": len(models),
@@ -35,6 +42,7 @@ def test_paper_plan(checkout):
         "run_retrieval": len(planned.variants("retrieval_samples")),
         "trace_decoding": len(planned.variants(*DECODED)),
         "estimate_decoding": len(planned.variants("decoding_deviation")),
+        "split_attention_error": len(planned.variants("attention_error")),
         "draw_figure": len(planned.figures),
         "build_report": 1,
         "build_catalog": 1,
