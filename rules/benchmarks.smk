@@ -7,8 +7,11 @@ rule run_lm_eval:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
         edit=rules.compress_model.output.edit,
-        rows=lambda wildcards: expand(
-            rules.fetch_task.output.rows, task=config["suites"][wildcards.suite]
+        rows=lambda wildcards: ancient(
+            expand(rules.fetch_task.output.rows, task=config["suites"][wildcards.suite])
+        ),
+        manifests=lambda wildcards: expand(
+            rules.fetch_task.output.manifest, task=config["suites"][wildcards.suite]
         ),
     output:
         scores="<store>/task_scores/model={model}/variant={variant}/suite={suite}/part.parquet",
@@ -35,7 +38,12 @@ rule run_matched_formats:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
         edit=rules.compress_model.output.edit,
-        rows=expand(rules.fetch_task.output.rows, task=config["matched_formats"]["sources"]),
+        rows=ancient(
+            expand(rules.fetch_task.output.rows, task=config["matched_formats"]["sources"])
+        ),
+        manifests=expand(
+            rules.fetch_task.output.manifest, task=config["matched_formats"]["sources"]
+        ),
     output:
         samples="<store>/matched_samples/model={model}/variant={variant}/part.parquet",
     log:

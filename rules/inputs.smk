@@ -43,6 +43,7 @@ rule fetch_task:
     """Bring the rows of one benchmark task into the store, one Parquet file a split."""
     output:
         rows=directory("<store>/inputs/task={task}"),
+        manifest="<store>/inputs/task={task}.json",
     log:
         "<logs>/fetch_task/{task}.log",
     benchmark:

@@ -1,6 +1,7 @@
 """Bring the rows of one benchmark task into the store: one Parquet file a split, hub columns."""
 
 import itertools
+import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prunescope import progress, sources, task_rows
+from prunescope import progress, sources, store, task_rows
 from prunescope.progress import LOG, JobError
 
 
@@ -41,6 +42,13 @@ def write_split(entry: Mapping[str, Any], folder: Path, scratch: Path) -> None:
     LOG.info("%s: %d rows of %s", split, len(rows), sources.describe(source))
 
 
+def write_manifest(rows_dir: str, manifest_file: str) -> None:
+    """Checksum of every split: what later jobs go by, so that a touch of the rows is free."""
+    splits = {file.name: sources.sha256(file) for file in sorted(Path(rows_dir).iterdir())}
+    with store.written_whole(manifest_file) as part:
+        part.write_text(json.dumps(splits, indent=1), encoding="utf-8")
+
+
 def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Every column of any row, in order of appearance."""
     return list(dict.fromkeys(itertools.chain.from_iterable(rows)))
@@ -51,3 +59,4 @@ if __name__ == "__main__":
 
     with progress.job("fetch_task", snakemake.log[0]):
         fetch_task(splits=snakemake.params.rows, rows_dir=snakemake.output.rows)
+        write_manifest(snakemake.output.rows, snakemake.output.manifest)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 CONFIG = "tests/config.tiny.yaml"
 DONE = {"build_report": 1, "build_catalog": 1}
-DROPS = ("sublayer_drop", "block_drop")
+DROPS = ("identity", "sublayer_drop", "block_drop")
 WEIGHTS = ("magnitude", "wanda", "sparsegpt", "neuron", "rtn", "awq")
 
 
