@@ -61,6 +61,7 @@ def test_every_artifact_says_what_made_it(folder):
         "trace_sublayers",
         "estimate_deviations",
         "trace_decoding",
+        "split_attention_error",
         "estimate_decoding",
         "run_lm_eval",
         "run_retrieval",

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 CONFIG = "tests/config.tiny.yaml"
 DONE = {"build_report": 1, "build_catalog": 1}
-DROPS = ("identity", "sublayer_drop", "block_drop")
+DROPS = ("sublayer_drop", "block_drop")
 WEIGHTS = ("magnitude", "wanda", "sparsegpt", "neuron", "rtn", "awq")
 
 
@@ -194,5 +194,6 @@ def test_another_calibration_seed_compresses_again(tiny_run, planned):
             "score_influences": 1,
             "generate_dense": 1,
             **below_compression(planned, compressed(planned, *DROPS, *WEIGHTS)),
+            "run_matched_formats": len(planned.variants("matched_samples")),  # seeded distractors
             "draw_figure": len(planned.figures),
         }
