@@ -165,7 +165,7 @@ def test_an_encoder_is_searched_with_what_it_can_drop():
             (*searched(["dense"]), ("retrieval_sets/squad/source", NOWHERE)),
             r"retrieval_sets/squad/source/path: there is no /.*/nowhere",
         ),
-        ((("retrieval_sets/squad/source", NOWHERE),), None),
+        ((("retrieval_sets/unread", {"format": "beir", "source": NOWHERE}),), None),
     ],
 )  # fmt: skip
 def test_a_search_that_cannot_be_is_refused(changes, message):
