@@ -13,7 +13,13 @@ ANSWERS = [
     {"prompt": "a", "prompt_token_ids": [5, 17, 3], "answer_token_ids": [42, 8]},
     {"prompt": "b", "prompt_token_ids": [7, 11], "answer_token_ids": [13]},
 ]
-REST = {"kind": "arithmetic", "text": "", "answer_text": "", "stopped": True}
+REST = {
+    "kind": "arithmetic",
+    "text": "",
+    "sampling_temperature": 0.0,
+    "answer_text": "",
+    "stopped": True,
+}
 
 
 @pytest.fixture
