@@ -6,9 +6,11 @@ WITH sizes AS (
         model,
         variant,
         settings ->> 'sublayer' AS dropped,
-        coalesce(cast(settings ->> 'n_drop' AS INT), 0) AS n_drop
+        coalesce(try_cast(settings ->> 'n_drop' AS INT), 0) AS n_drop
     FROM compression_run
-    WHERE method IN ('identity', 'sublayer_drop')
+    WHERE
+        method IN ('identity', 'sublayer_drop')
+        AND settings ->> 'n_drop' IS DISTINCT FROM 'all'
 ),
 
 kinds AS (
@@ -51,7 +53,7 @@ WITH sizes AS (
         model,
         variant,
         settings ->> 'sublayer' AS dropped,
-        cast(settings ->> 'n_drop' AS INT) AS n_drop
+        try_cast(settings ->> 'n_drop' AS INT) AS n_drop
     FROM compression_run
     WHERE method = 'sublayer_drop'
 ),

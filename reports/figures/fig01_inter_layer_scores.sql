@@ -7,9 +7,11 @@ WITH sizes AS (
         variant,
         method,
         coalesce(settings ->> 'sublayer', if(method = 'block_drop', 'block', NULL)) AS dropped,
-        coalesce(cast(settings ->> 'n_drop' AS INT), 0) AS n_drop
+        coalesce(try_cast(settings ->> 'n_drop' AS INT), 0) AS n_drop
     FROM compression_run
-    WHERE method IN ('identity', 'sublayer_drop', 'block_drop')
+    WHERE
+        method IN ('identity', 'sublayer_drop', 'block_drop')
+        AND settings ->> 'n_drop' IS DISTINCT FROM 'all'
 ),
 
 kinds AS (
@@ -79,7 +81,7 @@ WITH sizes AS (
         model,
         variant,
         coalesce(settings ->> 'sublayer', 'block') AS dropped,
-        cast(settings ->> 'n_drop' AS INT) AS n_drop
+        try_cast(settings ->> 'n_drop' AS INT) AS n_drop
     FROM compression_run
     WHERE method IN ('sublayer_drop', 'block_drop')
 ),
