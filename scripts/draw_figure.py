@@ -26,7 +26,7 @@ def draw_figure(
 
     Parameters
     ----------
-    query_file : SQL of one or two statements: the figure's rows, then its findings.
+    query_file : SQL: views if it names any, the figure's rows, then its findings.
     chart_file : module with `draw(rows)`, its docstring the title and the caption.
     tables : files of every table the query reads.
     settings : values of the query's `$named` parameters.
@@ -41,12 +41,13 @@ def draw_figure(
             "drawn at T = 1: is 1.0 among tracing.temperatures? Does the model have the block in "
             "`settings`?"
         )
-    drawn = chart.draw(rounded(rows))
+    shown = rounded(rows)
+    drawn = chart.draw(shown)
     figure = (
         {
             "title": {"text": title, "subtitle": []},
             "table": drawn.as_dict(),
-            "datasets": {"rows": rounded(rows).to_pylist()},
+            "datasets": {"rows": shown.to_pylist()},
         }
         if isinstance(drawn, Table)
         else drawn.to_dict(validate=False)

@@ -5,19 +5,13 @@ from typing import Any
 
 from prunescope import deviations, progress, store
 
-KEY = ("prompt", "sampling_temperature", "history", "step", "temperature")
-
 
 def estimate_decoding(
     trace_file: str, shift_file: str, deviation_file: str, made_by: Mapping[str, object]
 ) -> None:
-    """Write table `decoding_deviation` of one variant, from stored columns alone."""
-    trace = store.read(trace_file, "decoding_trace")
-    shift = store.read(shift_file, "decoding_shift")
-    found = deviations.deviations(trace, shift, KEY, "decoding_deviation")
-    with store.writer(deviation_file, "decoding_deviation", made_by) as deviation:
-        for rows in progress.track(found, "quantities estimated", deviations.QUANTITIES):
-            deviation.write(rows)
+    """Write table `decoding_deviation` of one variant."""
+    traced = {"decoding_trace": trace_file, "decoding_shift": shift_file}
+    deviations.write("decoding_deviation", traced, deviation_file, made_by)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,13 @@ from typing import Any
 
 from prunescope import deviations, progress, store
 
-KEY = ("prompt", "step", "block", "sublayer", "temperature")
-
 
 def estimate_deviations(
     trace_file: str, shift_file: str, deviation_file: str, made_by: Mapping[str, object]
 ) -> None:
-    """Write table `deviation` of one variant. No forward pass: algebra over stored columns."""
-    trace = store.read(trace_file, "sublayer_trace")
-    shift = store.read(shift_file, "logit_shift")
-    found = deviations.deviations(trace, shift, KEY, "deviation")
-    with store.writer(deviation_file, "deviation", made_by) as deviation:
-        for rows in progress.track(found, "quantities estimated", deviations.QUANTITIES):
-            deviation.write(rows)
+    """Write table `deviation` of one variant."""
+    traced = {"sublayer_trace": trace_file, "logit_shift": shift_file}
+    deviations.write("deviation", traced, deviation_file, made_by)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def fetch_corpus(
     ):
         rows = sources.rows(source, scratch)
         found = itertools.islice(READERS[kind](rows), n_documents)
-        for batch in batches(progress.track(found, "documents", n_documents)):
+        for batch in store.batches(progress.track(found, "documents", n_documents), ROWS_PER_GROUP):
             file.write(as_rows(batch))
             n_written += len(batch)
         if n_written == 0:
@@ -44,13 +44,6 @@ def fetch_corpus(
                 "more. Choose another member, config or split."
             )
     LOG.info("%d documents", n_written)
-
-
-def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """A row group's worth of documents at a time."""
-    remaining = iter(documents)
-    while batch := list(itertools.islice(remaining, ROWS_PER_GROUP)):
-        yield batch
 
 
 def as_rows(documents: Sequence[Document]) -> pa.Table:

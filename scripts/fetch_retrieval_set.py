@@ -1,7 +1,6 @@
 """Bring one retrieval set into the store: documents, queries, judgements, in BEIR's layout."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +29,9 @@ def fetch_retrieval_set(
         relevant = {row["corpus-id"] for row in chosen.qrels if row["score"] > 0}
         n_documents, there = 0, set()
         with store.writer(corpus_file, "retrieval_corpus", made_by) as file:
-            for batch in batches(progress.track(chosen.documents, "documents")):
+            for batch in store.batches(
+                progress.track(chosen.documents, "documents"), ROWS_PER_GROUP
+            ):
                 file.write(pa.Table.from_pylist(batch, TABLES["retrieval_corpus"].schema))
                 n_documents += len(batch)
                 there.update(relevant.intersection(row["_id"] for row in batch))
@@ -48,13 +49,6 @@ def fetch_retrieval_set(
     LOG.info("%d documents, %d queries", n_documents, len(chosen.queries))
     if len(there) < len(relevant):
         LOG.info("%d relevant documents are judged but not there", len(relevant) - len(there))
-
-
-def batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """A row group's worth of rows at a time."""
-    remaining = iter(rows)
-    while batch := list(itertools.islice(remaining, ROWS_PER_GROUP)):
-        yield batch
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def run_lm_eval(
     scores: Rows = []
     samples: Rows = []
     for name, settings in progress.track(tasks.items(), "tasks"):
-        key = digest({"task": settings, "rows": contents(rows_dirs[name]), **decides})
+        key = digest({"task": settings, "rows": sources.checksums(rows_dirs[name]), **decides})
         kept = finished / f"{name}-{key}.json"
         result = result_of(name, settings, rows_dirs[name], kept, run)
         scores += result["scores"]
@@ -153,11 +153,6 @@ def refuse_all_failed(scores: Rows) -> None:
         raise JobError(f"no task of the suite gave a score. {' | '.join(errors)}")
     for error in errors:
         progress.warn(f"task without a score: {error}")
-
-
-def contents(rows_dir: str) -> dict[str, str]:
-    """Checksums of a task's rows, by split."""
-    return {file.name: sources.sha256(file) for file in sorted(Path(rows_dir).iterdir())}
 
 
 def digest(parts: Mapping[str, object]) -> str:

@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from estimate_deviations import KEY
 from prunescope import anatomy, edits, spaces
 from prunescope.deviations import deviations
 from test_tracing import TEMPERATURES, _answer
@@ -20,7 +19,7 @@ def tables():
     unembed = spaces.Unembedding(anatomy.lm_head_of(model))
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
     (rows,) = trace_prompts(model, unembed, edit, [_answer(model)], 5, TEMPERATURES, 64)
-    return *rows, pa.concat_tables(deviations(*rows, KEY, "deviation"))
+    return *rows, pa.concat_tables(deviations(*rows, "deviation"))
 
 
 def test_every_traced_row_is_estimated(tables):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import run_lm_eval
-from prunescope import edits, sandbox, store
+from prunescope import edits, sandbox, sources, store
 from prunescope.progress import JobError
 from task_inputs import SETTINGS, write_task
 from tiny import make_tiny_model
@@ -173,7 +173,7 @@ def test_only_what_is_decided_alike_is_taken_over(job, change):
     finished.mkdir(parents=True)
     settings = SETTINGS["boolq"]
     arguments = job.arguments({"boolq": settings})
-    rows = run_lm_eval.contents(arguments["rows_dirs"]["boolq"])
+    rows = sources.checksums(arguments["rows_dirs"]["boolq"])
     key = run_lm_eval.digest({"task": settings, "rows": rows, **arguments["decides"]})
     (finished / f"boolq-{key}.json").write_text('{"scores": [], "samples": []}')
     decides = {"code": "2"} if change == "code" else {}

@@ -2,23 +2,22 @@
 -- One row per (model, weights, estimate, bin): bins are quarter decades of the standard deviation of
 -- Δz, under p or with all tokens alike; median and quartiles of estimated / measured over variants,
 -- histories, prompts and steps.
-WITH sized AS (
-    SELECT
-        model,
-        variant,
-        prompt,
-        history,
-        step,
-        if(temperature IS NULL, 'uniform', 'p') AS weights,
-        sqrt(if(temperature IS NULL, var_uniform, var_p)) AS size
-    FROM decoding_shift
-    WHERE
-        sampling_temperature = 0
-        AND history IN ('dense_cache', 'prompt_perturbed', 'teacher_forced', 'free_running')
-        AND (temperature = 1 OR temperature IS NULL)
-),
+CREATE TEMP VIEW sized AS
+SELECT
+    model,
+    variant,
+    prompt,
+    history,
+    step,
+    if(temperature IS NULL, 'uniform', 'p') AS weights,
+    sqrt(if(temperature IS NULL, var_uniform, var_p)) AS size
+FROM decoding_shift
+WHERE
+    sampling_temperature = 0
+    AND history IN ('dense_cache', 'prompt_perturbed', 'teacher_forced', 'free_running')
+    AND (temperature = 1 OR temperature IS NULL);
 
-ratios AS (
+WITH ratios AS (
     SELECT
         model,
         weights,
@@ -47,23 +46,7 @@ HAVING count(*) >= 20
 ORDER BY ALL;
 
 -- Findings: up to where each order stays within a quarter, and where the bound lies.
-WITH sized AS (
-    SELECT
-        model,
-        variant,
-        prompt,
-        history,
-        step,
-        if(temperature IS NULL, 'uniform', 'p') AS weights,
-        sqrt(if(temperature IS NULL, var_uniform, var_p)) AS size
-    FROM decoding_shift
-    WHERE
-        sampling_temperature = 0
-        AND history IN ('dense_cache', 'prompt_perturbed', 'teacher_forced', 'free_running')
-        AND (temperature = 1 OR temperature IS NULL)
-),
-
-compared AS (
+WITH compared AS (
     SELECT
         model,
         weights,

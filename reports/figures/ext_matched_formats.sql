@@ -1,22 +1,21 @@
 -- The same items asked in three formats: share answered right.
 -- One row per (model, variant, format): items of every source together, each counting once, with
 -- 95 % bootstrap intervals over items, and agreement with what dense answered.
-WITH asked AS (
-    SELECT
-        model,
-        variant,
-        method,
-        matched_samples.format AS asked_as,
-        source,
-        item,
-        correct::INT AS correct,
-        text AS answered
-    FROM matched_samples
-    INNER JOIN compression_run USING (model, variant)
-    WHERE correct IS NOT NULL
-),
+CREATE TEMP VIEW asked AS
+SELECT
+    model,
+    variant,
+    method,
+    matched_samples.format AS asked_as,
+    source,
+    item,
+    correct::INT AS correct,
+    text AS answered
+FROM matched_samples
+INNER JOIN compression_run USING (model, variant)
+WHERE correct IS NOT NULL;
 
-dense AS (
+WITH dense AS (
     SELECT
         model,
         asked_as,
@@ -43,22 +42,7 @@ GROUP BY ALL
 ORDER BY model, method, variant, asked_as;
 
 -- Findings: what each format keeps of dense, on the same content.
-WITH asked AS (
-    SELECT
-        model,
-        variant,
-        method,
-        matched_samples.format AS asked_as,
-        source,
-        item,
-        correct::INT AS correct,
-        text AS answered
-    FROM matched_samples
-    INNER JOIN compression_run USING (model, variant)
-    WHERE correct IS NOT NULL
-),
-
-dense AS (
+WITH dense AS (
     SELECT
         model,
         asked_as,

@@ -1,26 +1,25 @@
 -- Figure 9. Scores of SparseGPT at every pattern, each task's headline metric, beside dense.
 -- One row per (model, variant, task): score with its 95 % interval, and as a share of dense's.
-WITH scored AS (
-    SELECT
-        model,
-        variant,
-        coalesce(
-            settings ->> 'pattern',
-            format('{:.0f} %', 100 * cast(settings ->> 'sparsity' AS DOUBLE)),
-            'dense'
-        ) AS pattern,
-        method = 'identity' AS is_dense,
-        task,
-        metric,
-        family,
-        n_shot,
-        n_items,
-        score,
-        standard_error
-    FROM task_scores
-    INNER JOIN compression_run USING (model, variant)
-    WHERE headline AND score IS NOT NULL AND method IN ('identity', 'sparsegpt')
-)
+CREATE TEMP VIEW scored AS
+SELECT
+    model,
+    variant,
+    coalesce(
+        settings ->> 'pattern',
+        format('{:.0f} %', 100 * cast(settings ->> 'sparsity' AS DOUBLE)),
+        'dense'
+    ) AS pattern,
+    method,
+    task,
+    metric,
+    family,
+    n_shot,
+    n_items,
+    score,
+    standard_error
+FROM task_scores
+INNER JOIN compression_run USING (model, variant)
+WHERE headline AND score IS NOT NULL AND method IN ('identity', 'sparsegpt');
 
 SELECT
     model,
@@ -34,26 +33,13 @@ SELECT
     score,
     greatest(score - 1.96 * standard_error, 0) AS low,
     least(score + 1.96 * standard_error, 1) AS high,
-    score / nullif(max(score) FILTER (is_dense) OVER (PARTITION BY model, task), 0)
+    score / nullif(max(score) FILTER (method = 'identity') OVER (PARTITION BY model, task), 0)
         AS share_of_dense
 FROM scored
-ORDER BY model ASC, is_dense DESC, pattern LIKE '%:%' ASC, pattern DESC, task ASC;
+ORDER BY model ASC, method = 'identity' DESC, pattern LIKE '%:%' ASC, pattern DESC, task ASC;
 
 -- Findings: what each family keeps.
-WITH scored AS (
-    SELECT
-        model,
-        variant,
-        method,
-        task,
-        family,
-        score
-    FROM task_scores
-    INNER JOIN compression_run USING (model, variant)
-    WHERE headline AND score IS NOT NULL
-),
-
-dense AS (
+WITH dense AS (
     SELECT
         model,
         task,

@@ -4,30 +4,48 @@ What a row is of, beyond its temperature, differs between a sublayer trace and a
 the algebra does not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prunescope import theory
+from prunescope import progress, store, theory
 from prunescope.schemas import TABLES
 
 QUANTITIES = 7
 """Tables that `deviations` yields."""
 
 
-def deviations(
-    trace: pa.Table, shift: pa.Table, key: Sequence[str], table: str
-) -> Iterator[pa.Table]:
+def write(
+    table: str,
+    traced: Mapping[str, str],
+    deviation_file: str,
+    made_by: Mapping[str, object],
+) -> None:
+    """Write a table of deviations of one variant. No forward pass: algebra over stored columns.
+
+    Parameters
+    ----------
+    traced : file by table, the deviations by space and then the distribution of Δz.
+    """
+    trace, shift = (store.read(file, name) for name, file in traced.items())
+    found = deviations(trace, shift, table)
+    with store.writer(deviation_file, table, made_by) as deviation:
+        for rows in progress.track(found, "quantities estimated", QUANTITIES):
+            deviation.write(rows)
+
+
+def deviations(trace: pa.Table, shift: pa.Table, table: str) -> Iterator[pa.Table]:
     """Rows of a table of deviations, one quantity and order after another.
 
     Parameters
     ----------
     trace, shift : deviations by space and the distribution of Δz, of one variant.
-    key : columns both share, `temperature` last.
-    table : whose columns the rows have.
+    table : whose columns the rows have; what they are of stands before `space`.
     """
+    names = TABLES[table].schema.names
+    key = names[: names.index("space")]
 
     def beside(
         rows: pa.Table, quantity: str, measured: str, order: int | None, estimate: theory.Floats
@@ -38,7 +56,6 @@ def deviations(
         columns["order"] = pa.array([order] * size, pa.int32())
         columns["measured"] = rows.column(measured)
         columns["estimated"] = pa.array(estimate)
-        names = TABLES[table].schema.names
         return pa.table([columns[name] for name in names], names=names)
 
     for space in ("embedding", "logit"):

@@ -17,7 +17,9 @@ DIGITS = 5
 def run_query(
     connection: duckdb.DuckDBPyConnection, sql: str, settings: Mapping[str, object]
 ) -> tuple[pa.Table, list[dict[str, object]]]:
-    """Rows of the first statement, and what the second one finds.
+    """Rows of the first query, and what those after it find.
+
+    What several of them read may be named before them, as temporary views.
 
     Returns
     -------
@@ -25,12 +27,13 @@ def run_query(
         says, `agrees`, NULL where the paper says nothing; it names its model if there are several.
     """
     connection.execute(MACROS.read_text(encoding="utf-8"))
-    answers = [
-        connection.sql(
-            statement, params={name: settings[name] for name in statement.named_parameters}
-        ).to_arrow_table()
-        for statement in connection.extract_statements(sql)
-    ]
+    answers = []
+    for statement in connection.extract_statements(sql):
+        asked = {name: settings[name] for name in statement.named_parameters}
+        if statement.type == duckdb.StatementType.SELECT:
+            answers.append(connection.sql(statement, params=asked).to_arrow_table())
+        else:
+            connection.execute(statement, asked)
     rows, found = answers[0], [row for answer in answers[1:] for row in answer.to_pylist()]
     several = len({row["model"] for row in found}) > 1
     findings = [

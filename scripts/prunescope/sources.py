@@ -442,6 +442,11 @@ def _first_line(error: Exception) -> str:
     return lines[0]
 
 
+def checksums(folder: str | Path) -> dict[str, str]:
+    """sha256 of every file of a folder, by name."""
+    return {file.name: sha256(file) for file in sorted(Path(folder).iterdir())}
+
+
 def sha256(file: Path) -> str:
     """Hex digest of a file."""
     with file.open("rb") as opened:

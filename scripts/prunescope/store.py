@@ -2,13 +2,14 @@
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +23,8 @@ PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyar
 """Distributions whose versions travel in the metadata of every artifact."""
 
 _PROVENANCE_KEY = b"prunescope"
+
+_Row = TypeVar("_Row")
 
 
 def provenance(rule: str, settings: Mapping[str, object]) -> dict[str, object]:
@@ -107,6 +110,13 @@ def writer(path: str | Path, table: str, made_by: Mapping[str, object]) -> Itera
     schema = TABLES[table].schema.with_metadata(metadata)
     with written_whole(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as file:
         yield TableWriter(file, table)
+
+
+def batches(rows: Iterable[_Row], size: int) -> Iterator[list[_Row]]:
+    """So many rows of a stream at a time: a row group each."""
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch
 
 
 def write(path: str | Path, rows: pa.Table, table: str, made_by: Mapping[str, object]) -> None:

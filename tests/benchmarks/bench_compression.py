@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import best
+from timing import best, line
 from torch import nn
 
 from paper_masks import disagreements
@@ -174,11 +174,6 @@ def resident(field: str) -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = [line for line in status.splitlines() if line.startswith(f"{field}:")]
     return float(line.split()[1]) * 1024
-
-
-def line(what: str, value: float, aim: str) -> None:
-    """One row of the table."""
-    print(f"{what:52s}  {value:8.3f}  {aim}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ temperatures. Histories on dense tokens are stood for by a `generate()` made to 
 it takes the same steps, and mixing its cache would take more. Ours come with options and texts.
 """
 
-import resource
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from timing import line, peak_mb
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from prunescope import edits, histories, models, prompts, runtime, spaces
@@ -48,7 +48,7 @@ def main() -> None:
         free, forced = free + own, forced + on_dense
     plainly = free + len(histories.ON_DENSE_TOKENS) * forced
 
-    before = _peak_mb()
+    before = peak_mb()
     began = time.perf_counter()
     written = prompts.answers(variant, tokenizer, asked, steps, seed=0)
     decoded = time.perf_counter() - began
@@ -76,17 +76,8 @@ def main() -> None:
     line("of which decoding the variant's texts", decoded, "")
     line("plain way / ours", plainly / ours, ">= 3")
     line("plain way, free running alone / ours", free / ours, "")
-    line("memory grown, MB (budget of logits 512)", _peak_mb() - before, "")
+    line("memory grown, MB (budget of logits 512)", peak_mb() - before, "")
     line("logits of all steps, both models, MB", kept, "")
-
-
-def line(what: str, value: float, aim: str) -> None:
-    """One row of the table."""
-    print(f"{what:45s}  {value:8.2f}  {aim}")
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def plain(

@@ -5,12 +5,11 @@ Reference: decode one step at a time with a KV cache and hooks at every sublayer
 products of one row for each, and plain torch statistics on them, at one temperature.
 """
 
-import resource
 import time
 from typing import Any
 
 import torch
-from timing import best
+from timing import best, line, peak_mb
 
 from prunescope import (
     anatomy,
@@ -56,11 +55,11 @@ def main() -> None:
         tracing.statistics(dense, variant, drops, unembed, temperatures, MEMORY_MB)
 
     drop_all = edits.Edit(dropped={"attn": tuple(range(n_blocks)), "mlp": tuple(range(n_blocks))})
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     one = best(lambda: trace(drop_all, [1.0]))
     several = best(lambda: trace(drop_all, TEMPERATURES))
     general = best(lambda: trace(replaced, [1.0]))
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grown = peak_mb() - before
     dense, _ = capture.residuals(model, context, start)
     forward = best(lambda: capture.residuals(model, context, start))
     products = best(lambda: only_products(dense, unembed))
@@ -84,11 +83,6 @@ def main() -> None:
     line("each further temperature / products", further / products, "<= 0.5")
     line("memory grown, MB (budget of logits 512)", grown, "")
     line("all influences / one forward pass", scored / passed, "<= 1.25")
-
-
-def line(what: str, value: float, aim: str) -> None:
-    """One row of the table."""
-    print(f"{what:45s}  {value:8.2f}  {aim}")
 
 
 @torch.inference_mode()

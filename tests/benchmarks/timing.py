@@ -1,5 +1,6 @@
-"""How the benchmarks time a call."""
+"""How the benchmarks time a call and print what they found."""
 
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,3 +17,13 @@ def best(run: Callable[[], Any], repeat: int = 3) -> float:
             run()
             seconds.append(time.perf_counter() - began)
     return min(seconds)
+
+
+def line(what: str, value: float, aim: str) -> None:
+    """One row of a benchmark's table: the quantity, its value, what the project aims for."""
+    print(f"{what:52s}  {value:8.3f}  {aim}")
+
+
+def peak_mb() -> float:
+    """Largest memory this process has held so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
