@@ -26,8 +26,7 @@ def tables_of(figure):
     """Files of every table one figure reads, by table."""
     entry = config["figures"][figure]
     return {
-        table: expand(TABLES[table], model=entry["models"], **keys)
-        for table, keys in entry["reads"].items()
+        table: expand(TABLES[table], **keys) for table, keys in entry["reads"].items()
     }
 
 
@@ -63,8 +62,9 @@ def pairs_read(*tables):
             (model, variant)
             for figure in config["figures"].values()
             for table in tables
-            for model in figure["models"]
-            for variant in figure["reads"].get(table, {}).get("variant", [])
+            if table in figure["reads"]
+            for model in figure["reads"][table]["model"]
+            for variant in figure["reads"][table]["variant"]
         )
     )
 
@@ -76,8 +76,9 @@ def suites_read():
             (model, variant, suite)
             for figure in config["figures"].values()
             for table in ("task_scores", "task_samples")
-            for model in figure["models"]
-            for variant in figure["reads"].get(table, {}).get("variant", [])
+            if table in figure["reads"]
+            for model in figure["reads"][table]["model"]
+            for variant in figure["reads"][table]["variant"]
             for suite in figure["reads"][table]["suite"]
         )
     )

@@ -48,8 +48,9 @@ class Planned:
             (model, variant)
             for figure in self.figures.values()
             for table in tables
-            for model in figure["models"]
-            for variant in figure["reads"].get(table, {}).get("variant", [])
+            if table in figure["reads"]
+            for model in figure["reads"][table]["model"]
+            for variant in figure["reads"][table].get("variant", [])
         }
 
     def of_methods(self, found: set[tuple[str, str]], *methods: str) -> set[tuple[str, str]]:
@@ -68,7 +69,7 @@ class Planned:
             any(
                 (model, variant) in variants
                 for keys in each["reads"].values()
-                for model in each["models"]
+                for model in keys["model"]
                 for variant in keys.get("variant", [])
             )
             for each in self.figures.values()

@@ -56,7 +56,7 @@ def test_config_of_the_repository_is_accepted():
     """Every figure names its models and variants; resolving again changes nothing."""
     config = resolved()
     assert config["figures"]["fig04_sublayer_similarity"] == {
-        "reads": {"sublayer_trace": {"variant": ["drop-each"]}},
+        "reads": {"sublayer_trace": {"model": [MODEL], "variant": ["drop-each"]}},
         "models": [MODEL],
     }
     assert experiment.resolve(config, ROOT) == config
@@ -93,6 +93,18 @@ def test_models_may_be_patterns():
     assert config["figures"]["ext_influence"]["models"] == [MODEL, "other"]
 
 
+def test_a_table_may_be_read_of_models_of_its_own():
+    """Others are of the figure's; what a model cannot do counts only where it is read."""
+    reads = {"influence": {}, "retrieval_scores": {"model": ["all-*"], "variant": ["drop-2a"]}}
+    config = resolved((READS, {**reads, "compression_run": {"variant": ["drop-8a", "wanda-50"]}}))
+    entry = config["figures"]["ext_influence"]
+    assert entry["reads"]["influence"] == {"model": [MODEL]}
+    assert entry["reads"]["retrieval_scores"]["model"] == ["all-minilm-l6-v2"]
+    assert entry["models"] == [MODEL, "all-minilm-l6-v2"]
+    alone = {"retrieval_scores": reads["retrieval_scores"]}
+    assert resolved((READS, alone))["figures"]["ext_influence"]["models"] == ["all-minilm-l6-v2"]
+
+
 def test_an_export_names_variants_of_the_default_model():
     assert resolved(("export", {"variant": ["drop-[12]b"]}))["export"] == {
         "model": [MODEL],
@@ -104,6 +116,7 @@ def test_an_export_names_variants_of_the_default_model():
 def test_suites_of_a_figure_are_named():
     entry = resolved((f"{READS}/task_scores", {"variant": ["drop-8*"], "suite": ["c*", "full"]}))
     assert entry["figures"]["ext_influence"]["reads"]["task_scores"] == {
+        "model": [MODEL],
         "variant": ["drop-8a", "drop-8m", "drop-8b"],
         "suite": ["core", "full"],
     }
@@ -264,6 +277,7 @@ def test_a_name_matches_itself_alone():
         ((REPORT, {}), r"lacks `variant`: names of"),
         ((f"{REPORT}/variant", ["drop-1"]), r"no variant 'drop"),
         (("figures/ext_influence/models", ["gpt*"]), r"there is no model 'gpt\*'"),
+        ((f"{READS}/influence/model", ["gpt*"]), r"reads/influence: there is no model 'gpt\*'"),
         ((f"{READS}/task_scores", {"variant": ["dense"]}), r"task_scores lacks `suite`: names of"),
         ((f"{READS}/task_scores", {"suite": ["core"]}), r"task_scores lacks `variant`"),
         (("matched_formats/sources/squad/n_items", 3), r"n_items is 3, .* chooses from 4 answers"),

@@ -83,6 +83,22 @@ def test_figure_is_its_caption_its_chart_and_its_query(tree, name, text, same):
     assert (fresh(*entries) == before) is same
 
 
+@pytest.mark.parametrize(
+    ("query", "same"),
+    [
+        ("SELECT a FROM printed", OTHER),
+        ("SELECT a FROM t -- printed", SAME),
+        ("SELECT a FROM printed_not", SAME),
+    ],
+)
+def test_printed_numbers_count_where_a_query_reads_them(tree, query, same):
+    tree("reports/figures/fig.sql", query)
+    tree("reports/printed.csv", "a\n1\n")
+    before = fresh("../reports/figures/fig.sql")
+    tree("reports/printed.csv", "a\n2\n")
+    assert (fresh("../reports/figures/fig.sql") == before) is same
+
+
 def test_other_files_count_byte_by_byte(tree):
     before = fresh("../reports/style.css")
     tree("reports/style.css", "a { b:  c }")

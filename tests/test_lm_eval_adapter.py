@@ -7,8 +7,16 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from prunescope import edits, evaluation, models
-from prunescope.lm_eval_adapter import Item, VariantLM, batches, shared_first, shared_start
+from prunescope import edits, evaluation, models, texts
+from prunescope.lm_eval_adapter import (
+    Item,
+    VariantLM,
+    Written,
+    batches,
+    shared_first,
+    shared_start,
+    written,
+)
 from stock_lm_eval import FILES, write_definition
 from task_inputs import SETTINGS, write_task
 from tiny import ARCHITECTURES, make_tiny_model
@@ -179,6 +187,62 @@ def test_a_common_start_is_read_once(model_dir):
     assert (one, four) == (1, 4)
     assert n_shared >= 16
     assert n_shared + rest == max(lengths)
+
+
+def test_tokens_kept_are_those_of_each_text(model_dir):
+    """Every request's tokens, read again, begin with its text, and none is longer than asked."""
+    lm = VariantLM(
+        models.load(model_dir, "float32", torch.device("cpu")), models.load_tokenizer(model_dir), 3
+    )
+    said = lm.generate_until(generations(1))
+    kept = [lm.written[request.args[0]] for request in generations(1)]
+    assert len({tuple(each.token_ids) for each in kept}) > 1
+    for text, each in zip(said, kept, strict=True):
+        assert lm.tok_decode(each.token_ids).startswith(text)
+        assert len(lm.tok_decode(each.token_ids[:-1])) <= len(text)
+        assert len(each.token_ids) == 12 or each.stopped
+
+
+END = 0
+WORDS = {END: "", 1: "one", 2: " two", 3: "\n", 4: " three", 5: ".\n\n"}
+
+
+@pytest.mark.parametrize(
+    ("text", "generated", "token_ids", "stopped"),
+    [
+        ("one two three", [1, 2, 4], [1, 2, 4], False),
+        ("one two", [1, 2, 3, 4], [1, 2, 3], True),  # cut at a new line, the row went on
+        ("one two", [1, 2, END, END], [1, 2, END], True),
+        ("one.", [1, 5, 2], [1, 5], True),  # what ended it stands in its last token
+        ("", [END, END], [END], True),
+        ("", [3, 1], [3], True),
+    ],
+)
+def test_a_text_keeps_the_token_that_ended_it(text, generated, token_ids, stopped):
+    def decode(ids):
+        return "".join(WORDS[token] for token in ids)
+
+    assert written(text, generated, [END], decode) == Written(token_ids, stopped)
+
+
+def test_samples_say_how_a_text_repeats_itself(tmp_path, model_dir):
+    """Of what is written, by the measures of texts; of what is chosen, nothing."""
+    lm = VariantLM(
+        models.load(model_dir, "float32", torch.device("cpu")), models.load_tokenizer(model_dir), 4
+    )
+    asked = {task: write_task(tmp_path, task) for task in ("squad", "arc_easy")}
+    said = {
+        task: evaluation.evaluate(lm, task, SETTINGS[task], rows_dir).samples
+        for task, rows_dir in asked.items()
+    }
+    assert {row["token_ids"] for row in said["arc_easy"]} == {None}
+    for row in said["squad"]:
+        text = lm.tok_decode(row["token_ids"])
+        assert text.startswith(row["response"])
+        assert {name: row[name] for name in texts.Wording._fields} == texts.wording(
+            row["token_ids"]
+        )._asdict()
+        assert row["stopped"] == (row["n_tokens"] < 8 or text != row["response"])
 
 
 def test_common_starts_and_padding_change_places():

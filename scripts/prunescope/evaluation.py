@@ -19,7 +19,8 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 from lm_eval.tasks import TaskManager
 
-from prunescope import code_eval
+from prunescope import code_eval, texts
+from prunescope.lm_eval_adapter import VariantLM, Written
 from prunescope.progress import JobError
 
 OWN_TASKS = Path(__file__).parent / "lm_eval_tasks"
@@ -41,12 +42,11 @@ class Evaluated(NamedTuple):
     samples: Rows
 
 
-def evaluate(lm: Any, name: str, settings: Settings, rows_dir: str | Path) -> Evaluated:
+def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path) -> Evaluated:
     """Run one task on a model.
 
     Parameters
     ----------
-    lm : an lm-eval model.
     name : the task's name in config.
     rows_dir : folder of `<split>.parquet`, as fetch_task wrote it.
 
@@ -64,6 +64,7 @@ def evaluate(lm: Any, name: str, settings: Settings, rows_dir: str | Path) -> Ev
         if "max_new_tokens" in settings:
             length = {"max_gen_toks": settings["max_new_tokens"]}
             task.set_config(key="generation_kwargs", value=length, update=True)
+    lm.written.clear()
     with _quiet("lm_eval"):
         found = evaluator.evaluate(
             lm=lm,
@@ -73,7 +74,8 @@ def evaluate(lm: Any, name: str, settings: Settings, rows_dir: str | Path) -> Ev
         )
     tasks = loaded["tasks"]
     return Evaluated(
-        list(_scores(found, name, asked, settings, tasks)), list(_samples(found, name, tasks))
+        list(_scores(found, name, asked, settings, tasks)),
+        list(_samples(found, name, tasks, lm.written)),
     )
 
 
@@ -204,11 +206,15 @@ def _scores(
 
 
 def _samples(
-    found: Mapping[str, Any], name: str, tasks: Mapping[str, Any]
+    found: Mapping[str, Any],
+    name: str,
+    tasks: Mapping[str, Any],
+    written: Mapping[str, Written],
 ) -> Iterator[dict[str, Any]]:
     """Rows of table `task_samples`."""
     for subtask, samples in found["samples"].items():
         for sample in samples:
+            wording = _wording(written.get(sample["arguments"][0][0]))
             for metric in sample["metrics"]:
                 yield {
                     "task": name,
@@ -220,7 +226,15 @@ def _samples(
                     "response": _response(sample, metric, tasks[subtask]),
                     "target": _target(sample, tasks[subtask]),
                     "doc_hash": sample["doc_hash"],
+                    **wording,
                 }
+
+
+def _wording(said: Written | None) -> dict[str, Any]:
+    """Tokens of what was written and how they repeat themselves, in columns of `task_samples`."""
+    if said is None:
+        return dict.fromkeys((*Written._fields, *texts.Wording._fields))
+    return {**said._asdict(), **texts.wording(said.token_ids)._asdict()}
 
 
 def _outcome(value: Any) -> float:

@@ -328,6 +328,7 @@ def _unknown_names(config: Config) -> Iterator[str]:
                 yield f"{where}/reads: there is no table {table!r}.{_instead(table, readable)}"
                 continue
             yield from _keys_amiss(table, keys, reads)
+            yield from _unmatched(keys.get("model", []), config["models"], reads, "model")
             yield from _unmatched(keys.get("variant", []), config["variants"], reads, "variant")
             yield from _unmatched(keys.get("suite", []), config["suites"], reads, "suite")
     for model, settings in config["models"].items():
@@ -367,17 +368,22 @@ def _matches(pattern: str, known: Iterable[str]) -> list[str]:
 
 
 def _with_names(entry: Mapping[str, Any], config: Config) -> Config:
-    """A figure's entry with models, variants and suites by name, patterns in config's order."""
-    known = {"variant": config["variants"], "suite": config["suites"]}
+    """A figure's entry with models, variants and suites by name, patterns in config's order.
+
+    Each table it reads says of which models, the figure's unless it names its own; `models` are
+    those of all its tables.
+    """
+    known = {"model": config["models"], "variant": config["variants"], "suite": config["suites"]}
+    models = entry.get("models", [config["default_model"]])
     reads = {
-        table: {key: _selected(selection, known[key]) for key, selection in keys.items()}
+        table: {
+            key: _selected(selection, known[key])
+            for key, selection in {"model": models, **keys}.items()
+        }
         for table, keys in entry["reads"].items()
     }
-    return {
-        **entry,
-        "reads": reads,
-        "models": _selected(entry.get("models", [config["default_model"]]), config["models"]),
-    }
+    read = {model for keys in reads.values() for model in keys["model"]}
+    return {**entry, "reads": reads, "models": [name for name in config["models"] if name in read]}
 
 
 def _exported(config: Config) -> Config:
@@ -449,8 +455,10 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
         yield from _missing_pair(figure, basedir)
         yield from _unanswered(figure, entry, config["tracing"]["temperatures"], basedir)
         for model in entry["models"]:
-            yield from _missing_blocks(f"figures/{figure}", entry, model, config)
-            yield from _not_made(f"figures/{figure}", entry["reads"], model, config)
+            reads = {t: keys for t, keys in entry["reads"].items() if model in keys["model"]}
+            of_model = {**entry, "reads": reads}
+            yield from _missing_blocks(f"figures/{figure}", of_model, model, config)
+            yield from _not_made(f"figures/{figure}", reads, model, config)
     if "export" in config:
         for model in config["export"]["model"]:
             yield from _missing_blocks("export", {"reads": {"": config["export"]}}, model, config)
@@ -504,8 +512,8 @@ def _retrieval_sets_read(config: Config) -> list[str]:
     models = [
         model
         for entry in config["figures"].values()
-        if {"retrieval_scores", "retrieval_samples"}.intersection(entry["reads"])
-        for model in entry["models"]
+        for table in ("retrieval_scores", "retrieval_samples")
+        for model in entry["reads"].get(table, {}).get("model", [])
     ]
     sets = [config["models"][model].get("embedding", {}).get("sets", []) for model in models]
     return list(dict.fromkeys(itertools.chain.from_iterable(sets)))

@@ -3,9 +3,10 @@
 Everything but the two passes below is lm-eval's own `HFLM`: tokens, truncation, stop sequences.
 """
 
-from collections.abc import Iterator, Sequence
+import bisect
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lm_eval.api.instance import Instance
@@ -13,7 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from prunescope import progress
+from prunescope import progress, prompts
 
 TokenRequest = tuple[tuple[str, str], list[int], list[int]]
 """Texts of context and continuation, tokens of the context, tokens of the continuation."""
@@ -31,6 +32,14 @@ class Item:
     continuations: list[list[int]] = field(default_factory=list)
 
 
+class Written(NamedTuple):
+    """What a model wrote to one request: its tokens up to the one that ended it, at least one."""
+
+    token_ids: list[int]
+    stopped: bool
+    """False where it was cut at the length asked for."""
+
+
 LEAST_SHARED = 16
 """Tokens below which a common start of contexts is not worth a pass of its own."""
 
@@ -42,6 +51,9 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         super().__init__(
             pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch_size
         )
+        self.written: dict[str, Written] = {}
+        self._generated: list[list[int]] = []
+        self._ends = prompts.end_of_text(model, tokenizer)
 
     def loglikelihood(
         self, requests: Sequence[Instance], disable_tqdm: bool = False
@@ -118,7 +130,10 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
             yield place, (float(total), bool((said.argmax(dim=1) == asked).all()))
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Texts in the order of the requests, decoded in batches of similar length."""
+        """Texts in the order of the requests, decoded in batches of similar length.
+
+        Their tokens are kept in `written`, by context.
+        """
 
         def longest_first(place: int) -> tuple[int, str]:
             context = requests[place].args[0]
@@ -129,8 +144,12 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         texts: dict[int, str] = {}
         for start in progress.track(starts, "generation batches"):
             places = order[start : start + self.batch_size]
+            self._generated.clear()
             said = super().generate_until([requests[place] for place in places], True)
             texts.update(zip(places, said, strict=True))
+            for place, text, token_ids in zip(places, said, self._generated, strict=True):
+                tokens = written(text, token_ids, self._ends, self.tok_decode)
+                self.written[requests[place].args[0]] = tokens
         return [texts[place] for place in range(len(requests))]
 
     def _model_generate(
@@ -154,11 +173,29 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         said: Tensor = super()._model_generate(
             context, max_length, stop, attention_mask=mask, **settings
         )
+        self._generated += said[:, context.shape[1] :].tolist()
         return said
 
     def _slides(self) -> bool:
         """Whether attention looks back a fixed number of places, where padding would take some."""
         return getattr(self.config, "sliding_window", None) is not None
+
+
+def written(
+    text: str, token_ids: Sequence[int], ends: Collection[int], decode: Callable[..., str]
+) -> Written:
+    """The tokens of a text that lm-eval cut at a stop sequence, as far as they belong to it.
+
+    Parameters
+    ----------
+    text : as lm-eval gives it.
+    token_ids : all that was generated in its row of the batch, which goes on until every row ends.
+    ends : tokens that end a text.
+    """
+    until = prompts.until_end(token_ids, ends)
+    lengths = range(len(until) + 1)
+    beyond = bisect.bisect_right(lengths, len(text), key=lambda n: len(decode(until[:n])))
+    return Written(until[:beyond], beyond < len(lengths) or until[-1] in ends)
 
 
 def batches(items: Sequence[Item], n_rows: int) -> Iterator[list[Item]]:

@@ -1,6 +1,6 @@
 """Prompts as a model reads them, and what it answers: greedily, or sampled with shared noise."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -55,7 +55,7 @@ def answers(
         generation_config=config,
         logits_processor=LogitsProcessorList([noise]),
     )
-    return [_until(answer, set(config.eos_token_id)) for answer in written[:, longest:].tolist()]
+    return [until_end(answer, set(config.eos_token_id)) for answer in written[:, longest:].tolist()]
 
 
 def end_of_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -66,7 +66,7 @@ def end_of_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [ids] if isinstance(ids, int) else list(ids)
 
 
-def _until(answer: Sequence[int], ends: set[int]) -> list[int]:
+def until_end(answer: Sequence[int], ends: Collection[int]) -> list[int]:
     """The answer up to and including its first end-of-text token; padding follows that."""
     for length, token in enumerate(answer, start=1):
         if token in ends:

@@ -7,7 +7,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-MACROS = Path(__file__).resolve().parents[2] / "reports" / "macros.sql"
+from prunescope.store import quoted
+
+REPORTS = Path(__file__).resolve().parents[2] / "reports"
+
+MACROS = REPORTS / "macros.sql"
 """What several queries compute."""
 
 DIGITS = 5
@@ -19,7 +23,8 @@ def run_query(
 ) -> tuple[pa.Table, list[dict[str, object]]]:
     """Rows of the first query, and what those after it find.
 
-    What several of them read may be named before them, as temporary views.
+    What several of them read may be named before them, as temporary views or tables. Numbers
+    printed elsewhere, reports/<name>.csv, are views too, by that name.
 
     Returns
     -------
@@ -27,6 +32,10 @@ def run_query(
         says, `agrees`, NULL where the paper says nothing; it names its model if there are several.
     """
     connection.execute(MACROS.read_text(encoding="utf-8"))
+    for printed in sorted(REPORTS.glob("*.csv")):
+        connection.execute(
+            f"CREATE VIEW {printed.stem} AS FROM read_csv({quoted(str(printed))}, header = true)"
+        )
     answers = []
     for statement in connection.extract_statements(sql):
         asked = {name: settings[name] for name in statement.named_parameters}

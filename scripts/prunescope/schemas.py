@@ -281,6 +281,13 @@ _ALL: Sequence[Table] = (
             Column("response", _TEXT, "what the model wrote, or the option it chose"),
             Column("target", _TEXT, "the right answer"),
             Column("doc_hash", _TEXT, "sha256 of the item's row: equal items have equal hashes"),
+            Column("token_ids", _IDS, "what it wrote, with what ended it; NULL: it chose", True),
+            Column("stopped", _BOOL, "True where it ended by itself; NULL: it chose", True),
+            Column("n_tokens", _INT, "tokens it wrote; NULL: it chose", True),
+            _measure("repeated_ngram_share", "share of its 4-grams that occurred before"),
+            Column("longest_loop", _INT, "most tokens in immediate repetitions of a phrase", True),
+            _measure("distinct_1", "different tokens over tokens"),
+            _measure("distinct_2", "different 2-grams over 2-grams; NULL below 2 tokens"),
         ),
     ),
     Table(
