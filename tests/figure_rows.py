@@ -156,6 +156,15 @@ def _attention() -> list[dict[str, Any]]:
 
 
 def _scores() -> dict[str, list[dict[str, Any]]]:
+    wording = {
+        "token_ids": [1, 2, 2],
+        "stopped": True,
+        "n_tokens": 3,
+        "repeated_ngram_share": 0.0,
+        "longest_loop": 2,
+        "distinct_1": 0.6,
+        "distinct_2": 1.0,
+    }
     tasks = [
         {
             "task": task,
@@ -171,6 +180,22 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
             "seconds": 1.0,
         }
         for task, family in (("hellaswag", "non_generative"), ("squad", "generative"))
+    ]
+    samples = [
+        {
+            "task": each["task"],
+            "subtask": each["task"],
+            "item": item,
+            "metric": each["metric"],
+            "filter": each["filter"],
+            "outcome": item % 2,
+            "response": "an answer",
+            "target": "an answer",
+            "doc_hash": f"{item}",
+            **(wording if each["family"] == "generative" else {}),
+        }
+        for each in tasks
+        for item in range(4)
     ]
     found = [
         {
@@ -195,4 +220,9 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
         for item in range(4)
         for asked in ("retrieval", "multiple_choice", "generation")
     ]
-    return {"task_scores": tasks, "retrieval_samples": found, "matched_samples": asked}
+    return {
+        "task_scores": tasks,
+        "task_samples": samples,
+        "retrieval_samples": found,
+        "matched_samples": asked,
+    }

@@ -1,0 +1,75 @@
+"""Where scores say nothing: flipped outcomes, changed answers, repetition.
+
+Every task of Table 1 on the same items, a point per variant, dense grey. From left to right: how
+far the score fell; the share of items whose outcome flipped, either way (graded outcomes count as
+right from 0.5 on); the share of items with another answer than dense's, another option or another
+text. Below, of tasks that write alone and without looking at any label: the share of positions with
+another token than dense's, of the longer text; of its 4-grams the share that occurred before; and
+the share of texts that ended by themselves within the length asked for.
+
+Look at tasks near the floor: a score that dense does not have cannot fall, and few outcomes can
+flip, but the answers of a damaged model still move away and begin to repeat themselves.
+"""
+
+import altair as alt
+import pyarrow as pa
+import pyarrow.compute as pc
+from altair.typing import ChartType
+
+from prunescope import charts
+
+OF_ALL = {
+    "score_lost": "Score lost",
+    "flipped": "Outcomes flipped",
+    "answers_changed": "Answers not dense's",
+}
+OF_TEXTS = {
+    "tokens_changed": "Tokens not dense's",
+    "repeated": "4-grams repeated",
+    "stopped": "Texts that ended",
+}
+DENSE = "#808080"
+TOOLTIP = ("score", "to_wrong", "to_right", "answers_changed", "tokens_changed", "repeated")
+COLORS = (charts.BLUE, charts.ORANGE, charts.GREEN, "#7a6bc4", "#c2569a", "#9a8035")
+
+
+def draw(rows: pa.Table) -> ChartType:
+    """A panel per measure, a row per task, a point per variant."""
+    return charts.titled(charts.per_model(rows, _one_model), __doc__, charts.asked(rows))
+
+
+def _one_model(rows: pa.Table) -> alt.ConcatChart:
+    writing = pc.equal(rows.column("family"), "generative")
+    panels = [_panel(rows, column, title) for column, title in OF_ALL.items()]
+    panels += [_panel(rows.filter(writing), column, title) for column, title in OF_TEXTS.items()]
+    chart: alt.ConcatChart = alt.concat(*panels, columns=len(OF_ALL))
+    return chart
+
+
+def _panel(rows: pa.Table, column: str, title: str) -> alt.Chart:
+    variants = [name for name in rows.column("variant").unique().to_pylist() if name != "dense"]
+    tasks = rows.column("task").unique().to_pylist()
+    shown = alt.Scale(
+        domain=["dense", *variants],
+        range=[DENSE, *(COLORS[place % len(COLORS)] for place in range(len(variants)))],
+    )
+    chart: alt.Chart = (
+        alt.Chart(rows)
+        .mark_point(filled=True, size=55, opacity=0.9)
+        .encode(
+            alt.X(f"{column}:Q", axis=alt.Axis(title=title, format="%", tickCount=4)),
+            alt.Y("task:N", sort=tasks, title=None, axis=alt.Axis(grid=True)),
+            alt.Color("variant:N", scale=shown, legend=alt.Legend(title=None, orient="top")),
+            alt.Shape("variant:N", sort=["dense", *variants], legend=None),
+            tooltip=[
+                "task:N",
+                "variant:N",
+                *(alt.Tooltip(f"{name}:Q", format=".1%") for name in TOOLTIP),
+                "parted:Q",
+                "n_items:Q",
+                "n_shot:Q",
+            ],
+        )
+        .properties(width=210, height=16 * len(tasks))
+    )
+    return chart

@@ -1,0 +1,116 @@
+-- Extension. What scores do not show: items whose outcome flips, and answers that are not dense's.
+-- One row per (model, family, task, variant), dense among them; shares of items but where said.
+CREATE TEMP TABLE compared AS
+WITH answers AS (
+    SELECT
+        model,
+        variant,
+        method,
+        family,
+        task,
+        metric,
+        n_shot,
+        subtask || '/' || item AS item,
+        outcome,
+        response,
+        token_ids,
+        stopped,
+        repeated_ngram_share,
+        distinct_2,
+        longest_loop / task_samples.n_tokens AS looping
+    FROM task_samples
+    INNER JOIN task_scores USING (model, variant, suite, task, metric, filter)
+    INNER JOIN compression_run USING (model, variant)
+    WHERE headline AND higher_is_better
+),
+
+dense AS (
+    SELECT
+        model,
+        task,
+        item,
+        outcome AS dense_outcome,
+        response AS dense_response,
+        token_ids AS dense_token_ids
+    FROM answers
+    WHERE method = 'identity'
+)
+
+SELECT
+    model,
+    family,
+    task,
+    variant,
+    method,
+    metric,
+    n_shot,
+    count(*) AS n_items,
+    avg(dense_outcome) AS dense_score,
+    avg(outcome) AS score,
+    avg(dense_outcome) - avg(outcome) AS score_lost,
+    avg((dense_outcome >= 0.5 AND outcome < 0.5)::INT) AS to_wrong,
+    avg((dense_outcome < 0.5 AND outcome >= 0.5)::INT) AS to_right,
+    avg(((dense_outcome >= 0.5) <> (outcome >= 0.5))::INT) AS flipped,
+    avg((response <> dense_response)::INT) AS answers_changed,
+    avg(1 - equal_share(dense_token_ids, token_ids)) AS tokens_changed,
+    median(first_divergence(dense_token_ids, token_ids)) AS parted,
+    avg(repeated_ngram_share) AS repeated,
+    avg(looping) AS looping,
+    avg(distinct_2) AS distinct_2,
+    avg(stopped::INT) AS stopped
+FROM answers
+INNER JOIN dense USING (model, task, item)
+GROUP BY ALL;
+
+SELECT *
+FROM compared
+ORDER BY model, family DESC, task, method = 'identity' DESC, variant;
+
+-- Findings: tasks that dense hardly does, where no score can fall.
+CREATE TEMP VIEW told AS
+SELECT
+    compared.*,
+    dense.repeated AS dense_repeated
+FROM compared
+INNER JOIN compared AS dense USING (model, task)
+WHERE dense.method = 'identity' AND compared.method <> 'identity';
+
+SELECT
+    model,
+    format(
+        '{}: on tasks that dense hardly does ({}) the mean score goes from {:.1f} to {:.1f} %, and '
+        '{:.1f} % of outcomes flip; yet {:.0f} % of answers change, {:.0f} % of their tokens differ '
+        'from dense''s, and {:.0f} % of their 4-grams are repetitions (dense {:.0f} %).',
+        variant,
+        string_agg(task, ', ' ORDER BY task),
+        100 * avg(dense_score),
+        100 * avg(score),
+        100 * avg(flipped),
+        100 * avg(answers_changed),
+        100 * avg(tokens_changed),
+        100 * avg(repeated),
+        100 * avg(dense_repeated)
+    ) AS finding,
+    NULL::BOOLEAN AS agrees
+FROM told
+WHERE family = 'generative' AND dense_score <= 0.1
+GROUP BY model, variant
+ORDER BY model, variant;
+
+-- Findings: flips behind scores that hardly move, by family.
+SELECT
+    model,
+    format(
+        '{}, tasks that {}: the mean score moves by {:+.1f} points, which hides {:.1f} % of items '
+        'that flip to wrong and {:.1f} % to right; {:.0f} % of answers are not dense''s.',
+        variant,
+        if(family = 'generative', 'write', 'choose'),
+        -100 * avg(score_lost),
+        100 * avg(to_wrong),
+        100 * avg(to_right),
+        100 * avg(answers_changed)
+    ) AS finding,
+    NULL::BOOLEAN AS agrees
+FROM told
+GROUP BY model, variant, family
+ORDER BY model ASC, variant ASC, family DESC;
