@@ -25,9 +25,7 @@ TABLES = {
 def tables_of(figure):
     """Files of every table one figure reads, by table."""
     entry = config["figures"][figure]
-    return {
-        table: expand(TABLES[table], **keys) for table, keys in entry["reads"].items()
-    }
+    return {table: expand(TABLES[table], **keys) for table, keys in entry["reads"].items()}
 
 
 def figure_tables(wildcards):

@@ -53,6 +53,17 @@ class Planned:
             for variant in figure["reads"][table].get("variant", [])
         }
 
+    def evaluations(self) -> set[tuple[str, str, str]]:
+        """Every (model, variant, suite) whose scores or items a figure reads."""
+        return {
+            (model, variant, suite)
+            for figure in self.figures.values()
+            for keys in figure["reads"].values()
+            for suite in keys.get("suite", [])
+            for model in keys["model"]
+            for variant in keys["variant"]
+        }
+
     def of_methods(self, found: set[tuple[str, str]], *methods: str) -> set[tuple[str, str]]:
         """Those of them that one of these methods makes."""
         return {(model, variant) for model, variant in found if self.methods[variant] in methods}

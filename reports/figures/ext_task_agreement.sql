@@ -62,25 +62,47 @@ FROM answers
 INNER JOIN dense USING (model, task, item)
 GROUP BY ALL;
 
-SELECT *
+SELECT
+    model,
+    family,
+    task,
+    variant,
+    method,
+    metric,
+    n_shot,
+    n_items,
+    dense_score,
+    score,
+    score_lost,
+    to_wrong,
+    to_right,
+    flipped,
+    answers_changed,
+    tokens_changed,
+    parted,
+    repeated,
+    looping,
+    distinct_2,
+    stopped
 FROM compared
-ORDER BY model, family DESC, task, method = 'identity' DESC, variant;
+ORDER BY model ASC, family DESC, task ASC, method = 'identity' DESC, variant ASC;
 
 -- Findings: tasks that dense hardly does, where no score can fall.
-CREATE TEMP VIEW told AS
-SELECT
-    compared.*,
-    dense.repeated AS dense_repeated
-FROM compared
-INNER JOIN compared AS dense USING (model, task)
-WHERE dense.method = 'identity' AND compared.method <> 'identity';
+WITH dense AS (
+    SELECT
+        model,
+        task,
+        repeated AS dense_repeated
+    FROM compared
+    WHERE method = 'identity'
+)
 
 SELECT
     model,
     format(
         '{}: on tasks that dense hardly does ({}) the mean score goes from {:.1f} to {:.1f} %, and '
-        '{:.1f} % of outcomes flip; yet {:.0f} % of answers change, {:.0f} % of their tokens differ '
-        'from dense''s, and {:.0f} % of their 4-grams are repetitions (dense {:.0f} %).',
+        '{:.1f} % of outcomes flip; yet {:.0f} % of answers change, {:.0f} % of their tokens '
+        'differ from dense''s, and {:.0f} % of their 4-grams are repetitions (dense {:.0f} %).',
         variant,
         string_agg(task, ', ' ORDER BY task),
         100 * avg(dense_score),
@@ -92,8 +114,9 @@ SELECT
         100 * avg(dense_repeated)
     ) AS finding,
     NULL::BOOLEAN AS agrees
-FROM told
-WHERE family = 'generative' AND dense_score <= 0.1
+FROM compared
+INNER JOIN dense USING (model, task)
+WHERE family = 'generative' AND dense_score <= 0.1 AND method <> 'identity'
 GROUP BY model, variant
 ORDER BY model, variant;
 
@@ -111,6 +134,7 @@ SELECT
         100 * avg(answers_changed)
     ) AS finding,
     NULL::BOOLEAN AS agrees
-FROM told
+FROM compared
+WHERE method <> 'identity'
 GROUP BY model, variant, family
 ORDER BY model ASC, variant ASC, family DESC;

@@ -2,10 +2,11 @@
 
 Scores in percent, each task by the metric that config names for it. Tasks that choose and tasks
 that write are asked of the language model; retrieval is nDCG@10 of its last hidden state, and of an
-embedding model. Difference: variant minus dense in points, with its paired 95 % bootstrap interval
-over items. To wrong and to right: items whose outcome flipped, right being an outcome of 0.5 or
-more where it is graded (F1, ROUGE-L, nDCG). McNemar: exact, two-sided, of those flips, not corrected
-for the number of tests, and only where every outcome is right or wrong. Means are over tasks.
+embedding model. Difference: variant minus dense in points, with its paired 95 % bootstrap
+interval over items. To wrong and to right: items whose outcome flipped, right being an outcome of
+0.5 or more where it is graded (F1, ROUGE-L, nDCG). McNemar: exact, two-sided, of those flips, not
+corrected for the number of tests, and only where every outcome is right or wrong. Means are over
+tasks.
 
 Over each variant stands what it costs, dense and variant timed in turn in one process. In the last
 column stand the scores that the paper prints, dense → variant, of its own model and on whole data

@@ -16,16 +16,17 @@ WITH outcomes AS (
     INNER JOIN task_scores USING (model, variant, suite, task, metric, filter)
     WHERE headline AND higher_is_better
 
-    UNION ALL BY NAME
+    UNION ALL
 
     SELECT
         model,
         variant,
-        'retrieval' AS family,
-        retrieval_set AS task,
+        'retrieval' AS kind,
+        retrieval_set,
         'ndcg_at_10' AS metric,
-        query AS item,
-        ndcg_at_10 AS outcome
+        NULL AS n_shot,
+        query,
+        ndcg_at_10
     FROM retrieval_samples
 ),
 
@@ -40,12 +41,25 @@ dense AS (
     WHERE variant = 'dense'
 )
 
-SELECT *
+SELECT
+    model,
+    variant,
+    family,
+    task,
+    metric,
+    n_shot,
+    item,
+    dense_outcome,
+    outcome,
+    bool_or(dense_outcome NOT IN (0, 1) OR outcome NOT IN (0, 1))
+        OVER (PARTITION BY model, family, task)
+        AS graded
 FROM outcomes
 INNER JOIN dense USING (model, family, task, item)
 WHERE variant <> 'dense';
 
--- Means of items drawn again, the same places for dense and variant; independent between tasks.
+-- Means of items drawn again, the same places for dense and variant; independent between tasks. Of
+-- a family (task NULL) their mean over its tasks, as the paper's averages are.
 CREATE TEMP TABLE drawn AS
 WITH listed AS (
     SELECT
@@ -57,6 +71,18 @@ WITH listed AS (
         list(dense_outcome ORDER BY item) AS dense_outcomes
     FROM paired
     GROUP BY ALL
+),
+
+draws AS (
+    SELECT
+        model,
+        variant,
+        family,
+        task,
+        unnest(range(1000)) AS draw,
+        outcomes,
+        dense_outcomes
+    FROM listed
 )
 
 SELECT
@@ -65,36 +91,15 @@ SELECT
     family,
     task,
     draw,
-    resampled_mean(outcomes, hash(task, draw)) AS score,
-    resampled_mean(dense_outcomes, hash(task, draw)) AS dense_score
-FROM listed
-CROSS JOIN range(1000) AS draws (draw);
-
--- Mean over the tasks of a family, as the paper's averages are.
-CREATE TEMP TABLE family_drawn AS
-SELECT
-    model,
-    variant,
-    family,
-    draw,
-    avg(score) AS score,
-    avg(dense_score) AS dense_score
-FROM drawn
-GROUP BY ALL;
+    avg(resampled_mean(outcomes, hash(task, draw))) AS score,
+    avg(resampled_mean(dense_outcomes, hash(task, draw))) AS dense_score
+FROM draws
+GROUP BY
+    GROUPING SETS ((model, variant, family, task, draw), (model, variant, family, draw));
 
 -- An item is right at an outcome of 0.5 or more; only outcomes of 0 and 1 are tested.
 CREATE TEMP TABLE compared AS
-WITH graded AS (
-    SELECT
-        model,
-        family,
-        task,
-        bool_or(outcome NOT IN (0, 1) OR dense_outcome NOT IN (0, 1)) AS graded
-    FROM paired
-    GROUP BY ALL
-),
-
-tasks AS (
+WITH tasks AS (
     SELECT
         model,
         variant,
@@ -106,9 +111,30 @@ tasks AS (
         avg(dense_outcome) AS dense_score,
         avg(outcome) AS score,
         count(*) FILTER (dense_outcome >= 0.5 AND outcome < 0.5) AS to_wrong,
-        count(*) FILTER (dense_outcome < 0.5 AND outcome >= 0.5) AS to_right
+        count(*) FILTER (dense_outcome < 0.5 AND outcome >= 0.5) AS to_right,
+        bool_or(graded) AS graded
     FROM paired
     GROUP BY ALL
+),
+
+scores AS (
+    SELECT
+        model,
+        variant,
+        family,
+        task,
+        metric,
+        n_shot,
+        count(*) AS n_tasks,
+        sum(n_items)::BIGINT AS n_items,
+        avg(dense_score) AS dense_score,
+        avg(score) AS score,
+        sum(to_wrong)::BIGINT AS to_wrong,
+        sum(to_right)::BIGINT AS to_right,
+        bool_or(graded) AS graded
+    FROM tasks
+    GROUP BY
+        GROUPING SETS ((model, variant, family, task, metric, n_shot), (model, variant, family))
 ),
 
 intervals AS (
@@ -123,63 +149,72 @@ intervals AS (
     GROUP BY ALL
 ),
 
-family_intervals AS (
+printed AS (
     SELECT
-        model,
-        variant,
+        model AS paper_model,
         family,
-        quantile_cont(score - dense_score, 0.025) AS low,
-        quantile_cont(score - dense_score, 0.975) AS high
-    FROM family_drawn
-    GROUP BY ALL
+        task,
+        variant,
+        score AS paper_score,
+        max(score) FILTER (variant = 'dense') OVER (PARTITION BY model, family, task)
+            AS paper_dense_score,
+        count(DISTINCT task) OVER (PARTITION BY model, family) - 1 AS paper_n_tasks
+    FROM paper_values
 )
 
 SELECT
-    tasks.*,
+    scores.model,
+    scores.variant,
+    scores.family,
+    scores.task,
+    metric,
+    n_shot,
+    n_items,
+    n_tasks,
+    dense_score,
+    score,
     low,
     high,
-    if(graded, NULL, mcnemar(to_wrong, to_right)) AS mcnemar_p,
-    1 AS n_tasks
-FROM tasks
-INNER JOIN intervals USING (model, variant, family, task)
-INNER JOIN graded USING (model, family, task)
-
-UNION ALL BY NAME
+    to_wrong,
+    to_right,
+    if(graded OR scores.task IS NULL, NULL, mcnemar(to_wrong, to_right)) AS mcnemar_p,
+    paper_model,
+    paper_n_tasks,
+    paper_dense_score,
+    paper_score
+FROM scores
+INNER JOIN intervals
+    ON
+        scores.model = intervals.model
+        AND scores.variant = intervals.variant
+        AND scores.family = intervals.family
+        AND scores.task IS NOT DISTINCT FROM intervals.task
+LEFT JOIN printed
+    ON
+        scores.variant = printed.variant
+        AND scores.family = printed.family
+        AND coalesce(scores.task, 'average') = printed.task;
 
 SELECT
     model,
     variant,
     family,
-    sum(n_items)::BIGINT AS n_items,
-    avg(dense_score) AS dense_score,
-    avg(score) AS score,
-    sum(to_wrong)::BIGINT AS to_wrong,
-    sum(to_right)::BIGINT AS to_right,
-    any_value(low) AS low,
-    any_value(high) AS high,
-    count(*) AS n_tasks
-FROM tasks
-INNER JOIN family_intervals USING (model, variant, family)
-GROUP BY ALL;
-
-CREATE TEMP VIEW printed AS
-SELECT
-    model AS paper_model,
-    family,
-    nullif(task, 'average') AS task,
-    variant,
-    score AS paper_score,
-    max(score) FILTER (variant = 'dense') OVER (PARTITION BY model, family, task)
-        AS paper_dense_score,
-    count(DISTINCT task) OVER (PARTITION BY model, family) - 1 AS paper_n_tasks
-FROM paper_values;
-
-SELECT
-    compared.*,
+    task,
+    metric,
+    n_shot,
+    n_items,
+    n_tasks,
+    dense_score,
+    score,
+    low,
+    high,
+    to_wrong,
+    to_right,
+    mcnemar_p,
     paper_model,
+    paper_n_tasks,
     paper_dense_score,
     paper_score,
-    paper_n_tasks,
     parameters,
     parameters_dense,
     kv_cache_bytes_per_token,
@@ -191,71 +226,62 @@ SELECT
     device,
     threads
 FROM compared
-LEFT JOIN printed
-    ON
-        compared.family = printed.family
-        AND compared.task IS NOT DISTINCT FROM printed.task
-        AND compared.variant = printed.variant
-LEFT JOIN variant_cost
-    ON compared.model = variant_cost.model AND compared.variant = variant_cost.variant
+LEFT JOIN variant_cost USING (model, variant)
 ORDER BY
-    compared.model, compared.variant, compared.family = 'retrieval', compared.family DESC,
-    compared.task NULLS LAST;
+    model ASC, variant ASC, family = 'retrieval' ASC, family DESC, task IS NULL ASC, task ASC;
 
 -- Findings: does generation keep less of dense's mean score than choosing does, on the same
 -- variant? A verdict where the interval of the two shares' difference leaves out zero.
-WITH shares AS (
+WITH gaps AS (
     SELECT
         model,
         variant,
-        draw,
-        max(score / dense_score) FILTER (family = 'generative')
-        - max(score / dense_score) FILTER (family = 'non_generative') AS gap
-    FROM family_drawn
-    WHERE dense_score > 0
-    GROUP BY ALL
+        max(score / nullif(dense_score, 0)) FILTER (family = 'generative')
+        - max(score / nullif(dense_score, 0)) FILTER (family = 'non_generative') AS gap
+    FROM drawn
+    WHERE task IS NULL
+    GROUP BY model, variant, draw
 ),
 
-gaps AS (
+intervals AS (
     SELECT
         model,
         variant,
         quantile_cont(gap, 0.025) AS low,
         quantile_cont(gap, 0.975) AS high
-    FROM shares
+    FROM gaps
     WHERE gap IS NOT NULL
     GROUP BY ALL
 ),
 
-kept AS (
+shares AS (
     SELECT
         model,
         variant,
         family,
-        score / dense_score AS share,
-        paper_score / paper_dense_score AS paper_share
+        score / nullif(dense_score, 0) AS kept,
+        paper_score / paper_dense_score AS paper_kept
     FROM compared
-    LEFT JOIN printed USING (variant, family)
-    WHERE compared.task IS NULL AND printed.task IS NULL AND dense_score > 0
+    WHERE task IS NULL
 ),
 
 families AS (
     SELECT
         model,
         variant,
-        max(share) FILTER (family = 'non_generative') AS choosing,
-        max(share) FILTER (family = 'generative') AS writing,
-        max(paper_share) FILTER (family = 'non_generative') AS paper_choosing,
-        max(paper_share) FILTER (family = 'generative') AS paper_writing
-    FROM kept
+        max(kept) FILTER (family = 'non_generative') AS choosing,
+        max(kept) FILTER (family = 'generative') AS writing,
+        max(paper_kept) FILTER (family = 'non_generative') AS paper_choosing,
+        max(paper_kept) FILTER (family = 'generative') AS paper_writing
+    FROM shares
     GROUP BY ALL
 )
 
 SELECT
     model,
     format(
-        '{}: of dense''s mean score, tasks that choose keep {:.0f} % and tasks that write {:.0f} %; '
-        'the interval of the difference is {:.0f} to {:.0f} points{}.{}',
+        '{}: of dense''s mean score, tasks that choose keep {:.0f} % and tasks that write '
+        '{:.0f} %; the interval of the difference is {:.0f} to {:.0f} points{}.{}',
         variant,
         100 * choosing,
         100 * writing,
@@ -273,7 +299,7 @@ SELECT
     ) AS finding,
     CASE WHEN high < 0 THEN TRUE WHEN low > 0 THEN FALSE END AS agrees
 FROM families
-INNER JOIN gaps USING (model, variant)
+INNER JOIN intervals USING (model, variant)
 ORDER BY model, variant;
 
 -- Findings: which tests see a difference.
@@ -321,8 +347,7 @@ SELECT
     ) AS finding,
     NULL::BOOLEAN AS agrees
 FROM compared
-LEFT JOIN printed USING (variant, family)
-WHERE family = 'retrieval' AND compared.task IS NULL AND printed.task IS NULL AND dense_score > 0
+WHERE family = 'retrieval' AND task IS NULL AND dense_score > 0
 ORDER BY model, variant;
 
 -- Findings: tasks that failed, which are in no row.

@@ -19,7 +19,17 @@ SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         "What compression does to tasks",
         "Tasks that choose among given answers and tasks that write, scored by lm-eval on the same "
         "variants, with 95 % intervals over items.",
-        ("tab01", "fig01", "fig10", "fig03", "fig09", "ext_task", "ext_matched", "ext_retrieval", "ext_theory"),
+        (
+            "tab01",
+            "fig01",
+            "fig10",
+            "fig03",
+            "fig09",
+            "ext_task",
+            "ext_matched",
+            "ext_retrieval",
+            "ext_theory",
+        ),
     ),
     (
         "influence",

@@ -36,7 +36,7 @@ def test_paper_plan(checkout):
         "trace_sublayers": len(planned.variants("sublayer_trace", "logit_shift", "deviation")),
         "estimate_deviations": len(planned.variants("deviation")),
         "fetch_task": len(planned.tasks),
-        "run_lm_eval": len(planned.variants("task_scores")),
+        "run_lm_eval": len(planned.evaluations()),
         "run_matched_formats": len(planned.variants("matched_samples")),
         "fetch_retrieval_set": 13,
         "run_retrieval": len(planned.variants("retrieval_samples")),

@@ -33,11 +33,12 @@ def below_compression(planned, variants):
         "trace_decoding": planned.variants(*DECODED),
         "estimate_decoding": planned.variants("decoding_deviation"),
         "split_attention_error": planned.variants("attention_error"),
-        "run_lm_eval": planned.variants("task_scores", "task_samples"),
         "run_retrieval": planned.variants("retrieval_scores", "retrieval_samples"),
         "run_matched_formats": planned.variants("matched_samples"),
     }
     counts = {rule: len(found & variants) for rule, found in jobs.items()}
+    evaluations = [(model, variant) for model, variant, _ in planned.evaluations()]
+    counts["run_lm_eval"] = sum(pair in variants for pair in evaluations)
     return {
         "compress_model": len(variants),
         **{rule: count for rule, count in counts.items() if count},
