@@ -35,13 +35,19 @@ COLORS = (charts.BLUE, charts.ORANGE, charts.GREEN, "#7a6bc4", "#c2569a", "#9a80
 
 def draw(rows: pa.Table) -> ChartType:
     """A panel per measure, a row per task, a point per variant."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__, charts.asked(rows))
+    families = (rows.filter(pc.invert(_writing(rows))), rows.filter(_writing(rows)))
+    asked = [line for family in families if family.num_rows for line in charts.asked(family)]
+    return charts.titled(charts.per_model(rows, _one_model), __doc__, asked)
+
+
+def _writing(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.equal(rows.column("family"), "generative")
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
-    writing = pc.equal(rows.column("family"), "generative")
+    texts = rows.filter(_writing(rows))
     panels = [_panel(rows, column, title) for column, title in OF_ALL.items()]
-    panels += [_panel(rows.filter(writing), column, title) for column, title in OF_TEXTS.items()]
+    panels += [_panel(texts, column, title) for column, title in OF_TEXTS.items()]
     chart: alt.ConcatChart = alt.concat(*panels, columns=len(OF_ALL))
     return chart
 
@@ -49,6 +55,7 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
 def _panel(rows: pa.Table, column: str, title: str) -> alt.Chart:
     variants = [name for name in rows.column("variant").unique().to_pylist() if name != "dense"]
     tasks = rows.column("task").unique().to_pylist()
+    shares = alt.Scale() if column == "score_lost" else alt.Scale(domain=[0, 1])
     shown = alt.Scale(
         domain=["dense", *variants],
         range=[DENSE, *(COLORS[place % len(COLORS)] for place in range(len(variants)))],
@@ -57,7 +64,11 @@ def _panel(rows: pa.Table, column: str, title: str) -> alt.Chart:
         alt.Chart(rows)
         .mark_point(filled=True, size=55, opacity=0.9)
         .encode(
-            alt.X(f"{column}:Q", axis=alt.Axis(title=title, format="%", tickCount=4)),
+            alt.X(
+                f"{column}:Q",
+                axis=alt.Axis(title=title, format="%", tickCount=4),
+                scale=shares,
+            ),
             alt.Y("task:N", sort=tasks, title=None, axis=alt.Axis(grid=True)),
             alt.Color("variant:N", scale=shown, legend=alt.Legend(title=None, orient="top")),
             alt.Shape("variant:N", sort=["dense", *variants], legend=None),
