@@ -150,6 +150,14 @@ def test_graded_outcomes_flip_at_one_half_and_are_not_tested() -> None:
     assert squad["low"] < (2.05 - 2.4) / 5 < squad["high"]
 
 
+def test_tests_that_see_a_difference_are_named() -> None:
+    _, findings = run("tab01_task_scores", {"dense": DENSE, "drop-8a": DAMAGED})
+    assert findings[1]["finding"] == (
+        "drop-8a: 1 of 2 exact McNemar tests are below 0.05 (gsm8k p = 0.012); 1 had the six flips "
+        "which that takes."
+    )
+
+
 def test_a_family_is_the_mean_over_its_tasks() -> None:
     """Not over items: of 20 and of 5, each task counts once."""
     rows, _ = run("tab01_task_scores", {"dense": DENSE, "drop-8a": DAMAGED})
