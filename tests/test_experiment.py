@@ -124,17 +124,21 @@ def test_suites_of_a_figure_are_named():
 
 def test_programs_are_refused_where_config_runs_none():
     """Only where a figure reads the task; a definition alone does no harm."""
-    off = ("benchmarks/run_code", False)
-    resolved(off, (f"{READS}/task_scores", reads_suite("core")))
+
+    def reading(suite):
+        figures = {"ext_influence": {"reads": {"task_scores": reads_suite(suite)}}}
+        return resolved(("benchmarks/run_code", False), ("figures", figures))
+
+    assert reading("core")
     with pytest.raises(experiment.ConfigError, match=r"run_code is false, .* reads task humaneval"):
-        resolved(off, (f"{READS}/task_scores", reads_suite("full")))
+        reading("full")
 
 
 def test_local_rows_must_be_there_where_a_figure_reads_them():
     rows = [{"split": "test", "source": {"from": "path", "path": "nowhere"}}]
-    changes = (("tasks/rte/rows", rows), ("suites/mine", ["rte"]))
-    assert resolved(*changes)["tasks"]["rte"]["rows"][0]["source"]["path"].endswith("nowhere")
-    with pytest.raises(experiment.ConfigError, match=r"tasks/rte/rows/test/source/path: there is"):
+    changes = (("tasks/wikitext/rows", rows), ("suites/mine", ["wikitext"]))
+    assert resolved(*changes)["tasks"]["wikitext"]["rows"][0]["source"]["path"].endswith("nowhere")
+    with pytest.raises(experiment.ConfigError, match=r"tasks/wikitext/rows/test/source/path: there is"):
         resolved(*changes, (f"{READS}/task_scores", reads_suite("mine")))
 
 
