@@ -138,7 +138,9 @@ def test_local_rows_must_be_there_where_a_figure_reads_them():
     rows = [{"split": "test", "source": {"from": "path", "path": "nowhere"}}]
     changes = (("tasks/wikitext/rows", rows), ("suites/mine", ["wikitext"]))
     assert resolved(*changes)["tasks"]["wikitext"]["rows"][0]["source"]["path"].endswith("nowhere")
-    with pytest.raises(experiment.ConfigError, match=r"tasks/wikitext/rows/test/source/path: there is"):
+    with pytest.raises(
+        experiment.ConfigError, match=r"tasks/wikitext/rows/test/source/path: there is"
+    ):
         resolved(*changes, (f"{READS}/task_scores", reads_suite("mine")))
 
 
