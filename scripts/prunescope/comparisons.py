@@ -12,9 +12,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from prunescope import metrics
+from prunescope import fused, metrics
 from prunescope.schemas import TABLES
 from prunescope.spaces import probabilities
+
+Metrics = metrics.Geometry | metrics.UniformShift | metrics.ProbabilityShift
 
 PRODUCT_ROWS = 512
 """Rows of one lm_head product: enough to reach the GEMM peak, few enough to stay in cache."""
@@ -58,7 +60,7 @@ class Slab:
 
 
 class Columns:
-    """Every statistic of so many pairs at so many steps, as tensors by name.
+    """Every statistic of so many pairs at so many steps, as float64 tensors by name.
 
     `h.…` and `z.…` are (steps, pairs), `p.…` are (steps, pairs, temperatures).
     """
@@ -69,11 +71,10 @@ class Columns:
         pairs: int,
         temperatures: Sequence[float],
         device: torch.device,
-        dtype: torch.dtype,
     ) -> None:
         self.shape = (steps, pairs)
         self.temperatures = temperatures
-        self.options = {"device": device, "dtype": dtype}
+        self.device = device
         self.tensors: dict[str, Tensor] = {}
 
     def put_states(self, dense: Tensor, variant: Tensor) -> None:
@@ -84,16 +85,36 @@ class Columns:
         self._put("h", slice(None), columns, metrics.geometry(dense, variant - dense))
 
     def put_logits(self, steps: slice, z: Tensor, slab: Slab) -> None:
-        """Statistics of z and p of one slab. z : (steps, rows of a product, vocab), a part of it.
-
-        Steps are taken a few at a time, so that temporaries stay in cache.
-        """
-        together = max(1, PAIRS_TOGETHER // len(slab.columns))
+        """Statistics of z and p of one slab. z : (steps, rows of a product, vocab), contiguous."""
+        if z.device.type == "cpu":
+            self._put_fused(steps, z, slab)
+            return
+        together = max(1, PAIRS_TOGETHER // len(slab.columns))  # temporaries stay small
         for low in range(0, z.shape[0], together):
             high = min(low + together, z.shape[0])
             self._put_slab(
                 slice(steps.start + low, steps.start + high), z[low:high, slab.rows], slab
             )
+
+    def _put_fused(self, steps: slice, z: Tensor, slab: Slab) -> None:
+        rows = np.arange(z.shape[0] * z.shape[1]).reshape(z.shape[:2])[:, slab.rows]
+        variant = rows[:, slab.variant]
+        dense = np.broadcast_to(rows[:, slab.dense], variant.shape)
+        found = fused.compare(
+            z.flatten(0, 1),
+            dense.ravel(),
+            variant.ravel(),
+            self.temperatures,
+            torch.get_num_threads(),
+        )
+
+        def shaped(values: Metrics) -> Metrics:
+            return values._make(value.view(variant.shape) for value in values)
+
+        self._put("z", steps, slab.columns, shaped(found.geometry))
+        self._put("z", steps, slab.columns, shaped(found.uniform_shift))
+        for index, shift in enumerate(found.at):
+            self._put("p", steps, slab.columns, shaped(shift), index)
 
     def _put_slab(self, steps: slice, z: Tensor, slab: Slab) -> None:
         z_variant = z[:, slab.variant]
@@ -120,19 +141,18 @@ class Columns:
         space: str,
         steps: slice,
         pairs: Sequence[int],
-        values: metrics.Geometry | metrics.UniformShift | metrics.ProbabilityShift,
+        values: Metrics,
         temperature: int | None = None,
     ) -> None:
         for name, value in values._asdict().items():
             shape = self.shape if temperature is None else (*self.shape, len(self.temperatures))
             column = self.tensors.setdefault(
-                f"{space}.{name}",
-                torch.empty(shape, **self.options),  # type: ignore[call-overload]
+                f"{space}.{name}", torch.empty(shape, dtype=torch.float64, device=self.device)
             )
             if temperature is None:
-                column[steps, list(pairs)] = value
+                column[steps, list(pairs)] = value.double()
             else:
-                column[steps, list(pairs), temperature] = value
+                column[steps, list(pairs), temperature] = value.double()
 
 
 def as_tables(
@@ -158,7 +178,6 @@ def as_tables(
         columns = {
             name.removeprefix(f"{letter}."): (value if index is None else value[..., index])
             .flatten()
-            .double()
             .cpu()
             .numpy()
             for name, value in found.items()
