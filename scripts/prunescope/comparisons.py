@@ -100,21 +100,11 @@ class Columns:
         rows = np.arange(z.shape[0] * z.shape[1]).reshape(z.shape[:2])[:, slab.rows]
         variant = rows[:, slab.variant]
         dense = np.broadcast_to(rows[:, slab.dense], variant.shape)
-        found = fused.compare(
-            z.flatten(0, 1),
-            dense.ravel(),
-            variant.ravel(),
-            self.temperatures,
-            torch.get_num_threads(),
-        )
-
-        def shaped(values: Metrics) -> Metrics:
-            return values._make(value.view(variant.shape) for value in values)
-
-        self._put("z", steps, slab.columns, shaped(found.geometry))
-        self._put("z", steps, slab.columns, shaped(found.uniform_shift))
-        for index, shift in enumerate(found.at):
-            self._put("p", steps, slab.columns, shaped(shift), index)
+        threads = torch.get_num_threads()
+        found = fused.compare(z.flatten(0, 1), dense, variant, self.temperatures, threads)
+        self._put("z", steps, slab.columns, found.geometry)
+        self._put("z", steps, slab.columns, found.uniform_shift)
+        self._put("p", steps, slab.columns, found.probability_shift)
 
     def _put_slab(self, steps: slice, z: Tensor, slab: Slab) -> None:
         z_variant = z[:, slab.variant]
@@ -123,36 +113,33 @@ class Columns:
         self._put("z", steps, slab.columns, metrics.geometry(z_dense, delta_z))
         self._put("z", steps, slab.columns, metrics.uniform_shift(delta_z))
         top = z.amax(-1)
-        for index, temperature in enumerate(self.temperatures):
+        shifts = []
+        for temperature in self.temperatures:
             p = probabilities(z, temperature)
             log_sum = metrics.log_sum(top, p, temperature)
-            shift = metrics.probability_shift(
-                z_dense,
-                delta_z,
-                p[:, slab.dense].expand_as(delta_z),
-                p[:, slab.variant],
-                temperature,
-                log_sum[:, slab.variant] - log_sum[:, slab.dense],
+            shifts.append(
+                metrics.probability_shift(
+                    z_dense,
+                    delta_z,
+                    p[:, slab.dense].expand_as(delta_z),
+                    p[:, slab.variant],
+                    temperature,
+                    log_sum[:, slab.variant] - log_sum[:, slab.dense],
+                )
             )
-            self._put("p", steps, slab.columns, shift, index)
+        fields = (torch.stack(field, -1) for field in zip(*shifts, strict=True))
+        self._put("p", steps, slab.columns, metrics.ProbabilityShift(*fields))
 
-    def _put(
-        self,
-        space: str,
-        steps: slice,
-        pairs: Sequence[int],
-        values: Metrics,
-        temperature: int | None = None,
-    ) -> None:
+    def _put(self, space: str, steps: slice, pairs: Sequence[int], values: Metrics) -> None:
+        """Fields (steps, pairs, …) into the columns of a space."""
         for name, value in values._asdict().items():
-            shape = self.shape if temperature is None else (*self.shape, len(self.temperatures))
             column = self.tensors.setdefault(
-                f"{space}.{name}", torch.empty(shape, dtype=torch.float64, device=self.device)
+                f"{space}.{name}",
+                torch.empty(
+                    (*self.shape, *value.shape[2:]), dtype=torch.float64, device=self.device
+                ),
             )
-            if temperature is None:
-                column[steps, list(pairs)] = value.double()
-            else:
-                column[steps, list(pairs), temperature] = value.double()
+            column[steps, list(pairs)] = value.double()
 
 
 def as_tables(
