@@ -82,7 +82,7 @@ def _exponential(x: Any) -> Callable[[Any], Any]:
         total = zero
         for coefficient in series:
             total = total * r + coefficient
-        return total * _power_of_two(rounded) if x > least else zero  # type: ignore[call-arg]
+        return total * _power_of_two(rounded) if x > least else zero  # type: ignore[call-arg, operator]
 
     return run
 
@@ -122,7 +122,7 @@ _compiled = njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz",
 """Sums in any order, so that they vectorise."""
 
 
-_in_order = njit(nogil=True, cache=True, **_EXACT)
+_in_order = njit(nogil=True, cache=True, fastmath={"contract"})
 """Sums as written, for differences of nearly equal numbers."""
 
 
