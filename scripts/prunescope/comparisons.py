@@ -1,7 +1,7 @@
 """Statistics of pairs (dense, variant) of states: the columns of a trace, filled slab by slab.
 
-A slab is a few pairs whose logits lie side by side in one product: few enough that what is
-computed from them stays in cache, sharing softmaxes where pairs share a state.
+A slab is a few pairs whose logits lie side by side in one product, sharing softmaxes where pairs
+share a state. On a CPU `fused` takes them all; elsewhere tensors do, a few at a time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ PRODUCT_ROWS = 512
 """Rows of one lm_head product: enough to reach the GEMM peak, few enough to stay in cache."""
 
 PAIRS_TOGETHER = 6
-"""Pairs whose statistics are taken together: temporaries of about 1 MB that stay in cache."""
+"""Pairs whose statistics are taken together: their temporaries are a workspace of bounded size."""
 
 WORKSPACE = 9
 """Vocabulary-sized temporaries a pair needs at most while its statistics are taken."""
