@@ -82,7 +82,8 @@ def test_a_family_keeps_the_mean_share_of_its_tasks():
     choosing = [*scores(dense=0.5, pruned=0.4), *scores(dense=0.5, pruned=0.2)]
     for row, task in zip(choosing, ("boolq", "boolq", "piqa", "piqa"), strict=True):
         row["task"] = task
-    writing = [{**r, "task": "squad", "family": "generative"} for r in scores(dense=0.2, pruned=0.02)]
+    written = scores(dense=0.2, pruned=0.02)
+    writing = [{**row, "task": "squad", "family": "generative"} for row in written]
     alone = scores(unwritten=0.5)
     found = rows_of("family_shares", task_scores=[*choosing, *writing, *alone])
     assert {r["variant"]: (r["choosing"], r["writing"]) for r in found} == {

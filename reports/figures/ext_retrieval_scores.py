@@ -2,9 +2,9 @@
 
 nDCG@10 of SQuAD questions against paragraphs, against how many attention sublayers or MLPs are
 dropped, the least influential of that very model first; bands are 95 % bootstrap intervals over
-queries, dashed is dense. An embedding model (mean pooling) beside the language model's own last hidden state. Look
-for how far each curve stays level, and compare with the tasks that write in Figure 1; six of
-MiniLM's sublayers are all it has of a kind.
+queries, dashed is dense. An embedding model (mean pooling) beside the language model's own last
+hidden state. Look for how far each curve stays level, and compare with the tasks that write in
+Figure 1; six of MiniLM's sublayers are all it has of a kind.
 """
 
 import altair as alt

@@ -1,4 +1,4 @@
-"""Does Theorem 3 say which variants lose on tasks, before any task is run?
+"""Theorem 3 beside what variants lose on tasks: does it tell before any task is run.
 
 Above, each variant's estimate of KL from 12 prompts against the share of dense's score that it
 loses, tasks that choose beside tasks that write; every point is one variant. Below, how well this
@@ -48,8 +48,11 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
     shown = [family for family in FAMILIES if family in rows.column("family").to_pylist()]
     panels = [_points(theorem.filter(pc.equal(theorem["family"], family))) for family in shown]
     unlabelled = rows.append_column("label_side", pa.array([""] * rows.num_rows))
-    chart: alt.VConcatChart = alt.vconcat(alt.hconcat(*panels, spacing=24), _ranks(unlabelled))
-    return chart.resolve_scale(color="independent", shape="independent")
+    both = alt.hconcat(*panels, spacing=24)
+    chart: alt.VConcatChart = alt.vconcat(both, _ranks(unlabelled)).resolve_scale(
+        color="independent", shape="independent"
+    )
+    return chart
 
 
 def _points(rows: pa.Table) -> alt.LayerChart:
@@ -70,7 +73,7 @@ def _points(rows: pa.Table) -> alt.LayerChart:
 
 
 def _ranks(rows: pa.Table) -> alt.LayerChart:
-    """Rank correlation of each predictor with the loss, a row per predictor, a colour per family."""
+    """Rank correlation of each predictor with the loss, a colour per family."""
     names = f"({PREDICTORS})[datum.label]"
     families = f"({ {family: name for family, (name, _) in FAMILIES.items()} })[datum.label]"
     scale = alt.Scale(domain=list(FAMILIES), range=[color for _, color in FAMILIES.values()])
@@ -97,8 +100,8 @@ def _ranks(rows: pa.Table) -> alt.LayerChart:
     points = base.mark_point(filled=True, size=60, opacity=1).encode(
         alt.X("spearman:Q", axis=axis, scale=domain)
     )
-    layers: alt.LayerChart = alt.layer(zero, whiskers, points).properties(width=400, height=200)
-    return layers
+    layers: alt.LayerChart = alt.layer(zero, whiskers, points)  # type: ignore[assignment] # no facets inside
+    return layers.properties(width=400, height=200)
 
 
 def _asked(rows: pa.Table) -> list[str]:

@@ -124,7 +124,7 @@ WITH others AS (
             ORDER BY predictor
         ) AS beside
     FROM correlated
-    WHERE predictor <> 'theorem_3'
+    WHERE predictor <> 'theorem_3' AND spearman IS NOT NULL
     GROUP BY ALL
 )
 
@@ -132,8 +132,7 @@ SELECT
     model,
     format(
         '{}: over {} variants, Theorem 3''s estimate and the share of dense''s score lost have the '
-        'rank correlation {:.2f} (95 % bootstrap interval over variants {:.2f} to {:.2f}): {}. '
-        'Beside it: {}.',
+        'rank correlation {:.2f} (95 % bootstrap interval over variants {:.2f} to {:.2f}): {}.{}',
         if(family = 'generative', 'Tasks that write', 'Tasks that choose'),
         variants,
         spearman,
@@ -144,10 +143,10 @@ SELECT
             WHEN high < 0 THEN 'it orders them the wrong way round'
             ELSE 'no verdict, for the interval holds zero'
         END,
-        beside
+        coalesce(' Beside it: ' || beside || '.', '')
     ) AS finding,
     if(family = 'generative' AND (low > 0 OR high < 0), low > 0, NULL) AS agrees
 FROM correlated
-INNER JOIN others USING (model, family)
+LEFT JOIN others USING (model, family)
 WHERE predictor = 'theorem_3' AND spearman IS NOT NULL
 ORDER BY model, family;

@@ -329,11 +329,10 @@ def scores_by_pattern(rows: pa.Table) -> alt.ConcatChart:
     dense = alt.Chart(rows).transform_filter(alt.datum.pattern == "dense").encode(color)
     level = dense.mark_rule(strokeDash=[3, 3])
     size = {"width": 340, "height": 210}
-    chart: alt.ConcatChart = alt.concat(
-        alt.layer(level.encode(value.of("score")), whiskers, points.encode(value.of("score"))),
-        alt.layer(level.encode(share.of("share_of_dense")), points.encode(share.of("share_of_dense"))),
-        columns=2,
-    )
+    score, relative = value.of("score"), share.of("share_of_dense")
+    scores = alt.layer(level.encode(score), whiskers, points.encode(score)).properties(**size)
+    shares = alt.layer(level.encode(relative), points.encode(relative)).properties(**size)
+    chart: alt.ConcatChart = alt.concat(scores, shares, columns=2)
     return chart
 
 

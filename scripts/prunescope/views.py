@@ -1,4 +1,4 @@
-"""Views that several figures read: reports/views/<name>.sql, written once, made where it is read."""
+"""Views that several figures read: reports/views/<name>.sql, made where a query reads them."""
 
 import re
 from pathlib import Path
