@@ -1,4 +1,4 @@
-"""Theorem 3 beside what variants lose on tasks: does it tell before any task is run.
+"""What Theorem 3 says of a variant before any task is run, beside what the tasks then say.
 
 Above, each variant's estimate of KL from 12 prompts against the share of dense's score that it
 loses, tasks that choose beside tasks that write; every point is one variant. Below, how well this

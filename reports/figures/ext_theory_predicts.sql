@@ -118,7 +118,11 @@ WITH others AS (
         family,
         string_agg(
             format(
-                '{} {:.2f} ({:.2f} to {:.2f})', replace(predictor, '_', ' '), spearman, low, high
+                '{} {:.2f} ({:.2f} to {:.2f})',
+                replace(replace(predictor, '_', ' '), 'kl', 'KL'),
+                spearman,
+                low,
+                high
             ),
             ', '
             ORDER BY predictor

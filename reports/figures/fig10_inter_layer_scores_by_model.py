@@ -1,4 +1,4 @@
-"""Figure 10. The same drops in other models: one task that chooses beside one that writes.
+"""Figure 10. Dropped sublayers, model by model: a task that chooses beside one that writes.
 
 For each model, score against how many attention sublayers, MLPs or whole blocks are dropped, the
 least influential of that very model first: on the left the scores, bands are 95 % intervals over
