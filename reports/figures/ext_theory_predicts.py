@@ -44,12 +44,13 @@ def draw(rows: pa.Table) -> ChartType:
 
 def _one_model(rows: pa.Table) -> alt.VConcatChart:
     rows = rows.sort_by([("size", "ascending")])
-    theorem = rows.filter(pc.equal(rows.column("predictor"), "theorem_3"))
-    shown = [family for family in FAMILIES if family in rows.column("family").to_pylist()]
+    scored = rows.filter(pc.is_valid(rows.column("lost")))
+    theorem = scored.filter(pc.equal(scored.column("predictor"), "theorem_3"))
+    shown = [family for family in FAMILIES if family in theorem["family"].to_pylist()]
     panels = [_points(theorem.filter(pc.equal(theorem["family"], family))) for family in shown]
     unlabelled = rows.append_column("label_side", pa.array([""] * rows.num_rows))
-    both = alt.hconcat(*panels, spacing=24)
-    chart: alt.VConcatChart = alt.vconcat(both, _ranks(unlabelled)).resolve_scale(
+    above = [alt.hconcat(*panels, spacing=24)] if panels else []
+    chart: alt.VConcatChart = alt.vconcat(*above, _ranks(unlabelled)).resolve_scale(
         color="independent", shape="independent"
     )
     return chart

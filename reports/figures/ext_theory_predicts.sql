@@ -2,7 +2,7 @@
 -- One row per (model, family, predictor, variant): the predictor, the share of dense's score that
 -- the family's tasks lose, and over all variants the rank correlation of the two with its 95 %
 -- bootstrap interval. Predictors are means over the steps of each prompt and then over prompts, on
--- dense's own greedy text, each model on its own cache, T = 1.
+-- dense's own greedy text, each model on its own cache, T = 1. Nothing is lost of a score of zero: NULL.
 CREATE TEMP VIEW predicted AS
 WITH of_prompts AS (
     SELECT
@@ -42,17 +42,14 @@ sizes AS (
     INTO NAME predictor VALUE size
 ),
 
-shares AS (
-    UNPIVOT (
-        SELECT
-            model,
-            variant,
-            choosing AS non_generative,
-            writing AS generative
-        FROM family_shares
-    )
-    ON non_generative, generative
-    INTO NAME family VALUE share_of_dense
+losses AS (
+    SELECT
+        model,
+        variant,
+        family,
+        1 - avg(share_of_dense) AS lost
+    FROM headline_scores
+    GROUP BY ALL
 )
 
 SELECT
@@ -62,9 +59,9 @@ SELECT
     predictor,
     size,
     family,
-    1 - share_of_dense AS lost
+    lost
 FROM sizes
-INNER JOIN shares USING (model, variant)
+INNER JOIN losses USING (model, variant)
 INNER JOIN compression_run USING (model, variant)
 WHERE method <> 'identity' AND size > 0;
 
@@ -73,12 +70,12 @@ SELECT
     model,
     predictor,
     family,
-    count(*) AS variants,
-    rank_correlation(list(size ORDER BY variant), list(lost ORDER BY variant)) AS spearman,
-    bootstrap_rank_correlation(list(size ORDER BY variant), list(lost ORDER BY variant), 0.025)
-        AS low,
-    bootstrap_rank_correlation(list(size ORDER BY variant), list(lost ORDER BY variant), 0.975)
-        AS high
+    count(lost) AS variants,
+    list(size ORDER BY variant) FILTER (lost IS NOT NULL) AS sizes,
+    list(lost ORDER BY variant) FILTER (lost IS NOT NULL) AS losses,
+    rank_correlation(sizes, losses) AS spearman,
+    bootstrap_rank_correlation(sizes, losses, 0.025) AS low,
+    bootstrap_rank_correlation(sizes, losses, 0.975) AS high
 FROM predicted
 GROUP BY ALL;
 

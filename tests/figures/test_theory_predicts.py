@@ -16,7 +16,7 @@ LOSSES = {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.5, "e": 0.7, "f": 0.6}
 """Share of a generative score lost, by variant. The task that chooses loses the opposite."""
 
 
-def asked(estimates):
+def asked(estimates, dense=0.8):
     """Rows and findings of the figure, where Theorem 3 says these numbers of the variants."""
     scores = [
         {
@@ -31,7 +31,7 @@ def asked(estimates):
         }
         for variant, loss in {"dense": 0.0, **LOSSES}.items()
         for task, family, score in (
-            ("squad", "generative", 0.8 * (1 - loss)),
+            ("squad", "generative", dense * (1 - loss)),
             ("boolq", "non_generative", 0.5 if variant == "dense" else 0.1 + loss / 2),
         )
     ]
@@ -112,3 +112,11 @@ def test_an_interval_that_holds_zero_gives_no_verdict():
     assert spearman(found, "generative") == pytest.approx(1 - 6 * squares / (6 * 35))
     assert "no verdict" in said["Tasks that write"]["finding"]
     assert said["Tasks that write"]["agrees"] is None
+
+
+def test_a_family_at_the_floor_is_shown_and_says_nothing():
+    """Dense scores 0 on the task that writes: no share of it can be lost, no finding is made up."""
+    found, said = asked({variant: loss**2 for variant, loss in LOSSES.items()}, dense=0.0)
+    assert {row["lost"] for row in found if row["family"] == "generative"} == {None}
+    assert spearman(found, "generative") is None
+    assert list(said) == ["Tasks that choose"]
