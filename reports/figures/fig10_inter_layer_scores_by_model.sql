@@ -43,13 +43,14 @@ reached AS (
         max(n_drop) FILTER (family = 'generative' AND least_share >= 0.9) AS while_writing
     FROM held
     GROUP BY ALL
+    HAVING max(n_drop) > 0
 )
 
 SELECT
     model,
     format(
-        '{} stays within a tenth of dense''s score with up to {} {} dropped, {} with up to {}. The '
-        'paper finds that generation falls first.',
+        'Of the drops tried, {} stays within a tenth of dense''s score with up to {} {} dropped, {} '
+        'with up to {}. The paper finds that generation falls first.',
         choosing,
         while_choosing,
         parts_called(dropped),
