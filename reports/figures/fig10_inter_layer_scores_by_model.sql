@@ -49,8 +49,8 @@ reached AS (
 SELECT
     model,
     format(
-        'Of the drops tried, {} stays within a tenth of dense''s score with up to {} {} dropped, {} '
-        'with up to {}. The paper finds that generation falls first.',
+        'Of the drops tried, {} stays within a tenth of dense''s score with up to {} {} dropped, '
+        '{} with up to {}. The paper finds that generation falls first.',
         choosing,
         while_choosing,
         parts_called(dropped),
