@@ -27,6 +27,7 @@ rule run_retrieval:
         "../envs/retrieval.yaml"
     threads: config["threads"]
     params:
+        keep_embeddings_mb=config["retrieval"]["keep_embeddings_mb"],
         cache_dir=embeddings_dir,  # no output: Snakemake would empty it before each run
         settings=lookup("models/{model}/embedding", within=config),
         sets=retrieval_settings,

@@ -26,7 +26,8 @@ def fingerprint(*entries: str) -> str:
 
     Python counts by its syntax tree without docstrings, so a comment, a docstring or a touch
     changes nothing; under reports/ the module docstring counts, for it is the figure's caption.
-    SQL counts without comments and white space. Any other file counts byte by byte.
+    SQL counts without comments and white space, with the views of reports/views/ whose names it
+    says. Any other file counts byte by byte.
 
     Parameters
     ----------
@@ -69,7 +70,13 @@ def _closure(entry: Path) -> set[Path]:
 
 @functools.cache
 def _imports(file: Path) -> tuple[Path, ...]:
-    """Local modules that a Python file imports, with the packages that hold them."""
+    """Local modules that a Python file imports, with the packages that hold them.
+
+    Of a query, the views that it names.
+    """
+    if file.suffix == ".sql":
+        words = set(re.findall(r"\w+", _normal_sql(file.read_text(encoding="utf-8"))))
+        return tuple(view for view in sorted(_REPORTS.glob("views/*.sql")) if view.stem in words)
     if file.suffix != ".py":
         return ()
     names = (name for node in ast.walk(_parsed(file)) for name in _imported_names(node, file))
