@@ -1,14 +1,16 @@
 -- What several queries compute: run before each of them.
 
--- Mean of a list drawn again from itself, with replacement; equal draws of lists of equal length
--- pick the same places, so that differences between them are paired.
-CREATE MACRO resampled_mean(numbers, draw) AS
-list_avg(
-    list_transform(
-        range(len(numbers)),
-        LAMBDA place: numbers[cast(1 + hash(draw, place) % len(numbers) AS int)]
-    )
+-- A list drawn again from itself, with replacement; equal draws of lists of equal length pick the
+-- same places, so that they stay paired. Hashed twice: the low bits of hash(draw, place) are those of
+-- the two xored, so that eight numbers would have but eight draws.
+CREATE MACRO resampled(numbers, draw) AS
+list_transform(
+    range(len(numbers)),
+    LAMBDA place: numbers[cast(1 + hash(hash(draw, place)) % len(numbers) AS int)]
 );
+
+-- Mean of such a list.
+CREATE MACRO resampled_mean(numbers, draw) AS list_avg(resampled(numbers, draw));
 
 -- Quantile of the mean over 1000 bootstrap draws: 0.025 and 0.975 bound its 95 % interval.
 CREATE MACRO bootstrap_mean(numbers, portion) AS
@@ -46,3 +48,41 @@ list_position(
     ),
     TRUE
 ) - 1;
+
+-- Ranks of a list, equal numbers sharing the mean of theirs, less the mean rank.
+CREATE MACRO centred_ranks(numbers) AS
+list_transform(
+    numbers,
+    LAMBDA one:
+    len(list_filter(numbers, LAMBDA other: other < one))
+    + (len(list_filter(numbers, LAMBDA other: other = one)) - len(numbers)) / 2
+);
+
+-- Spearman's rank correlation of two lists; NULL where one of them is constant.
+CREATE MACRO rank_correlation(xs, ys) AS
+nullif(list_cosine_similarity(centred_ranks(xs), centred_ranks(ys)), cast('NaN' AS double));
+
+-- Quantile of it over 1000 bootstrap draws of pairs.
+CREATE MACRO bootstrap_rank_correlation(xs, ys, portion) AS
+list_aggregate(
+    list_transform(
+        range(1000), LAMBDA draw: rank_correlation(resampled(xs, draw), resampled(ys, draw))
+    ),
+    'quantile_cont', portion
+);
+
+-- Several parts of a kind, in words.
+CREATE MACRO parts_called(dropped) AS
+CASE dropped
+    WHEN 'attn' THEN 'attention sublayers'
+    WHEN 'mlp' THEN 'MLP sublayers'
+    ELSE 'blocks'
+END;
+
+-- What tasks that choose and tasks that write keep, in words.
+CREATE MACRO kept_by_families(choosing, writing) AS
+format(
+    'non-generative tasks keep {:.0f} % of dense''s score on average, generative ones {:.0f} %.',
+    100 * choosing,
+    100 * writing
+);

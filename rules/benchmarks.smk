@@ -22,7 +22,7 @@ rule run_lm_eval:
         "<logs>/run_lm_eval/{model}/{variant}/{suite}.seconds.tsv"
     conda:
         "../envs/benchmarks.yaml"
-    threads: 8
+    threads: config["threads"]
     params:
         tasks=suite_settings,
         batch_size=config["benchmarks"]["batch_size"],
@@ -52,7 +52,7 @@ rule run_matched_formats:
         "<logs>/run_matched_formats/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/benchmarks.yaml"
-    threads: 8
+    threads: config["threads"]
     params:
         sources=config["matched_formats"]["sources"],
         n_candidates=config["matched_formats"]["n_candidates"],

@@ -78,7 +78,7 @@ def retrieval_settings(wildcards):
 
 
 def embeddings_dir(wildcards):
-    """Where a variant's embeddings are kept from one run to the next."""
+    """Where a variant's embeddings are kept, of large sets until they are scored."""
     store = config["pathvars"]["store"]
     return f"{store}/embeddings/model={wildcards.model}/variant={wildcards.variant}"
 

@@ -15,7 +15,7 @@ rule score_influences:
         "<logs>/score_influences/{model}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 8
+    threads: config["threads"]
     params:
         dtype=lookup("models/{model}/dtype", within=config),
         kind=lookup("models/{model}/kind", within=config, default="causal"),
@@ -51,7 +51,7 @@ rule compress_model:
         "<logs>/compress_model/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: branch(reads_evidence("model"), then=8, otherwise=1)
+    threads: branch(reads_evidence("model"), then=config["threads"], otherwise=1)
     params:
         settings=lookup("variants/{variant}", within=config),
         dtype=lookup("models/{model}/dtype", within=config),
@@ -77,7 +77,7 @@ rule export_model:
         "<logs>/export_model/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 8
+    threads: config["threads"]
     params:
         settings=lookup("variants/{variant}", within=config),
         prompts=config["prompts"],

@@ -25,8 +25,9 @@ rule run_retrieval:
         "<logs>/run_retrieval/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/retrieval.yaml"
-    threads: 8
+    threads: config["threads"]
     params:
+        keep_embeddings_mb=config["retrieval"]["keep_embeddings_mb"],
         cache_dir=embeddings_dir,  # no output: Snakemake would empty it before each run
         settings=lookup("models/{model}/embedding", within=config),
         sets=retrieval_settings,

@@ -14,7 +14,7 @@ rule generate_dense:
         "<logs>/generate_dense/{model}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 8
+    threads: config["threads"]
     params:
         prompts=config["prompts"],
         decoding=config["decoding"],
@@ -40,7 +40,7 @@ rule measure_variant:
         "<logs>/measure_variant/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 8
+    threads: 8  # a speed is measured with nothing beside it
     params:
         method=method_of,
         dtype=lookup("models/{model}/dtype", within=config),
@@ -65,7 +65,7 @@ rule trace_sublayers:
         "<logs>/trace_sublayers/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 8
+    threads: config["threads"]
     resources:
         logits_mb=config["tracing"]["memory_mb"],  # not a param: a smaller budget gives the same numbers
     params:
@@ -100,7 +100,7 @@ rule trace_decoding:
         "<logs>/trace_decoding/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 8
+    threads: config["threads"]
     resources:
         logits_mb=config["tracing"]["memory_mb"],
     params:
@@ -129,7 +129,7 @@ rule split_attention_error:
         "<logs>/split_attention_error/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 8
+    threads: config["threads"]
     params:
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("split_attention_error.py"),

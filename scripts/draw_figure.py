@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from prunescope import charts, progress, store
+from prunescope import charts, progress, store, views
 from prunescope.queries import rounded, run_query
 from prunescope.tabulation import Table
 
@@ -26,14 +26,15 @@ def draw_figure(
 
     Parameters
     ----------
-    query_file : SQL: views if it names any, the figure's rows, then its findings.
+    query_file : SQL: views of its own if it names any, the figure's rows, then its findings; views
+        of reports/views/ are made where it reads them.
     chart_file : module with `draw(rows)`, its docstring the title and the caption.
     tables : files of every table the query reads.
     settings : values of the query's `$named` parameters.
     """
     chart = load_chart(chart_file)
     title, caption = charts.title_and_caption(chart.__doc__)
-    sql = query_file.read_text(encoding="utf-8")
+    sql = views.with_views(query_file.read_text(encoding="utf-8"))
     rows, findings = run_query(store.open_tables(tables), sql, settings)
     if not rows.num_rows:
         raise progress.JobError(

@@ -1,8 +1,6 @@
 """Evaluate every task of one suite on one variant, with one load of the model."""
 
 import functools
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import edits, models, progress, runtime, sandbox, sources, store
+from prunescope import edits, finished, models, progress, runtime, sandbox, sources, store
 from prunescope.progress import LOG, JobError
 from prunescope.schemas import TABLES
 
@@ -45,25 +43,23 @@ def run_lm_eval(
     JobError
         if no task gave a score.
     """
-    finished = Path(scores_file).with_name(f".{Path(scores_file).name}.finished")
-    finished.mkdir(parents=True, exist_ok=True)
     run = lazily_loaded(model_dir, edit_file, batch_size, dtype, threads)
     scores: Rows = []
     samples: Rows = []
     for name, settings in progress.track(tasks.items(), "tasks"):
-        key = digest({"task": settings, "rows": sources.checksums(rows_dirs[name]), **decides})
-        kept = finished / f"{name}-{key}.json"
+        rows = sources.checksums(rows_dirs[name])
+        kept = finished.file(scores_file, name, {"task": settings, "rows": rows, **decides})
         result = result_of(name, settings, rows_dirs[name], kept, run)
         scores += result["scores"]
         samples += result["samples"]
     refuse_all_failed(scores)
-    for file, table, rows in (
+    for file, table, found in (
         (samples_file, "task_samples", samples),
         (scores_file, "task_scores", scores),
     ):
-        written = pa.Table.from_pylist(rows, schema=TABLES[table].schema)
+        written = pa.Table.from_pylist(found, schema=TABLES[table].schema)
         store.write(file, written, table, made_by)
-    shutil.rmtree(finished)
+    shutil.rmtree(finished.folder(scores_file))
 
 
 def lazily_loaded(
@@ -106,9 +102,8 @@ def result_of(
 
     A task that fails gives one row that says why, and is not kept.
     """
-    if kept.is_file():
-        LOG.info("%s: taken over from an interrupted run", name)
-        found: dict[str, Rows] = json.loads(kept.read_text(encoding="utf-8"))
+    found: dict[str, Rows] | None = finished.taken_over(kept)
+    if found is not None:
         return found
     began = time.perf_counter()
     try:
@@ -123,8 +118,7 @@ def result_of(
     for row in scores:
         LOG.info("%s: %s = %.4f over %d items", name, row["metric"], row["score"], row["n_items"])
     result = {"scores": scores, "samples": evaluated.samples}
-    with store.written_whole(kept) as part:
-        part.write_text(json.dumps(result), encoding="utf-8")
+    finished.keep(kept, result)
     return result
 
 
@@ -153,11 +147,6 @@ def refuse_all_failed(scores: Rows) -> None:
         raise JobError(f"no task of the suite gave a score. {' | '.join(errors)}")
     for error in errors:
         progress.warn(f"task without a score: {error}")
-
-
-def digest(parts: Mapping[str, object]) -> str:
-    """A short name for what decides a result."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from prunescope import edits, embedding, models, progress, retrieval, runtime, sources, store
+from prunescope import (
+    edits,
+    embedding,
+    finished,
+    models,
+    progress,
+    retrieval,
+    runtime,
+    sources,
+    store,
+)
 from prunescope.progress import LOG, JobError
 from prunescope.schemas import TABLES
 
@@ -30,6 +41,8 @@ def run_retrieval(
     dtype: str,
     kind: str,
     embedding_code: str,
+    code: str,
+    keep_embeddings_mb: int,
     threads: int,
     scores_file: str,
     samples_file: str,
@@ -41,9 +54,11 @@ def run_retrieval(
     ----------
     sets : by name the files `corpus`, `queries` and `qrels`, the set's `instruction` if it has one,
         and whether its `queries_are_documents`.
-    cache_dir : where embeddings are kept from one run to the next.
+    cache_dir : where the embeddings of a set are kept until it is scored: a killed job goes on with
+        what is there.
+    keep_embeddings_mb : those of a set that take no more are kept from one run to the next.
     settings : the model's `embedding` in config.
-    embedding_code : fingerprint of the code that makes embeddings.
+    embedding_code : fingerprint of the code that makes embeddings; `code`: of all of this.
     """
     device = runtime.prepare(threads)
 
@@ -67,16 +82,33 @@ def run_retrieval(
     scores: list[dict[str, object]] = []
     samples: list[dict[str, object]] = []
     for name, entry in sets.items():
-        LOG.info("retrieval set %s", name)
-        template = instruction(settings, entry)
-        found, rows = score(name, entry, template, embed, Path(cache_dir) / name, device)
+        cache = Path(cache_dir) / name
+        files = {key: sources.sha256(Path(entry[key])) for key in ("corpus", "queries", "qrels")}
+        decides = {**made_from, "code": code, "settings": settings, "set": {**entry, **files}}
+        kept = finished.file(scores_file, name, decides)
+        result = finished.taken_over(kept)
+        if result is None:
+            LOG.info("retrieval set %s", name)
+            result = score(name, entry, instruction(settings, entry), embed, cache, device)
+            finished.keep(kept, result)
+        found, rows = result
         scores += [{**row, "pooling": settings["pooling"]} for row in found]
         samples += rows
+        forget_if_large(cache, keep_embeddings_mb)
     for file, table, rows in (
         (scores_file, "retrieval_scores", scores),
         (samples_file, "retrieval_samples", samples),
     ):
         store.write(file, pa.Table.from_pylist(rows, TABLES[table].schema), table, made_by)
+    shutil.rmtree(finished.folder(scores_file))
+
+
+def forget_if_large(cache: Path, keep_mb: int) -> None:
+    """Delete the embeddings of a scored set if they take more than `keep_mb`, in 10^6 bytes."""
+    size = sum(file.stat().st_size for file in cache.glob("*"))
+    if size > keep_mb * 10**6:
+        LOG.info("%s: %.0f MB deleted (retrieval/keep_embeddings_mb)", cache, size / 10**6)
+        shutil.rmtree(cache)
 
 
 def check_context(model_dir: Path, max_length: int) -> None:
@@ -209,6 +241,8 @@ if __name__ == "__main__":
             dtype=params.dtype,
             kind=params.kind,
             embedding_code=params.embedding_code,
+            code=params.code,
+            keep_embeddings_mb=params.keep_embeddings_mb,
             threads=snakemake.threads,
             scores_file=snakemake.output.scores,
             samples_file=snakemake.output.samples,

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import lm_eval
+from lm_eval.tasks import TaskManager
 
 from prunescope.evaluation import OWN_TASKS
+from task_inputs import SETTINGS
 
 DEFINITIONS = Path(lm_eval.__file__).parent / "tasks"
 FILES = {
@@ -37,3 +39,21 @@ def write_definition(folder, task, rows_dir, cache_dir):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{task}.yaml").write_text(json.dumps(entry))
     return folder
+
+
+def stock(folder, model_dir, task, rows_dir, batch_size):
+    """lm-eval's own results: its model class, loaded by name, its reader of Parquet files."""
+    definitions = write_definition(folder / "definitions", task, rows_dir, folder / "cache")
+    settings = SETTINGS[task]
+    length = settings.get("max_new_tokens")
+    return lm_eval.simple_evaluate(
+        model="hf",
+        model_args=f"pretrained={model_dir},dtype=float32",
+        tasks=[task],
+        num_fewshot=settings["n_shot"],
+        limit=None if settings["limit"] == "all" else settings["limit"],
+        batch_size=batch_size,
+        device="cpu",
+        gen_kwargs=f"max_gen_toks={length}" if length else None,
+        task_manager=TaskManager(include_path=str(definitions), include_defaults=False),
+    )

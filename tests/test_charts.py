@@ -1,5 +1,6 @@
 """Every method has a colour that can be seen and a shape of its own."""
 
+import pyarrow as pa
 import pytest
 
 from prunescope import charts, methods
@@ -24,3 +25,18 @@ def test_contrast_is_three_to_one_on_either_theme(method):
     lum = _luminance(charts.METHODS[method][0])
     assert (1 + 0.05) / (lum + 0.05) >= 3
     assert (lum + 0.05) / (_luminance("#14171c") + 0.05) >= 3
+
+
+def test_tasks_that_stand_in_for_the_papers_are_named():
+    """The line says which, and is not there where the paper's own are shown."""
+    rows = pa.table(
+        {
+            "task": ["hellaswag", "squad", "nq_open"],
+            "family": ["non_generative", "generative", "generative"],
+        }
+    )
+    papers = {"non_generative": ["hellaswag"], "generative": ["gsm8k", "humaneval"]}
+    assert charts.stand_ins(rows, papers) == [
+        "Other tasks stand in: nq_open and squad for the paper's gsm8k and humaneval."
+    ]
+    assert charts.stand_ins(rows, {"generative": ["squad"]}) == []

@@ -15,6 +15,7 @@ CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 MODEL = CONFIG["default_model"]
 READS = "figures/ext_influence/reads"
 REPORT = f"{READS}/compression_report"
+FIG10 = "figures/fig10_inter_layer_scores_by_model/settings"
 FIG06 = "figures/fig06_theory_block14/settings"
 ENTRY = CONFIG["models"][MODEL]
 HUB = {"from": "hub", "id": "owner/name", "revision": "0" * 40}
@@ -278,6 +279,13 @@ def test_a_name_matches_itself_alone():
         (("figures/fig99", {"reads": {"influence": {}}}), r"there is no reports/figures/fig99.py"),
         ((f"{FIG06}/block", 30), r"block is 30, .*blocks 0 to 29"),
         ((FIG06, {}), r"lacks settings/block, which its query"),
+        ((f"{FIG10}/generative", "sqad"), r"no generative task 'sqad'. Did you mean 'squad'"),
+        ((f"{FIG10}/generative", "arc_easy"), r"no generative task 'arc_easy'.* There are: squad"),
+        (
+            (f"{FIG10}/non_generative", "mmlu"),
+            r"suites it reads have no non_generative task 'mmlu'",
+        ),
+        (("retrieval/keep_embeddings_mb", -1), r"keep_embeddings_mb is -1; it must be at least 0"),
         ((f"{READS}/influenc", {}), r"no table 'influenc'. Did you mean 'influ"),
         ((f"{READS}/influence/variant", ["dense"]), r"the table holds no variants"),
         ((REPORT, {}), r"lacks `variant`: names of"),

@@ -99,6 +99,19 @@ def test_printed_numbers_count_where_a_query_reads_them(tree, query, same):
     assert (fresh("../reports/figures/fig.sql") == before) is same
 
 
+def test_a_query_counts_with_the_views_it_names(tree):
+    """Directly and through another view; a view it does not name is none of its business."""
+    tree("reports/views/shares.sql", "SELECT a FROM scores")
+    tree("reports/views/scores.sql", "SELECT a FROM t")
+    tree("reports/views/sizes.sql", "SELECT b FROM t")
+    tree("reports/figures/fig.sql", "SELECT a FROM shares")
+    before = fresh("../reports/figures/fig.sql")
+    tree("reports/views/sizes.sql", "SELECT 2 * b FROM t")
+    assert fresh("../reports/figures/fig.sql") == before
+    tree("reports/views/scores.sql", "SELECT 2 * a FROM t")
+    assert fresh("../reports/figures/fig.sql") != before
+
+
 def test_other_files_count_byte_by_byte(tree):
     before = fresh("../reports/style.css")
     tree("reports/style.css", "a { b:  c }")

@@ -1,11 +1,9 @@
 """Scores of a variant in memory equal lm-eval's own on the same rows, to the last digit."""
 
-import lm_eval
 import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 
 from prunescope import edits, evaluation, models, texts
 from prunescope.lm_eval_adapter import (
@@ -17,7 +15,7 @@ from prunescope.lm_eval_adapter import (
     shared_start,
     written,
 )
-from stock_lm_eval import FILES, write_definition
+from stock_lm_eval import FILES, stock
 from task_inputs import SETTINGS, write_task
 from tiny import ARCHITECTURES, make_tiny_model
 
@@ -29,24 +27,6 @@ def model_dir(tmp_path_factory):
     return make_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-def stock(folder, model_dir, task, rows_dir):
-    """lm-eval's own results: its model class, loaded by name, its reader of Parquet files."""
-    definitions = write_definition(folder / "definitions", task, rows_dir, folder / "cache")
-    settings = SETTINGS[task]
-    length = settings.get("max_new_tokens")
-    return lm_eval.simple_evaluate(
-        model="hf",
-        model_args=f"pretrained={model_dir},dtype=float32",
-        tasks=[task],
-        num_fewshot=settings["n_shot"],
-        limit=None if settings["limit"] == "all" else settings["limit"],
-        batch_size=BATCH,
-        device="cpu",
-        gen_kwargs=f"max_gen_toks={length}" if length else None,
-        task_manager=TaskManager(include_path=str(definitions), include_defaults=False),
-    )
-
-
 @pytest.mark.parametrize("task", FILES)
 def test_dense_scores_equal_lm_eval_to_the_last_digit(tmp_path, model_dir, task):
     rows_dir = write_task(tmp_path, task)
@@ -56,7 +36,7 @@ def test_dense_scores_equal_lm_eval_to_the_last_digit(tmp_path, model_dir, task)
         BATCH,
     )
     ours = evaluation.evaluate(lm, task, SETTINGS[task], rows_dir)
-    theirs = stock(tmp_path, model_dir, task, rows_dir)
+    theirs = stock(tmp_path, model_dir, task, rows_dir, BATCH)
 
     expected = theirs["results"][task]
     assert {f"{row['metric']},{row['filter']}" for row in ours.scores} == {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import run_lm_eval
-from prunescope import edits, sandbox, sources, store
+from prunescope import edits, finished, sandbox, sources, store
 from prunescope.progress import JobError
 from task_inputs import SETTINGS, write_task
 from tiny import make_tiny_model
@@ -169,13 +169,11 @@ def test_a_killed_job_takes_over_its_finished_tasks(job):
 @pytest.mark.parametrize("change", ["code", "settings", "rows"])
 def test_only_what_is_decided_alike_is_taken_over(job, change):
     """Another code, setting or row: the finished task of the killed job is computed again."""
-    finished = job.scores.with_name(".part.parquet.finished")
-    finished.mkdir(parents=True)
     settings = SETTINGS["boolq"]
     arguments = job.arguments({"boolq": settings})
     rows = sources.checksums(arguments["rows_dirs"]["boolq"])
-    key = run_lm_eval.digest({"task": settings, "rows": rows, **arguments["decides"]})
-    (finished / f"boolq-{key}.json").write_text('{"scores": [], "samples": []}')
+    decides = {"task": settings, "rows": rows, **arguments["decides"]}
+    finished.keep(finished.file(job.scores, "boolq", decides), {"scores": [], "samples": []})
     decides = {"code": "2"} if change == "code" else {}
     if change == "settings":
         settings = {**settings, "limit": 3}

@@ -1,16 +1,18 @@
 """One job scores a variant on all its sets, and its numbers follow from the model alone."""
 
 import math
+import shutil
 
 import pyarrow as pa
 import pytest
 import torch
 
 import run_retrieval
-from prunescope import edits, models, store
+from prunescope import edits, embedding, models, store
 from prunescope.progress import JobError
 from prunescope.schemas import TABLES
 from tiny import TEXTS, make_tiny_model
+from tiny_inputs import names_below
 
 SETTINGS = {"pooling": "last_token", "normalize": True, "max_length": 24}
 TITLES = ["", "animals", "", "a question"]
@@ -22,7 +24,7 @@ def variant(tmp_path):
     model_dir = make_tiny_model(tmp_path / "model")
     (tmp_path / "model.json").write_text("{}")
 
-    def run(sets, edit=None, **settings):
+    def run(sets, edit=None, keep_embeddings_mb=1, code="0", **settings):
         edits.write(tmp_path / "edit.safetensors", edit or edits.Edit(), {})
         files = {name: str(tmp_path / f"{name}.parquet") for name in ("scores", "samples")}
         run_retrieval.run_retrieval(
@@ -35,6 +37,8 @@ def variant(tmp_path):
             dtype="float32",
             kind="causal",
             embedding_code="0",
+            code=code,
+            keep_embeddings_mb=keep_embeddings_mb,
             threads=1,
             scores_file=files["scores"],
             samples_file=files["samples"],
@@ -126,6 +130,76 @@ def test_all_sets_with_one_load_and_none_the_next_time(variant, monkeypatch):
     assert len(loads) == 1 and first == again
     run({"one": one}, edits.Edit(dropped={"mlp": (0,)}))
     assert len(loads) == 2
+
+
+def test_embeddings_beyond_the_limit_go_once_their_set_is_scored(variant):
+    """The same numbers, and nothing left: neither vectors nor parts of the job."""
+    run, folder = variant
+    sets = {"one": a_set(folder, QUERIES, QRELS)}
+    _, kept = run(sets)
+    assert names_below(folder / "embeddings") == [
+        "one",
+        "one/documents-00000.safetensors",
+        "one/queries.safetensors",
+    ]
+    _, forgotten = run(sets, keep_embeddings_mb=0)
+    assert forgotten == kept
+    assert names_below(folder / "embeddings") == []
+    assert not [name for name in names_below(folder) if "finished" in name]
+
+
+@pytest.mark.parametrize("code", ["0", "1"], ids=["the same code", "other code"])
+def test_a_killed_job_takes_over_its_scored_sets(variant, monkeypatch, code):
+    """Killed in its second set, it embeds only what is missing, though no vectors were kept."""
+    run, folder = variant
+    one = a_set(folder, QUERIES, QRELS)
+    two = a_set(folder, {"q": "seven wagons"}, {"q": {"d1": 1}})
+    _, whole = run({"one": one, "two": two})
+    shutil.rmtree(folder / "embeddings")
+
+    embed, texts = embedding.embed, []
+
+    def killed(model, sequences, **how):
+        if len(sequences) == 1:  # the second set's query
+            raise KeyboardInterrupt
+        return embed(model, sequences, **how)
+
+    def counted(model, sequences, **how):
+        texts.append(len(sequences))
+        return embed(model, sequences, **how)
+
+    monkeypatch.setattr(embedding, "embed", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run({"one": one, "two": two}, keep_embeddings_mb=0)
+    monkeypatch.setattr(embedding, "embed", counted)
+    _, again = run({"one": one, "two": two}, keep_embeddings_mb=0, code=code)
+    assert again == whole
+    assert sum(texts) == 1 + len(TEXTS) + (len(QUERIES) + len(TEXTS) if code == "1" else 0)
+
+
+def test_a_killed_job_takes_over_the_chunks_of_the_set_it_was_in(variant, monkeypatch):
+    run, folder = variant
+    monkeypatch.setattr(run_retrieval, "DOCUMENTS_TOGETHER", 3)  # 3 and 1, the relevant first
+    sets = {"one": a_set(folder, QUERIES, QRELS)}
+    _, whole = run(sets, keep_embeddings_mb=0)
+    embed, texts = embedding.embed, []
+
+    def killed(model, sequences, **how):
+        texts.append(len(sequences))
+        if len(sequences) == 1:  # the last chunk
+            raise KeyboardInterrupt
+        return embed(model, sequences, **how)
+
+    monkeypatch.setattr(embedding, "embed", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(sets, keep_embeddings_mb=0)
+    assert texts == [3, 3, 1]
+    monkeypatch.setattr(
+        embedding, "embed", lambda *args, **how: texts.append(len(args[1])) or embed(*args, **how)
+    )
+    _, again = run(sets, keep_embeddings_mb=0)
+    assert again == whole
+    assert texts == [3, 3, 1, 1]
 
 
 def test_a_query_that_is_a_document_does_not_find_itself(variant):

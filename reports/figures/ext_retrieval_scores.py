@@ -2,9 +2,9 @@
 
 nDCG@10 of SQuAD questions against paragraphs, against how many attention sublayers or MLPs are
 dropped, the least influential of that very model first; bands are 95 % bootstrap intervals over
-queries. An embedding model (mean pooling) beside the language model's own last hidden state. Look
-for how far each curve stays level, and compare with the tasks that write in Figure 1; six of
-MiniLM's sublayers are all it has of a kind.
+queries, dashed is dense. An embedding model (mean pooling) beside the language model's own last
+hidden state. Look for how far each curve stays level, and compare with the tasks that write in
+Figure 1; six of MiniLM's sublayers are all it has of a kind.
 """
 
 import altair as alt
@@ -14,7 +14,7 @@ from altair.typing import ChartType
 
 from prunescope import charts
 
-KINDS = {"attn": "attention dropped", "mlp": "MLP dropped"}
+TOOLTIP = ("retrieval_set:N", "n_drop:Q", "score:Q", "recall:Q", "n_queries:Q")
 
 
 def draw(rows: pa.Table) -> ChartType:
@@ -28,15 +28,10 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
     color = alt.Color("retrieval_set:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
     value = charts.Value("nDCG@10", alt.Scale(zero=True))
     panels = []
-    for kind, name in KINDS.items():
+    for kind, name in charts.DROPS.items():
         shown = rows.filter(pc.equal(rows.column("dropped"), kind))
         if shown.num_rows:
-            axis = alt.X("n_drop:Q", axis=alt.Axis(title="Dropped", format="d", tickMinStep=1))
-            base = alt.Chart(shown).encode(axis, color)
-            tooltip = ["retrieval_set:N", "n_drop:Q", "score:Q", "recall:Q", "n_queries:Q"]
-            band = base.mark_area(opacity=0.15).encode(value.of("low"), alt.Y2("high:Q"))
-            line = base.mark_line(strokeWidth=2, point=True)
-            layers = alt.layer(band, line.encode(value.of("score"), tooltip=tooltip))
-            panels.append(layers.properties(width=320, height=190, title=name))
+            panel = charts.over_drops(shown, value, "score", [color], TOOLTIP)
+            panels.append(panel.properties(width=320, height=190, title=name))
     chart: alt.ConcatChart = alt.concat(*panels, columns=2)
     return chart

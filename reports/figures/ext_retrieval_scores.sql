@@ -1,37 +1,6 @@
 -- Retrieval against the number of dropped sublayers: nDCG@10 of each set, model by model.
 -- One row per (model, retrieval_set, dropped, n_drop), dense as n_drop 0; 95 % bootstrap intervals
 -- over queries, and the mean rank of the best relevant document beside dense's.
-WITH sizes AS (
-    SELECT
-        model,
-        variant,
-        settings ->> 'sublayer' AS dropped,
-        coalesce(try_cast(settings ->> 'n_drop' AS INT), 0) AS n_drop
-    FROM compression_run
-    WHERE
-        method IN ('identity', 'sublayer_drop')
-        AND settings ->> 'n_drop' IS DISTINCT FROM 'all'
-),
-
-kinds AS (
-    SELECT DISTINCT
-        model,
-        dropped
-    FROM sizes
-    WHERE dropped IS NOT NULL
-),
-
-placed AS (
-    SELECT
-        sizes.model,
-        sizes.variant,
-        coalesce(sizes.dropped, kinds.dropped) AS dropped,
-        sizes.n_drop
-    FROM sizes
-    INNER JOIN kinds
-        ON sizes.model = kinds.model AND (sizes.dropped IS NULL OR sizes.dropped = kinds.dropped)
-)
-
 SELECT
     model,
     retrieval_set,
@@ -43,22 +12,12 @@ SELECT
     avg(recall_at_100) AS recall,
     count(*) AS n_queries
 FROM retrieval_samples
-INNER JOIN placed USING (model, variant)
+INNER JOIN drop_sizes USING (model, variant)
 GROUP BY ALL
 ORDER BY model, retrieval_set, dropped, n_drop;
 
 -- Findings: what is left, and how far relevant documents move.
-WITH sizes AS (
-    SELECT
-        model,
-        variant,
-        settings ->> 'sublayer' AS dropped,
-        try_cast(settings ->> 'n_drop' AS INT) AS n_drop
-    FROM compression_run
-    WHERE method = 'sublayer_drop'
-),
-
-dense AS (
+WITH dense AS (
     SELECT
         model,
         retrieval_set,
@@ -79,7 +38,7 @@ kept AS (
         avg(ndcg_at_10) AS ndcg,
         avg(rank - dense_rank) AS moved
     FROM retrieval_samples
-    INNER JOIN sizes USING (model, variant)
+    INNER JOIN drop_sizes USING (model, variant)
     INNER JOIN dense USING (model, retrieval_set, query)
     GROUP BY ALL
 )
@@ -87,11 +46,11 @@ kept AS (
 SELECT
     model,
     format(
-        '{}, {} {} sublayers dropped: nDCG@10 {:.3f}, dense {:.3f}; the best relevant document '
+        '{}, {} {} dropped: nDCG@10 {:.3f}, dense {:.3f}; the best relevant document '
         'moves down by {:.1f} places on average.',
         retrieval_set,
         n_drop,
-        if(dropped = 'attn', 'attention', 'MLP'),
+        parts_called(dropped),
         ndcg,
         dense_ndcg,
         moved

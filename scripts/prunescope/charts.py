@@ -268,6 +268,51 @@ def asked(rows: pa.Table) -> list[str]:
     return ["; ".join(said[task] for task in sorted(said))]
 
 
+def stand_ins(rows: pa.Table, papers: Mapping[str, Sequence[str]]) -> list[str]:
+    """Which tasks stand where the paper has others, one line, or none. Columns task, family.
+
+    Parameters
+    ----------
+    papers : family -> the tasks of it that the paper's figure shows.
+    """
+    families = dict(zip(rows["task"].to_pylist(), rows["family"].to_pylist(), strict=True))
+    said = []
+    for family, tasks in papers.items():
+        absent = [task for task in tasks if task not in families]
+        others = sorted(t for t, of in families.items() if of == family and t not in tasks)
+        if absent and others:
+            said.append(f"{' and '.join(others)} for the paper's {' and '.join(absent)}")
+    return [f"Other tasks stand in: {', '.join(said)}."] if said else []
+
+
+DROPS = {"attn": "attention dropped", "mlp": "MLP dropped", "block": "blocks dropped"}
+"""What may be dropped, as `drop_sizes` calls it, in words."""
+
+
+def over_drops(
+    rows: pa.Table, value: Value, column: str, marks: Sequence[Any], tooltip: Sequence[str]
+) -> alt.LayerChart:
+    """Lines against how many are dropped, from dense's level, which is dashed.
+
+    Columns n_drop, and of a score low and high: its band.
+
+    Parameters
+    ----------
+    marks : channels that tell the lines apart.
+    """
+    axis = alt.X("n_drop:Q", axis=alt.Axis(title="Dropped", format="d", tickMinStep=1))
+    base = alt.Chart(rows).encode(axis, *marks)
+    dense = alt.Chart(rows).transform_filter(alt.datum.n_drop == 0)
+    level = dense.mark_rule(strokeDash=[3, 3], color="#808080").encode(value.of(column))
+    line = base.mark_line(strokeWidth=2, point=True).encode(value.of(column), tooltip=tooltip)
+    layers: list[Any] = [level, line]
+    if column == "score":
+        band = base.mark_area(opacity=0.15).encode(value.of("low"), alt.Y2("high:Q"))
+        layers.insert(0, band)
+    layered: alt.LayerChart = alt.layer(*layers)  # type: ignore[assignment] # no facets inside
+    return layered
+
+
 def scores_by_pattern(rows: pa.Table) -> alt.ConcatChart:
     """Scores and shares of dense's against the pattern, a point per task with its interval."""
     patterns = rows.column("pattern").unique().to_pylist()
@@ -281,9 +326,12 @@ def scores_by_pattern(rows: pa.Table) -> alt.ConcatChart:
     value, share = Value("Score"), Value("Score / dense", alt.Scale(zero=True))
     whiskers = base.mark_rule(strokeWidth=1.5).encode(value.of("low"), alt.Y2("high:Q"))
     points = base.mark_point(filled=True, size=60, opacity=1)
+    dense = alt.Chart(rows).transform_filter(alt.datum.pattern == "dense").encode(color)
+    level = dense.mark_rule(strokeDash=[3, 3])
     size = {"width": 340, "height": 210}
-    scores = alt.layer(whiskers, points.encode(value.of("score"))).properties(**size)
-    shares = points.encode(share.of("share_of_dense")).properties(**size)
+    score, relative = value.of("score"), share.of("share_of_dense")
+    scores = alt.layer(level.encode(score), whiskers, points.encode(score)).properties(**size)
+    shares = alt.layer(level.encode(relative), points.encode(relative)).properties(**size)
     chart: alt.ConcatChart = alt.concat(scores, shares, columns=2)
     return chart
 

@@ -1,7 +1,7 @@
 """Statistics of pairs (dense, variant) of states: the columns of a trace, filled slab by slab.
 
-A slab is a few pairs whose logits lie side by side in one product: few enough that what is
-computed from them stays in cache, sharing softmaxes where pairs share a state.
+A slab is a few pairs whose logits lie side by side in one product, sharing softmaxes where pairs
+share a state. On a CPU `fused` takes them all; elsewhere tensors do, a few at a time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from prunescope import metrics
+from prunescope import fused, metrics
 from prunescope.schemas import TABLES
 from prunescope.spaces import probabilities
+
+Metrics = metrics.Geometry | metrics.UniformShift | metrics.ProbabilityShift
 
 PRODUCT_ROWS = 512
 """Rows of one lm_head product: enough to reach the GEMM peak, few enough to stay in cache."""
 
 PAIRS_TOGETHER = 6
-"""Pairs whose statistics are taken together: temporaries of about 1 MB that stay in cache."""
+"""Pairs whose statistics are taken together: their temporaries are a workspace of bounded size."""
 
 WORKSPACE = 9
 """Vocabulary-sized temporaries a pair needs at most while its statistics are taken."""
@@ -58,7 +60,7 @@ class Slab:
 
 
 class Columns:
-    """Every statistic of so many pairs at so many steps, as tensors by name.
+    """Every statistic of so many pairs at so many steps, as float64 tensors by name.
 
     `h.…` and `z.…` are (steps, pairs), `p.…` are (steps, pairs, temperatures).
     """
@@ -69,11 +71,10 @@ class Columns:
         pairs: int,
         temperatures: Sequence[float],
         device: torch.device,
-        dtype: torch.dtype,
     ) -> None:
         self.shape = (steps, pairs)
         self.temperatures = temperatures
-        self.options = {"device": device, "dtype": dtype}
+        self.device = device
         self.tensors: dict[str, Tensor] = {}
 
     def put_states(self, dense: Tensor, variant: Tensor) -> None:
@@ -84,16 +85,26 @@ class Columns:
         self._put("h", slice(None), columns, metrics.geometry(dense, variant - dense))
 
     def put_logits(self, steps: slice, z: Tensor, slab: Slab) -> None:
-        """Statistics of z and p of one slab. z : (steps, rows of a product, vocab), a part of it.
-
-        Steps are taken a few at a time, so that temporaries stay in cache.
-        """
-        together = max(1, PAIRS_TOGETHER // len(slab.columns))
+        """Statistics of z and p of one slab. z : (steps, rows of a product, vocab), contiguous."""
+        if z.device.type == "cpu":
+            self._put_fused(steps, z, slab)
+            return
+        together = max(1, PAIRS_TOGETHER // len(slab.columns))  # temporaries stay small
         for low in range(0, z.shape[0], together):
             high = min(low + together, z.shape[0])
             self._put_slab(
                 slice(steps.start + low, steps.start + high), z[low:high, slab.rows], slab
             )
+
+    def _put_fused(self, steps: slice, z: Tensor, slab: Slab) -> None:
+        rows = np.arange(z.shape[0] * z.shape[1]).reshape(z.shape[:2])[:, slab.rows]
+        variant = rows[:, slab.variant]
+        dense = np.broadcast_to(rows[:, slab.dense], variant.shape)
+        threads = torch.get_num_threads()
+        found = fused.compare(z.flatten(0, 1), dense, variant, self.temperatures, threads)
+        self._put("z", steps, slab.columns, found.geometry)
+        self._put("z", steps, slab.columns, found.uniform_shift)
+        self._put("p", steps, slab.columns, found.probability_shift)
 
     def _put_slab(self, steps: slice, z: Tensor, slab: Slab) -> None:
         z_variant = z[:, slab.variant]
@@ -102,37 +113,33 @@ class Columns:
         self._put("z", steps, slab.columns, metrics.geometry(z_dense, delta_z))
         self._put("z", steps, slab.columns, metrics.uniform_shift(delta_z))
         top = z.amax(-1)
-        for index, temperature in enumerate(self.temperatures):
+        shifts = []
+        for temperature in self.temperatures:
             p = probabilities(z, temperature)
             log_sum = metrics.log_sum(top, p, temperature)
-            shift = metrics.probability_shift(
-                z_dense,
-                delta_z,
-                p[:, slab.dense].expand_as(delta_z),
-                p[:, slab.variant],
-                temperature,
-                log_sum[:, slab.variant] - log_sum[:, slab.dense],
+            shifts.append(
+                metrics.probability_shift(
+                    z_dense,
+                    delta_z,
+                    p[:, slab.dense].expand_as(delta_z),
+                    p[:, slab.variant],
+                    temperature,
+                    log_sum[:, slab.variant] - log_sum[:, slab.dense],
+                )
             )
-            self._put("p", steps, slab.columns, shift, index)
+        fields = (torch.stack(field, -1) for field in zip(*shifts, strict=True))
+        self._put("p", steps, slab.columns, metrics.ProbabilityShift(*fields))
 
-    def _put(
-        self,
-        space: str,
-        steps: slice,
-        pairs: Sequence[int],
-        values: metrics.Geometry | metrics.UniformShift | metrics.ProbabilityShift,
-        temperature: int | None = None,
-    ) -> None:
+    def _put(self, space: str, steps: slice, pairs: Sequence[int], values: Metrics) -> None:
+        """Fields (steps, pairs, …) into the columns of a space."""
         for name, value in values._asdict().items():
-            shape = self.shape if temperature is None else (*self.shape, len(self.temperatures))
             column = self.tensors.setdefault(
                 f"{space}.{name}",
-                torch.empty(shape, **self.options),  # type: ignore[call-overload]
+                torch.empty(
+                    (*self.shape, *value.shape[2:]), dtype=torch.float64, device=self.device
+                ),
             )
-            if temperature is None:
-                column[steps, list(pairs)] = value
-            else:
-                column[steps, list(pairs), temperature] = value
+            column[steps, list(pairs)] = value.double()
 
 
 def as_tables(
@@ -158,7 +165,6 @@ def as_tables(
         columns = {
             name.removeprefix(f"{letter}."): (value if index is None else value[..., index])
             .flatten()
-            .double()
             .cpu()
             .numpy()
             for name, value in found.items()

@@ -116,7 +116,7 @@ def compare(
     answer : a row of `dense_answer`. seed : of the noise its tokens were chosen with.
     """
     steps = len(at.dense)
-    columns = Columns(steps, len(HISTORIES), temperatures, at.dense.device, unembed.dtype)
+    columns = Columns(steps, len(HISTORIES), temperatures, at.dense.device)
     columns.put_states(at.dense.unsqueeze(1).expand_as(at.variant), at.variant)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     first_logits: list[Tensor] = []
@@ -143,7 +143,19 @@ def _logits(
     for start in range(0, len(h), at_once):
         some = h[start : start + at_once]
         z = unembed(some.flatten(0, 1), buffer[: len(some) * width]).unflatten(0, (-1, width))
+        _share_equal(some, z)
         yield slice(start, start + len(some)), z
+
+
+def _share_equal(h: Tensor, z: Tensor) -> None:
+    """Give a state equal to the one before it, (steps, rows, d), its logits, (steps, rows, vocab).
+
+    Some BLAS round a row by its place in the product.
+    """
+    equal = (h[:, 1:] == h[:, :-1]).all(-1)
+    for row in range(1, h.shape[1]):
+        steps = equal[:, row - 1]
+        z[steps, row] = z[steps, row - 1]
 
 
 def _terms(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -150,7 +150,8 @@ class Embedder:
         key = self._key(sequences)
         if Path(file).is_file() and _metadata(file).get("key") == key:
             LOG.info("%d embeddings from %s", len(texts), file)
-            return load_file(file)["embeddings"]
+            # Copied to where memory is aligned as that of new ones: products round alike.
+            return load_file(file)["embeddings"].clone()
         embeddings = embed(self.model(), sequences, **self.settings)
         with store.written_whole(file) as part:
             save_file({"embeddings": embeddings}, part, {"key": key})

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, validators
 
-from prunescope import letters, methods, patterns
+from prunescope import letters, methods, patterns, views
 from prunescope.schemas import TABLES
 
 Config = dict[str, Any]
@@ -318,6 +318,7 @@ def _unknown_names(config: Config) -> Iterator[str]:
     for figure, entry in config["figures"].items():
         where = f"figures/{figure}"
         yield from _unmatched(entry.get("models", []), config["models"], f"{where}/models", "model")
+        yield from _tasks_amiss(figure, entry, config)
         prompt = entry.get("settings", {}).get("prompt")
         if prompt is not None and prompt not in config["prompts"]:
             instead = _instead(prompt, config["prompts"])
@@ -342,6 +343,21 @@ def _unknown_names(config: Config) -> Iterator[str]:
         for name in names:
             if name not in config["tasks"]:
                 yield f"suites/{suite}: there is no task {name!r}.{_instead(name, config['tasks'])}"
+
+
+def _tasks_amiss(figure: str, entry: Mapping[str, Any], config: Config) -> Iterator[str]:
+    """Tasks that a figure shows by their family and that are none, of the other, or not read."""
+    selections = [keys.get("suite", []) for keys in entry["reads"].values()]
+    suites = [s for selection in selections for s in _selected(selection, config["suites"])]
+    read = list(dict.fromkeys(task for suite in suites for task in config["suites"][suite]))
+    for family in ("non_generative", "generative"):
+        task = entry.get("settings", {}).get(family)
+        known = [t for t in read if config["tasks"].get(t, {}).get("family") == family]
+        if task is not None and task not in known:
+            yield (
+                f"figures/{figure}/settings/{family}: the suites it reads have no {family} task "
+                f"{task!r}.{_instead(task, known)}"
+            )
 
 
 def _keys_amiss(table: str, keys: Mapping[str, Any], reads: str) -> Iterator[str]:
@@ -608,7 +624,7 @@ def _unanswered(
 ) -> Iterator[str]:
     """What a figure's query asks of config: settings as `$name`, and the T it shows."""
     query = basedir / "reports" / "figures" / f"{figure}.sql"
-    asked = query.read_text(encoding="utf-8") if query.is_file() else ""
+    asked = views.with_views(query.read_text(encoding="utf-8")) if query.is_file() else ""
     for setting in dict.fromkeys(re.findall(r"\$([a-z]\w*)", asked)):
         if setting not in entry.get("settings", {}):
             yield f"figures/{figure} lacks settings/{setting}, which its query reads."

@@ -26,8 +26,8 @@ def fingerprint(*entries: str) -> str:
 
     Python counts by its syntax tree without docstrings, so a comment, a docstring or a touch
     changes nothing; under reports/ the module docstring counts, for it is the figure's caption.
-    SQL counts without comments and white space, with the CSV files of reports/ whose names it
-    says. Any other file counts byte by byte.
+    SQL counts without comments and white space, with the views of reports/views/ and the CSV files
+    of reports/ whose names it says. Any other file counts byte by byte.
 
     Parameters
     ----------
@@ -72,11 +72,12 @@ def _closure(entry: Path) -> set[Path]:
 def _imports(file: Path) -> tuple[Path, ...]:
     """Local modules that a Python file imports, with the packages that hold them.
 
-    Of a query, the files of printed numbers that it names.
+    Of a query, the views and the files of printed numbers that it names.
     """
     if file.suffix == ".sql":
         words = set(re.findall(r"\w+", _normal_sql(file.read_text(encoding="utf-8"))))
-        return tuple(table for table in sorted(_REPORTS.glob("*.csv")) if table.stem in words)
+        named = sorted([*_REPORTS.glob("views/*.sql"), *_REPORTS.glob("*.csv")])
+        return tuple(each for each in named if each.stem in words)
     if file.suffix != ".py":
         return ()
     names = (name for node in ast.walk(_parsed(file)) for name in _imported_names(node, file))

@@ -101,7 +101,7 @@ def statistics(
     sublayers = traced(variant, dropped)
     steps = dense.shape[0]
     max_rows = comparisons.rows_within(memory_mb, unembed.vocabulary)
-    found = Columns(steps, len(sublayers), temperatures, dense.device, unembed.dtype)
+    found = Columns(steps, len(sublayers), temperatures, dense.device)
     found.put_states(
         torch.stack([dense[:, s + 1] for s in sublayers], 1),
         torch.stack([variant.get(s, dense[:, s]) for s in sublayers], 1),

@@ -12,7 +12,7 @@ import yaml
 
 from draw_figure import draw_figure, load_chart
 from figure_rows import decoding_rows
-from prunescope import charts, progress, store
+from prunescope import charts, progress, store, views
 from prunescope.queries import rounded, run_query
 from prunescope.schemas import SCHEMA_VERSION, TABLES
 
@@ -146,7 +146,7 @@ def test_a_chart_without_a_caption_is_refused() -> None:
 
 
 def _sql(stem: str) -> str:
-    return (FIGURES / f"{stem}.sql").read_text(encoding="utf-8")
+    return views.with_views((FIGURES / f"{stem}.sql").read_text(encoding="utf-8"))
 
 
 def _settings(stem: str) -> dict[str, Any]:

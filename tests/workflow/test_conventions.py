@@ -4,6 +4,7 @@ import ast
 import re
 
 import pytest
+import yaml
 
 from rules_of import INCLUDES, ROOT, RULES
 
@@ -39,6 +40,14 @@ def test_outputs_stand_under_the_roots(rule):
     assert all("<store>/" in line or "<results>/" in line for line in outputs.splitlines())
     inputs = re.search(r"^    input:\n((?:        .+\n)+)", rule.text, re.MULTILINE)
     assert not inputs or "<store>" not in inputs[1]
+
+
+@each_rule
+def test_a_cluster_gives_what_runs_a_model_a_gpu(rule):
+    """A rule that says its threads runs a model; `default-resources` would be too little for it."""
+    slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
+    asked = slurm["set-resources"].get(rule.name, {})
+    assert ("gpu" in asked) == ("threads:" in rule.text)
 
 
 def test_includes_start_with_what_has_no_rules():

@@ -1,6 +1,7 @@
 """paper.yaml plans its whole job list with no network and nothing in the store."""
 
 import pytest
+import yaml
 
 from planned import DECODED, Planned
 from tiny_run import Checkout
@@ -47,6 +48,14 @@ def test_paper_plan(checkout):
         "build_report": 1,
         "build_catalog": 1,
     }
+
+
+def test_figures_read_the_suites_that_paper_names(checkout):
+    """A suite that is written down for the paper and that nothing runs is a slip."""
+    named = yaml.safe_load((checkout.folder / "paper.yaml").read_text(encoding="utf-8"))["suites"]
+    figures = Planned(checkout.folder, "paper.yaml").figures.values()
+    reads = [keys for figure in figures for keys in figure["reads"].values()]
+    assert set(named) <= {suite for keys in reads for suite in keys.get("suite", [])}
 
 
 def test_slurm_profile_plans_the_same(checkout):

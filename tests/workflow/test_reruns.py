@@ -131,6 +131,12 @@ def test_an_edited_figure_is_drawn_again(tiny_run, ending, old, new):
         assert tiny_run.plan(*TINY) == {"draw_figure": 1, "build_report": 1}
 
 
+def test_an_edited_view_draws_the_figures_that_read_it_again(tiny_run):
+    """Figures 1 and 10 and retrieval read what was dropped."""
+    with tiny_run.edited("reports/views/drop_sizes.sql", "0 AS n_drop", "1 - 1 AS n_drop"):
+        assert tiny_run.plan(*TINY) == {"draw_figure": 3, "build_report": 1}
+
+
 def test_a_new_style_builds_the_report_again(tiny_run):
     with tiny_run.edited("reports/style.css", "{", "{ /* new */ "):
         assert tiny_run.plan(*TINY) == {"build_report": 1}

@@ -1,0 +1,10 @@
+-- What each family of tasks keeps where weights are zeroed.
+-- One row per (model, method, variant).
+SELECT
+    model,
+    method,
+    variant,
+    variant || ': ' || kept_by_families(choosing, writing) AS finding,
+    writing < choosing AS agrees
+FROM family_shares
+INNER JOIN compression_run USING (model, variant)

@@ -1,0 +1,394 @@
+"""Sums over tokens that `fused` makes statistics of, compiled for a CPU by numba.
+
+A tile of logits is read into the first-level cache and serves every temperature. Loops are written
+so that they vectorise, hence the exponentials of our own: libm's are calls. All of it is in one
+file: numba keeps what it compiled until this file changes.
+"""
+
+from collections.abc import Callable
+from math import factorial
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+TILE = 2048
+"""Logits taken together: two rows of 8 kB stay in the first-level cache, float32 sums short."""
+
+KEPT = 2.0
+"""Likeliest token of p still likeliest but for this much of z/T under q: a scale to compare at."""
+
+_EXACT: Any = {"fastmath": {"contract"}}
+"""Sums are taken as written, whatever the caller allows: adding a constant rounds to whole."""
+
+_FORMAT = {types.float32: (23, 127), types.float64: (52, 1023)}
+"""Binary digits after the point, and the bias of the exponent (IEEE 754)."""
+
+
+@intrinsic
+def _power_of_two(typing_context: Any, x: Any) -> Any:
+    """2ⁿ as a float, from the float n + 1.5·2^(digits): its lowest bits are n.
+
+    Written in LLVM's terms, since numba widens every sum of integers to 64 bits.
+    """
+    digits, bias = _FORMAT[x]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        integer = ir.IntType(x.bitwidth)
+        biased = builder.add(builder.bitcast(args[0], integer), integer(bias))
+        return builder.bitcast(builder.shl(biased, integer(digits)), args[0].type)
+
+    return x(x), generate
+
+
+def exponential(x: float) -> float:
+    """e^x for x <= 0, zero where that is below the smallest normal number."""
+    raise NotImplementedError("runs in compiled code only")
+
+
+def bracket(y: float) -> float:
+    """e^y - 1 - y for |y| <= 1, without cancellation."""
+    raise NotImplementedError("runs in compiled code only")
+
+
+def _taylor(first: int, last: int, real: type) -> tuple[Any, ...]:
+    """1/n! from the last power down to the first."""
+    return tuple(real(1 / factorial(n)) for n in range(last, first - 1, -1))
+
+
+# e^x = 2ⁿ e^r, n = round(x/ln 2), |r| <= ln 2/2; n is read off the bits of x/ln 2 + 1.5·2^(digits),
+# which rounds to whole. ln 2 is split so that n times its first part is exact (Cody and Waite).
+
+
+@overload(exponential, jit_options=_EXACT)
+def _exponential(x: Any) -> Callable[[Any], Any]:
+    single = x == types.float32
+    real = np.float32 if single else np.float64
+    to_whole, per_octave = real(1.5 * 2.0 ** _FORMAT[x][0]), real(1 / np.log(2))
+    ln2_high = real(0.693359375) if single else real(6.93147180369123816490e-01)
+    ln2_low = real(np.log(2) - float(ln2_high)) if single else real(1.90821492927058770002e-10)
+    least, zero = real(-87.3 if single else -708.3), real(0)
+    series = _taylor(0, 7 if single else 13, real)
+
+    def run(x: Any) -> Any:
+        rounded = x * per_octave + to_whole
+        n = rounded - to_whole
+        r = (x - n * ln2_high) - n * ln2_low
+        total = zero
+        for coefficient in series:
+            total = total * r + coefficient
+        return total * _power_of_two(rounded) if x > least else zero  # type: ignore[call-arg, operator]
+
+    return run
+
+
+# The series is short enough to be unrolled; b(2u) = (u + b(u))² + 2 b(u) leads back to y.
+
+
+@overload(bracket, jit_options=_EXACT)
+def _bracket(y: Any) -> Callable[[Any], Any]:
+    single = y == types.float32
+    real = np.float32 if single else np.float64
+    series = _taylor(2, 11 if single else 13, real)
+    zero, two, quarter = real(0), real(2), real(0.25)
+
+    def run_single(y: Any) -> Any:
+        total = zero
+        for coefficient in series:
+            total = total * y + coefficient
+        return y * y * total
+
+    def run_double(y: Any) -> Any:
+        u = y * quarter
+        total = zero
+        for coefficient in series:
+            total = total * u + coefficient
+        total *= u * u
+        for _ in range(2):
+            grown = u + total
+            total = grown * grown + two * total
+            u *= two
+        return total
+
+    return run_single if single else run_double
+
+
+_compiled = njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
+"""Sums in any order, so that they vectorise."""
+
+
+_in_order = njit(nogil=True, cache=True, fastmath={"contract"})
+"""Sums as written, for differences of nearly equal numbers."""
+
+
+@_in_order
+def _shift(dense: float, variant: float, start: float) -> float:
+    """D of a token."""
+    return (variant - dense) - start
+
+
+@_in_order
+def _centred(x: float, scale: float, middle: float, rest: float) -> float:
+    """x/T less a centre given in two parts."""
+    return (x * scale - middle) - rest
+
+
+@_compiled
+def _largest(z: Array) -> tuple[float, int]:
+    """The largest logit and its place."""
+    top, start = z[0], 0
+    for low in range(0, z.shape[0], TILE):
+        tile = z[low : low + TILE]
+        best = tile[0]
+        for value in tile:
+            best = max(best, value)
+        if best > top:
+            top, start = best, low
+    for place in range(start, z.shape[0]):
+        if z[place] == top:
+            return top, place
+    return top, 0
+
+
+@_compiled
+def _extent(z: Array, y: Array) -> tuple[float, float]:
+    """Smallest and largest of y - z."""
+    low = high = y[0] - z[0]
+    for i in range(z.shape[0]):
+        low, high = min(low, y[i] - z[i]), max(high, y[i] - z[i])
+    return low, high
+
+
+@_compiled
+def _sum_row(z: Array, top: float, inverse: Array, sums: Array) -> float:
+    """Σ z², returned; Σ e and Σ e² of e = e^((z - top)/T), into `sums` (temperatures, 2)."""
+    squares = 0.0
+    for low in range(0, z.shape[0], TILE):
+        tile = z[low : low + TILE]
+        square = z[0] - z[0]
+        for i in range(tile.shape[0]):
+            square += tile[i] * tile[i]
+        squares += square
+        for t in range(inverse.shape[0]):
+            scale = inverse[t]
+            total = square_total = scale - scale
+            for i in range(tile.shape[0]):
+                e = exponential((tile[i] - top) * scale)
+                total += e
+                square_total += e * e
+            sums[t, 0] += total
+            sums[t, 1] += square_total
+    return squares
+
+
+@_compiled
+def _sum_logits(z: Array, y: Array, found: Array) -> None:
+    """Σ z Δ, Σ Δ, then Σ |Δ⊥|² and Σ (Δ - mean)², smallest and largest Δ = y - z, into `found`.
+
+    found : (7,), at 0 the Σ z² of `_sum_row`.
+    """
+    n = z.shape[0]
+    found[5], found[6] = np.inf, -np.inf
+    for low in range(0, n, TILE):
+        dense, variant = z[low : low + TILE], y[low : low + TILE]
+        along = total = z[0] - z[0]
+        for i in range(dense.shape[0]):
+            delta = variant[i] - dense[i]
+            along += dense[i] * delta
+            total += delta
+        found[1] += along
+        found[2] += total
+        least, most = _extent(dense, variant)
+        found[5], found[6] = min(found[5], least), max(found[6], most)
+    ratio, mean = z.dtype.type(found[1] / found[0]), z.dtype.type(found[2] / n)
+    for low in range(0, n, TILE):
+        dense, variant = z[low : low + TILE], y[low : low + TILE]
+        across = spread = z[0] - z[0]
+        for i in range(dense.shape[0]):
+            delta = variant[i] - dense[i]
+            residual = delta - ratio * dense[i]
+            across += residual * residual
+            spread += (delta - mean) * (delta - mean)
+        found[3] += across
+        found[4] += spread
+
+
+@_compiled
+def _find_centres(
+    z: Array,
+    y: Array,
+    tops: Array,
+    place: int,
+    inverse: Array,
+    of_dense: Array,
+    of_variant: Array,
+    centres: Array,
+) -> None:
+    """What the moments of one pair are about, at every temperature; D = Δ - Δ_t.
+
+    Parameters
+    ----------
+    tops : largest logit of z and of y. place : t, where z has it.
+    inverse : (temperatures,), 1/T; its dtype is that of the sums' terms.
+    of_dense, of_variant : (temperatures, 2), from `_sum_row`.
+    centres : (temperatures, 4), filled: X = D/T has mean [0] under p, [1] under r; [2] is
+        log E_p[e^Y], Y = X - [0]; [3] scales f so that f - e is small: to f_t = 1 where q
+        has kept t among its likeliest, else to the length of e.
+    """
+    real = inverse.dtype.type
+    n, zero = z.shape[0], real(0)
+    start, top_z = y[place] - z[place], real(tops[0])
+    for low in range(0, n, TILE):
+        dense, variant = z[low : low + TILE], y[low : low + TILE]
+        for t in range(inverse.shape[0]):
+            scale = inverse[t]
+            mean = escort = zero
+            for i in range(dense.shape[0]):
+                shift = real(_shift(dense[i], variant[i], start))
+                e = exponential((dense[i] - top_z) * scale)
+                weighted = e * shift
+                mean += weighted
+                escort += e * weighted
+            centres[t, 0] += mean
+            centres[t, 1] += escort
+
+    for t in range(inverse.shape[0]):
+        per_degree = np.float64(inverse[t])
+        centres[t, 0] *= per_degree / of_dense[t, 0]
+        centres[t, 1] *= per_degree / of_dense[t, 1]
+        moved = (np.float64(y[place]) - np.float64(z[place])) * per_degree
+        lifted = (np.float64(tops[1]) - np.float64(tops[0])) * per_degree - moved
+        growth = np.log(of_variant[t, 0]) - np.log(of_dense[t, 0]) + lifted
+        centres[t, 2] = growth - centres[t, 0]
+        fallen = (np.float64(tops[1]) - np.float64(y[place])) * per_degree
+        same = np.sqrt(of_dense[t, 1] / of_variant[t, 1])
+        centres[t, 3] = np.exp(fallen) if fallen < KEPT else same
+
+
+@_compiled
+def _sum_moments(
+    z: Array,
+    y: Array,
+    tops: Array,
+    place: int,
+    inverse: Array,
+    of_dense: Array,
+    of_variant: Array,
+    centres: Array,
+    most: float,
+    sums: Array,
+) -> None:
+    """Sums over tokens of one pair at every temperature, with weights e of p, f of q, e_t = 1.
+
+    Parameters
+    ----------
+    z, …, centres : as in `_find_centres`, which has filled the centres.
+    most : log E_p[e^Y] up to which the bracket is summed.
+    sums : (temperatures, 11), filled: Σ eYⁿ for n to 4; Σ e²Yʳ and its square's, Yʳ = X - [1];
+        Σ e d and Σ d², d = [3] f - e; Σ e (e^Y - 1 - Y), Σ e Y (e^Y - 1); Σ f Y.
+    """
+    real = inverse.dtype.type
+    n, zero, one = z.shape[0], real(0), real(1)
+    start = y[place] - z[place]
+    top_z, top_y = real(tops[0]), real(tops[1])
+    lost = np.float64(tops[1]) - np.float64(y[place])
+    for low in range(0, n, TILE):
+        dense, variant = z[low : low + TILE], y[low : low + TILE]
+        for t in range(inverse.shape[0]):
+            scale = inverse[t]
+            middle = real(centres[t, 0])
+            rest = real(centres[t, 0] - middle)
+            escort_middle = real(centres[t, 1])
+            escort_rest = real(centres[t, 1] - escort_middle)
+            grown = zero
+            if centres[t, 2] < most:
+                grown = real(np.exp(centres[t, 2]) * of_dense[t, 0] / of_variant[t, 0])
+            stretch = real(centres[t, 3])
+            anchored = one if lost * np.float64(scale) < KEPT else zero
+            first = second = third = fourth = zero
+            escort_first = escort_second = zero
+            along = turned = gain = jeffreys = reverse = zero
+            for i in range(dense.shape[0]):
+                shift = real(_shift(dense[i], variant[i], start))
+                e = exponential((dense[i] - top_z) * scale)
+                f = exponential((variant[i] - top_y) * scale)
+                x = shift * scale
+                near = abs(x) < anchored
+                difference = e * (x + bracket(x)) if near else stretch * f - e
+                along += e * difference
+                turned += difference * difference
+                x = _centred(shift, scale, middle, rest)
+                power = e * x
+                first += power
+                near = abs(x) < one
+                excess = e * bracket(x) if near else f * grown - e - power
+                gain += excess
+                jeffreys += x * (excess + power)
+                power *= x
+                second += power
+                power *= x
+                third += power
+                fourth += power * x
+                reverse += f * x
+                x = _centred(shift, scale, escort_middle, escort_rest)
+                power = e * e * x
+                escort_first += power
+                escort_second += power * x
+            moments = (first, second, third, fourth, escort_first, escort_second)
+            for column, moment in enumerate(moments):
+                sums[t, column] += moment
+            for column, total in enumerate((along, turned, gain, jeffreys, reverse)):
+                sums[t, len(moments) + column] += total
+
+
+@_compiled
+def take_rows(
+    places: Array,
+    read: Array,
+    z: Array,
+    inverse: Array,
+    top: Array,
+    place: Array,
+    squares: Array,
+    sums: Array,
+) -> None:
+    """What is known of some of the rows `read`, by itself, into arrays of all rows."""
+    for row in read[places]:
+        top[row], place[row] = _largest(z[row])
+        squares[row] = _sum_row(z[row], inverse.dtype.type(top[row]), inverse, sums[row])
+
+
+@_compiled
+def take_logits(places: Array, z: Array, pairs: Array, squares: Array, found: Array) -> None:
+    """`_sum_logits` of some pairs, (pairs, 2) rows of z."""
+    for k in places:
+        dense, variant = pairs[k]
+        found[k, 0] = squares[dense]
+        _sum_logits(z[dense], z[variant], found[k])
+
+
+@_compiled
+def take_pairs(
+    places: Array,
+    z: Array,
+    pairs: Array,
+    inverse: Array,
+    top: Array,
+    place: Array,
+    rows: Array,
+    most: float,
+    centres: Array,
+    moments: Array,
+) -> None:
+    """`_find_centres` and `_sum_moments` of some pairs."""
+    for k in places:
+        a, b = pairs[k]
+        tops = np.array([top[a], top[b]])
+        args = (z[a], z[b], tops, place[a], inverse, rows[a], rows[b], centres[k])
+        _find_centres(*args)
+        _sum_moments(*args, most, moments[k])

@@ -1,0 +1,122 @@
+"""The rank correlation of estimate and loss is that of the rows, and so is the verdict."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from prunescope.queries import run_query
+from prunescope.schemas import TABLES
+from prunescope.views import with_views
+
+QUERY = Path(__file__).parents[2] / "reports/figures/ext_theory_predicts.sql"
+
+LOSSES = {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.5, "e": 0.7, "f": 0.6}
+"""Share of a generative score lost, by variant. The task that chooses loses the opposite."""
+
+
+def asked(estimates, dense=0.8):
+    """Rows and findings of the figure, where Theorem 3 says these numbers of the variants."""
+    scores = [
+        {
+            "variant": variant,
+            "suite": "core",
+            "task": task,
+            "headline": True,
+            "family": family,
+            "n_items": 10,
+            "score": score,
+            "higher_is_better": True,
+        }
+        for variant, loss in {"dense": 0.0, **LOSSES}.items()
+        for task, family, score in (
+            ("squad", "generative", dense * (1 - loss)),
+            ("boolq", "non_generative", 0.5 if variant == "dense" else 0.1 + loss / 2),
+        )
+    ]
+    # Per prompt the mean is the estimate; other histories, temperatures and orders say otherwise.
+    deviations = [
+        {
+            "variant": variant,
+            "prompt": prompt,
+            "sampling_temperature": sampled,
+            "history": history,
+            "step": step,
+            "temperature": temperature,
+            "space": "probability",
+            "quantity": "kl_divergence",
+            "order": order,
+            "measured": 1.0,
+            "estimated": estimate * (0.5 + step) if order == 2 and fair else -estimate,
+        }
+        for variant, estimate in estimates.items()
+        for prompt in ("p", "q")
+        for step in (0, 1)
+        for history, temperature, sampled, fair in (
+            ("teacher_forced", 1.0, 0.0, True),
+            ("free_running", 1.0, 0.0, False),
+            ("teacher_forced", 0.5, 0.0, False),
+            ("teacher_forced", 1.0, 0.7, False),
+        )
+        for order in (2, 3)
+    ]
+    runs = [
+        {"variant": variant, "method": "identity" if variant == "dense" else "wanda"}
+        for variant in ("dense", *LOSSES)
+    ]
+    tables = {"task_scores": scores, "decoding_deviation": deviations, "compression_run": runs}
+    with duckdb.connect() as connection:
+        for name, rows in tables.items():
+            empty = TABLES[name].empty()
+            columns = {
+                n: [{"model": "m", **row}.get(n) for row in rows] for n in empty.column_names
+            }
+            connection.register(name, empty.from_pydict(columns, schema=empty.schema))
+        sql = with_views(QUERY.read_text(encoding="utf-8"))
+        rows, findings = run_query(connection, sql, {})
+    return rows.to_pylist(), {said["finding"].split(":")[0]: said for said in findings}
+
+
+def spearman(found, family):
+    (value,) = {
+        row["spearman"]
+        for row in found
+        if (row["predictor"], row["family"]) == ("theorem_3", family)
+    }
+    return value
+
+
+def test_an_estimate_in_the_order_of_the_losses_orders_them():
+    """Written texts: correlation 1, as the paper's theory has it; choices lose in reverse: -1."""
+    found, said = asked({variant: loss**2 for variant, loss in LOSSES.items()})
+    assert spearman(found, "generative") == pytest.approx(1)
+    assert spearman(found, "non_generative") == pytest.approx(-1)
+    sizes = {row["variant"]: row["size"] for row in found if row["predictor"] == "theorem_3"}
+    assert sizes == pytest.approx({variant: loss**2 for variant, loss in LOSSES.items()})
+    lost = {row["variant"]: row["lost"] for row in found if row["family"] == "generative"}
+    assert lost == pytest.approx(LOSSES)
+    assert "it orders the losses" in said["Tasks that write"]["finding"]
+    assert said["Tasks that write"]["agrees"] is True
+    assert "the wrong way round" in said["Tasks that choose"]["finding"]
+    assert said["Tasks that choose"]["agrees"] is None
+    assert "dense" not in json.dumps([row["variant"] for row in found])
+
+
+def test_an_interval_that_holds_zero_gives_no_verdict():
+    """Spearman's formula for ranks without ties."""
+    estimates = dict(zip(LOSSES, (5.0, 1.0, 4.0, 6.0, 2.0, 3.0), strict=True))
+    found, said = asked(estimates)
+    ranks = {v: sorted(LOSSES.values()).index(loss) + 1 for v, loss in LOSSES.items()}
+    squares = sum((ranks[v] - estimates[v]) ** 2 for v in LOSSES)
+    assert spearman(found, "generative") == pytest.approx(1 - 6 * squares / (6 * 35))
+    assert "no verdict" in said["Tasks that write"]["finding"]
+    assert said["Tasks that write"]["agrees"] is None
+
+
+def test_a_family_at_the_floor_is_shown_and_says_nothing():
+    """Dense scores 0 on the task that writes: no share of it can be lost, no finding is made up."""
+    found, said = asked({variant: loss**2 for variant, loss in LOSSES.items()}, dense=0.0)
+    assert {row["lost"] for row in found if row["family"] == "generative"} == {None}
+    assert spearman(found, "generative") is None
+    assert list(said) == ["Tasks that choose"]

@@ -1,0 +1,88 @@
+"""A variant scores what its exported checkpoint scores under lm-eval as it comes."""
+
+import pytest
+import torch
+
+import export_model
+import run_lm_eval
+from prunescope import edits, influence, methods, models, store
+from prunescope.blockwise import Calibration
+from stock_lm_eval import stock
+from task_inputs import SETTINGS, write_task
+from tiny import TEXTS, make_tiny_model
+
+TASKS = ("hellaswag", "boolq", "squad")
+BATCH = 4
+IDS = torch.randint(3, 250, (4, 16), generator=torch.Generator().manual_seed(3))
+VARIANTS = {
+    "drop-2a": ("sublayer_drop", {"sublayer": "attn", "n_drop": 2}),
+    "drop-1b": ("block_drop", {"n_drop": 1}),
+    "wanda-2of4": ("wanda", {"pattern": "2:4"}),
+}
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def compressed(model_dir, method, settings):
+    """The edit one method makes of the model in the folder."""
+    model = models.load(model_dir, "float32", torch.device("cpu"))
+    evidence = {
+        "model": model,
+        "calibration": Calibration(IDS),
+        "influence": influence.influences(model, [IDS]),
+    }
+    read = (evidence[name] for name in methods.reads(method))
+    return methods.load(method)(*read, **settings)[0]
+
+
+def scored(folder, model_dir, edit_file, rows_dirs):
+    """Score of every (task, metric, filter), and every response, as the workflow's job has them."""
+    run_lm_eval.run_lm_eval(
+        model_dir=str(model_dir),
+        edit_file=str(edit_file),
+        rows_dirs=rows_dirs,
+        scores_file=str(folder / "scores.parquet"),
+        samples_file=str(folder / "samples.parquet"),
+        tasks={task: SETTINGS[task] for task in rows_dirs},
+        batch_size=BATCH,
+        dtype="float32",
+        threads=1,
+        decides={},
+        made_by={},
+    )
+    rows = store.read(folder / "scores.parquet", "task_scores").to_pylist()
+    said = store.read(folder / "samples.parquet", "task_samples")["response"].to_pylist()
+    return {(row["task"], f"{row['metric']},{row['filter']}"): row["score"] for row in rows}, said
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_checkpoint_scores_what_the_variant_scores(tmp_path, model_dir, variant):
+    """To the last digit; and the variant does not answer as dense does."""
+    rows_dirs = {task: str(write_task(tmp_path, task, n_rows=20)) for task in TASKS}
+    edit_file = tmp_path / "edit.safetensors"
+    edits.write(edit_file, compressed(model_dir, *VARIANTS[variant]), {})
+    export_model.export_model(
+        model_dir=str(model_dir),
+        edit_file=str(edit_file),
+        prompt_texts={"p": {"kind": "open_ended", "text": TEXTS[0]}},
+        checkpoint_dir=str(tmp_path / "exported"),
+        dtype="float32",
+        threads=1,
+        made_by={},
+    )
+    ours, said = scored(tmp_path, model_dir, edit_file, rows_dirs)
+    theirs = {
+        (task, key): score
+        for task in TASKS
+        for key, score in stock(
+            tmp_path / task, tmp_path / "exported", task, tmp_path / f"task={task}", BATCH
+        )["results"][task].items()
+        if (task, key) in ours
+    }
+    assert theirs == ours
+    edits.write(edit_file, edits.Edit(), {})
+    _, dense_said = scored(tmp_path, model_dir, edit_file, rows_dirs)
+    assert said != dense_said

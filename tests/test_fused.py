@@ -1,0 +1,150 @@
+"""Compiled statistics of pairs against the metrics they stand for, taken in float64."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from numba import njit
+
+from prunescope import fused, kernels, metrics, spaces
+
+TEMPERATURES = [0.3, 1.0, 1.5]
+
+
+def _compared(z, delta_z, temperatures=TEMPERATURES, threads=1):
+    """Pairs of z and z + delta_z, and the shift that rounding leaves of it, in float64."""
+    both = torch.cat([z, z + delta_z])
+    rows = np.arange(len(z))
+    found = fused.compare(both, rows, rows + len(z), temperatures, threads)
+    wide = both.double()
+    return found, wide[: len(z)], wide[len(z) :] - wide[: len(z)]
+
+
+def _close(found, expected, rtol, floor=0.0):
+    for name, value in expected._asdict().items():
+        torch.testing.assert_close(
+            getattr(found, name), value, rtol=rtol, atol=floor, msg=lambda m, name=name: name + m
+        )
+
+
+def _shift_in_float64(z, delta_z, temperature):
+    p = spaces.probabilities(z, temperature)
+    q = spaces.probabilities(z + delta_z, temperature)
+    return metrics.probability_shift(z, delta_z, p, q, temperature)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.05, 1.0, 5.0, 60.0])
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 2e-4), (torch.float64, 1e-8)])
+def test_equals_the_definitions(generator, scale, dtype, rtol):
+    """From shifts near rounding to hundreds of logits, at every temperature in one call."""
+    z = (4 * torch.randn(12, 5000, generator=generator)).to(dtype)
+    delta_z = (scale * torch.randn(12, 5000, generator=generator)).to(dtype)
+    found, z, delta_z = _compared(z, delta_z)
+    _close(found.geometry, metrics.geometry(z, delta_z), 2e-5)
+    _close(found.uniform_shift, metrics.uniform_shift(delta_z), 1e-5, floor=1e-7 * scale)
+    for t, temperature in enumerate(TEMPERATURES):
+        expected = _shift_in_float64(z, delta_z, temperature)
+        shift = metrics.ProbabilityShift(*(field[:, t] for field in found.probability_shift))
+        # A cumulant is a difference: judged by what it is a difference of.
+        spread = expected.var_p.sqrt()
+        for name, power in (("mean_p", 1), ("cumulant_3", 3), ("cumulant_4", 4)):
+            error = getattr(shift, name) - getattr(expected, name)
+            size = spread**power + getattr(expected, name).abs()
+            assert (error.abs() <= 10 * rtol * size).all(), name
+        exact = {"mean_p", "cumulant_3", "cumulant_4"}
+        for name, value in expected._asdict().items():
+            if name not in exact:
+                torch.testing.assert_close(getattr(shift, name), value, rtol=rtol, atol=1e-30)
+
+
+def test_saturated_rows_keep_their_digits(generator):
+    """One token has nearly all the mass: KL, angle and variances from 1e-40 to 1000, float32."""
+    z = 40 * torch.randn(64, 5000, generator=generator)
+    delta_z = torch.logspace(-3, 2, 64)[:, None] * torch.randn(64, 5000, generator=generator)
+    found, z, delta_z = _compared(z, delta_z)
+    for t, temperature in enumerate(TEMPERATURES):
+        expected = _shift_in_float64(z, delta_z, temperature)
+        assert expected.kl_divergence.min() < 1e-15
+        for name in ("kl_divergence", "var_p", "var_escort", "angular_deviation"):
+            value = getattr(found.probability_shift, name)[:, t]
+            torch.testing.assert_close(value, getattr(expected, name), rtol=1e-4, atol=1e-60)
+
+
+def test_a_large_common_shift_leaves_variances(generator):
+    """Adding 100 to every logit changes the mean of Δz and nothing else, beyond its rounding."""
+    z = 3 * torch.randn(6, 3000, generator=generator, dtype=torch.float64)
+    delta_z = 0.1 * torch.randn(6, 3000, generator=generator, dtype=torch.float64)
+    (plain, *_), (lifted, *_) = _compared(z, delta_z), _compared(z, delta_z + 100)
+    for name, value in plain.probability_shift._asdict().items():
+        moved = getattr(lifted.probability_shift, name) - (100 if name == "mean_p" else 0)
+        torch.testing.assert_close(moved, value, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("growth", [20.0, 50.0, 90.0])
+def test_tokens_whose_probability_underflows_count(growth):
+    """p = e^-95 is 0 in float32, but all of KL = log1p(p (e^Y - 1 - Y))."""
+    z, delta_z = torch.zeros(1, 8), torch.zeros(1, 8)
+    z[0, 1:], delta_z[0, 1] = -95.0, growth
+    found, *_ = _compared(z, delta_z, [1.0])
+    expected = np.log1p(np.exp(-95.0) * (np.expm1(growth) - growth))
+    assert float(found.probability_shift.kl_divergence) == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_shift_is_exactly_zero(generator):
+    """A pair of equal rows: every deviation and moment is 0, not 1e-17."""
+    z = 9 * torch.randn(3, 1000, generator=generator)
+    found, *_ = _compared(z, torch.zeros_like(z))
+    for statistics in found:
+        for name, value in statistics._asdict().items():
+            assert not value.any(), name
+
+
+def test_threads_and_company_change_no_bit(generator):
+    """A pair is one thread's: its numbers do not depend on the others, nor on their order."""
+    z = 5 * torch.randn(9, 4097, generator=generator)
+    dense, variant = np.arange(8), np.arange(8) + 1
+    whole = fused.compare(z, dense, variant, TEMPERATURES, 1)
+    spread = fused.compare(z, dense, variant, TEMPERATURES, 3)
+    turned = fused.compare(z, dense[::-1], variant[::-1], TEMPERATURES, 2)
+    for one, other, reverse in zip(whole, spread, turned, strict=True):
+        for value, same, back in zip(one, other, reverse, strict=True):
+            assert torch.equal(value, same)
+            assert torch.equal(value, back.flip(0))
+
+
+@njit
+def _tabulate(function, x, out):
+    for i in range(len(x)):
+        out[i] = function(x[i])
+
+
+@njit
+def _exponential(x):
+    return kernels.exponential(x)
+
+
+@njit
+def _bracket(x):
+    return kernels.bracket(x)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-7), (np.float64, 1e-15)])
+def test_exponentials_are_those_of_fifty_digits(dtype, rtol):
+    """e^x down to the smallest normal number, e^y - 1 - y from 1e-12 to 1; zero below."""
+    least = -87.3 if dtype == np.float32 else -708.3
+    x = np.linspace(least + 0.01, 0, 301).astype(dtype)
+    y = np.concatenate([-np.logspace(-6, 0, 60), np.logspace(-6, 0, 60)]).astype(dtype)
+    with mpmath.workdps(50):
+        for function, at, exact in (
+            (_exponential, x, mpmath.exp),
+            (_bracket, y, lambda value: mpmath.exp(value) - 1 - value),
+        ):
+            out = np.empty_like(at)
+            _tabulate(function, at, out)
+            for value, found in zip(at, out, strict=True):
+                assert float(found / exact(mpmath.mpf(float(value))) - 1) == pytest.approx(
+                    0, abs=2 * rtol
+                )
+    below = np.empty(2, dtype)
+    _tabulate(_exponential, np.array([2 * least, 1e3 * least], dtype), below)
+    assert not below.any()
