@@ -9,7 +9,6 @@ import torch
 
 from tiny import ARCHITECTURES, tiny_model
 
-
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # a core is another worker's
 

@@ -1,5 +1,6 @@
 """The embedded model for benchmarks and tests of real weights: fetched once, then kept."""
 
+import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -21,10 +22,13 @@ def model_dir() -> Path:
         return made
     cache = Path(os.environ.get("PRUNESCOPE_CACHE", Path(tempfile.gettempdir()) / "prunescope"))
     kept = cache / f"model={NAME}"
-    if not kept.with_name(f"{kept.name}.json").is_file():
-        entry = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["models"][NAME]
-        cache.mkdir(parents=True, exist_ok=True)
-        fetch_model(entry["source"], entry["n_blocks"], str(kept), f"{kept}.json")
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:  # other workers wait for the one that fetches
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.with_name(f"{kept.name}.json").is_file():
+            config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+            entry = config["models"][NAME]
+            fetch_model(entry["source"], entry["n_blocks"], str(kept), f"{kept}.json")
     return kept
 
 
