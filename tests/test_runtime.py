@@ -31,3 +31,39 @@ def test_large_tensors_start_at_a_page():
     threads, *places = map(int, run.stdout.split())
     assert threads == 1, run.stderr
     assert [place % PAGE for place in places] == [0, 0, 0]
+
+
+FREED = """
+from pathlib import Path
+from prunescope import runtime
+import torch
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+runtime.prepare(threads=1)
+kept, large = [], []
+for _ in range(64):
+    large.append(torch.ones(1 << 18))
+    kept.append(torch.ones(100))
+full = resident()
+large.clear()
+print(full - resident())
+runtime.return_freed_pages()
+print(full - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_freed_pages_are_kept_until_they_are_returned():
+    """64 MB between small tensors that stay: all there once freed, all but gone once returned."""
+    run = subprocess.run(
+        [sys.executable, "-c", FREED],
+        env={"PYTHONPATH": str(Path(__file__).parents[1] / "scripts")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    kept, returned = (PAGE * int(pages) for pages in run.stdout.split())
+    assert kept < 8 << 20, run.stderr
+    assert returned > 48 << 20

@@ -1,7 +1,8 @@
 """Calibration flows through the model one block at a time: see a block's inputs, edit it, go on.
 
 Peak memory is the model where it lives, one block, the hidden states of the calibration set, one
-block's statistics and the temporaries of one micro-batch (`BlockWalk.estimate`).
+block's statistics and the temporaries of one micro-batch (`BlockWalk.estimate`); the edit itself
+comes on top as it grows.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunescope import anatomy, progress
+from prunescope import anatomy, progress, runtime
 from prunescope.capture import Call, state_of
 from prunescope.edits import Edit
 from prunescope.replacements import Columns, Replacement, Rows, replaced
@@ -54,13 +55,14 @@ class Calibration:
     device : where one block at a time is run; the model may live elsewhere.
     dtype : of weights and hidden states during forward passes; None is the model's own. What is
         compressed is always the model's own weights.
-    tokens_together : tokens of one micro-batch, at least one sequence.
+    tokens_together : tokens of one micro-batch, at least one sequence. Twice as many are not
+        faster, and need twice the memory.
     """
 
     token_ids: Tensor
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype | None = None
-    tokens_together: int = 2048
+    tokens_together: int = 1024
 
     def micro_batches(self) -> Iterator[slice]:
         """Sequences that are run together."""
@@ -247,6 +249,8 @@ class BlockWalk:
                 self._advance(dense, block.running, states, calls[index])
                 if not states[-1].isfinite().all():
                     raise ValueError(f"block {index}: its edited output is not finite.")
+            block.running.clear()  # whoever still holds the block
+            runtime.return_freed_pages()
 
     def result(self, method: str) -> tuple[Edit, pa.Table]:
         """The edit of all blocks visited, and its rows of `compression_report`."""
