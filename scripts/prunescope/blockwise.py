@@ -17,7 +17,7 @@ from torch.func import functional_call
 from prunescope import anatomy, progress, runtime
 from prunescope.capture import Call, state_of
 from prunescope.edits import Edit
-from prunescope.replacements import Columns, Replacement, Rows, replaced
+from prunescope.replacements import Columns, Replacement, Rows, on_own_pages, replaced
 from prunescope.schemas import TABLES
 
 SAMPLED_TOKENS = 128
@@ -242,7 +242,8 @@ class BlockWalk:
         for index, dense in enumerate(progress.track(blocks, "blocks compressed")):
             block = self._observed(index, dense, states, calls[index])
             yield block
-            self._tensors.update(block.tensors)
+            self._tensors.update({name: on_own_pages(new) for name, new in block.tensors.items()})
+            block.tensors.clear()
             self._rows.extend({"block": index, **row} for row in block.rows)
             block.groups.clear()
             if index + 1 < len(blocks):

@@ -2,7 +2,7 @@
 
 Each linear's mask, weights and output error |(Ŵ - W) X| are held against the algorithm taken column
 by column in float64, and its error against that of Wanda's and magnitude's masks, all given the
-same inputs: those the linear reads in the model pruned so far. No verdict is printed but counts.
+same inputs: those the linear reads in the model pruned so far. Numbers are printed, not verdicts.
 """
 
 from typing import Any
@@ -25,28 +25,27 @@ def main() -> None:
     model = models.load(model_dir(), "float32", torch.device("cpu"))
     ids = text_token_ids(16, 512)
     for level in ({"sparsity": 0.5}, {"pattern": "2:4"}):
-        edit, _ = methods.load("sparsegpt")(model, Calibration(ids), **level)
-        found: list[dict[str, float]] = []
-        prefix = anatomy.anatomy_of(model).blocks
+        report(str(level), every_linear(model, ids, level))
 
-        def compare(
-            block: int,
-            inputs: dict[str, Tensor],
-            edit: Any = edit,
-            level: dict[str, Any] = level,
-            found: list[dict[str, float]] = found,
-        ) -> None:
-            factors: dict[int, Tensor] = {}
-            for name, x in inputs.items():
-                if x.data_ptr() not in factors:  # q, k, v share theirs
-                    factors[x.data_ptr()] = paper_sparsegpt.factor_of(x)
-                full = f"{prefix}.{block}.{name}.weight"
-                dense = model.get_parameter(full)
-                ours = edit.tensors[full].of(dense)
-                found.append(compared(dense, ours, x, factors[x.data_ptr()], level))
 
-        linear_inputs.visit(model, edit, ids, compare)
-        report(str(level), found)
+def every_linear(model: Any, ids: Tensor, level: dict[str, Any]) -> list[dict[str, float]]:
+    """`compared` of all linears, each on what it reads after the edits of earlier blocks."""
+    edit, _ = methods.load("sparsegpt")(model, Calibration(ids), **level)
+    prefix = anatomy.anatomy_of(model).blocks
+    found: list[dict[str, float]] = []
+
+    def look(block: int, inputs: dict[str, Tensor]) -> None:
+        factors: dict[int, Tensor] = {}
+        for name, x in inputs.items():
+            if x.data_ptr() not in factors:  # q, k, v share theirs
+                factors[x.data_ptr()] = paper_sparsegpt.factor_of(x)
+            full = f"{prefix}.{block}.{name}.weight"
+            dense = model.get_parameter(full)
+            ours = edit.tensors[full].of(dense)
+            found.append(compared(dense, ours, x, factors[x.data_ptr()], level))
+
+    linear_inputs.visit(model, edit, ids, look)
+    return found
 
 
 def compared(
