@@ -82,12 +82,13 @@ def report(level: str, found: list[dict[str, float]]) -> None:
     column = {name: [row[name] for row in found] for name in found[0]}
     print(f"SparseGPT {level}, {len(found)} linears, against float64 column by column")
     differ = sum(column["bits"]) / sum(column["weights"])
-    line("  mask bits that differ, per thousand", 1e3 * differ, "")
-    line("  the same, the linear with most", max(map(_share, found)) * 1e3, "")
+    line("  mask bits that differ, per million", 1e6 * differ, "")
+    line("  the same, the linear with most", 1e6 * max(map(_share, found)), "")
     line("  rows with every bit alike, share", sum(column["alike"]) / sum(column["rows"]), "")
-    line("  their updates: |ours - reference| / |reference|, worst", max(column["update"]), "")
-    line("  output error / the reference's, worst", max(column["ours"]), "1")
-    line("  output error / the reference's, least", min(column["ours"]), "1")
+    line("  their updates off by, worst linear, per million", 1e6 * max(column["update"]), "")
+    above = [1e6 * (ours - 1) for ours in column["ours"]]
+    line("  output error above the reference's, most, per million", max(above), "")
+    line("  the same, least", min(above), "")
     for rival in ("wanda", "magnitude"):
         behind = [a / b for a, b in zip(column["ours"], column[rival], strict=True)]
         line(f"  output error / {rival}'s, worst linear", max(behind), "< 1")
