@@ -47,17 +47,17 @@ def test_bfloat16_inputs_are_summed_in_float32(generator):
     assert torch.equal(_hessian(x), torch.full((3, 3), 4096.0))
 
 
-def test_factor_inverts_the_damped_hessian(generator):
+@pytest.mark.parametrize("width", [50, 600])
+def test_factor_inverts_the_damped_hessian(width, generator):
     """Uᵀ U H = 1 and U_jj² = [(H_{j:,j:})⁻¹]₀₀, in float64 sub-inverses."""
-    x = torch.randn(400, 50, generator=generator) @ torch.randn(50, 50, generator=generator)
-    hessian = _hessian(x)
+    mixed = torch.randn(width, width, generator=generator)
+    hessian = _hessian(torch.randn(8 * width, width, generator=generator) @ mixed)
     factor = inverse_factor(hessian).double()
-    damped = hessian.double() + DAMPING * hessian.double().diagonal().mean() * torch.eye(50)
+    one = torch.eye(width).double()
+    damped = hessian.double() + DAMPING * hessian.double().diagonal().mean() * one
     assert torch.equal(factor, factor.triu())
-    torch.testing.assert_close(
-        factor.T @ factor @ damped, torch.eye(50).double(), rtol=0, atol=1e-2
-    )
-    for j in (0, 17, 49):
+    torch.testing.assert_close(factor.T @ factor @ damped, one, rtol=0, atol=1e-2)
+    for j in (0, 17, width - 1):
         corner = torch.linalg.inv(damped[j:, j:])[0, 0]
         assert float(factor[j, j] ** 2) == pytest.approx(float(corner), rel=1e-3)
 

@@ -192,3 +192,20 @@ def test_fields_of_no_kind_are_named():
     """An edit of a later version, or of something else."""
     with pytest.raises(ValueError, match="codebook"):
         replacements.from_tensors({"codebook": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("kind", [Masked, Survivors, Rows, Columns])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_on_own_pages_it_stands_for_the_same(kind, dtype, generator):
+    """A copy: what becomes of the first does not reach it."""
+    dense = torch.randn(7, 24, generator=generator).to(dtype)
+    replacement, expected = of_kind(kind, dense, generator)
+    moved = replacements.on_own_pages(replacement)
+    for field in replacements.as_tensors(replacement).values():
+        field.zero_()
+    assert torch.equal(replacements.replaced(dense, moved), expected)
+
+
+def test_nothing_needs_no_pages():
+    """No input scales, or no row: empty tensors stay."""
+    assert replacements.on_own_pages(torch.empty(0, 3)).shape == (0, 3)

@@ -1,10 +1,10 @@
 """Calibration flows through the model one block at a time: see a block's inputs, edit it, go on.
 
-Peak memory is the model where it lives, a copy of one block, the hidden states of the calibration
-set, one block's statistics and the temporaries of one micro-batch (`BlockWalk.estimate`).
+Peak memory is the model where it lives, one block, the hidden states of the calibration set, one
+block's statistics and the temporaries of one micro-batch (`BlockWalk.estimate`); the edit itself
+comes on top as it grows.
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from prunescope import anatomy, progress
+from prunescope import anatomy, progress, runtime
 from prunescope.capture import Call, state_of
 from prunescope.edits import Edit
-from prunescope.replacements import Columns, Replacement, Rows, replaced
+from prunescope.replacements import Columns, Replacement, Rows, on_own_pages, replaced
 from prunescope.schemas import TABLES
 
 SAMPLED_TOKENS = 128
@@ -27,7 +28,7 @@ SAMPLED_SHARE = 64
 
 
 ROWS_TOGETHER = 128
-"""Tokens whose squares are summed at once: twice as fast as all, which leave the cache."""
+"""Tokens whose squares are added at once: so many sums of a column stay in the cache."""
 
 
 class Statistic(Protocol):
@@ -54,7 +55,8 @@ class Calibration:
     device : where one block at a time is run; the model may live elsewhere.
     dtype : of weights and hidden states during forward passes; None is the model's own. What is
         compressed is always the model's own weights.
-    tokens_together : tokens of one micro-batch, at least one sequence.
+    tokens_together : tokens of one micro-batch, at least one sequence. Half as many take a
+        twentieth longer.
     """
 
     token_ids: Tensor
@@ -96,7 +98,6 @@ class Linear:
     """Of the linear in the model, dotted."""
     weight: Tensor
     """(out_features, in_features), dense, in the model's own dtype, on the walk's device."""
-    module: nn.Linear
     sample: Tensor
     """(tokens, in_features), the inputs its output error is measured on."""
 
@@ -127,10 +128,20 @@ class _SeenAll(Exception):
 
 
 class Block:
-    """One block under the walk. A method replaces its linears; the rest of the walk sees that."""
+    """One block under the walk. A method replaces its linears; the rest of the walk sees that.
 
-    def __init__(self, prefix: str, sublayers: dict[str, str], groups: list[Group]) -> None:
+    `running` holds the tensors the block is run with, by name relative to the block.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        sublayers: dict[str, str],
+        groups: list[Group],
+        running: dict[str, Tensor],
+    ) -> None:
         self.groups = groups
+        self.running = running
         self.tensors: dict[str, Tensor | Replacement] = {}
         self.rows: list[dict[str, object]] = []
         self._prefix = prefix
@@ -178,15 +189,18 @@ class Block:
                 "relative_output_error": float(change / before) if before else None,
             }
         )
-        module = linear.module
-        module.weight = nn.Parameter(new.to(module.weight.dtype), requires_grad=False)
+        self._run_with(f"{name}.weight", new)
 
     def replace_bias(self, linear: Linear, replacement: Replacement) -> None:
         """Give a linear its edited bias, where it has one."""
-        bias = linear.module.bias
+        name = linear.name.removeprefix(self._prefix) + ".bias"
+        bias = self.running.get(name)
         if bias is not None:
             self.tensors[f"{linear.name}.bias"] = replacement
-            linear.module.bias = nn.Parameter(replaced(bias, replacement), requires_grad=False)
+            self._run_with(name, replaced(bias, replacement))
+
+    def _run_with(self, name: str, new: Tensor) -> None:
+        self.running[name] = new.to(self.running[name].dtype)
 
 
 def _zeroed(weight: Tensor, replacement: Replacement) -> Tensor:
@@ -226,16 +240,18 @@ class BlockWalk:
         states, calls = self._embed()
         blocks = anatomy.blocks_of(self.model)
         for index, dense in enumerate(progress.track(blocks, "blocks compressed")):
-            module = copy.deepcopy(dense).to(self.calibration.device, self._dtype)
-            block = self._observed(index, dense, module, states, calls[index])
+            block = self._observed(index, dense, states, calls[index])
             yield block
-            self._tensors.update(block.tensors)
+            self._tensors.update({name: on_own_pages(new) for name, new in block.tensors.items()})
+            block.tensors.clear()
             self._rows.extend({"block": index, **row} for row in block.rows)
             block.groups.clear()
             if index + 1 < len(blocks):
-                self._advance(module, states, calls[index])
+                self._advance(dense, block.running, states, calls[index])
                 if not states[-1].isfinite().all():
                     raise ValueError(f"block {index}: its edited output is not finite.")
+            block.running.clear()  # whoever still holds the block
+            runtime.return_freed_pages()
 
     def result(self, method: str) -> tuple[Edit, pa.Table]:
         """The edit of all blocks visited, and its rows of `compression_report`."""
@@ -294,18 +310,13 @@ class BlockWalk:
                 del block.forward
         return states, _moved(calls, self.calibration.device, self._dtype)
 
-    def _observed(
-        self,
-        index: int,
-        dense: nn.Module,
-        module: nn.Module,
-        states: Tensor,
-        call: Call,
-    ) -> Block:
+    def _observed(self, index: int, dense: nn.Module, states: Tensor, call: Call) -> Block:
         """The block with statistics and sampled inputs of all its linears; no output is made."""
         body = anatomy.anatomy_of(self.model)
-        linears = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
-        groups = self._gather(index, module, linears, states, call)
+        linears = {n: m for n, m in dense.named_modules() if isinstance(m, nn.Linear)}
+        own = {**dict(dense.named_parameters()), **dict(dense.named_buffers())}
+        running = _moved(own, self.calibration.device, self._dtype)
+        groups = self._gather(index, dense, linears, running, states, call)
         prefix = f"{body.blocks}.{index}."
         for group in groups:
             for name in group.names:
@@ -315,15 +326,16 @@ class BlockWalk:
                         f"{prefix}{name}: the dense weight holds NaN or infinity. Fetch the model "
                         "again, or choose another."
                     )
-                group.linears.append(Linear(f"{prefix}{name}", weight, linears[name], group.sample))
+                group.linears.append(Linear(f"{prefix}{name}", weight, group.sample))
         sublayers = {name: str(body.sublayer_of(name)) for name in linears}
-        return Block(prefix, sublayers, groups)
+        return Block(prefix, sublayers, groups, running)
 
     def _gather(
         self,
         index: int,
-        module: nn.Module,
+        dense: nn.Module,
         linears: dict[str, nn.Linear],
+        running: dict[str, Tensor],
         states: Tensor,
         call: Call,
     ) -> list[Group]:
@@ -368,7 +380,7 @@ class BlockWalk:
                 shown.clear()
                 seen.clear()
                 try:
-                    self._run(module, states[some], call)
+                    self._run(dense, running, states[some], call)
                 except _SeenAll:
                     continue
                 never = sorted(set(linears) - seen)
@@ -378,14 +390,20 @@ class BlockWalk:
                 handle.remove()
         return groups
 
-    def _run(self, module: nn.Module, states: Tensor, call: Call) -> Tensor:
+    def _run(
+        self, dense: nn.Module, running: dict[str, Tensor], states: Tensor, call: Call
+    ) -> Tensor:
+        """The block's output with other tensors in the place of its own: no copy of it is made."""
         args, kwargs = call
-        return state_of(module(states.to(self.calibration.device), *args, **kwargs))
+        given = (states.to(self.calibration.device), *args)
+        return state_of(functional_call(dense, running, given, kwargs))
 
-    def _advance(self, module: nn.Module, states: Tensor, call: Call) -> None:
+    def _advance(
+        self, dense: nn.Module, running: dict[str, Tensor], states: Tensor, call: Call
+    ) -> None:
         """Replace the hidden states before a block by those after it."""
         for some in self.calibration.micro_batches():
-            states[some] = self._run(module, states[some], call).to(states.device)
+            states[some] = self._run(dense, running, states[some], call)
 
 
 class _Nothing:
@@ -422,8 +440,11 @@ class ColumnNorms:
     def add(self, x: Tensor) -> None:
         """Add the squares of some tokens, (tokens, in_features)."""
         wide = torch.promote_types(x.dtype, torch.float32)
+        sums = x.new_zeros(min(ROWS_TOGETHER, len(x)), x.shape[1], dtype=wide)
         for rows in x.split(ROWS_TOGETHER):
-            self._squares += rows.to(wide).square().sum(0)
+            some = rows.to(wide)
+            sums[: len(rows)].addcmul_(some, some)
+        self._squares += sums.sum(0)
 
     def norms(self) -> Tensor:
         """(in_features,) float32."""

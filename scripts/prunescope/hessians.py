@@ -12,6 +12,10 @@ ROWS_TOGETHER = 192
 """Rows of H per product: only what lies on or right of the diagonal blocks is summed."""
 
 
+INVERTED_AT_ONCE = 256
+"""Up to this width a triangle is inverted by one call; halves take half the time above."""
+
+
 class Hessian:
     """H = XᵀX over the calibration tokens X, (tokens, in_features).
 
@@ -73,6 +77,21 @@ def inverse_factor(hessian: Tensor) -> Tensor:
             "the Hessian of a linear's inputs is not positive definite, even with its mean "
             "diagonal added. Calibrate in float32 (compression/forward_dtype)."
         )
-    by_columns = torch.eye(len(hessian), device=hessian.device).T  # as LAPACK stores: no copy
-    factor: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), by_columns, upper=True)
-    return factor
+    return _inverse(lower.flip(0, 1))
+
+
+def _inverse(upper: Tensor) -> Tensor:
+    """The inverse of an upper triangular matrix, by halves: a solver would fill in all its zeros.
+
+    [[A, B], [0, D]]⁻¹ = [[A⁻¹, -A⁻¹ B D⁻¹], [0, D⁻¹]].
+    """
+    if len(upper) <= INVERTED_AT_ONCE:
+        by_columns = torch.eye(len(upper), device=upper.device).T  # as LAPACK stores: no copy
+        small: Tensor = torch.linalg.solve_triangular(upper, by_columns, upper=True)
+        return small
+    first, last = slice(len(upper) // 2), slice(len(upper) // 2, None)
+    inverse = torch.zeros_like(upper)
+    inverse[first, first] = _inverse(upper[first, first])
+    inverse[last, last] = _inverse(upper[last, last])
+    inverse[first, last] = -(inverse[first, first] @ upper[first, last] @ inverse[last, last])
+    return inverse

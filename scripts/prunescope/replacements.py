@@ -5,6 +5,7 @@ that changed, integers with their scales. `of(dense)` gives the tensor it stands
 """
 
 import math
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
@@ -264,6 +265,18 @@ def from_tensors(found: dict[str, Tensor]) -> Tensor | Replacement:
             replacement: Replacement = kind(**found)
             return replacement
     raise ValueError(f"an edit holds {sorted(found)}, which no kind of replacement has.")
+
+
+def on_own_pages(replacement: Tensor | Replacement) -> Tensor | Replacement:
+    """The same in memory of its own: among megabytes that come and go, what stays breaks it up."""
+    return from_tensors({name: _mapped(field) for name, field in as_tensors(replacement).items()})
+
+
+def _mapped(tensor: Tensor) -> Tensor:
+    if not tensor.numel():
+        return tensor
+    pages = torch.frombuffer(mmap.mmap(-1, tensor.nbytes), dtype=tensor.dtype)
+    return pages.view(tensor.shape).copy_(tensor)
 
 
 def _pack_integers(values: Tensor, bits: int) -> Tensor:

@@ -30,3 +30,13 @@ def _keep_freed_pages() -> None:
         m_mmap_threshold, m_trim_threshold = -3, -1
         mallopt(m_mmap_threshold, 32 << 20)
         mallopt(m_trim_threshold, 1 << 30)
+
+
+def return_freed_pages() -> None:
+    """Give freed memory back that stays freed for long, or what was kept among it wastes it.
+
+    Once a block it costs little; a walk through SmolLM2 grew by twice what it needs without it.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import linear_inputs
+import paper_sparsegpt
 from paper_masks import paper_mask
 from prunescope import models, replacements
 from prunescope.blockwise import Calibration
@@ -40,6 +41,17 @@ def column_by_column(weight, x, sparsity=None, pattern=None):
         error = weight[:, j] * ~keep[:, j] / inverse[0, 0]
         weight[:, j:] -= error.outer(inverse[0])
     return weight * keep, keep
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=str)
+def test_reference_of_the_benchmark_is_the_algorithm(level, generator):
+    """One factor for all columns, products between batches: as with fresh inverses, to rounding."""
+    weight = torch.randn(9, 200, generator=generator)
+    x = torch.randn(300, 200, generator=generator) @ torch.randn(200, 200, generator=generator)
+    found, keep = paper_sparsegpt.pruned(weight, paper_sparsegpt.factor_of(x), **level)
+    right, kept = column_by_column(weight, x, **level)
+    assert torch.equal(keep, kept)
+    torch.testing.assert_close(found, right)
 
 
 def _inputs(model, edit, block, ids=IDS):

@@ -7,6 +7,7 @@ Algorithm 1.
 from typing import Any
 
 import pyarrow as pa
+from torch import Tensor
 
 from prunescope import masks
 from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms
@@ -38,8 +39,13 @@ def compress(
             n, m = masks.groups_of(group.in_features, sparsity, pattern)
             norms = group.inputs.norms()
             for linear in group.linears:
-                magnitude = linear.weight.float().abs()
-                importance = magnitude * norms
-                keep = masks.keep_n_of_m(importance, n, m, then_by=magnitude)
-                block.replace(linear, Masked.by(keep), float(importance.mean()))
+                block.replace(linear, *_masked(linear.weight, norms, n, m))
     return walk.result("wanda")
+
+
+def _masked(weight: Tensor, norms: Tensor, n: int, m: int) -> tuple[Masked, float]:
+    """The keep-mask of one linear, packed, and its mean importance."""
+    magnitude = weight.float().abs()
+    importance = magnitude * norms
+    keep = masks.keep_n_of_m(importance, n, m, then_by=magnitude)
+    return Masked.by(keep), float(importance.mean())
