@@ -1,5 +1,7 @@
 """Scores of a variant in memory equal lm-eval's own on the same rows, to the last digit."""
 
+import itertools
+
 import pytest
 import torch
 from lm_eval.api.instance import Instance
@@ -10,6 +12,7 @@ from prunescope.lm_eval_adapter import (
     Item,
     VariantLM,
     Written,
+    alike,
     batches,
     shared_first,
     shared_start,
@@ -223,6 +226,26 @@ def test_samples_say_how_a_text_repeats_itself(tmp_path, model_dir):
             row["token_ids"]
         )._asdict()
         assert row["stopped"] == (row["n_tokens"] < 8 or text != row["response"])
+
+
+def test_texts_of_like_length_are_decoded_together():
+    """In order, no batch too large or too much padded, and none that could have held one more."""
+    lengths = [494, 286, 274, 255, 216, 205, 204, 174, 164, 156, 148, 106, 102, 89, 63, 50]
+
+    def padding(texts):
+        return sum(texts[0] - length for length in texts)
+
+    for n_rows, most in itertools.product((1, 4, 16), (0, 144, 10_000)):
+        batches = alike(lengths, n_rows, most)
+        assert [length for some in batches for length in lengths[some]] == lengths
+        for some, after in itertools.pairwise([*batches, None]):
+            held = lengths[some]
+            assert len(held) <= n_rows
+            assert padding(held) <= most
+            if after is not None:
+                one_more = lengths[some.start : some.stop + 1]
+                assert len(one_more) > n_rows or padding(one_more) > most
+    assert alike([], 4, 10) == []
 
 
 def test_common_starts_and_padding_change_places():

@@ -44,6 +44,10 @@ LEAST_SHARED = 16
 """Tokens below which a common start of contexts is not worth a pass of its own."""
 
 
+STEP_COST = 12
+"""Tokens that are read in the time of one decoding step of a small batch (SmolLM2 on a core)."""
+
+
 class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
     """lm-eval's Hugging Face model over a variant that is loaded already."""
 
@@ -134,16 +138,15 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
 
         Their tokens are kept in `written`, by context.
         """
-
-        def longest_first(place: int) -> tuple[int, str]:
-            context = requests[place].args[0]
-            return -len(self.tok_encode(context)), context
-
-        order = sorted(range(len(requests)), key=longest_first)
-        starts = range(0, len(order), self.batch_size)
+        lengths = [len(self.tok_encode(request.args[0])) for request in requests]
+        order = sorted(
+            range(len(requests)), key=lambda place: (-lengths[place], requests[place].args[0])
+        )
+        new = max((r.args[1].get("max_gen_toks", self.max_gen_toks) for r in requests), default=0)
+        together = alike([lengths[place] for place in order], self.batch_size, STEP_COST * new)
         texts: dict[int, str] = {}
-        for start in progress.track(starts, "generation batches"):
-            places = order[start : start + self.batch_size]
+        for some in progress.track(together, "generation batches"):
+            places = order[some]
             self._generated.clear()
             said = super().generate_until([requests[place] for place in places], True)
             texts.update(zip(places, said, strict=True))
@@ -210,6 +213,23 @@ def batches(items: Sequence[Item], n_rows: int) -> Iterator[list[Item]]:
         taken += len(item.requests)
     if batch:
         yield batch
+
+
+def alike(lengths: Sequence[int], n_rows: int, most_padding: int) -> list[slice]:
+    """Batches of at most `n_rows` texts, the longest first, with bounded padding.
+
+    Another batch costs its decoding steps, padding costs reading: `most_padding` tokens weigh as
+    much.
+    """
+    batches: list[slice] = []
+    start = 0
+    for stop in range(1, len(lengths) + 1):
+        following = lengths[start : stop + 1]
+        padding = following[0] * len(following) - sum(following)
+        if stop == len(lengths) or len(following) > n_rows or padding > most_padding:
+            batches.append(slice(start, stop))
+            start = stop
+    return batches
 
 
 def padded(
