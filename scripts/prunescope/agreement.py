@@ -6,11 +6,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from prunescope import anatomy, metrics, prompts
-from prunescope.spaces import output_of, probabilities
+from prunescope import anatomy, prompts
+from prunescope.comparisons import Columns, Slab
+from prunescope.spaces import output_of
 
 _LOGITS_AT_ONCE = 1 << 21
 """Logits of a chunk of steps: 16 MB in float64, of which a comparison holds about eight."""
+
+_PAIR = Slab((0,), slice(None), slice(0, 1), slice(1, 2))
+"""Two rows of logits of a step, dense and variant."""
+
+_COMPARED = ("h.angular_deviation", "z.angular_deviation", "p.angular_deviation", "p.kl_divergence")
 
 
 class Agreement(NamedTuple):
@@ -64,13 +70,9 @@ def _chunks(dense: Any, variant: Any, answer: Mapping[str, Any]) -> Iterator[tup
 
 def _compared(z: Tensor, z_variant: Tensor, h: Tensor, h_variant: Tensor) -> Tensor:
     """Deviation in h, z, p, KL and equal likeliest token of each step, (5, rows) float64."""
-    wide = z.dtype
-    kl, _ = metrics.kl_in_float64(z, z_variant - z, temperature=1)
-    found = (
-        metrics.angular_deviation(h.to(wide), h_variant.to(wide)),
-        metrics.angular_deviation(z, z_variant),
-        metrics.angular_deviation(probabilities(z, 1), probabilities(z_variant, 1)),
-        kl,
-        z.argmax(-1) == z_variant.argmax(-1),
-    )
-    return torch.stack([each.to("cpu", torch.float64) for each in found])
+    columns = Columns(len(z), 1, [1.0], z.device)
+    columns.put_states(h.unsqueeze(1), h_variant.unsqueeze(1))
+    columns.put_logits(slice(0, len(z)), torch.stack([z, z_variant], 1), _PAIR)
+    found = [columns.tensors[name].flatten() for name in _COMPARED]
+    same = (z.argmax(-1) == z_variant.argmax(-1)).double()
+    return torch.stack([*found, same]).cpu()
