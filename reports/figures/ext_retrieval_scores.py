@@ -7,6 +7,8 @@ hidden state. Look for how far each curve stays level, and compare with the task
 Figure 1; six of MiniLM's sublayers are all it has of a kind.
 """
 
+import functools
+
 import altair as alt
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,13 +21,14 @@ TOOLTIP = ("retrieval_set:N", "n_drop:Q", "score:Q", "recall:Q", "n_queries:Q")
 
 def draw(rows: pa.Table) -> ChartType:
     """A column per kind of drop, a line per set; models below one another."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
-
-
-def _one_model(rows: pa.Table) -> alt.ConcatChart:
     sets = rows.column("retrieval_set").unique().to_pylist()
     scale = alt.Scale(domain=sets, range=[charts.BLUE, charts.GREEN, charts.ORANGE][: len(sets)])
     color = alt.Color("retrieval_set:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
+    one_model = functools.partial(_one_model, color=color)
+    return charts.titled(charts.per_model(rows, one_model), __doc__)
+
+
+def _one_model(rows: pa.Table, color: alt.Color) -> alt.ConcatChart:
     value = charts.Value("nDCG@10", alt.Scale(zero=True))
     panels = []
     for kind, name in charts.DROPS.items():

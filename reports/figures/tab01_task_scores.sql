@@ -228,7 +228,13 @@ SELECT
 FROM compared
 LEFT JOIN variant_cost USING (model, variant)
 ORDER BY
-    model ASC, variant ASC, family = 'retrieval' ASC, family DESC, task IS NULL ASC, task ASC;
+    bool_and(family = 'retrieval') OVER (PARTITION BY model, variant) ASC,
+    model ASC,
+    variant ASC,
+    family = 'retrieval' ASC,
+    family DESC,
+    task IS NULL ASC,
+    task ASC;
 
 -- Findings: does generation keep less of dense's mean score than choosing does, on the same
 -- variant? A verdict where the interval of the two shares' difference leaves out zero.

@@ -307,8 +307,9 @@ def over_drops(
     line = base.mark_line(strokeWidth=2, point=True).encode(value.of(column), tooltip=tooltip)
     layers: list[Any] = [level, line]
     if column == "score":
-        band = base.mark_area(opacity=0.15).encode(value.of("low"), alt.Y2("high:Q"))
-        layers.insert(0, band)
+        filled = [mark for mark in marks if not isinstance(mark, alt.StrokeDash)]
+        band = alt.Chart(rows).mark_area(opacity=0.15).encode(axis, *filled)
+        layers.insert(0, band.encode(value.of("low"), alt.Y2("high:Q")))
     layered: alt.LayerChart = alt.layer(*layers)  # type: ignore[assignment] # no facets inside
     return layered
 
