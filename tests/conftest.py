@@ -1,7 +1,6 @@
 """Tiny random decoders, one per architecture; real weights where a test asks for them."""
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,14 +10,6 @@ from tiny import ARCHITECTURES, tiny_model
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # a core is another worker's
-
-
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Keep a file's tests in one worker, and those that share the tiny run."""
-    for item in items:
-        folder = item.path.parent.name
-        name = folder if folder == "workflow" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(params=ARCHITECTURES)
