@@ -60,11 +60,12 @@ def compare(
     logits: Array = z.numpy()
     pairs = np.stack([dense.ravel(), variant.ravel()], 1)
     inverse = 1 / np.asarray(temperatures, np.float64)
-    rows = _of_rows(logits, pairs, inverse.astype(logits.dtype), threads)
+    narrow = inverse.astype(logits.dtype)
+    rows = _of_rows(logits, pairs, narrow, threads)
     whole = np.zeros((len(pairs), 7))
     _spread(kernels.take_logits, len(pairs), threads, logits, pairs, rows.squares, whole)
 
-    shift, holds = _of_tokens(logits, pairs, inverse.astype(logits.dtype), rows, threads)
+    shift, holds = _of_tokens(logits, pairs, narrow, rows, threads)
     holds |= (whole[:, 5] == whole[:, 6])[:, None]  # one shift for all tokens: p stays, exactly
     for t, again in enumerate(~holds.T):
         if again.any():
