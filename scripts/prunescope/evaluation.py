@@ -123,13 +123,21 @@ def _definition(asked: str) -> tuple[str, Path]:
     """
     defined = re.compile(rf"^[\"']?(task|group)[\"']?: *[\"']?{re.escape(asked)}[\"']? *$", re.M)
     for root in (OWN_TASKS, Path(lm_eval.__file__).parent / "tasks"):
-        for file in sorted(root.rglob("*.yaml")):
+        for file in _definitions(root, asked):
             if match := defined.search(file.read_text(encoding="utf-8")):
                 return match[1], file.parent
     raise JobError(
         f"lm-eval has no task {asked!r}. `lm_eval ls tasks` lists them: correct the task's name or "
         "its `lm_eval` in config."
     )
+
+
+def _definitions(root: Path, asked: str) -> Iterator[Path]:
+    """All definitions, those first that stand in a folder called as the task's name begins."""
+    words = asked.split("_")
+    called = [root / "_".join(words[:n]) for n in range(len(words), 0, -1)]
+    for folder in (*called, root):
+        yield from sorted(folder.rglob("*.yaml"))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ Everything but the two passes below is lm-eval's own `HFLM`: tokens, truncation,
 """
 
 import bisect
+import copy
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -57,6 +59,8 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         )
         self.written: dict[str, Written] = {}
         self._generated: list[list[int]] = []
+        self._start: list[int] = []
+        self._read_start: Any = None
         self._ends = prompts.end_of_text(model, tokenizer)
 
     def loglikelihood(
@@ -136,9 +140,12 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """Texts in the order of the requests, decoded in batches of similar length.
 
-        Their tokens are kept in `written`, by context.
+        What all contexts begin with (solved examples) is read once. The tokens of the texts are
+        kept in `written`, by context.
         """
-        lengths = [len(self.tok_encode(request.args[0])) for request in requests]
+        contexts = [self.tok_encode(request.args[0]) for request in requests]
+        lengths = [len(context) for context in contexts]
+        self._start, self._read_start = self._common_start(contexts), None
         order = sorted(
             range(len(requests)), key=lambda place: (-lengths[place], requests[place].args[0])
         )
@@ -158,30 +165,45 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
     def _model_generate(
         self, context: Tensor, max_length: int, stop: list[str], **settings: Any
     ) -> Tensor:
-        """As lm-eval's, but what all contexts of a batch begin with is read once.
+        """As lm-eval's, but the common start of all contexts is not read again.
 
         Parameters
         ----------
         context : token ids, (sequences, longest), zeros of the mask on the left.
         """
         mask = settings.pop("attention_mask")
-        n_shared = shared_start(context, mask)
-        if len(context) > 1 and n_shared >= LEAST_SHARED and not self._slides():
-            order = shared_first(mask, n_shared)
+        if self._start and begin_with(self._start, context, mask):
+            order = shared_first(mask, len(self._start))
             context, mask = context.gather(1, order), mask.gather(1, order)
-            with torch.inference_mode():
-                read = self.model(input_ids=context[:1, :n_shared], use_cache=True)
-            read.past_key_values.batch_repeat_interleave(len(context))
-            settings["past_key_values"] = read.past_key_values
+            settings["past_key_values"] = self._after_start(len(context))
         said: Tensor = super()._model_generate(
             context, max_length, stop, attention_mask=mask, **settings
         )
         self._generated += said[:, context.shape[1] :].tolist()
         return said
 
-    def _slides(self) -> bool:
-        """Whether attention looks back a fixed number of places, where padding would take some."""
-        return getattr(self.config, "sliding_window", None) is not None
+    def _common_start(self, contexts: Sequence[list[int]]) -> list[int]:
+        """Tokens all contexts begin with, short of each one's last; none where too few to share.
+
+        None either where attention looks back a fixed number of places: padding would take some.
+        """
+        columns = zip(*(context[:-1] for context in contexts), strict=False)
+        common = itertools.takewhile(lambda column: len(set(column)) == 1, columns)
+        start = [column[0] for column in common]
+        slides = getattr(self.config, "sliding_window", None) is not None
+        worth_it = len(contexts) > 1 and len(start) >= LEAST_SHARED and not slides
+        return start if worth_it else []
+
+    @torch.inference_mode()
+    def _after_start(self, n_sequences: int) -> Any:
+        """Keys and values of the common start, for so many sequences that go on from there."""
+        if self._read_start is None:
+            start = torch.tensor([self._start], device=self.device)
+            read = self.model(input_ids=start, use_cache=True, logits_to_keep=1)
+            self._read_start = read.past_key_values
+        keys_and_values = copy.deepcopy(self._read_start)
+        keys_and_values.batch_repeat_interleave(n_sequences)
+        return keys_and_values
 
 
 def written(
@@ -246,19 +268,16 @@ def padded(
     return ids.to(device), mask.to(device)
 
 
-def shared_start(ids: Tensor, mask: Tensor) -> int:
-    """Tokens that all sequences begin with, short of the last of the shortest.
+def begin_with(start: Sequence[int], ids: Tensor, mask: Tensor) -> bool:
+    """Whether every sequence begins with these tokens and goes on after them.
 
     Parameters
     ----------
     ids, mask : (sequences, longest), padded on the left.
     """
-    lengths = mask.sum(dim=1)
-    within = int(lengths.min()) - 1
-    starts = (ids.shape[1] - lengths)[:, None] + torch.arange(within, device=ids.device)
-    begun = ids.gather(1, starts)
-    same = (begun == begun[0]).all(dim=0)
-    return int(same.cumprod(dim=0).sum())
+    begun = torch.tensor(start, device=ids.device)
+    rows = (row[kept] for row, kept in zip(ids, mask.bool(), strict=True))
+    return all(len(row) > len(begun) and torch.equal(row[: len(begun)], begun) for row in rows)
 
 
 def shared_first(mask: Tensor, n_shared: int) -> Tensor:
