@@ -55,6 +55,7 @@ rule compress_model:
     params:
         settings=lookup("variants/{variant}", within=config),
         dtype=lookup("models/{model}/dtype", within=config),
+        kind=lookup("models/{model}/kind", within=config, default="causal"),
         forward_dtype=branch(
             reads_evidence("model"), then=config["compression"]["forward_dtype"], otherwise="none"
         ),

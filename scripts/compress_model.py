@@ -16,6 +16,7 @@ def compress_model(
     files: Mapping[str, str],
     settings: Mapping[str, object],
     dtype: str,
+    kind: str,
     forward_dtype: str,
     threads: int,
     edit_file: str,
@@ -34,7 +35,7 @@ def compress_model(
     method = str(settings["method"])
     running = importlib.import_module("prunescope.evidence") if "model" in files else None
     if running is not None:
-        evidence = running.load(files, dtype, forward_dtype, threads)
+        evidence = running.load(files, dtype, kind, forward_dtype, threads)
     else:
         evidence = {name: store.read(file, name) for name, file in files.items()}
     own = {name: value for name, value in settings.items() if name != "method"}
@@ -74,6 +75,7 @@ if __name__ == "__main__":
             files={name: file for name, file in snakemake.input.items() if file},
             settings=snakemake.params.settings,
             dtype=snakemake.params.dtype,
+            kind=snakemake.params.kind,
             forward_dtype=snakemake.params.forward_dtype,
             threads=snakemake.threads,
             edit_file=snakemake.output.edit,

@@ -157,17 +157,17 @@ def searched(variants, models=("all-minilm-l6-v2",), table="retrieval_scores"):
     return ((f"{SEARCH}/reads", reads), (f"{SEARCH}/models", list(models)))
 
 
-def test_an_encoder_is_searched_with_what_it_can_drop():
-    read = resolved(*searched(["dense", "drop-[124][abm]"]))["figures"]["ext_influence"]
+def test_an_encoder_is_searched_with_what_it_can_drop_and_any_weights_pruned():
+    variants = ["dense", "drop-[124][abm]", "wanda-*"]
+    read = resolved(*searched(variants))["figures"]["ext_influence"]
     assert read["models"] == ["all-minilm-l6-v2"]
-    assert len(read["reads"]["retrieval_scores"]["variant"]) == 10
+    assert len(read["reads"]["retrieval_scores"]["variant"]) == 13
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (searched(["drop-8a"]), r"n_drop is 8, but all-minilm-l6-v2, .*has 6 attn sublayers"),
-        (searched(["wanda-50"]), r"wanda is not made for models of kind encoder. Read variants"),
         (searched(["dense"], table="variant_cost"), r"variant_cost of all-minilm.* has no logits"),
         (
             (("export", {"model": ["all-*"], "variant": ["dense"]}),),

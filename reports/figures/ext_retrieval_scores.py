@@ -1,10 +1,11 @@
-"""Retrieval reads a hidden state once: what dropped sublayers cost it.
+"""Retrieval reads a hidden state once: what compression costs it.
 
-nDCG@10 of SQuAD questions against paragraphs, against how many attention sublayers or MLPs are
-dropped, the least influential of that very model first; bands are 95 % bootstrap intervals over
-queries, dashed is dense. An embedding model (mean pooling) beside the language model's own last
-hidden state. Look for how far each curve stays level, and compare with the tasks that write in
-Figure 1; six of MiniLM's sublayers are all it has of a kind.
+nDCG@10 of SQuAD questions against paragraphs by an embedding model (mean pooling), against how many
+attention sublayers, MLPs or blocks are dropped, the least influential of that very model first, and
+under every pattern of zeroed weights; bands and whiskers are 95 % bootstrap intervals over queries,
+dashed is dense. Look for how far each curve stays level, and compare with the tasks that write in
+Figures 1, 3 and 9; six attention sublayers or MLPs are all that MiniLM has of a kind. The language
+model's own last hidden state is scored in Table 1.
 """
 
 import functools
@@ -16,11 +17,12 @@ from altair.typing import ChartType
 
 from prunescope import charts
 
-TOOLTIP = ("retrieval_set:N", "n_drop:Q", "score:Q", "recall:Q", "n_queries:Q")
+TOOLTIP = ("retrieval_set:N", "n_drop:Q", "pattern:N", "score:Q", "recall:Q", "n_queries:Q")
+NDCG = charts.Value("nDCG@10", alt.Scale(zero=True))
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """A column per kind of drop, a line per set; models below one another."""
+    """A panel per kind of drop and per method, a line per set; models below one another."""
     sets = rows.column("retrieval_set").unique().to_pylist()
     scale = alt.Scale(domain=sets, range=[charts.BLUE, charts.GREEN, charts.ORANGE][: len(sets)])
     color = alt.Color("retrieval_set:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
@@ -29,12 +31,29 @@ def draw(rows: pa.Table) -> ChartType:
 
 
 def _one_model(rows: pa.Table, color: alt.Color) -> alt.ConcatChart:
-    value = charts.Value("nDCG@10", alt.Scale(zero=True))
     panels = []
     for kind, name in charts.DROPS.items():
         shown = rows.filter(pc.equal(rows.column("dropped"), kind))
         if shown.num_rows:
-            panel = charts.over_drops(shown, value, "score", [color], TOOLTIP)
-            panels.append(panel.properties(width=320, height=190, title=name))
-    chart: alt.ConcatChart = alt.concat(*panels, columns=2)
+            panels.append((charts.over_drops(shown, NDCG, "score", [color], TOOLTIP), name))
+    for method in rows.column("method").drop_null().unique().to_pylist():
+        shown = rows.filter(pc.equal(rows.column("method"), method))
+        panels.append((_over_patterns(shown, color), f"pruned by {method}"))
+    sized = [panel.properties(width=320, height=190, title=name) for panel, name in panels]
+    chart: alt.ConcatChart = alt.concat(*sized, columns=2)
     return chart
+
+
+def _over_patterns(rows: pa.Table, color: alt.Color) -> alt.LayerChart:
+    """A point per set and pattern with its interval, dense's level dashed."""
+    patterns = rows.column("pattern").unique().to_pylist()
+    axis = alt.X("pattern:N", sort=patterns, axis=alt.Axis(title=None, labelAngle=0))
+    side = alt.XOffset("retrieval_set:N")
+    base = alt.Chart(rows).encode(axis, color, xOffset=side, tooltip=list(TOOLTIP))
+    dense = alt.Chart(rows).transform_filter(alt.datum.pattern == "dense").encode(color)
+    layered: alt.LayerChart = alt.layer(  # type: ignore[assignment] # no facets inside
+        dense.mark_rule(strokeDash=[3, 3]).encode(NDCG.of("score")),
+        base.mark_rule(strokeWidth=1.5).encode(NDCG.of("low"), alt.Y2("high:Q")),
+        base.mark_point(filled=True, size=60, opacity=1).encode(NDCG.of("score")),
+    )
+    return layered

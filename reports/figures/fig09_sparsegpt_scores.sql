@@ -14,7 +14,7 @@ SELECT
     high,
     share_of_dense
 FROM pattern_scores
-WHERE method IN ('identity', 'sparsegpt')
+WHERE method = 'sparsegpt'
 ORDER BY model, place, task;
 
 -- Findings: what each family keeps.

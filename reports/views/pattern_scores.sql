@@ -4,14 +4,8 @@ SELECT
     model,
     method,
     variant,
-    coalesce(
-        settings ->> 'pattern',
-        format('{:.0f} %', 100 * cast(settings ->> 'sparsity' AS DOUBLE)),
-        'dense'
-    ) AS pattern,
-    row_number() OVER (
-        ORDER BY method = 'identity' DESC, pattern LIKE '%:%' ASC, pattern DESC
-    ) AS place,
+    pattern,
+    place,
     task,
     metric,
     family,
@@ -22,5 +16,4 @@ SELECT
     high,
     share_of_dense
 FROM headline_scores
-INNER JOIN compression_run USING (model, variant)
-WHERE method IN ('identity', 'magnitude', 'wanda', 'sparsegpt')
+INNER JOIN zeroed_patterns USING (model, variant)

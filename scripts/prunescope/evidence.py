@@ -14,19 +14,22 @@ from prunescope import models, runtime, store
 from prunescope.blockwise import Calibration
 
 
-def load(files: Mapping[str, str], dtype: str, forward_dtype: str, threads: int) -> dict[str, Any]:
+def load(
+    files: Mapping[str, str], dtype: str, kind: str, forward_dtype: str, threads: int
+) -> dict[str, Any]:
     """The dense model, on the cpu, and the calibration text with where and how it flows.
 
     Parameters
     ----------
     files : `model`, a folder, and `calibration`, a table.
-    dtype : of the model's weights. forward_dtype : of calibration passes; `model` for the same.
+    dtype : of the model's weights. kind : a key of `models.KINDS`.
+    forward_dtype : of calibration passes; `model` for the same.
     """
     device = runtime.prepare(threads)
     rows = store.read(files["calibration"], "calibration").column("token_ids").to_pylist()
     flows_in = None if forward_dtype == "model" else models.DTYPES[forward_dtype]
     return {
-        "model": models.load(files["model"], dtype, torch.device("cpu")),
+        "model": models.load(files["model"], dtype, torch.device("cpu"), kind),
         "calibration": Calibration(torch.tensor(rows), device, flows_in),
     }
 

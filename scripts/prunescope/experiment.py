@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, validators
 
-from prunescope import letters, methods, patterns, views
+from prunescope import letters, patterns, views
 from prunescope.schemas import TABLES
 
 Config = dict[str, Any]
@@ -538,7 +538,7 @@ def _retrieval_sets_read(config: Config) -> list[str]:
 def _not_made(
     where: str, reads: Mapping[str, Mapping[str, Any]], model: str, config: Config
 ) -> Iterator[str]:
-    """Tables and variants that a model of its kind does not have."""
+    """Tables that a model of its kind does not have."""
     settings = config["models"][model]
     if "embedding" not in settings:
         for table in sorted({"retrieval_scores", "retrieval_samples"}.intersection(reads)):
@@ -548,19 +548,12 @@ def _not_made(
             )
     if settings.get("kind", "causal") == "causal":
         return
-    for table, keys in reads.items():
+    for table in reads:
         if table not in _WITHOUT_LOGITS:
             yield (
                 f"{where} reads {table} of {model}, which is of kind encoder and has no logits. "
                 "Name causal models there."
             )
-        for variant in keys.get("variant", []):
-            method = config["variants"][variant]["method"]
-            if "model" in methods.reads(method):
-                yield (
-                    f"{where} reads {variant} of {model}, but {method} is not made for models of "
-                    "kind encoder. Read variants that drop sublayers or blocks."
-                )
 
 
 def _tasks_matched(config: Config) -> list[str]:

@@ -29,6 +29,7 @@ VARIANTS = {
     "drop-1a": ("sublayer_drop", {"sublayer": "attn", "n_drop": 1}),
     "wanda-50": ("wanda", {"sparsity": 0.5}),
     "wanda-2of4": ("wanda", {"pattern": "2:4"}),
+    "sparsegpt-50": ("sparsegpt", {"sparsity": 0.5}),
     "magnitude-50": ("magnitude", {"sparsity": 0.5}),
     "awq-4bit": ("awq", {"bits": 4, "group_size": 64}),
     "rtn-4bit": ("rtn", {"bits": 4, "group_size": 64}),

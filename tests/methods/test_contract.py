@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from prunescope import edits, influence, methods, models
+from prunescope import anatomy, edits, influence, methods, models
 from prunescope.blockwise import Calibration
 from prunescope.schemas import TABLES
-from tiny import tiny_model
+from tiny import EMBEDDERS, tiny_model
 
 KNOWN = {"model", "calibration", *TABLES}
 
@@ -88,6 +88,22 @@ def test_edit_round_trips_and_runs_on_every_architecture(name, model, tmp_path):
     assert torch.equal(logits, model(IDS).logits) == (name == "identity")
     assert report.schema.equals(TABLES["compression_report"].schema)
     assert set(report.column("method").to_pylist()) <= {name}
+
+
+@every_edit
+@pytest.mark.parametrize("architecture", EMBEDDERS)
+def test_models_that_make_embeddings_are_compressed_too(name, architecture):
+    """Every edited linear is one of a block, and the hidden states are others, and finite."""
+    model = tiny_model(architecture, kind="encoder")
+    edit, report = compressed(name, model)
+    blocks = f"{anatomy.anatomy_of(model).blocks}."
+    assert all(key.startswith(blocks) for key in edit.tensors)
+    assert set(report.column("block").to_pylist()) == {0, 1, 2}
+    h, dense = (
+        m(IDS, use_cache=False).last_hidden_state for m in (models.apply_edit(model, edit), model)
+    )
+    assert h.isfinite().all()
+    assert not torch.equal(h, dense)
 
 
 @every_method
