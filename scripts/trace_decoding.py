@@ -106,7 +106,7 @@ def trace_answers(
         compared = decoding.compare(at, unembed, answer, temperatures, memory_mb, seed)
         log_p = compared.dense_log_p
         if list(own) != answer["answer_token_ids"]:
-            log_p = decoding.log_likelihoods(dense, unembed, answer["prompt_token_ids"], own)
+            log_p = decoding.log_likelihoods(unembed, at.reread, own)
         text = texts.as_row(
             answer["prompt"],
             answer["kind"],

@@ -264,14 +264,37 @@ def _one_token_answers_count_once(whole, own):
     assert trace["step"].unique().to_pylist() == [0]
 
 
-def test_perplexity_of_a_text_is_denses_own(model):
-    """Chunked or whole, log p of each token is that of one plain pass."""
-    prompt, own = _answer()["prompt_token_ids"], list(range(3, 90))
+@pytest.mark.parametrize("alike", [0, 1, 3])
+@pytest.mark.parametrize("length", [1, 3, 90])
+def test_perplexity_of_a_text_is_denses_own(model, alike, length):
+    """Reread from where the texts part, log p of each token is that of one plain pass."""
+    edit, variant = _edited(model)
+    answer = _answer()
+    prompt = answer["prompt_token_ids"]
+    own = [*answer["answer_token_ids"][:alike], *range(3, 93)][:length]
     z = model(torch.tensor([prompt + own])).logits[0, len(prompt) - 1 : -1]
     expected = z.double().log_softmax(-1).gather(-1, torch.tensor(own)[:, None]).squeeze(-1)
-    found = decoding.log_likelihoods(model, spaces.output_of(model), prompt, own)
+    at = decoding.states(model, variant, edit, answer, own)
+    found = decoding.log_likelihoods(spaces.output_of(model), at.reread, own)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert texts.perplexity(found) == pytest.approx(float(expected.mean().neg().exp()), rel=1e-4)
+
+
+@pytest.mark.parametrize("dropped", [{"attn": (0,)}, {"block": (0, 2)}, {"attn": (0, 1, 2)}])
+@pytest.mark.parametrize("alike", [0, 2, 6])
+def test_what_both_read_is_not_read_again(model, dropped, alike):
+    """Free running equals one pass over the variant's whole text, shorter, longer or as long."""
+    edit = edits.Edit(dropped)
+    variant = models.apply_edit(model, edit)
+    answer = _answer()
+    for n_more in (0, 1, 5):
+        own = [*answer["answer_token_ids"][:alike], *range(3, 3 + n_more)] or [9]
+        at = decoding.states(model, variant, edit, answer, own)
+        whole = torch.tensor([answer["prompt_token_ids"] + own[:-1]])
+        for found, of in ((at.variant[: at.both, 3], variant), (at.reread, model)):
+            h = of.base_model(input_ids=whole, use_cache=False).last_hidden_state[0, 4:]
+            torch.testing.assert_close(found, h[: len(found)], rtol=1e-6, atol=1e-6)
+        assert len(at.reread) == len(own)
 
 
 def test_an_edited_lm_head_is_refused():

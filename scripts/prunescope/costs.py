@@ -19,7 +19,7 @@ PREFILL_TOKENS = 128
 DECODED_TOKENS = 8
 """Tokens written after it, each reading every weight once."""
 
-RUNS = 6
+RUNS = 4
 """Timed runs of each model, dense and variant in turn."""
 
 

@@ -34,12 +34,14 @@ class States(NamedTuple):
     """What lm_head reads at every step of one answer, from the last prompt token on.
 
     dense : (steps, d). variant : (steps, histories, d); under `free_running` its first `both`
-    steps count, at which neither model has stopped.
+    steps count, at which neither model has stopped. reread : (tokens, d), the dense model's on the
+    variant's own text.
     """
 
     dense: Tensor
     variant: Tensor
     both: int
+    reread: Tensor
 
 
 class Compared(NamedTuple):
@@ -72,32 +74,38 @@ def states(
     read, start = prompts.context_of(answer)
     token_ids = torch.tensor(read, device=dense.device)
     of_dense = histories.run(dense, token_ids)
-    found = []
+    passes = []
     for history, of in histories.ON_DENSE_TOKENS.items():
         if history == "teacher_forced":
-            found.append(histories.run(variant, token_ids, edit).h[0, start:])
+            passes.append(histories.run(variant, token_ids, edit))
         else:
             mask = of(len(read), start).unsqueeze(0)
-            mixed = histories.run(variant, token_ids, edit, of_dense.attended, mask)
-            found.append(mixed.h[0, start:])
-    both = min(len(answer["answer_token_ids"]), len(own))
-    found.append(_free_running(variant, edit, answer, own, found[-1]))
-    return States(of_dense.h[0, start:], torch.stack(found, 1), both)
+            passes.append(histories.run(variant, token_ids, edit, of_dense.attended, mask))
+    free = _on_own_tokens(variant, edit, passes[-1], answer, own)
+    found = [each.h[0, start:] for each in passes]
+    steps = len(found[-1])
+    found.append(torch.cat([free, found[-1][len(free) :]])[:steps])
+    both = min(steps, len(own))
+    reread = _on_own_tokens(dense, Edit(), of_dense, answer, own)
+    return States(of_dense.h[0, start:], torch.stack(found, 1), both, reread)
 
 
-def _free_running(
-    variant: Any, edit: Edit, answer: Mapping[str, Any], own: Sequence[int], forced: Tensor
+def _on_own_tokens(
+    model: Any, edit: Edit, on_dense: histories.Pass, answer: Mapping[str, Any], own: Sequence[int]
 ) -> Tensor:
-    """The variant on its own tokens, (steps, d); `forced`, on dense's, until the two part."""
-    parted = texts.first_divergence(answer["answer_token_ids"], own)
-    if parted is None:
-        return forced
-    found = forced.clone()
-    read, start = prompts.context_of({**answer, "answer_token_ids": list(own)})
-    token_ids = torch.tensor(read, device=forced.device)
-    h = histories.run(variant, token_ids, edit).h[0, start : start + len(forced)]
-    found[parted + 1 : len(h)] = h[parted + 1 :]
-    return found
+    """A model's states on the variant's text, (tokens, d): as on dense's until the two part.
+
+    What comes before is not read again: `on_dense` is the model's pass over dense's text.
+    """
+    dense_read, start = prompts.context_of(answer)
+    read, _ = prompts.context_of({**answer, "answer_token_ids": list(own)})
+    parted = texts.first_divergence(dense_read, read)
+    same = len(read) if parted is None else parted
+    states = on_dense.h[0, start:same]
+    if same == len(read):
+        return states
+    rest = torch.tensor(read[same:], device=states.device)
+    return torch.cat([states, histories.go_on(model, edit, on_dense.attended, same, rest)])
 
 
 @torch.inference_mode()
@@ -183,19 +191,13 @@ def _chosen(z: Tensor, answer: Mapping[str, Any], seed: int, steps: slice) -> Te
 
 
 @torch.inference_mode()
-def log_likelihoods(
-    dense: Any, unembed: spaces.Unembedding, prompt_token_ids: Sequence[int], own: Sequence[int]
-) -> Tensor:
-    """log p of a text under dense, in nats at T = 1, (tokens,) float64.
+def log_likelihoods(unembed: spaces.Unembedding, h: Tensor, own: Sequence[int]) -> Tensor:
+    """log p of a text, in nats at T = 1, (tokens,) float64.
 
     Parameters
     ----------
-    own : the text's tokens, written after the prompt.
+    h : what lm_head reads before each of its tokens, (tokens, d). own : the tokens.
     """
-    text = {"prompt_token_ids": prompt_token_ids, "answer_token_ids": own}
-    read, start = prompts.context_of(text)
-    token_ids = torch.tensor([read], device=dense.device)
-    h = dense.base_model(input_ids=token_ids, use_cache=False).last_hidden_state[0, start:]
     rows = comparisons.PRODUCT_ROWS // 8
     return torch.cat(
         [

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from transformers import AttentionInterface
+from torch import Tensor, nn
+from transformers import AttentionInterface, DynamicCache
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from prunescope import anatomy
@@ -128,6 +128,31 @@ def run(
     return Pass(h, attended, scoring)
 
 
+@torch.inference_mode()
+def go_on(
+    model: Any, edit: Edit, attended: Mapping[int, Attended], n_read: int, token_ids: Tensor
+) -> Tensor:
+    """States after the final norm of other tokens from a place on, (tokens, d).
+
+    Parameters
+    ----------
+    model, edit, attended : of a pass that began with the same `n_read` tokens.
+    token_ids : (tokens,), what follows them.
+    """
+    body = anatomy.anatomy_of(model)
+    blocks = anatomy.blocks_of(model)
+    cache = DynamicCache(config=model.config)
+    for index, block in _by_dense_index(blocks, edit).items():
+        if index in attended:
+            read = attended[index]
+            attention: Any = block.get_submodule(body.attn)
+            key, value = read.key[:, :, :n_read], read.value[:, :, :n_read]
+            cache.update(key, value, attention.layer_idx)
+    out = model.base_model(input_ids=token_ids.unsqueeze(0), past_key_values=cache, use_cache=True)
+    h: Tensor = out.last_hidden_state[0]
+    return h
+
+
 def attention_weights(
     own: Attended, other: Attended, from_other: Tensor | None, mask: Tensor, scaling: float
 ) -> Tensor:
@@ -165,11 +190,8 @@ def _repeated(heads: Tensor, groups: int) -> Tensor:
 def reading(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
     """While open, every attention sublayer of `model` reads by `read`, in dense numbering."""
     body = anatomy.anatomy_of(model)
-    blocks = anatomy.blocks_of(model)
-    kept = edit.kept_blocks(len(blocks) + len(edit.dropped.get("block", ())))
-    index = {
-        id(block.get_submodule(body.attn)): place for place, block in zip(kept, blocks, strict=True)
-    }
+    blocks = _by_dense_index(anatomy.blocks_of(model), edit)
+    index = {id(block.get_submodule(body.attn)): place for place, block in blocks.items()}
 
     def attend(
         module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **options: Any
@@ -186,3 +208,9 @@ def reading(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
         yield
     finally:
         model.config._attn_implementation = usual
+
+
+def _by_dense_index(blocks: nn.ModuleList, edit: Edit) -> dict[int, nn.Module]:
+    """A variant's blocks by their index in the dense model."""
+    kept = edit.kept_blocks(len(blocks) + len(edit.dropped.get("block", ())))
+    return dict(zip(kept, blocks, strict=True))
