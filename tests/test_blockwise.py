@@ -22,8 +22,11 @@ class AllInputs:
     def add(self, x):
         self.seen.append(x.clone())
 
+    def merge(self, other):
+        self.seen += other.seen
+
     @staticmethod
-    def memory(in_features):
+    def memory(in_features, workers):
         return 0
 
 
