@@ -19,7 +19,7 @@ from torch.func import functional_call
 from prunescope import anatomy, progress, runtime
 from prunescope.capture import Call, state_of
 from prunescope.edits import Edit
-from prunescope.replacements import Columns, Replacement, Rows, on_own_pages, replaced
+from prunescope.replacements import Columns, Replacement, Rows, mapped, on_own_pages, replaced
 from prunescope.schemas import TABLES
 
 _Item = TypeVar("_Item")
@@ -132,7 +132,7 @@ Edited = tuple[Replacement, float | None]
 class _Measured(NamedTuple):
     """A linear's edited weight, packed and as the block runs with it, and its row of the report."""
 
-    replacement: Replacement
+    replacement: Tensor | Replacement
     new: Tensor
     row: dict[str, object]
 
@@ -215,26 +215,28 @@ class Block:
             "mean_importance": mean_importance,
             "relative_output_error": float(change / before) if before else None,
         }
-        return _Measured(replacement, new, row)
+        as_run = self._as_run(f"{name}.weight", new)
+        return _Measured(on_own_pages(replacement), as_run, row)
 
     def _take(self, linear: Linear, measured: _Measured) -> None:
         self.tensors[f"{linear.name}.weight"] = measured.replacement
         self.rows.append(measured.row)
-        self._run_with(f"{self._relative(linear)}.weight", measured.new)
+        self.running[f"{self._relative(linear)}.weight"] = measured.new
 
     def replace_bias(self, linear: Linear, replacement: Replacement) -> None:
         """Give a linear its edited bias, where it has one."""
         name = f"{self._relative(linear)}.bias"
         bias = self.running.get(name)
         if bias is not None:
-            self.tensors[f"{linear.name}.bias"] = replacement
-            self._run_with(name, replaced(bias, replacement))
+            self.tensors[f"{linear.name}.bias"] = on_own_pages(replacement)
+            self.running[name] = self._as_run(name, replaced(bias, replacement))
 
     def _relative(self, linear: Linear) -> str:
         return linear.name.removeprefix(self._prefix)
 
-    def _run_with(self, name: str, new: Tensor) -> None:
-        self.running[name] = new.to(self.running[name].dtype)
+    def _as_run(self, name: str, new: Tensor) -> Tensor:
+        """In the dtype the block is run in, among no temporaries: it stays when they go."""
+        return mapped(new.to(self.running[name].dtype))
 
 
 def _zeroed(weight: Tensor, replacement: Replacement) -> Tensor:
@@ -276,7 +278,7 @@ class BlockWalk:
         for index, dense in enumerate(progress.track(blocks, "blocks compressed")):
             block = self._observed(index, dense, states, calls[index])
             yield block
-            self._tensors.update({name: on_own_pages(new) for name, new in block.tensors.items()})
+            self._tensors.update(block.tensors)
             block.tensors.clear()
             self._rows.extend({"block": index, **row} for row in block.rows)
             block.groups.clear()
