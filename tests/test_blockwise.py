@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import linear_inputs
-from prunescope import anatomy
+from prunescope import anatomy, methods
 from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms
 from prunescope.replacements import Masked
 from tiny import tiny_model
@@ -22,8 +22,11 @@ class AllInputs:
     def add(self, x):
         self.seen.append(x.clone())
 
+    def merge(self, other):
+        self.seen += other.seen
+
     @staticmethod
-    def memory(in_features):
+    def memory(in_features, workers):
         return 0
 
 
@@ -137,6 +140,72 @@ def test_forward_dtype_is_of_passes_and_not_of_weights():
         assert index < 3
 
 
+def _on_threads(threads, walked):
+    """What `walked` returns where torch has so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return walked()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_micro_batches_side_by_side_show_each_linear_its_own_inputs(model):
+    """Five sequences that differ, two at once: every input once, in the order of sequences."""
+
+    def walked():
+        shown = {}
+        _halving(BlockWalk(model, Calibration(IDS, tokens_together=9), AllInputs), shown)
+        return shown
+
+    one, two = _on_threads(1, walked), _on_threads(2, walked)
+    assert list(one) == list(two)
+    for name, inputs in one.items():
+        torch.testing.assert_close(two[name], inputs)
+
+
+def test_statistics_and_samples_do_not_depend_on_threads():
+    """Sums of squares but for their last bits; samples row by row."""
+
+    def walked():
+        walk = BlockWalk(tiny_model("llama"), Calibration(IDS, tokens_together=9), ColumnNorms)
+        return [(g.names, g.inputs.norms(), g.sample) for block in walk for g in block.groups[:]]
+
+    for one, two in zip(_on_threads(1, walked), _on_threads(2, walked), strict=True):
+        assert one[0] == two[0]
+        torch.testing.assert_close(one[1], two[1], rtol=1e-6, atol=0)
+        torch.testing.assert_close(one[2], two[2], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["wanda", "magnitude", "rtn", "sparsegpt", "awq", "neuron"])
+def test_methods_report_alike_on_any_number_of_threads(method):
+    """Linears in the same order, with the same sparsity and error."""
+    settings = {"bits": 4, "group_size": 8} if method in ("rtn", "awq") else {"sparsity": 0.5}
+
+    def compressed():
+        calibration = Calibration(IDS, tokens_together=9)
+        return methods.load(method)(tiny_model("llama").double(), calibration, **settings)
+
+    (one, report), (two, other) = _on_threads(1, compressed), _on_threads(2, compressed)
+    assert list(one.tensors) == list(two.tensors)
+    numbers = ["sparsity", "mean_importance", "relative_output_error"]
+    assert report.drop_columns(numbers) == other.drop_columns(numbers)
+    for row, same in zip(report.to_pylist(), other.to_pylist(), strict=True):
+        assert [row[n] for n in numbers] == pytest.approx([same[n] for n in numbers], rel=1e-4)
+
+
+def test_two_workers_hold_two_micro_batches():
+    """And no more workers are counted than there are micro-batches."""
+
+    def counted(sequences):
+        calibration = Calibration(IDS[:sequences], tokens_together=9)
+        return BlockWalk(tiny_model("llama"), calibration, ColumnNorms).estimate()
+
+    one, two, alone = (_on_threads(t, lambda n=n: counted(n)) for t, n in ((1, 5), (2, 5), (2, 1)))
+    assert two.micro_batches == 2 * one.micro_batches == 2 * alone.micro_batches
+    assert two.statistics == 2 * one.statistics
+
+
 class _LargestTensor(TorchDispatchMode):
     """The most elements any operation returns."""
 
@@ -166,7 +235,7 @@ def test_context_length_of_the_model_is_never_allocated(architecture):
 def test_estimate_counts_model_block_activations_and_statistics():
     """Numbers a reader can check by hand: d 24, d_ff 40, 45 tokens, float32."""
     model = tiny_model("llama")
-    found = BlockWalk(model, Calibration(IDS), ColumnNorms).estimate()
+    found = BlockWalk(model, Calibration(IDS), ColumnNorms).estimate()  # one micro-batch
     assert found.model == 4 * sum(p.numel() for p in model.parameters())
     assert found.activations == 4 * 45 * 24
     assert found.statistics == 8 * (24 + 40)

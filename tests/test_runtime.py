@@ -2,11 +2,96 @@
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from prunescope import runtime
 
 PAGE = 4096
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def set_threads():
+    """Sets torch's number of threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_side_by_side_keeps_the_order_of_items_and_the_callers_threads(threads, set_threads):
+    """The last item is done first where several are under way."""
+    set_threads(threads)
+
+    def slower_first(item):
+        time.sleep(0.01 * (3 - item))
+        return item, torch.get_num_threads()
+
+    found = runtime.side_by_side(slower_first, range(4), CPU)
+    share = threads // runtime.workers_for(4, CPU)
+    assert found == [(item, share) for item in range(4)]
+    assert torch.get_num_threads() == threads
+
+
+def test_threads_are_divided_among_the_items(set_threads):
+    """Every thread has work, and no more items are under way than there are of either."""
+    set_threads(8)
+    workers = {items: runtime.workers_for(items, CPU) for items in (0, 1, 3, 100)}
+    assert workers == {0: 1, 1: 1, 3: 3, 100: runtime.MOST_WORKERS}
+    assert runtime.workers_for(100, torch.device("cuda")) == 1
+    assert runtime.side_by_side(lambda _: torch.get_num_threads(), range(2), CPU) == [4, 4]
+
+
+def test_one_thread_works_where_it_is_called(set_threads):
+    set_threads(1)
+    here = threading.get_ident()
+    assert runtime.side_by_side(lambda _: threading.get_ident(), range(3), CPU) == [here] * 3
+
+
+def test_the_first_exception_is_raised_when_all_have_ended(set_threads):
+    """First in the order of items, though a later one fails earlier."""
+    set_threads(2)
+    under_way = []
+
+    def fail(item):
+        under_way.append(item)
+        time.sleep(0.02 * (1 - item))
+        under_way.remove(item)
+        raise ValueError(f"item {item}")
+
+    with pytest.raises(ValueError, match="item 0"):
+        runtime.side_by_side(fail, range(2), CPU)
+    assert not under_way
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+def test_gradient_modes_reach_the_workers(mode, set_threads):
+    set_threads(2)
+
+    def modes(_):
+        return torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    with mode():
+        assert runtime.side_by_side(modes, range(2), CPU) == [modes(0)] * 2
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_rounding_of_denormals_reaches_the_workers(flushed, set_threads):
+    set_threads(2)
+    if not torch.set_flush_denormal(flushed):
+        pytest.skip("this processor has no such mode")
+    try:
+        found = runtime.side_by_side(lambda _: float(torch.tensor([1e-39]) * 1), range(2), CPU)
+    finally:
+        torch.set_flush_denormal(False)
+    assert [value == 0 for value in found] == [flushed] * 2
+
 
 SCRIPT = """
 from prunescope import models, runtime, tracing

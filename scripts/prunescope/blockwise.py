@@ -1,13 +1,15 @@
 """Calibration flows through the model one block at a time: see a block's inputs, edit it, go on.
 
 Peak memory is the model where it lives, one block, the hidden states of the calibration set, one
-block's statistics and the temporaries of one micro-batch (`BlockWalk.estimate`); the edit itself
-comes on top as it grows.
+block's statistics and the temporaries of one micro-batch a worker (`BlockWalk.estimate`); the edit
+itself comes on top as it grows.
 """
 
-from collections.abc import Iterator
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import pyarrow as pa
 import torch
@@ -17,8 +19,10 @@ from torch.func import functional_call
 from prunescope import anatomy, progress, runtime
 from prunescope.capture import Call, state_of
 from prunescope.edits import Edit
-from prunescope.replacements import Columns, Replacement, Rows, on_own_pages, replaced
+from prunescope.replacements import Columns, Replacement, Rows, mapped, on_own_pages, replaced
 from prunescope.schemas import TABLES
+
+_Item = TypeVar("_Item")
 
 SAMPLED_TOKENS = 128
 """Tokens, evenly spaced, on which each linear's output error is measured, at least."""
@@ -40,9 +44,12 @@ class Statistic(Protocol):
     def add(self, x: Tensor) -> None:
         """Take in the inputs of some tokens, (tokens, in_features)."""
 
+    def merge(self, other: Self) -> None:
+        """Take in what another has seen."""
+
     @staticmethod
-    def memory(in_features: int) -> int:
-        """Bytes held at most, workspace of what is computed from it included."""
+    def memory(in_features: int, workers: int) -> int:
+        """Bytes held at most: one of each worker, or one and the workspace of what it is for."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,13 @@ class Calibration:
     device : where one block at a time is run; the model may live elsewhere.
     dtype : of weights and hidden states during forward passes; None is the model's own. What is
         compressed is always the model's own weights.
-    tokens_together : tokens of one micro-batch, at least one sequence. Half as many take a
-        twentieth longer.
+    tokens_together : tokens of one micro-batch, at least one sequence. Each worker runs its own.
     """
 
     token_ids: Tensor
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype | None = None
-    tokens_together: int = 2048
+    tokens_together: int = 512
 
     def micro_batches(self) -> Iterator[slice]:
         """Sequences that are run together."""
@@ -83,7 +89,7 @@ class Memory(NamedTuple):
     block: int
     activations: int
     statistics: int
-    micro_batch: int
+    micro_batches: int
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {size / 2**20:.0f}" for name, size in self._asdict().items())
@@ -98,6 +104,8 @@ class Linear:
     """Of the linear in the model, dotted."""
     weight: Tensor
     """(out_features, in_features), dense, in the model's own dtype, on the walk's device."""
+    inputs: Any
+    """The statistic the walk was given, of all its inputs."""
     sample: Tensor
     """(tokens, in_features), the inputs its output error is measured on."""
 
@@ -114,17 +122,19 @@ class Group:
     in_features: int
     inputs: Any
     sample: Tensor
-    taken: int = 0
     linears: list[Linear] = field(default_factory=list)
 
-    def take(self, some: Tensor) -> None:
-        """Fill the sample further: small tensors of their own would split up freed memory."""
-        start, self.taken = self.taken, self.taken + len(some)
-        self.sample[start : self.taken] = some
+
+Edited = tuple[Replacement, float | None]
+"""What a linear's weight becomes, and the mean importance of its weights where there is one."""
 
 
-class _SeenAll(Exception):
-    """Ends a block's run once every linear has shown its input: the last product is not needed."""
+class _Measured(NamedTuple):
+    """A linear's edited weight, packed and as the block runs with it, and its row of the report."""
+
+    replacement: Tensor | Replacement
+    new: Tensor
+    row: dict[str, object]
 
 
 class Block:
@@ -163,6 +173,20 @@ class Block:
         """All linears of the block."""
         return (linear for group in self.groups for linear in group.linears)
 
+    def replace_all(self, edited: Callable[[Linear], Edited]) -> None:
+        """`replace` every linear by what `edited` makes of it, several side by side."""
+        linears = list(self.linears())
+        largest_first = sorted(linears, key=lambda linear: -linear.weight.numel())
+
+        def measured(linear: Linear) -> _Measured:
+            return self._measured(linear, *edited(linear))
+
+        device = linears[0].weight.device
+        found = runtime.side_by_side(measured, largest_first, device)
+        by_name = {linear.name: one for linear, one in zip(largest_first, found, strict=True)}
+        for linear in linears:
+            self._take(linear, by_name[linear.name])
+
     def replace(
         self, linear: Linear, replacement: Replacement, mean_importance: float | None = None
     ) -> None:
@@ -171,7 +195,12 @@ class Block:
         The error is |(Ŵ - W) X| / |W X| over sampled calibration tokens, X the inputs after the
         edits of all earlier blocks. Raises ValueError where the edited weight is not finite.
         """
-        weight, name = linear.weight, linear.name.removeprefix(self._prefix)
+        self._take(linear, self._measured(linear, replacement, mean_importance))
+
+    def _measured(
+        self, linear: Linear, replacement: Replacement, mean_importance: float | None
+    ) -> _Measured:
+        weight, name = linear.weight, self._relative(linear)
         new = replaced(weight, replacement)
         in_place = new if new.shape == weight.shape else _zeroed(weight, replacement)
         if not in_place.sum(dtype=torch.float32).isfinite():
@@ -179,28 +208,35 @@ class Block:
         x = linear.sample.float()
         before = torch.linalg.vector_norm(x @ weight.float().T)
         change = torch.linalg.vector_norm(x @ (in_place.float() - weight.float()).T)
-        self.tensors[f"{linear.name}.weight"] = replacement
-        self.rows.append(
-            {
-                "linear": name,
-                "sublayer": self._sublayers[name],
-                "sparsity": 1 - float((in_place != 0).count_nonzero()) / in_place.numel(),
-                "mean_importance": mean_importance,
-                "relative_output_error": float(change / before) if before else None,
-            }
-        )
-        self._run_with(f"{name}.weight", new)
+        row = {
+            "linear": name,
+            "sublayer": self._sublayers[name],
+            "sparsity": 1 - float((in_place != 0).count_nonzero()) / in_place.numel(),
+            "mean_importance": mean_importance,
+            "relative_output_error": float(change / before) if before else None,
+        }
+        as_run = self._as_run(f"{name}.weight", new)
+        return _Measured(on_own_pages(replacement), as_run, row)
+
+    def _take(self, linear: Linear, measured: _Measured) -> None:
+        self.tensors[f"{linear.name}.weight"] = measured.replacement
+        self.rows.append(measured.row)
+        self.running[f"{self._relative(linear)}.weight"] = measured.new
 
     def replace_bias(self, linear: Linear, replacement: Replacement) -> None:
         """Give a linear its edited bias, where it has one."""
-        name = linear.name.removeprefix(self._prefix) + ".bias"
+        name = f"{self._relative(linear)}.bias"
         bias = self.running.get(name)
         if bias is not None:
-            self.tensors[f"{linear.name}.bias"] = replacement
-            self._run_with(name, replaced(bias, replacement))
+            self.tensors[f"{linear.name}.bias"] = on_own_pages(replacement)
+            self.running[name] = self._as_run(name, replaced(bias, replacement))
 
-    def _run_with(self, name: str, new: Tensor) -> None:
-        self.running[name] = new.to(self.running[name].dtype)
+    def _relative(self, linear: Linear) -> str:
+        return linear.name.removeprefix(self._prefix)
+
+    def _as_run(self, name: str, new: Tensor) -> Tensor:
+        """In the dtype the block is run in, among no temporaries: it stays when they go."""
+        return mapped(new.to(self.running[name].dtype))
 
 
 def _zeroed(weight: Tensor, replacement: Replacement) -> Tensor:
@@ -242,7 +278,7 @@ class BlockWalk:
         for index, dense in enumerate(progress.track(blocks, "blocks compressed")):
             block = self._observed(index, dense, states, calls[index])
             yield block
-            self._tensors.update({name: on_own_pages(new) for name, new in block.tensors.items()})
+            self._tensors.update(block.tensors)
             block.tensors.clear()
             self._rows.extend({"block": index, **row} for row in block.rows)
             block.groups.clear()
@@ -267,13 +303,15 @@ class BlockWalk:
         n, length = self.calibration.token_ids.shape
         shapes = [m.weight.shape for m in blocks[0].modules() if isinstance(m, nn.Linear)]
         distinct = {shape[1] for shape in shapes}
-        tokens = max(length, min(self.calibration.tokens_together, n * length))
+        batches = list(self.calibration.micro_batches())
+        tokens = length * (batches[0].stop - batches[0].start)
+        workers = runtime.workers_for(len(batches), self.calibration.device)
         return Memory(
             model=sum(tensor.nbytes for tensor in self.model.parameters()),
             block=sum(p.numel() for p in blocks[0].parameters()) * (item + 4),
             activations=n * length * width * item,
-            statistics=sum(self.statistic.memory(in_features) for in_features in distinct),
-            micro_batch=tokens * sum(out + into for out, into in shapes) * max(item, 4),
+            statistics=sum(self.statistic.memory(width, workers) for width in distinct),
+            micro_batches=workers * tokens * sum(out + into for out, into in shapes) * max(item, 4),
         )
 
     def _embed(self) -> tuple[Tensor, list[Call]]:
@@ -326,7 +364,7 @@ class BlockWalk:
                         f"{prefix}{name}: the dense weight holds NaN or infinity. Fetch the model "
                         "again, or choose another."
                     )
-                group.linears.append(Linear(f"{prefix}{name}", weight, group.sample))
+                group.linears.append(Linear(f"{prefix}{name}", weight, group.inputs, group.sample))
         sublayers = {name: str(body.sublayer_of(name)) for name in linears}
         return Block(prefix, sublayers, groups, running)
 
@@ -339,71 +377,173 @@ class BlockWalk:
         states: Tensor,
         call: Call,
     ) -> list[Group]:
-        groups: list[Group] = []
-        n, length = self.calibration.token_ids.shape
-        stride = min(SAMPLED_SHARE, max(1, n * length // SAMPLED_TOKENS))
-        sampled = sum(
-            len(range(stride // 2, (some.stop - some.start) * length, stride))
-            for some in self.calibration.micro_batches()
-        )
-        shown: list[tuple[Tensor, Group]] = []
-        known: dict[str, Group] = {}
-        seen: set[str] = set()
+        batches = list(self.calibration.micro_batches())
+        workers = runtime.workers_for(len(batches), self.calibration.device)
+        watch = _Watch(self.statistic, len(linears), workers, self._sampled(batches))
 
-        def show(name: str, x: Tensor) -> None:
-            """Take in an input once, whichever of its linears comes first."""
-            group = next((group for other, group in shown if other is x), None)
-            if group is None:
-                group = known.get(name)
-                if group is None:
-                    width = x.shape[-1]
-                    sample = x.new_empty(sampled, width)
-                    group = Group([], width, self.statistic(width, x.device), sample)
-                    groups.append(group)
-                shown.append((x, group))
-                rows = x.flatten(0, -2)
-                group.take(rows[stride // 2 :: stride])
-                group.inputs.add(rows)
-            if name not in known:
-                known[name] = group
-                group.names.append(name)
-            seen.add(name)
-            if len(seen) == len(linears):
-                raise _SeenAll
+        def look(worker: int) -> None:
+            """Micro-batches in a row, so that statistics are merged in the order of tokens."""
+            first, last = (len(batches) * part // workers for part in (worker, worker + 1))
+            for batch in range(first, last):
+                seen = watch.begin(batch, worker)
+                try:
+                    self._output(dense, states[batches[batch]], call)
+                except _SeenAll:
+                    continue
+                never = sorted(set(linears) - seen.linears)
+                raise ValueError(f"block {index} never calls {', '.join(never)}: cannot calibrate.")
 
         handles = [
-            linear.register_forward_pre_hook(lambda _, args, name=name: show(name, args[0]))
+            linear.register_forward_pre_hook(lambda _, args, name=name: watch.show(name, args[0]))
             for name, linear in linears.items()
         ]
         try:
-            for some in self.calibration.micro_batches():
-                shown.clear()
-                seen.clear()
-                try:
-                    self._run(dense, running, states[some], call)
-                except _SeenAll:
-                    continue
-                never = sorted(set(linears) - seen)
-                raise ValueError(f"block {index} never calls {', '.join(never)}: cannot calibrate.")
+            self._with_others(dense, running, look, range(workers))
         finally:
             for handle in handles:
                 handle.remove()
-        return groups
+        return [group.whole() for group in watch.groups]
 
-    def _run(
-        self, dense: nn.Module, running: dict[str, Tensor], states: Tensor, call: Call
-    ) -> Tensor:
-        """The block's output with other tensors in the place of its own: no copy of it is made."""
-        args, kwargs = call
-        given = (states.to(self.calibration.device), *args)
-        return state_of(functional_call(dense, running, given, kwargs))
+    def _sampled(self, batches: list[slice]) -> list[range]:
+        """Of each micro-batch, the tokens that errors are measured on."""
+        n, length = self.calibration.token_ids.shape
+        stride = min(SAMPLED_SHARE, max(1, n * length // SAMPLED_TOKENS))
+        return [range(stride // 2, (some.stop - some.start) * length, stride) for some in batches]
 
     def _advance(
         self, dense: nn.Module, running: dict[str, Tensor], states: Tensor, call: Call
     ) -> None:
         """Replace the hidden states before a block by those after it."""
-        for some in self.calibration.micro_batches():
-            states[some] = self._run(dense, running, states[some], call)
+
+        def advance(some: slice) -> None:
+            states[some] = self._output(dense, states[some], call)
+
+        self._with_others(dense, running, advance, list(self.calibration.micro_batches()))
+
+    def _output(self, dense: nn.Module, states: Tensor, call: Call) -> Tensor:
+        """The block's output of one micro-batch."""
+        args, kwargs = call
+        return state_of(dense(states.to(self.calibration.device), *args, **kwargs))
+
+    def _with_others(
+        self,
+        dense: nn.Module,
+        running: dict[str, Tensor],
+        work: Callable[[_Item], None],
+        items: Sequence[_Item],
+    ) -> None:
+        """Work side by side while other tensors are in the place of the block's own: no copy."""
+        others = {f"block.{name}": tensor for name, tensor in running.items()}
+        functional_call(
+            _Holder(dense),
+            others,
+            (lambda: runtime.side_by_side(work, items, self.calibration.device),),
+        )
+
+
+class _Holder(nn.Module):
+    """A block, to be given other tensors once for all threads: they share its parameters."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, work: Callable[[], object]) -> None:
+        """Do what is to be done meanwhile."""
+        work()
+
+
+class _SeenAll(Exception):
+    """Ends a block's run once every linear has shown its input: the last product is not needed."""
+
+
+@dataclass
+class _Gathered:
+    """A group while its inputs are gathered, by each worker in a statistic of its own."""
+
+    names: list[str]
+    parts: list[Statistic]
+    sample: Tensor
+
+    def whole(self) -> Group:
+        """The group with what all workers have seen."""
+        inputs, *others = self.parts
+        for other in others:
+            inputs.merge(other)
+        return Group(self.names, self.sample.shape[-1], inputs, self.sample)
+
+
+@dataclass
+class _Seen:
+    """What one micro-batch has shown: its linears, and its inputs for as long as they live."""
+
+    batch: int
+    worker: int
+    linears: set[str] = field(default_factory=set)
+    inputs: list[tuple[weakref.ref[Tensor], _Gathered]] = field(default_factory=list)
+
+    def group_of(self, x: Tensor) -> _Gathered | None:
+        """The group of an input it has shown before."""
+        return next((group for other, group in self.inputs if other() is x), None)
+
+
+class _Watch:
+    """Takes in the inputs of a block's linears, of several micro-batches at once.
+
+    Parameters
+    ----------
+    linears : how many there are to see. sampled : of each micro-batch, the tokens to keep; as many
+        of all but the last.
+    """
+
+    def __init__(
+        self, statistic: type[Statistic], linears: int, workers: int, sampled: list[range]
+    ) -> None:
+        self.groups: list[_Gathered] = []
+        self._statistic = statistic
+        self._linears = linears
+        self._workers = workers
+        self._sampled = sampled
+        self._known: dict[str, _Gathered] = {}
+        self._lock = threading.Lock()
+        self._of_thread = threading.local()
+
+    def begin(self, batch: int, worker: int) -> _Seen:
+        """From here on, what this thread shows is of this micro-batch."""
+        seen = _Seen(batch, worker)
+        self._of_thread.seen = seen
+        return seen
+
+    def show(self, name: str, x: Tensor) -> None:
+        """Take in an input once, whichever of its linears comes first."""
+        seen: _Seen = self._of_thread.seen
+        before = seen.group_of(x)
+        group = self._group_of(name, x, before)
+        if before is None:
+            seen.inputs.append((weakref.ref(x), group))
+            tokens, rows = self._sampled[seen.batch], x.flatten(0, -2)
+            start = seen.batch * len(self._sampled[0])
+            group.sample[start : start + len(tokens)] = rows[tokens.start :: tokens.step]
+            group.parts[seen.worker].add(rows)
+        seen.linears.add(name)
+        if len(seen.linears) == self._linears:
+            raise _SeenAll
+
+    def _group_of(self, name: str, x: Tensor, before: _Gathered | None) -> _Gathered:
+        """The group of a linear, which at first sight joins that of its input."""
+        with self._lock:
+            if name not in self._known:
+                group = before or self._new_group(x)
+                group.names.append(name)
+                self._known[name] = group
+            return self._known[name]
+
+    def _new_group(self, x: Tensor) -> _Gathered:
+        width = x.shape[-1]
+        parts = [self._statistic(width, x.device) for _ in range(self._workers)]
+        sample = x.new_empty(sum(map(len, self._sampled)), width)
+        self.groups.append(_Gathered([], parts, sample))
+        return self.groups[-1]
 
 
 class _Nothing:
@@ -415,8 +555,11 @@ class _Nothing:
     def add(self, x: Tensor) -> None:
         pass
 
+    def merge(self, other: "_Nothing") -> None:
+        pass
+
     @staticmethod
-    def memory(in_features: int) -> int:
+    def memory(in_features: int, workers: int) -> int:
         return 0
 
 
@@ -446,11 +589,15 @@ class ColumnNorms:
             sums[: len(rows)].addcmul_(some, some)
         self._squares += sums.sum(0)
 
+    def merge(self, other: "ColumnNorms") -> None:
+        """Add the squares another has seen."""
+        self._squares += other._squares
+
     def norms(self) -> Tensor:
         """(in_features,) float32."""
         return self._squares.sqrt().float()
 
     @staticmethod
-    def memory(in_features: int) -> int:
+    def memory(in_features: int, workers: int) -> int:
         """Bytes of the sums."""
-        return 8 * in_features
+        return 8 * in_features * workers

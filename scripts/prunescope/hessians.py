@@ -33,6 +33,10 @@ class Hessian:
             rows = slice(start, start + ROWS_TOGETHER)
             self._sums[rows, start:].addmm_(wide[:, rows].T, wide[:, start:])
 
+    def merge(self, other: "Hessian") -> None:
+        """Add the products another has summed."""
+        self._sums += other._sums
+
     def matrix(self) -> Tensor:
         """H, (in_features, in_features) float32, symmetric to the bit; the sums themselves."""
         for start in range(0, len(self._sums), ROWS_TOGETHER):
@@ -43,9 +47,9 @@ class Hessian:
         return self._sums
 
     @staticmethod
-    def memory(in_features: int) -> int:
-        """Bytes of the matrix, and of the five that its inverse factor is made from."""
-        return 6 * 4 * in_features**2
+    def memory(in_features: int, workers: int) -> int:
+        """Bytes of each worker's matrix, or of one and the five its inverse factor is made from."""
+        return max(workers, 6) * 4 * in_features**2
 
 
 def inverse_factor(hessian: Tensor) -> Tensor:

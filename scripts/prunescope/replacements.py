@@ -269,11 +269,12 @@ def from_tensors(found: dict[str, Tensor]) -> Tensor | Replacement:
 
 def on_own_pages(replacement: Tensor | Replacement) -> Tensor | Replacement:
     """The same in memory of its own: among megabytes that come and go, what stays breaks it up."""
-    return from_tensors({name: _mapped(field) for name, field in as_tensors(replacement).items()})
+    return from_tensors({name: mapped(field) for name, field in as_tensors(replacement).items()})
 
 
-def _mapped(tensor: Tensor) -> Tensor:
-    if not tensor.numel():
+def mapped(tensor: Tensor) -> Tensor:
+    """A copy in memory of its own, given back once it is freed; on a GPU the tensor itself."""
+    if tensor.is_cuda or not tensor.numel():
         return tensor
     pages = torch.frombuffer(mmap.mmap(-1, tensor.nbytes), dtype=tensor.dtype)
     return pages.view(tensor.shape).copy_(tensor)

@@ -2,8 +2,17 @@
 
 import ctypes
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
+
+_Item = TypeVar("_Item")
+_Found = TypeVar("_Found")
+
+MOST_WORKERS = 4
+"""Items worked on at once, at most: each has temporaries of its own. Further threads are theirs."""
 
 
 def prepare(threads: int) -> torch.device:
@@ -23,11 +32,15 @@ def prepare(threads: int) -> torch.device:
 def _keep_freed_pages() -> None:
     """Let glibc reuse freed megabytes: by default it returns them and every chunk page-faults.
 
-    Statistics over row chunks run three to ten times faster so (make bench). Elsewhere a no-op.
+    Statistics over row chunks run three to ten times faster so (make bench). Slivers that are cut
+    off to align a tensor rejoin their neighbours at once: kept for small requests, each would split
+    freed memory in two. The Snakefile sees to those a thread keeps (GLIBC_TUNABLES). Elsewhere a
+    no-op.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        m_mmap_threshold, m_trim_threshold = -3, -1
+        m_mmap_threshold, m_trim_threshold, m_mxfast = -3, -1, 1
+        mallopt(m_mxfast, 0)
         mallopt(m_mmap_threshold, 32 << 20)
         mallopt(m_trim_threshold, 1 << 30)
 
@@ -40,3 +53,37 @@ def return_freed_pages() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def workers_for(items: int, device: torch.device) -> int:
+    """How many of so many items `side_by_side` works on at once."""
+    return max(1, min(items, torch.get_num_threads(), MOST_WORKERS)) if device.type == "cpu" else 1
+
+
+def side_by_side(
+    work: Callable[[_Item], _Found], items: Sequence[_Item], device: torch.device
+) -> list[_Found]:
+    """What `work` gives for each item, in their order; several at once, each on as many threads.
+
+    With a thread to itself an item waits at no barrier within an operation, and what it reads is
+    in its core's cache. Results do not depend on who is done first. Gradient modes are the
+    caller's, and so is the rounding of denormals, which new threads inherit. The first exception,
+    in the order of items, is raised once all work under way has ended.
+    """
+    threads, workers = torch.get_num_threads(), workers_for(len(items), device)
+    if workers == 1:
+        return [work(item) for item in items]
+    inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def as_here(item: _Item) -> _Found:
+        with torch.inference_mode(inference), torch.set_grad_enabled(grad):
+            return work(item)
+
+    pool = ThreadPoolExecutor(
+        workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
+    )
+    try:
+        with pool:
+            return list(pool.map(as_here, items))
+    finally:
+        torch.set_num_threads(threads)  # it is also what threads begin with

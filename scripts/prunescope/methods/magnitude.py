@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 
 from prunescope import masks
-from prunescope.blockwise import BlockWalk, Calibration
+from prunescope.blockwise import BlockWalk, Calibration, Linear
 from prunescope.edits import Edit
 from prunescope.replacements import Masked
 
@@ -26,12 +26,16 @@ def compress(
     sparsity : share of zeros in every linear, ranked over the whole linear.
     pattern : "n:m" instead: n kept of every m consecutive inputs.
     """
+
+    def masked(linear: Linear) -> tuple[Masked, float]:
+        """The keep-mask of one linear, packed, and its mean importance."""
+        importance = linear.weight.float().abs()
+        ranked = importance if pattern is not None else importance.flatten()
+        n, m = masks.groups_of(ranked.shape[-1], sparsity, pattern)
+        keep = masks.keep_n_of_m(ranked, n, m).view_as(importance)
+        return Masked.by(keep), float(importance.mean())
+
     walk = BlockWalk(model, calibration, None)
     for block in walk:
-        for linear in block.linears():
-            importance = linear.weight.float().abs()
-            ranked = importance if pattern is not None else importance.flatten()
-            n, m = masks.groups_of(ranked.shape[-1], sparsity, pattern)
-            keep = masks.keep_n_of_m(ranked, n, m).view_as(importance)
-            block.replace(linear, Masked.by(keep), float(importance.mean()))
+        block.replace_all(masked)
     return walk.result("magnitude")

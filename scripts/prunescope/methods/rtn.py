@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from prunescope import quantization
-from prunescope.blockwise import BlockWalk, Calibration
+from prunescope.blockwise import BlockWalk, Calibration, Linear
 from prunescope.edits import Edit
 from prunescope.replacements import Quantized
 
@@ -25,13 +25,16 @@ def compress(
     bits : width of a quantized weight, from 2 to 8.
     group_size : consecutive inputs of a row that share a scale and a zero point.
     """
+
+    def rounded(linear: Linear) -> tuple[Quantized, None]:
+        """The integers of one linear."""
+        weight = linear.weight.float()
+        quantization.check(weight.shape[-1], bits, group_size)
+        grid = quantization.min_max_grid(weight, bits, group_size)
+        codes = quantization.codes_of(weight, grid, bits)
+        return Quantized.by(codes, *grid, bits=bits, group_size=group_size), None
+
     walk = BlockWalk(model, calibration, None)
     for block in walk:
-        for linear in block.linears():
-            weight = linear.weight.float()
-            quantization.check(weight.shape[-1], bits, group_size)
-            grid = quantization.min_max_grid(weight, bits, group_size)
-            codes = quantization.codes_of(weight, grid, bits)
-            replacement = Quantized.by(codes, *grid, bits=bits, group_size=group_size)
-            block.replace(linear, replacement)
+        block.replace_all(rounded)
     return walk.result("rtn")

@@ -7,10 +7,9 @@ Algorithm 1.
 from typing import Any
 
 import pyarrow as pa
-from torch import Tensor
 
 from prunescope import masks
-from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms
+from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms, Linear
 from prunescope.edits import Edit
 from prunescope.replacements import Masked
 
@@ -33,19 +32,16 @@ def compress(
     sparsity : share of zeros in every row, floor(s in_features) weights.
     pattern : "n:m" instead: n kept of every m consecutive inputs.
     """
+
+    def masked(linear: Linear) -> tuple[Masked, float]:
+        """The keep-mask of one linear, packed, and its mean importance."""
+        magnitude = linear.weight.float().abs()
+        importance = magnitude * linear.inputs.norms()
+        n, m = masks.groups_of(importance.shape[1], sparsity, pattern)
+        keep = masks.keep_n_of_m(importance, n, m, then_by=magnitude)
+        return Masked.by(keep), float(importance.mean())
+
     walk = BlockWalk(model, calibration, ColumnNorms)
     for block in walk:
-        for group in block.groups:
-            n, m = masks.groups_of(group.in_features, sparsity, pattern)
-            norms = group.inputs.norms()
-            for linear in group.linears:
-                block.replace(linear, *_masked(linear.weight, norms, n, m))
+        block.replace_all(masked)
     return walk.result("wanda")
-
-
-def _masked(weight: Tensor, norms: Tensor, n: int, m: int) -> tuple[Masked, float]:
-    """The keep-mask of one linear, packed, and its mean importance."""
-    magnitude = weight.float().abs()
-    importance = magnitude * norms
-    keep = masks.keep_n_of_m(importance, n, m, then_by=magnitude)
-    return Masked.by(keep), float(importance.mean())
