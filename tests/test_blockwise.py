@@ -191,7 +191,8 @@ def test_methods_report_alike_on_any_number_of_threads(method):
     numbers = ["sparsity", "mean_importance", "relative_output_error"]
     assert report.drop_columns(numbers) == other.drop_columns(numbers)
     for row, same in zip(report.to_pylist(), other.to_pylist(), strict=True):
-        assert [row[n] for n in numbers] == pytest.approx([same[n] for n in numbers], rel=1e-4)
+        for number in numbers:
+            assert row[number] == pytest.approx(same[number], rel=1e-4), number
 
 
 def test_two_workers_hold_two_micro_batches():
