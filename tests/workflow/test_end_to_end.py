@@ -10,7 +10,7 @@ import yaml
 from prunescope import store
 from tiny_run import TINY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny_run")]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from planned import DECODED, Planned
 from tiny_run import TINY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny_run")]
 
 CONFIG = "tests/config.tiny.yaml"
 DONE = {"build_report": 1, "build_catalog": 1}
