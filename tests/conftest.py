@@ -22,3 +22,8 @@ def model(request: pytest.FixtureRequest) -> Any:
 def generator() -> torch.Generator:
     """A seeded source of random tensors."""
     return torch.Generator().manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tiny run first: it takes longest, and other workers go through the rest meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_tiny_run.py")

@@ -111,7 +111,6 @@ def smollm2(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("dequantized")
 def test_dequantized_model_answers_and_stops(smollm2):
     """It knows a capital, and ends its turn by itself: template, special ids and weights fit."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -130,7 +129,6 @@ def test_dequantized_model_answers_and_stops(smollm2):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("dequantized")
 def test_dequantized_tokenizer_splits_digits_first(smollm2):
     """As the released tokenizer does, which the file itself names only as `smollm`."""
     from transformers import AutoTokenizer
@@ -142,7 +140,6 @@ def test_dequantized_tokenizer_splits_digits_first(smollm2):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("dequantized")
 def test_dequantized_weights_are_those_of_the_file(smollm2, tmp_path):
     """Query and key rows are back in the order of rotate-half, everything else as it was.
 
