@@ -21,7 +21,7 @@ export: $(STAMP)
 		--config 'export=$(EXPORT)'
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP)
 	@set -e; for bench in tests/benchmarks/bench_*.py; do \

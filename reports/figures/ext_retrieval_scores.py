@@ -38,22 +38,9 @@ def _one_model(rows: pa.Table, color: alt.Color) -> alt.ConcatChart:
             panels.append((charts.over_drops(shown, NDCG, "score", [color], TOOLTIP), name))
     for method in rows.column("method").drop_null().unique().to_pylist():
         shown = rows.filter(pc.equal(rows.column("method"), method))
-        panels.append((_over_patterns(shown, color), f"pruned by {method}"))
+        panels.append(
+            (charts.over_patterns(shown, NDCG, "score", color, TOOLTIP), f"pruned by {method}")
+        )
     sized = [panel.properties(width=320, height=190, title=name) for panel, name in panels]
     chart: alt.ConcatChart = alt.concat(*sized, columns=2)
     return chart
-
-
-def _over_patterns(rows: pa.Table, color: alt.Color) -> alt.LayerChart:
-    """A point per set and pattern with its interval, dense's level dashed."""
-    patterns = rows.column("pattern").unique().to_pylist()
-    axis = alt.X("pattern:N", sort=patterns, axis=alt.Axis(title=None, labelAngle=0))
-    side = alt.XOffset("retrieval_set:N")
-    base = alt.Chart(rows).encode(axis, color, xOffset=side, tooltip=list(TOOLTIP))
-    dense = alt.Chart(rows).transform_filter(alt.datum.pattern == "dense").encode(color)
-    layered: alt.LayerChart = alt.layer(  # type: ignore[assignment] # no facets inside
-        dense.mark_rule(strokeDash=[3, 3]).encode(NDCG.of("score")),
-        base.mark_rule(strokeWidth=1.5).encode(NDCG.of("low"), alt.Y2("high:Q")),
-        base.mark_point(filled=True, size=60, opacity=1).encode(NDCG.of("score")),
-    )
-    return layered

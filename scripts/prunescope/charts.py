@@ -314,26 +314,39 @@ def over_drops(
     return layered
 
 
+def over_patterns(
+    rows: pa.Table, value: Value, column: str, color: alt.Color, tooltip: Sequence[str]
+) -> alt.LayerChart:
+    """A point per pattern of zeroed weights and per colour, side by side; dense's level is dashed.
+
+    Columns pattern, in the order of rows, and of a score low and high: its whiskers.
+    """
+    patterns = rows.column("pattern").unique().to_pylist()
+    axis = alt.X("pattern:N", sort=patterns, axis=alt.Axis(title=None, labelAngle=0))
+    side = alt.XOffset(color.shorthand)
+    base = alt.Chart(rows).encode(axis, color, xOffset=side, tooltip=list(tooltip))
+    dense = alt.Chart(rows).transform_filter(alt.datum.pattern == "dense").encode(color)
+    level = dense.mark_rule(strokeDash=[3, 3]).encode(value.of(column))
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(value.of(column))
+    layers: list[Any] = [level, points]
+    if column == "score":
+        whiskers = base.mark_rule(strokeWidth=1.5)
+        layers.insert(1, whiskers.encode(value.of("low"), alt.Y2("high:Q")))
+    layered: alt.LayerChart = alt.layer(*layers)  # type: ignore[assignment] # no facets inside
+    return layered
+
+
 def scores_by_pattern(rows: pa.Table) -> alt.ConcatChart:
     """Scores and shares of dense's against the pattern, a point per task with its interval."""
-    patterns = rows.column("pattern").unique().to_pylist()
     color, _ = task_marks(rows)
-    base = alt.Chart(rows).encode(
-        alt.X("pattern:N", sort=patterns, axis=alt.Axis(title=None, labelAngle=0)),
-        color,
-        xOffset=alt.XOffset("task:N"),
-        tooltip=["variant:N", "task:N", "score:Q", "share_of_dense:Q", "n_items:Q"],
-    )
-    value, share = Value("Score"), Value("Score / dense", alt.Scale(zero=True))
-    whiskers = base.mark_rule(strokeWidth=1.5).encode(value.of("low"), alt.Y2("high:Q"))
-    points = base.mark_point(filled=True, size=60, opacity=1)
-    dense = alt.Chart(rows).transform_filter(alt.datum.pattern == "dense").encode(color)
-    level = dense.mark_rule(strokeDash=[3, 3])
-    size = {"width": 340, "height": 210}
-    score, relative = value.of("score"), share.of("share_of_dense")
-    scores = alt.layer(level.encode(score), whiskers, points.encode(score)).properties(**size)
-    shares = alt.layer(level.encode(relative), points.encode(relative)).properties(**size)
-    chart: alt.ConcatChart = alt.concat(scores, shares, columns=2)
+    tooltip = ["variant:N", "task:N", "score:Q", "share_of_dense:Q", "n_items:Q"]
+    columns = {
+        "score": Value("Score"),
+        "share_of_dense": Value("Score / dense", alt.Scale(zero=True)),
+    }
+    panels = [over_patterns(rows, value, name, color, tooltip) for name, value in columns.items()]
+    sized = [panel.properties(width=340, height=210) for panel in panels]
+    chart: alt.ConcatChart = alt.concat(*sized, columns=2)
     return chart
 
 
