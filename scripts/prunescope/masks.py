@@ -70,18 +70,22 @@ def keep_n_of_m(importance: Tensor, n: int, m: int, then_by: Tensor | None = Non
 
 
 def _outranked(groups: Tensor, second: Tensor | None) -> Tensor:
-    """How many of its group outrank each weight, (…, m) -> (…, m) uint8."""
+    """How many of its group outrank each weight, (…, m) -> (…, m) uint8.
+
+    At first each is outranked by all that come earlier; a win over one of them takes that back.
+    """
     columns = groups.unbind(-1)
     seconds = second.unbind(-1) if second is not None else None
-    ranks = [torch.zeros_like(columns[0], dtype=torch.uint8) for _ in columns]
+    ranks = [torch.full_like(c, place, dtype=torch.uint8) for place, c in enumerate(columns)]
     for later in range(1, len(columns)):
         for earlier in range(later):
             wins = columns[later] > columns[earlier]
             if seconds is not None:
                 tie = columns[later] == columns[earlier]
                 wins |= tie & (seconds[later] > seconds[earlier])
-            ranks[earlier] += wins
-            ranks[later] += ~wins
+            win = wins.view(torch.uint8)  # of the ranks' own type: sums without a conversion
+            ranks[earlier] += win
+            ranks[later] -= win
     return torch.stack(ranks, -1)
 
 
