@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import models, progress, prompts, runtime, store
+from prunescope import models, products, progress, prompts, runtime, store
 from prunescope.sampling import GREEDY
 from prunescope.schemas import TABLES
 
@@ -24,6 +24,7 @@ def generate_dense(
     """Write table `dense_answer` of one model."""
     device = runtime.prepare(threads)
     model, tokenizer = models.load(model_dir, dtype, device), models.load_tokenizer(model_dir)
+    products.order_weights(model)
     asked = [
         prompts.Asked(name, temperature, prompts.prompt_token_ids(tokenizer, prompt["text"]))
         for temperature in (GREEDY, *sampling_temperatures)

@@ -9,7 +9,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import edits, finished, models, progress, runtime, sandbox, sources, store
+from prunescope import (
+    edits,
+    finished,
+    models,
+    products,
+    progress,
+    runtime,
+    sandbox,
+    sources,
+    store,
+)
 from prunescope.progress import LOG, JobError
 from prunescope.schemas import TABLES
 
@@ -77,6 +87,7 @@ def lazily_loaded(
             device = runtime.prepare(threads)
             dense = models.load(model_dir, dtype, device)
             variant = models.apply_edit(dense, edits.read(edit_file))
+            products.order_weights(variant)
             loaded.append(VariantLM(variant, models.load_tokenizer(model_dir), batch_size))
         if settings.get("runs_code", False):
             proven()

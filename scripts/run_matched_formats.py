@@ -15,6 +15,7 @@ from prunescope import (
     embedding,
     matched_formats,
     models,
+    products,
     progress,
     runtime,
     sandbox,
@@ -60,6 +61,7 @@ def run_matched_formats(
     passes = proven_sandbox() if run_code and "humaneval" in sources else None
     device = runtime.prepare(threads)
     variant = models.apply_edit(models.load(model_dir, dtype, device), edits.read(edit_file))
+    products.order_weights(variant)
     lm = VariantLM(variant, models.load_tokenizer(model_dir), batch_size)
     asked = [
         {"source": source, **row}

@@ -14,6 +14,7 @@ from prunescope import (
     letters,
     models,
     options,
+    products,
     progress,
     prompts,
     runtime,
@@ -49,6 +50,7 @@ def trace_decoding(
     dense, tokenizer = models.load(model_dir, dtype, device), models.load_tokenizer(model_dir)
     edit = edits.read(edit_file)
     variant = models.apply_edit(dense, edit)
+    products.order_weights(dense, variant)
     answers = store.read(answers_file, "dense_answer").to_pylist()
     asked = [
         prompts.Asked(each["prompt"], each["sampling_temperature"], each["prompt_token_ids"])

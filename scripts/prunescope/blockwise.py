@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunescope import anatomy, progress, runtime
+from prunescope import anatomy, products, progress, runtime
 from prunescope.capture import Call, state_of
 from prunescope.edits import Edit
 from prunescope.replacements import Columns, Replacement, Rows, mapped, on_own_pages, replaced
@@ -433,7 +433,13 @@ class BlockWalk:
         items: Sequence[_Item],
     ) -> None:
         """Work side by side while other tensors are in the place of the block's own: no copy."""
-        others = {f"block.{name}": tensor for name, tensor in running.items()}
+        linears = {
+            f"{name}.weight" for name, m in dense.named_modules() if isinstance(m, products.Linear)
+        }
+        others = {
+            f"block.{name}": products.ordered(tensor) if name in linears else tensor
+            for name, tensor in running.items()
+        }
         functional_call(
             _Holder(dense),
             others,

@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from prunescope import anatomy
+from prunescope import anatomy, products
 from prunescope.edits import Edit
 from prunescope.replacements import replaced
 
@@ -37,7 +37,7 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
         model_dir, dtype=DTYPES[dtype], local_files_only=True, device_map=None
     )
     anatomy.anatomy_of(model)
-    return model.to(device).eval().requires_grad_(False)
+    return products.use(model.to(device).eval().requires_grad_(False))
 
 
 def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunescope import anatomy
+from prunescope import anatomy, products
 
 VOCABULARY_TILE = 8192
 """Columns of a half-precision lm_head converted at a time: about 4 % of the cost at 256 rows."""
@@ -51,10 +51,13 @@ class Unembedding(nn.Module):
         h = h.to(wide)
         if out is None:
             out = h.new_empty(h.shape[0], self.vocabulary)
-        step = self.vocabulary if weight.dtype == wide else VOCABULARY_TILE
-        for start in range(0, self.vocabulary, step):
-            tile = weight[start : start + step].to(wide)
-            torch.mm(h, tile.T, out=out[:, start : start + step])
+        if weight.dtype == wide:
+            products.linear_into(out, h, weight)
+        else:
+            for tile, place in zip(
+                weight.split(VOCABULARY_TILE), out.split(VOCABULARY_TILE, dim=1), strict=True
+            ):
+                torch.mm(h, tile.to(wide).T, out=place)
         if self.lm_head.bias is not None:
             out += self.lm_head.bias.to(wide)
         if self.divisor is not None:
