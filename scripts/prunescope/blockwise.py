@@ -68,7 +68,7 @@ class Calibration:
     token_ids: Tensor
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype | None = None
-    tokens_together: int = 512
+    tokens_together: int = 1024
 
     def micro_batches(self) -> Iterator[slice]:
         """Sequences that are run together."""
@@ -235,8 +235,12 @@ class Block:
         return linear.name.removeprefix(self._prefix)
 
     def _as_run(self, name: str, new: Tensor) -> Tensor:
-        """In the dtype the block is run in, among no temporaries: it stays when they go."""
-        return mapped(new.to(self.running[name].dtype))
+        """In the dtype and order the block is run in, among no temporaries: it stays longer."""
+        before = self.running.pop(name)
+        dtype, in_order = before.dtype, products.is_ordered(before)
+        del before  # the new one may lie in its place
+        new = new.to(dtype)
+        return products.ordered(new) if in_order else mapped(new)
 
 
 def _zeroed(weight: Tensor, replacement: Replacement) -> Tensor:
@@ -287,7 +291,6 @@ class BlockWalk:
                 if not states[-1].isfinite().all():
                     raise ValueError(f"block {index}: its edited output is not finite.")
             block.running.clear()  # whoever still holds the block
-            runtime.return_freed_pages()
 
     def result(self, method: str) -> tuple[Edit, pa.Table]:
         """The edit of all blocks visited, and its rows of `compression_report`."""
@@ -351,22 +354,37 @@ class BlockWalk:
     def _observed(self, index: int, dense: nn.Module, states: Tensor, call: Call) -> Block:
         """The block with statistics and sampled inputs of all its linears; no output is made."""
         body = anatomy.anatomy_of(self.model)
-        linears = {n: m for n, m in dense.named_modules() if isinstance(m, nn.Linear)}
-        own = {**dict(dense.named_parameters()), **dict(dense.named_buffers())}
-        running = _moved(own, self.calibration.device, self._dtype)
-        groups = self._gather(index, dense, linears, running, states, call)
         prefix = f"{body.blocks}.{index}."
+        linears = {n: m for n, m in dense.named_modules() if isinstance(m, nn.Linear)}
+        running = self._running(dense, linears, prefix)
+        groups = self._gather(index, dense, linears, running, states, call)
         for group in groups:
             for name in group.names:
-                weight = dense.get_parameter(f"{name}.weight").to(self.calibration.device)
-                if not weight.sum(dtype=torch.float32).isfinite():
-                    raise ValueError(
-                        f"{prefix}{name}: the dense weight holds NaN or infinity. Fetch the model "
-                        "again, or choose another."
-                    )
+                weight = linears[name].weight.to(self.calibration.device)
                 group.linears.append(Linear(f"{prefix}{name}", weight, group.inputs, group.sample))
         sublayers = {name: str(body.sublayer_of(name)) for name in linears}
         return Block(prefix, sublayers, groups, running)
+
+    def _running(
+        self, dense: nn.Module, linears: dict[str, nn.Linear], prefix: str
+    ) -> dict[str, Tensor]:
+        """A block's own tensors where and as it is run, weights in the order products read them."""
+        own = {**dict(dense.named_parameters()), **dict(dense.named_buffers())}
+        running: dict[str, Tensor] = _moved(own, self.calibration.device, self._dtype)
+
+        def ready(name: str) -> Tensor:
+            if not linears[name].weight.sum(dtype=torch.float32).isfinite():
+                raise ValueError(
+                    f"{prefix}{name}: the dense weight holds NaN or infinity. Fetch the model "
+                    "again, or choose another."
+                )
+            weight = running[f"{name}.weight"]
+            return products.ordered(weight) if products.reads(linears[name]) else weight
+
+        weights = runtime.side_by_side(ready, list(linears), self.calibration.device)
+        return running | {
+            f"{name}.weight": weight for name, weight in zip(linears, weights, strict=True)
+        }
 
     def _gather(
         self,
@@ -433,13 +451,7 @@ class BlockWalk:
         items: Sequence[_Item],
     ) -> None:
         """Work side by side while other tensors are in the place of the block's own: no copy."""
-        linears = {
-            f"{name}.weight" for name, m in dense.named_modules() if isinstance(m, products.Linear)
-        }
-        others = {
-            f"block.{name}": products.ordered(tensor) if name in linears else tensor
-            for name, tensor in running.items()
-        }
+        others = {f"block.{name}": tensor for name, tensor in running.items()}
         functional_call(
             _Holder(dense),
             others,

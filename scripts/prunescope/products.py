@@ -22,7 +22,7 @@ _TYPICAL_ROWS = 128
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b, (…, in) and (out, in) -> (…, out); `weight` may be `ordered`."""
-    if _is_ordered(weight) or _serves(x, weight):
+    if is_ordered(weight) or _serves(x, weight):
         product: Tensor = _OPERATORS._linear_pointwise(x, weight, bias, "none", [], "")
         return product
     return nn.functional.linear(x, weight, bias)
@@ -30,7 +30,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def linear_into(out: Tensor, x: Tensor, weight: Tensor) -> None:
     """x Wᵀ into `out`, (rows, in) and (out, in) -> (rows, out)."""
-    if _is_ordered(weight) or _serves(x, weight):
+    if is_ordered(weight) or _serves(x, weight):
         for some, place in zip(x.split(ROWS_TOGETHER), out.split(ROWS_TOGETHER), strict=True):
             place.copy_(linear(some, weight))
     else:
@@ -48,7 +48,8 @@ def ordered(weight: Tensor) -> Tensor:
     return copy
 
 
-def _is_ordered(weight: Tensor) -> bool:
+def is_ordered(weight: Tensor) -> bool:
+    """True for what `ordered` gave."""
     return weight.layout != torch.strided
 
 
@@ -78,10 +79,9 @@ def use(model: Any) -> Any:
     return model
 
 
-def weights_of(module: nn.Module) -> set[str]:
-    """Names of the parameters that `linear` multiplies with when `module` is run."""
-    linears = ((name, m) for name, m in module.named_modules() if isinstance(m, Linear))
-    return {f"{name}.weight" for name, _ in linears}
+def reads(module: nn.Module) -> bool:
+    """True where the product of a module is `linear`, which may read an `ordered` weight."""
+    return isinstance(module, Linear)
 
 
 def order_weights(*models: Any) -> None:
@@ -92,7 +92,7 @@ def order_weights(*models: Any) -> None:
     found: dict[Tensor, nn.Parameter] = {}
     for model in models:
         for module in model.modules():
-            if isinstance(module, Linear):
+            if reads(module):
                 plain = module.weight
                 if plain not in found:
                     found[plain] = nn.Parameter(ordered(plain.detach()), requires_grad=False)

@@ -45,16 +45,6 @@ def _keep_freed_pages() -> None:
         mallopt(m_trim_threshold, 1 << 30)
 
 
-def return_freed_pages() -> None:
-    """Give freed memory back that stays freed for long, or what was kept among it wastes it.
-
-    Once a block it costs little; a walk through SmolLM2 grew by twice what it needs without it.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
 def workers_for(items: int, device: torch.device) -> int:
     """How many of so many items `side_by_side` works on at once."""
     return max(1, min(items, torch.get_num_threads(), MOST_WORKERS)) if device.type == "cpu" else 1

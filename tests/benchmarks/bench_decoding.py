@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from timing import line, peak_mb
+from timing import line, peak_mb, stock_model
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from prunescope import edits, histories, models, prompts, runtime, spaces
+from prunescope import edits, histories, models, products, prompts, runtime, spaces
 from smollm2 import ROOT, model_dir
 from trace_decoding import trace_answers
 
@@ -42,12 +42,15 @@ def main() -> None:
     ends = prompts.end_of_text(dense, tokenizer)
     answers = prompts.as_rows(config["prompts"], asked, tokens, tokenizer, ends)
 
+    stock = stock_model()
+    stock_variant = models.apply_edit(stock, DROPPED)
     free = forced = 0.0
     for each, answer in zip(asked, tokens, strict=True):
-        own, on_dense = plain(dense, variant, each.token_ids, answer, temperatures)
+        own, on_dense = plain(stock, stock_variant, each.token_ids, answer, temperatures)
         free, forced = free + own, forced + on_dense
     plainly = free + len(histories.ON_DENSE_TOKENS) * forced
 
+    products.order_weights(dense, variant)
     before = peak_mb()
     began = time.perf_counter()
     written = prompts.answers(variant, tokenizer, asked, steps, seed=0)

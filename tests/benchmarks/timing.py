@@ -6,6 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
+
+from smollm2 import model_dir
+
+
+def stock_model() -> Any:
+    """The embedded model as transformers loads it: plain ways are timed with it."""
+    model = AutoModelForCausalLM.from_pretrained(model_dir(), dtype=torch.float32)
+    return model.eval().requires_grad_(False)
 
 
 def best(run: Callable[[], Any], repeat: int = 3) -> float:
