@@ -76,7 +76,7 @@ def main() -> None:
             line(
                 "  its mask bits that differ from the paper's, per million",
                 differ / total * 1e6,
-                "0",
+                "near ties",
             )
     for name, settings in (
         ("magnitude", {"sparsity": 0.5}),
