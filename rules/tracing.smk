@@ -44,6 +44,7 @@ rule measure_variant:
     params:
         method=method_of,
         dtype=lookup("models/{model}/dtype", within=config),
+        steps=config["tracing"]["steps"],
         code=fingerprint("measure_variant.py"),
     script:
         "../scripts/measure_variant.py"

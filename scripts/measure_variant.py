@@ -20,6 +20,7 @@ def measure_variant(
     cost_file: str,
     method: str,
     dtype: str,
+    steps: int,
     threads: int,
     made_by: Mapping[str, object],
 ) -> None:
@@ -51,7 +52,7 @@ def measure_variant(
         "decoded_tokens": costs.DECODED_TOKENS,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": threads,
-        **agreement(dense, variant, answers)._asdict(),
+        **agreement(dense, variant, answers, steps)._asdict(),
     }
     table = pa.Table.from_pylist([row], schema=TABLES["variant_cost"].schema)
     store.write(cost_file, table, "variant_cost", made_by)
@@ -67,7 +68,7 @@ def timed_prompt(answers: Sequence[Mapping[str, Any]]) -> torch.Tensor:
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    settings = {"method": snakemake.params.method, "dtype": snakemake.params.dtype}
+    settings = {name: snakemake.params[name] for name in ("method", "dtype", "steps")}
     with progress.job("measure_variant", snakemake.log[0]):
         measure_variant(
             model_dir=snakemake.input.model,

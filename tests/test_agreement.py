@@ -44,7 +44,7 @@ def test_agreement_is_that_of_the_definitions(model, dropped):
     variant = models.apply_edit(model, edits.Edit(dropped))
     plain = _plain(model, variant)
     h, z, p, kl, same = plain.mean(-1).tolist()
-    found = agreement.agreement(model, variant, ANSWERS)
+    found = agreement.agreement(model, variant, ANSWERS, steps=99)
     assert found.steps == STEPS == plain.shape[-1]
     assert found.similarity_embedding == pytest.approx(h)
     assert found.similarity_logit == pytest.approx(z)
@@ -56,7 +56,7 @@ def test_agreement_is_that_of_the_definitions(model, dropped):
 
 
 def test_dense_agrees_with_itself(model):
-    found = agreement.agreement(model, models.apply_edit(model, edits.Edit()), ANSWERS)
+    found = agreement.agreement(model, models.apply_edit(model, edits.Edit()), ANSWERS, steps=99)
     assert found == (STEPS, 1, 1, 1, 0, 0, 1)
 
 
@@ -64,14 +64,14 @@ def test_logits_exist_only_in_chunks(monkeypatch):
     """Two rows at a time: the numbers do not change, and no more rows of logits ever exist."""
     dense = tiny_model("llama").double()
     variant = models.apply_edit(dense, edits.Edit({"attn": (1,)}))
-    whole = agreement.agreement(dense, variant, ANSWERS)
+    whole = agreement.agreement(dense, variant, ANSWERS, steps=99)
     rows = []
     output_logits = agreement.output_logits
     monkeypatch.setattr(agreement, "_LOGITS_AT_ONCE", 2 * 101)
     monkeypatch.setattr(
         agreement, "output_logits", lambda m, h: rows.append(len(h)) or output_logits(m, h)
     )
-    assert agreement.agreement(dense, variant, ANSWERS) == pytest.approx(whole)
+    assert agreement.agreement(dense, variant, ANSWERS, steps=99) == pytest.approx(whole)
     assert rows == [2, 2, 1, 1, 1, 1]
 
 
@@ -82,3 +82,13 @@ def test_half_precision_logits_are_not_rounded():
     z = agreement.output_logits(model, h)
     exact = h.double() @ model.lm_head.weight.double().T / 2
     torch.testing.assert_close(z.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_steps_beyond_the_last_asked_for_do_not_count():
+    """The same as of answers that were cut there."""
+    dense = tiny_model("llama").double()
+    variant = models.apply_edit(dense, edits.Edit({"attn": (1,)}))
+    cut = [{**answer, "answer_token_ids": answer["answer_token_ids"][:1]} for answer in ANSWERS]
+    first = agreement.agreement(dense, variant, ANSWERS, steps=1)
+    assert first.steps == len(ANSWERS)
+    assert first == pytest.approx(agreement.agreement(dense, variant, cut, steps=99))

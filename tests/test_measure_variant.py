@@ -36,6 +36,7 @@ def measured(tmp_path):
         cost_file=str(tmp_path / "cost.parquet"),
         method="block_drop",
         dtype="float32",
+        steps=2,
         threads=2,
         made_by={},
     )

@@ -32,22 +32,25 @@ class Agreement(NamedTuple):
 
 
 @torch.inference_mode()
-def agreement(dense: Any, variant: Any, answers: Sequence[Mapping[str, Any]]) -> Agreement:
+def agreement(
+    dense: Any, variant: Any, answers: Sequence[Mapping[str, Any]], steps: int
+) -> Agreement:
     """Compare both models' outputs, one pass of each per prompt and answer.
 
     Parameters
     ----------
     answers : rows of `dense_answer`. Steps begin at the last prompt token.
+    steps : of each answer, at most.
     """
     chunks = [
         _compared(output_logits(dense, h), output_logits(variant, h_variant), h, h_variant)
         for answer in answers
-        for h, h_variant in _chunks(dense, variant, answer)
+        for h, h_variant in _chunks(dense, variant, answer, steps)
     ]
-    steps = torch.cat(chunks, dim=-1)
-    h, z, p, kl, same = steps.mean(-1).tolist()
-    median_kl = steps[3].quantile(0.5).item()
-    return Agreement(steps.shape[-1], 1 - h, 1 - z, 1 - p, kl, median_kl, same)
+    found = torch.cat(chunks, dim=-1)
+    h, z, p, kl, same = found.mean(-1).tolist()
+    median_kl = found[3].quantile(0.5).item()
+    return Agreement(found.shape[-1], 1 - h, 1 - z, 1 - p, kl, median_kl, same)
 
 
 def output_logits(model: Any, h: Tensor) -> Tensor:
@@ -56,10 +59,12 @@ def output_logits(model: Any, h: Tensor) -> Tensor:
     return z
 
 
-def _chunks(dense: Any, variant: Any, answer: Mapping[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
+def _chunks(
+    dense: Any, variant: Any, answer: Mapping[str, Any], steps: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """h after the final norm of both models, (rows, d), for a few steps at a time."""
     read, start = prompts.context_of(answer)
-    token_ids = torch.tensor([read], device=dense.device)
+    token_ids = torch.tensor([read[: start + steps]], device=dense.device)
     both = [
         model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state[0, start:]
         for model in (dense, variant)

@@ -239,7 +239,9 @@ _ALL: Sequence[Table] = (
             Column("decoded_tokens", _INT, "tokens written after it"),
             Column("device", _TEXT, "cpu, or the name of the GPU"),
             Column("threads", _INT, "CPU threads"),
-            Column("steps", _INT, "steps of all prompts compared, on the dense model's answers"),
+            Column(
+                "steps", _INT, "steps of all prompts compared, the first of each of dense's answers"
+            ),
             Column("similarity_embedding", _FLOAT, "mean cosine with dense of h after final norm"),
             Column("similarity_logit", _FLOAT, "mean cosine with dense of the model's own logits"),
             Column("similarity_probability", _FLOAT, "mean cosine with dense of p at T = 1"),
