@@ -41,9 +41,10 @@ def main() -> None:
     n_blocks = len(anatomy.blocks_of(model))
     rows = STEPS * 2 * n_blocks
 
-    ones, in_order = torch.ones(1024, 576), products.ordered(unembed.lm_head.weight)
+    tokens = unembed.lm_head.weight[:4096]  # a larger product would time the paging in of its result
+    ones, in_order = torch.ones(1024, 576), products.ordered(tokens)
     seconds = best(lambda: products.linear(ones, in_order), repeat=5)
-    peak = 2 * 1024 * unembed.lm_head.weight.numel() / seconds
+    peak = 2 * 1024 * tokens.numel() / seconds
     reference, answer = plain_reference(stock_model(), ids)
 
     context = torch.tensor(ids + answer[:-1])
@@ -74,7 +75,7 @@ def main() -> None:
         passed = best(lambda: model.base_model(input_ids=sequences, use_cache=False), repeat=2)
 
     print(f"SmolLM2-135M, float32, {torch.get_num_threads()} threads, {STEPS} steps, {rows} rows")
-    print(f"measured GEMM peak (1024 x 576 x 49152)        {peak / 1e9:8.0f} GFLOP/s")
+    print(f"measured GEMM peak (1024 x 576 x 4096)         {peak / 1e9:8.0f} GFLOP/s")
     line("plain reference, ms a row", reference / rows * 1e3, "")
     line("dropping, ms a row", one / rows * 1e3, "")
     line("dropping: reference / ours", reference / one, ">= 20")
