@@ -41,7 +41,7 @@ def main() -> None:
     n_blocks = len(anatomy.blocks_of(model))
     rows = STEPS * 2 * n_blocks
 
-    tokens = unembed.lm_head.weight[:4096]  # a larger product would time the paging in of its result
+    tokens = unembed.lm_head.weight[:4096]  # more would time page faults of the result
     ones, in_order = torch.ones(1024, 576), products.ordered(tokens)
     seconds = best(lambda: products.linear(ones, in_order), repeat=5)
     peak = 2 * 1024 * tokens.numel() / seconds
