@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 _OPERATORS = torch.ops.mkldnn
 
-ROWS_TOGETHER = 64
+_ROWS_TOGETHER = 64
 """Rows of a product that goes into memory given: so many are computed, then copied."""
 
 _TYPICAL_ROWS = 128
@@ -22,7 +22,7 @@ _TYPICAL_ROWS = 128
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b, (…, in) and (out, in) -> (…, out); `weight` may be `ordered`."""
-    if is_ordered(weight) or _serves(x, weight):
+    if _serves(x, weight):
         product: Tensor = _OPERATORS._linear_pointwise(x, weight, bias, "none", [], "")
         return product
     return nn.functional.linear(x, weight, bias)
@@ -30,8 +30,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def linear_into(out: Tensor, x: Tensor, weight: Tensor) -> None:
     """x Wᵀ into `out`, (rows, in) and (out, in) -> (rows, out)."""
-    if is_ordered(weight) or _serves(x, weight):
-        for some, place in zip(x.split(ROWS_TOGETHER), out.split(ROWS_TOGETHER), strict=True):
+    if _serves(x, weight):
+        for some, place in zip(x.split(_ROWS_TOGETHER), out.split(_ROWS_TOGETHER), strict=True):
             place.copy_(linear(some, weight))
     else:
         torch.mm(x, weight.T, out=out)
@@ -54,8 +54,8 @@ def is_ordered(weight: Tensor) -> bool:
 
 
 def _serves(x: Tensor, weight: Tensor) -> bool:
-    """True where oneDNN computes it; it keeps nothing for gradients."""
-    return (
+    """True where oneDNN computes it: what is ordered, and on a CPU what asks for no gradient."""
+    return is_ordered(weight) or (
         x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
         and torch.backends.mkldnn.is_available()

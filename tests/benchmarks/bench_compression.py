@@ -133,12 +133,7 @@ def interleaved(
     seconds: list[dict[str, float]] = []
     edits: dict[str, Edit] = {}
     for _ in range(2):
-        own = floors(model, lambda weight: functools.partial(nn.functional.linear, weight=weight))
-        by_onednn = floors(
-            model,
-            lambda weight: functools.partial(products.linear, weight=products.ordered(weight)),
-        )
-        found.append(own | {f"{name} by oneDNN": took for name, took in by_onednn.items()})
+        found.append(floors(model))
         seconds.append({})
         for what, (name, settings) in weights.items():
             seconds[-1][what], edits[what] = compressed(model, calibration, name, settings)
@@ -150,32 +145,39 @@ def least(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {name: min(one[name] for one in rounds) for name in rounds[0]}
 
 
-def floors(
-    model: Any, product_of: Callable[[torch.Tensor], Callable[[torch.Tensor], Any]]
-) -> dict[str, float]:
+def floors(model: Any) -> dict[str, float]:
     """Seconds of the products alone: one pass, and what each method needs at least.
 
-    `product_of` a weight: what multiplies by it.
+    Linears by torch's own library and by oneDNN; what is not a linear is measured once for both.
     """
     blocks = anatomy.blocks_of(model)
     linears = {n: m for n, m in blocks[0].named_modules() if isinstance(m, nn.Linear)}
     times = SEQUENCES * LENGTH // TOGETHER
-    product = {
-        name: times
-        * best(
-            functools.partial(product_of(m.weight), torch.ones(TOGETHER, m.in_features)), repeat=20
-        )
-        for name, m in linears.items()
-    }
     attention = times * best(attention_of(model.config), repeat=20)
-    down = product[anatomy.anatomy_of(model).mlp_out]
-    one = sum(product.values()) + attention
-    two = len(blocks) * (one - down) + (len(blocks) - 1) * one
     groups = next(
         iter(BlockWalk(model, Calibration(text_token_ids(1, LENGTH)), ColumnNorms))
     ).groups
     rank_k = times * sum(best(gram_of(group.in_features), repeat=10) for group in groups)
-    return {"pass": len(blocks) * one, "wanda": two, "sparsegpt": two + len(blocks) * rank_k / 2}
+    found: dict[str, float] = {}
+    for by, linear, weight_of in (
+        ("", nn.functional.linear, lambda m: m.weight),
+        (" by oneDNN", products.linear, lambda m: products.ordered(m.weight)),
+    ):
+        product = {
+            name: times
+            * best(
+                functools.partial(linear, torch.ones(TOGETHER, m.in_features), weight_of(m)),
+                repeat=20,
+            )
+            for name, m in linears.items()
+        }
+        one = sum(product.values()) + attention
+        down = product[anatomy.anatomy_of(model).mlp_out]
+        two = len(blocks) * (one - down) + (len(blocks) - 1) * one
+        found[f"pass{by}"] = len(blocks) * one
+        found[f"wanda{by}"] = two
+        found[f"sparsegpt{by}"] = two + len(blocks) * rank_k / 2
+    return found
 
 
 def attention_of(config: Any) -> Callable[[], Any]:
