@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from prunescope import anatomy, products
+from prunescope import anatomy, attention, products
 from prunescope.edits import Edit
 from prunescope.replacements import replaced
 
@@ -37,7 +37,7 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
         model_dir, dtype=DTYPES[dtype], local_files_only=True, device_map=None
     )
     anatomy.anatomy_of(model)
-    return products.use(model.to(device).eval().requires_grad_(False))
+    return attention.use(products.use(model.to(device).eval().requires_grad_(False)))
 
 
 def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:
@@ -146,5 +146,5 @@ def _renumber_caches(variant: Any) -> None:
             f"every {kinds[0]} sublayer is dropped but others are left: transformers would read "
             "the length of the cache off an empty place. Drop fewer attention sublayers."
         )
-    for kind, attention in left:
-        attention.layer_idx = next(places[kind])
+    for kind, each in left:
+        each.layer_idx = next(places[kind])

@@ -5,7 +5,7 @@ is the products a method cannot do without, each shape at the rate this machine 
 two passes of every block's linears and attention, down_proj left out of the pass that only looks,
 and nothing after the last block's edit; for SparseGPT half a product X^T X per Hessian as well.
 There are two: of torch's own products, which is what any method written with torch pays, and of
-those by oneDNN that `products` asks for, which aims are not held against.
+ours, linears by oneDNN (`products`) and `attention` in parts, which aims are not held against.
 Process start and model load are left out, and what a process does once (`warm_up`).
 """
 
@@ -21,11 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import best, line
+from timing import best, line, torch_attention
 from torch import nn
 
 from paper_masks import disagreements
-from prunescope import anatomy, influence, methods, models, products, replacements, runtime
+from prunescope import (
+    anatomy,
+    attention,
+    influence,
+    methods,
+    models,
+    products,
+    replacements,
+    runtime,
+)
 from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms
 from prunescope.edits import Edit
 from smollm2 import model_dir, text_token_ids
@@ -54,7 +63,7 @@ def main() -> None:
     floor, seconds, edits = interleaved(model, calibration, weights)
     print(f"SmolLM2-135M, float32, {torch.get_num_threads()} threads, {SEQUENCES} x {LENGTH}")
     line("linears and attention of one pass, torch's own, s", floor["pass"], "")
-    line("the same, linears by oneDNN, s", floor["pass by oneDNN"], "")
+    line("the same by our products, s", floor["pass by ours"], "")
 
     forward = best(lambda: whole_pass(model, calibration), repeat=2)
     scored = best(lambda: influence.influences(model, batches(calibration)), repeat=2)
@@ -66,8 +75,8 @@ def main() -> None:
         aim = {"wanda": "<= 1.1", "sparsegpt": "<= 1.6"}[name]
         line(f"{what} / floor", seconds[what] / floor[name], aim)
         line(
-            "  the same, linears of the floor by oneDNN",
-            seconds[what] / floor[f"{name} by oneDNN"],
+            "  the same, floor of our products",
+            seconds[what] / floor[f"{name} by ours"],
             "",
         )
         if name == "wanda":
@@ -148,20 +157,24 @@ def least(rounds: list[dict[str, float]]) -> dict[str, float]:
 def floors(model: Any) -> dict[str, float]:
     """Seconds of the products alone: one pass, and what each method needs at least.
 
-    Linears by torch's own library and by oneDNN; what is not a linear is measured once for both.
+    By torch's own library and by our products; X^T X is measured once for both.
     """
     blocks = anatomy.blocks_of(model)
     linears = {n: m for n, m in blocks[0].named_modules() if isinstance(m, nn.Linear)}
     times = SEQUENCES * LENGTH // TOGETHER
-    attention = times * best(attention_of(model.config), repeat=20)
     groups = next(
         iter(BlockWalk(model, Calibration(text_token_ids(1, LENGTH)), ColumnNorms))
     ).groups
     rank_k = times * sum(best(gram_of(group.in_features), repeat=10) for group in groups)
     found: dict[str, float] = {}
-    for by, linear, weight_of in (
-        ("", nn.functional.linear, lambda m: m.weight),
-        (" by oneDNN", products.linear, lambda m: products.ordered(m.weight)),
+    for by, linear, weight_of, attend in (
+        ("", nn.functional.linear, lambda m: m.weight, torch_attention),
+        (
+            " by ours",
+            products.linear,
+            lambda m: products.ordered(m.weight),
+            attention.causal_attention,
+        ),
     ):
         product = {
             name: times
@@ -171,7 +184,8 @@ def floors(model: Any) -> dict[str, float]:
             )
             for name, m in linears.items()
         }
-        one = sum(product.values()) + attention
+        attending = best(functools.partial(attend, *qkv_of(model.config), None), repeat=20)
+        one = sum(product.values()) + times * attending
         down = product[anatomy.anatomy_of(model).mlp_out]
         two = len(blocks) * (one - down) + (len(blocks) - 1) * one
         found[f"pass{by}"] = len(blocks) * one
@@ -180,11 +194,12 @@ def floors(model: Any) -> dict[str, float]:
     return found
 
 
-def attention_of(config: Any) -> Callable[[], Any]:
-    """Causal attention of one micro-batch."""
-    shape = (TOGETHER // LENGTH, config.num_attention_heads, LENGTH, config.head_dim)
-    q, k, v = torch.randn(3, *shape)
-    return lambda: nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+def qkv_of(config: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What attention reads in one micro-batch."""
+    shape = (TOGETHER // LENGTH, LENGTH, config.head_dim)
+    query = torch.randn(shape[0], config.num_attention_heads, *shape[1:])
+    key, value = torch.randn(2, shape[0], config.num_key_value_heads, *shape[1:])
+    return query, key, value
 
 
 def gram_of(width: int) -> Callable[[], Any]:

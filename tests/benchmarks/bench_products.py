@@ -1,7 +1,8 @@
-"""Products of linears by torch's own library and by oneDNN, SmolLM2's shapes, float32, one thread.
+"""Products of SmolLM2's shapes in torch's usual way and in ours, float32, one thread.
 
-GFLOP/s by the rows multiplied at once: one is a decoding step of one text, 16 one of a batch, 512 a
-passage. Weights take turns, more than a cache holds, as a model's do.
+Linears: GFLOP/s by the rows multiplied at once: one is a decoding step of one text, 16 one of a
+batch, 512 a passage. Weights take turns, more than a cache holds, as a model's do. Attention of a
+passage: milliseconds by its length.
 """
 
 import functools
@@ -9,13 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timing import best, line
+from timing import best, line, torch_attention
 from torch import Tensor, nn
 
-from prunescope import anatomy, models, products, runtime
+from prunescope import anatomy, attention, models, products, runtime
 from smollm2 import model_dir
 
 ROWS = (1, 16, 512)
+LENGTHS = (128, 256, 512, 1024)
 
 
 @torch.inference_mode()
@@ -40,6 +42,17 @@ def main() -> None:
             line(f"{name}, rows {rows}: torch's own, GFLOP/s", own / 1e9, "")
             line("  oneDNN / torch's own", asked / own, "")
             line("  oneDNN, weights in order / torch's own", ordered / own, "")
+    heads, kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
+    for length in LENGTHS:
+        query = torch.randn(1, heads, length, model.config.head_dim)
+        key, value = torch.randn(2, 1, kv_heads, length, model.config.head_dim)
+        usual, parts = (
+            functools.partial(attend, query, key, value, None)
+            for attend in (torch_attention, attention.causal_attention)
+        )
+        own = best(usual, repeat=20)
+        line(f"causal attention, {length} positions: torch's own, ms", own * 1e3, "")
+        line("  a few queries at a time / torch's own", best(parts, repeat=20) / own, "")
 
 
 def multiply(linear: Callable[[Tensor, Tensor], Any], x: Tensor, weights: Sequence[Tensor]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from smollm2 import model_dir
@@ -15,6 +16,13 @@ def stock_model() -> Any:
     """The embedded model as transformers loads it: plain ways are timed with it."""
     model = AutoModelForCausalLM.from_pretrained(model_dir(), dtype=torch.float32)
     return model.eval().requires_grad_(False)
+
+
+def torch_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    """Causal attention by torch's kernel."""
+    return nn.functional.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+    )
 
 
 def best(run: Callable[[], Any], repeat: int = 3) -> float:
