@@ -6,7 +6,6 @@ of them, it computes little more than the triangle (make bench). transformers ca
 the place of its own; what it does not serve goes there.
 """
 
-import functools
 from typing import Any
 
 import torch
@@ -64,13 +63,17 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float |
     """`attend` of as many keys as queries, a few queries at a time."""
     batch, heads, positions, _ = query.shape
     output = query.new_empty(batch, positions, heads, value.shape[-1])
-    for start in range(0, positions, _QUERIES_TOGETHER):
+    starts = range(0, positions, _QUERIES_TOGETHER)
+    last = starts[-1]
+    mask = query.new_full((_QUERIES_TOGETHER, last + _QUERIES_TOGETHER), -torch.inf).triu(last + 1)
+    for start in starts:
         end = min(start + _QUERIES_TOGETHER, positions)
+        so_far = mask[: end - start, last - start : last - start + end]
         some = nn.functional.scaled_dot_product_attention(
             query[:, :, start:end],
             key[:, :, :end],
             value[:, :, :end],
-            attn_mask=_causal_mask(start, end, query.dtype),
+            attn_mask=so_far,
             scale=scaling,
             enable_gqa=True,
         )
@@ -88,9 +91,3 @@ def _serves(query: Tensor, key: Tensor) -> bool:
         and batch * heads >= torch.get_num_threads()
         and not (torch.is_grad_enabled() and query.requires_grad)
     )
-
-
-@functools.lru_cache(maxsize=64)
-def _causal_mask(start: int, end: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask of the queries from `start` to `end` over the keys before `end`."""
-    return torch.full((end - start, end), -torch.inf, dtype=dtype).triu(start + 1)

@@ -34,12 +34,13 @@ def _keep_freed_pages() -> None:
 
     Statistics over row chunks run three to ten times faster so (make bench). Slivers that are cut
     off to align a tensor rejoin their neighbours at once: kept for small requests, each would split
-    freed memory in two. The Snakefile sees to those a thread keeps (GLIBC_TUNABLES). Elsewhere a
-    no-op.
+    freed memory in two. The Snakefile sees to those a thread keeps (GLIBC_TUNABLES). Threads share
+    one arena: what one has freed another can use. Elsewhere a no-op.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        m_mmap_threshold, m_trim_threshold, m_mxfast = -3, -1, 1
+        m_mmap_threshold, m_trim_threshold, m_mxfast, m_arena_max = -3, -1, 1, -8
+        mallopt(m_arena_max, 1)
         mallopt(m_mxfast, 0)
         mallopt(m_mmap_threshold, 32 << 20)
         mallopt(m_trim_threshold, 1 << 30)
