@@ -118,7 +118,8 @@ def test_an_export_is_made_on_request(tiny_run):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     folder = tiny_run.folder / "results/tiny/exports/tiny/drop-2b"
-    assert json.loads((folder / "prunescope.json").read_text())["proof"]["largest_difference"] == 0
+    proof = json.loads((folder / "prunescope.json").read_text())["proof"]
+    assert proof["largest_difference"] <= 1e-5 * proof["largest_logit"]  # sums in another order
     assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 1
     assert "make export VARIANT=" in tiny_run.snakemake("export", "--cores", "2", *TINY).stderr
 
