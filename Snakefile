@@ -3,14 +3,9 @@
 The include order is the data flow: a rule refers only to rules above it.
 """
 
-import os
-
 from snakemake.utils import min_version
 
 min_version("9.27")
-
-# Jobs inherit it. Slivers that glibc keeps per thread split up freed memory: a walk's would double.
-os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
 
 
 configfile: "config.yaml"

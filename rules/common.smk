@@ -1,18 +1,21 @@
 """Config checked and expanded, wildcards constrained, code fingerprints; no rules."""
 
+import os
 import sys
 
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from prunescope import experiment, lock, methods, sources
+from prunescope import allocator, experiment, lock, methods, sources
 from prunescope.fingerprint import fingerprint
 
 try:
     config.update(experiment.resolve(config, workflow.basedir))
 except experiment.ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+os.environ.update(allocator.ENVIRONMENT | os.environ)  # jobs inherit it, but for what is set
 
 
 onstart:

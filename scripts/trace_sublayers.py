@@ -70,8 +70,8 @@ def trace_prompts(
     if not dropped and not edit.tensors:
         return
     for answer in answers:
-        read, start = prompts.context_of(answer)
-        token_ids = torch.tensor(read[: start + steps], device=model.device)
+        read, start = prompts.context_of(answer, steps)
+        token_ids = torch.tensor(read, device=model.device)
         dense, variant = capture.residuals(model, token_ids, start, edit)
         found = tracing.statistics(dense, variant, dropped, unembed, temperatures, memory_mb)
         sublayers = tracing.traced(variant, dropped)

@@ -63,8 +63,8 @@ def _chunks(
     dense: Any, variant: Any, answer: Mapping[str, Any], steps: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """h after the final norm of both models, (rows, d), for a few steps at a time."""
-    read, start = prompts.context_of(answer)
-    token_ids = torch.tensor([read[: start + steps]], device=dense.device)
+    read, start = prompts.context_of(answer, steps)
+    token_ids = torch.tensor([read], device=dense.device)
     both = [
         model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state[0, start:]
         for model in (dense, variant)

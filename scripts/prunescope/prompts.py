@@ -79,13 +79,14 @@ def greedy(answers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [answer for answer in answers if answer["sampling_temperature"] == GREEDY]
 
 
-def context_of(answer: Mapping[str, Any]) -> tuple[list[int], int]:
+def context_of(answer: Mapping[str, Any], steps: int | None = None) -> tuple[list[int], int]:
     """Tokens a model reads to write an answer, a row of `dense_answer`, and where step 0 is read.
 
-    The answer's last token is written and not read; step 0 is read at the last prompt token.
+    The answer's last token is written and not read; step 0 is read at the last prompt token. Of a
+    longer answer as many `steps`.
     """
-    read = answer["prompt_token_ids"] + answer["answer_token_ids"][:-1]
-    return read, len(answer["prompt_token_ids"]) - 1
+    prompt = answer["prompt_token_ids"]
+    return prompt + answer["answer_token_ids"][:steps][:-1], len(prompt) - 1
 
 
 def as_rows(

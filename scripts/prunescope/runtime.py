@@ -1,12 +1,13 @@
 """The machine a job runs on: device, threads, and an allocator that keeps its pages."""
 
-import ctypes
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+
+from prunescope import allocator
 
 _Item = TypeVar("_Item")
 _Found = TypeVar("_Found")
@@ -25,25 +26,8 @@ def prepare(threads: int) -> torch.device:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     torch.set_flush_denormal(True)  # before the threads start: they inherit it
     torch.set_num_threads(threads)
-    _keep_freed_pages()
+    allocator.keep_freed_pages()
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _keep_freed_pages() -> None:
-    """Let glibc reuse freed megabytes: by default it returns them and every chunk page-faults.
-
-    Statistics over row chunks run three to ten times faster so (make bench). Slivers that are cut
-    off to align a tensor rejoin their neighbours at once: kept for small requests, each would split
-    freed memory in two. The Snakefile sees to those a thread keeps (GLIBC_TUNABLES). Threads share
-    one arena: what one has freed another can use. Elsewhere a no-op.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        m_mmap_threshold, m_trim_threshold, m_mxfast, m_arena_max = -3, -1, 1, -8
-        mallopt(m_arena_max, 1)
-        mallopt(m_mxfast, 0)
-        mallopt(m_mmap_threshold, 32 << 20)
-        mallopt(m_trim_threshold, 1 << 30)
 
 
 def workers_for(items: int, device: torch.device) -> int:

@@ -26,6 +26,7 @@ from torch import nn
 
 from paper_masks import disagreements
 from prunescope import (
+    allocator,
     anatomy,
     attention,
     influence,
@@ -111,9 +112,8 @@ def main() -> None:
 
 def as_a_job() -> None:
     """Begin again with the environment the Snakefile gives its jobs: glibc reads it only once."""
-    setting = "glibc.malloc.tcache_count=0"
-    if os.environ.get("GLIBC_TUNABLES") != setting:
-        os.environ["GLIBC_TUNABLES"] = setting
+    if not os.environ.items() >= allocator.ENVIRONMENT.items():
+        os.environ.update(allocator.ENVIRONMENT)
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
