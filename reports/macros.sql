@@ -86,3 +86,10 @@ format(
     100 * choosing,
     100 * writing
 );
+
+-- What two measures of one thing say alike; NULL where they disagree.
+CREATE MACRO verdict(one, other) AS if(one = other, one, NULL);
+
+-- The sentence that says so, after a space; nothing where they agree.
+CREATE MACRO split_verdict(one, other, measures) AS
+if(one = other, '', format(' {} disagree: no verdict.', measures));

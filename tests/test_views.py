@@ -118,3 +118,83 @@ def test_dense_drops_none_of_every_kind_its_model_has():
         ("n", "dense", "attn", 0),
         ("n", "drop-2a", "attn", 2),
     }
+
+
+def deviations(space, sizes, **changed):
+    """Rows of `deviation` of dropped attention, (block, measured, estimated / measured) each."""
+    return [
+        {"model": "m", "prompt": "a", "step": step, "block": block, "sublayer": "attn"}
+        | {"temperature": 1.0 if space == "probability" else None, "space": space}
+        | {"quantity": "angular_deviation", "order": 2}
+        | {"measured": measured, "estimated": measured * ratio, **changed}
+        for step, (block, measured, ratio) in enumerate(sizes)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("off", "space", "said", "agrees"),
+    [
+        (1, "logit", "at 1 of 3 blocks: 1; it is largest at block 1 (50 %). The paper", False),
+        (2, "logit", "at 1 of 3 blocks: 2; it is largest at block 2 (50 %). The paper", True),
+        (1, "probability", "at 1 of 3 blocks: 1; it is largest at block 1 (50 %).", None),
+    ],
+)
+def test_an_estimate_may_fail_at_the_ends_alone(off, space, said, agrees):
+    """Off by half at one block, by a tenth at others; other orders and sublayers do not count."""
+    sizes = [(block, 0.2, 1.5 if block == off else 0.9) for block in range(3) for _ in range(4)]
+    others = [
+        *deviations(space, [(0, 0.2, 9.0)], sublayer="mlp"),
+        *deviations(space, [(0, 0.2, 9.0)], order=3),
+        *deviations(space, [(0, 0.0, 9.0)]),
+    ]
+    of_all, of_blocks = rows_of("estimate_findings", deviation=[*deviations(space, sizes), *others])
+    assert "median relative error of 10 %" in of_all["finding"]
+    assert "over 12 prompts, steps and blocks" in of_all["finding"]
+    assert of_all["agrees"] is True
+    assert said in of_blocks["finding"]
+    assert of_blocks["agrees"] is agrees
+
+
+@pytest.mark.parametrize(
+    ("logits", "agrees"), [((0.1, 0.1, 0.1), True), ((0.4, 0.4, 0.4), False), ((0.1, 0.1, 3), None)]
+)
+def test_logits_turn_less_where_share_and_means_say_so(logits, agrees):
+    """Beside probabilities that turn by 0.3; one large turn among small ones is no verdict."""
+    rows = [
+        *deviations("logit", [(0, size, 1.0) for size in logits]),
+        *deviations("probability", [(0, 0.3, 1.0) for _ in logits]),
+    ]
+    (found,) = rows_of("softmax_findings", deviation=rows)
+    assert found["space"] == "logit"
+    assert found["agrees"] is agrees
+    assert ("no verdict" in found["finding"]) is (agrees is None)
+
+
+def test_deeper_blocks_shift_more_where_median_and_mean_say_so():
+    """Over thirds of the blocks, each with a large shift or none."""
+    steady = [(block, 0.1 + 0.1 * block, 1.0) for block in range(4) for _ in range(3)]
+    turned = [(block, 0.4 - 0.1 * block, 1.0) for block in range(4) for _ in range(3)]
+    split = [(0, 0.2, 1.0)] * 3 + [(3, size, 1.0) for size in (0.1, 0.1, 9.0)]
+    for sizes, agrees in ((steady, True), (turned, False), (split, None)):
+        (found,) = rows_of("deeper_findings", deviation=deviations("probability", sizes))
+        assert found["agrees"] is agrees
+
+
+def test_a_variance_is_held_against_the_squared_turn_of_each_space():
+    """Var 0.02 over turns of 0.1 in h and 0.2 in z: quotients 2 and 0.5."""
+    place = {"model": "m", "variant": "v", "prompt": "a", "step": 0, "block": 0, "sublayer": "attn"}
+    shift = [{**place, "temperature": t, "var_escort": 0.02 * t} for t in (1.0, 2.0)]
+    turns = {"embedding": 0.1, "logit": 0.2, "probability": 0.5}
+    trace = [
+        {**place, "space": space, "relative_orthogonal_magnitude": turn}
+        for space, turn in turns.items()
+    ]
+    found = rows_of("variance_ratios", logit_shift=shift, sublayer_trace=trace)
+    assert {row["space"]: row["ratio"] for row in found} == pytest.approx(
+        {"embedding": 2, "logit": 0.5}
+    )
+    said = rows_of("variance_findings", logit_shift=shift, sublayer_trace=trace)
+    assert [(r["space"], r["agrees"]) for r in said if r["place"] == 1] == [
+        ("embedding", True),
+        ("logit", False),
+    ]

@@ -80,9 +80,9 @@ said AS (
             1 - logit_mean,
             1 - probability,
             1 - probability_mean,
-            if((least_share > 0.5) = least_on_average, '', ' Share and means disagree: no verdict.')
+            split_verdict(least_share > 0.5, least_on_average, 'Share and means')
         ) AS finding,
-        if((least_share > 0.5) = least_on_average, least_share > 0.5, NULL) AS agrees
+        verdict(least_share > 0.5, least_on_average) AS agrees
     FROM levels
 
     UNION ALL BY NAME

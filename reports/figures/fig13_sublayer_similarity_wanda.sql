@@ -76,9 +76,9 @@ said AS (
             1 - embedding,
             1 - logit,
             1 - probability,
-            if((least_share > 0.5) = least_on_average, '', ' Share and means disagree: no verdict.')
+            split_verdict(least_share > 0.5, least_on_average, 'Share and means')
         ) AS finding,
-        if((least_share > 0.5) = least_on_average, least_share > 0.5, NULL) AS agrees
+        verdict(least_share > 0.5, least_on_average) AS agrees
     FROM compared
 
     UNION ALL BY NAME

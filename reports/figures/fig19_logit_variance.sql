@@ -76,13 +76,9 @@ said AS (
             early_mean,
             late,
             late_mean,
-            if(
-                (late > early) = (late_mean > early_mean),
-                '',
-                ' Median and mean disagree: no verdict.'
-            )
+            split_verdict(late > early, late_mean > early_mean, 'Median and mean')
         ) AS finding,
-        if((late > early) = (late_mean > early_mean), late > early, NULL) AS agrees
+        verdict(late > early, late_mean > early_mean) AS agrees
     FROM by_depth
 )
 

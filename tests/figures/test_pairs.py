@@ -95,7 +95,7 @@ def test_findings_are_of_rows_and_not_of_means(tmp_path: Path) -> None:
     skewed = deviation.set_column(place, "estimated", pa.array(measured * factors.to_numpy()))
     store.write(files["deviation"][0], skewed, "deviation", _made_by())
     (said, *_) = _draw("fig14_theory_kl", files, tmp_path)["usermeta"]["findings"]
-    assert "median relative error of 75.0 %" in said["finding"]
+    assert "median relative error of 75 %" in said["finding"]
     assert said["agrees"] is False
 
 

@@ -1,0 +1,76 @@
+-- How good the estimates of attention_estimates are, and at which blocks.
+-- One row per (model, quantity, space, place); place orders what is said of one quantity.
+WITH traced AS (
+    SELECT
+        *,
+        CASE
+            WHEN quantity = 'kl_divergence' THEN 'KL'
+            WHEN space = 'probability' THEN '1 − cos(p, q)'
+            WHEN space = 'logit' THEN '1 − cos in logits'
+            ELSE '1 − cos in embeddings'
+        END AS spelled,
+        space <> 'probability' AS fails_at_ends -- in the paper
+    FROM attention_estimates
+    WHERE measured > 0
+),
+
+by_block AS (
+    SELECT
+        model,
+        quantity,
+        space,
+        block,
+        fails_at_ends,
+        block IN (0, last_block) AS at_an_end,
+        median(error) AS error
+    FROM traced
+    GROUP BY ALL
+)
+
+SELECT
+    model,
+    quantity,
+    space,
+    1 AS place,
+    format(
+        'The estimate of {} has a median relative error of {:.3g} % and a correlation with the '
+        'measurement of {:.3f} ({:.3f} between logarithms), over {:,} prompts, steps and blocks.',
+        spelled,
+        100 * median(error),
+        corr(measured, estimated),
+        corr(ln(measured), ln(nullif(estimated, 0))),
+        count(*)
+    ) AS finding,
+    median(error) <= 0.25 AS agrees
+FROM traced
+GROUP BY model, quantity, space, spelled
+
+UNION ALL BY NAME
+
+SELECT
+    model,
+    quantity,
+    space,
+    2 AS place,
+    format(
+        'The median relative error exceeds 25 % at {} of {} blocks{}; it is largest at block {} '
+        '({:.3g} %).{}',
+        count(*) FILTER (error > 0.25),
+        count(*),
+        CASE
+            WHEN bool_and(error > 0.25) OR NOT bool_or(error > 0.25) THEN ''
+            WHEN 2 * count(*) FILTER (error > 0.25) > count(*)
+                THEN ', not at ' || string_agg(block, ', ' ORDER BY block) FILTER (error <= 0.25)
+            ELSE ': ' || string_agg(block, ', ' ORDER BY block) FILTER (error > 0.25)
+        END,
+        arg_max(block, error),
+        100 * max(error),
+        if(
+            fails_at_ends,
+            ' The paper expects exceptions at the first and the last block only.',
+            ''
+        )
+    ) AS finding,
+    if(fails_at_ends, bool_and(at_an_end OR error <= 0.25), NULL) AS agrees
+FROM by_block
+GROUP BY model, quantity, space, fails_at_ends

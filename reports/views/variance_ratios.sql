@@ -1,0 +1,16 @@
+-- Every attention sublayer dropped, one at a time, T = 1: Var_r(Δz) over the magnitude ratio of h and of z.
+-- One row per (model, variant, prompt, step, block, space); space is embedding or logit.
+SELECT
+    model,
+    variant,
+    prompt,
+    step,
+    block,
+    space,
+    max(block) OVER (PARTITION BY model) AS last_block,
+    var_escort / nullif(relative_orthogonal_magnitude ** 2, 0) AS ratio
+FROM logit_shift
+INNER JOIN sublayer_trace USING (model, variant, prompt, step, block, sublayer)
+WHERE
+    sublayer = 'attn' AND space IN ('embedding', 'logit')
+    AND logit_shift.temperature = 1
