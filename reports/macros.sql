@@ -93,3 +93,29 @@ CREATE MACRO verdict(one, other) AS if(one = other, one, NULL);
 -- The sentence that says so, after a space; nothing where they agree.
 CREATE MACRO split_verdict(one, other, measures) AS
 if(one = other, '', format(' {} disagree: no verdict.', measures));
+
+-- Median and mean of a number over the first third of the blocks, and over the last.
+CREATE MACRO over_depth(number, block, last_block) AS
+struct_pack(
+    early := median(number) FILTER (3 * block <= last_block),
+    early_mean := avg(number) FILTER (3 * block <= last_block),
+    late := median(number) FILTER (3 * block >= 2 * last_block),
+    late_mean := avg(number) FILTER (3 * block >= 2 * last_block)
+);
+
+-- Whether it grows with depth.
+CREATE MACRO grows(thirds) AS
+verdict(thirds.late > thirds.early, thirds.late_mean > thirds.early_mean);
+
+-- The sentence that says so: its form has a place for each of the four, and one for no verdict.
+CREATE MACRO said_of_depth(form, thirds) AS
+format(
+    form,
+    thirds.early,
+    thirds.early_mean,
+    thirds.late,
+    thirds.late_mean,
+    split_verdict(
+        thirds.late > thirds.early, thirds.late_mean > thirds.early_mean, 'Median and mean'
+    )
+);

@@ -110,6 +110,7 @@ def test_what_asks_for_more_is_left_to_torch(counted, generator):
     scores = query @ key.mT / math.sqrt(6) + bias + torch.full((100, 100), -torch.inf).triu(1)
     exact = (scores.softmax(-1) @ value).transpose(1, 2)
     torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-5)
+    attention.attend(module, query, key, value, None, dropout=0.5)
     with pytest.raises(ValueError, match="softcap"):
         attention.attend(module, query, key, value, None, softcap=30.0)
     assert not counted

@@ -123,9 +123,9 @@ def test_dense_drops_none_of_every_kind_its_model_has():
 def deviations(space, sizes, **changed):
     """Rows of `deviation` of dropped attention, (block, measured, estimated / measured) each."""
     return [
-        {"model": "m", "prompt": "a", "step": step, "block": block, "sublayer": "attn"}
+        {"model": "m", "variant": "v", "prompt": "a", "step": step, "block": block}
         | {"temperature": 1.0 if space == "probability" else None, "space": space}
-        | {"quantity": "angular_deviation", "order": 2}
+        | {"sublayer": "attn", "quantity": "angular_deviation", "order": 2}
         | {"measured": measured, "estimated": measured * ratio, **changed}
         for step, (block, measured, ratio) in enumerate(sizes)
     ]

@@ -38,12 +38,9 @@ with_depth AS (
 by_depth AS (
     SELECT
         model,
-        median(var_escort) FILTER (3 * block <= last_block) AS early,
-        avg(var_escort) FILTER (3 * block <= last_block) AS early_mean,
-        median(var_escort) FILTER (3 * block >= 2 * last_block) AS late,
-        avg(var_escort) FILTER (3 * block >= 2 * last_block) AS late_mean
+        over_depth(var_escort, block, last_block) AS thirds
     FROM with_depth
-    GROUP BY ALL
+    GROUP BY model
 ),
 
 said AS (
@@ -68,17 +65,13 @@ said AS (
     SELECT
         model,
         2 AS place,
-        format(
+        said_of_depth(
             'Under weights ∝ p² the median (mean) variance is {:.3g} ({:.3g}) over the first third '
             'of the blocks and {:.3g} ({:.3g}) over the last. The paper finds it largest in the '
             'last layers.{}',
-            early,
-            early_mean,
-            late,
-            late_mean,
-            split_verdict(late > early, late_mean > early_mean, 'Median and mean')
+            thirds
         ) AS finding,
-        verdict(late > early, late_mean > early_mean) AS agrees
+        grows(thirds) AS agrees
     FROM by_depth
 )
 

@@ -1,7 +1,8 @@
 -- Every attention sublayer dropped, one at a time, T = 1: what is measured beside its second-order estimate.
--- One row per (model, prompt, step, block, quantity, space).
+-- One row per (model, variant, prompt, step, block, quantity, space).
 SELECT
     model,
+    variant,
     prompt,
     step,
     block,

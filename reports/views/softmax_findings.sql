@@ -3,6 +3,7 @@
 WITH before AS (
     SELECT
         model,
+        variant,
         prompt,
         step,
         block,
@@ -17,7 +18,7 @@ beside AS (
         before.*,
         measured AS probability
     FROM before
-    INNER JOIN attention_estimates USING (model, prompt, step, block)
+    INNER JOIN attention_estimates USING (model, variant, prompt, step, block)
     WHERE quantity = 'angular_deviation' AND attention_estimates.space = 'probability'
 ),
 

@@ -4,12 +4,9 @@ WITH by_depth AS (
     SELECT
         model,
         space,
-        median(ratio) FILTER (3 * block <= last_block) AS early,
-        avg(ratio) FILTER (3 * block <= last_block) AS early_mean,
-        median(ratio) FILTER (3 * block >= 2 * last_block) AS late,
-        avg(ratio) FILTER (3 * block >= 2 * last_block) AS late_mean
+        over_depth(ratio, block, last_block) AS thirds
     FROM variance_ratios
-    GROUP BY ALL
+    GROUP BY model, space
 )
 
 SELECT
@@ -35,14 +32,10 @@ SELECT
     model,
     space,
     2 AS place,
-    format(
+    said_of_depth(
         'The median (mean) quotient is {:.3g} ({:.3g}) over the first third of the blocks, {:.3g} '
         '({:.3g}) over the last. The paper finds it largest in the last layers.{}',
-        early,
-        early_mean,
-        late,
-        late_mean,
-        split_verdict(late > early, late_mean > early_mean, 'Median and mean')
+        thirds
     ) AS finding,
-    verdict(late > early, late_mean > early_mean) AS agrees
+    grows(thirds) AS agrees
 FROM by_depth

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import best, line, torch_attention
+from timing import best, line, qkv_of, torch_attention
 from torch import nn
 
 from paper_masks import disagreements
@@ -166,6 +166,7 @@ def floors(model: Any) -> dict[str, float]:
         iter(BlockWalk(model, Calibration(text_token_ids(1, LENGTH)), ColumnNorms))
     ).groups
     rank_k = times * sum(best(gram_of(group.in_features), repeat=10) for group in groups)
+    qkv = qkv_of(model.config, TOGETHER // LENGTH, LENGTH)
     found: dict[str, float] = {}
     for by, linear, weight_of, attend in (
         ("", nn.functional.linear, lambda m: m.weight, torch_attention),
@@ -184,7 +185,7 @@ def floors(model: Any) -> dict[str, float]:
             )
             for name, m in linears.items()
         }
-        attending = best(functools.partial(attend, *qkv_of(model.config), None), repeat=20)
+        attending = best(functools.partial(attend, *qkv, None), repeat=20)
         one = sum(product.values()) + times * attending
         down = product[anatomy.anatomy_of(model).mlp_out]
         two = len(blocks) * (one - down) + (len(blocks) - 1) * one
@@ -192,14 +193,6 @@ def floors(model: Any) -> dict[str, float]:
         found[f"wanda{by}"] = two
         found[f"sparsegpt{by}"] = two + len(blocks) * rank_k / 2
     return found
-
-
-def qkv_of(config: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What attention reads in one micro-batch."""
-    shape = (TOGETHER // LENGTH, LENGTH, config.head_dim)
-    query = torch.randn(shape[0], config.num_attention_heads, *shape[1:])
-    key, value = torch.randn(2, shape[0], config.num_key_value_heads, *shape[1:])
-    return query, key, value
 
 
 def gram_of(width: int) -> Callable[[], Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timing import best, line, torch_attention
+from timing import best, line, qkv_of, torch_attention
 from torch import Tensor, nn
 
 from prunescope import anatomy, attention, models, products, runtime
@@ -42,12 +42,10 @@ def main() -> None:
             line(f"{name}, rows {rows}: torch's own, GFLOP/s", own / 1e9, "")
             line("  oneDNN / torch's own", asked / own, "")
             line("  oneDNN, weights in order / torch's own", ordered / own, "")
-    heads, kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
     for length in LENGTHS:
-        query = torch.randn(1, heads, length, model.config.head_dim)
-        key, value = torch.randn(2, 1, kv_heads, length, model.config.head_dim)
+        qkv = qkv_of(model.config, 1, length)
         usual, parts = (
-            functools.partial(attend, query, key, value, None)
+            functools.partial(attend, *qkv, None)
             for attend in (torch_attention, attention.causal_attention)
         )
         own = best(usual, repeat=20)

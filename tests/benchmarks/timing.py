@@ -18,6 +18,13 @@ def stock_model() -> Any:
     return model.eval().requires_grad_(False)
 
 
+def qkv_of(config: Any, sequences: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What attention reads: query, (sequences, heads, length, d_head), and key and value."""
+    query = torch.randn(sequences, config.num_attention_heads, length, config.head_dim)
+    key, value = torch.randn(2, sequences, config.num_key_value_heads, length, config.head_dim)
+    return query, key, value
+
+
 def torch_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
     """Causal attention by torch's kernel."""
     return nn.functional.scaled_dot_product_attention(
