@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from prunescope import anatomy, attention, products
+from prunescope import anatomy, attention, checkpoint, products
 from prunescope.edits import Edit
 from prunescope.replacements import replaced
 
@@ -27,15 +27,32 @@ KINDS = {"causal": AutoModelForCausalLM, "encoder": AutoModel}
 
 
 def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "causal") -> Any:
-    """The dense model in eval mode, on `device`. Raises OSError when damaged.
+    """The dense model in eval mode, on `device`: what its checkpoint holds, all of it, no more.
 
     Parameters
     ----------
     kind : a key of `KINDS`. A causal model also makes embeddings, through its `base_model`.
+
+    Raises
+    ------
+    OSError
+        if the files are damaged.
+    JobError
+        if the checkpoint lacks a parameter of the model, or holds what the model does not read.
     """
-    model: Any = KINDS[kind].from_pretrained(
-        model_dir, dtype=DTYPES[dtype], local_files_only=True, device_map=None
+    model: Any
+    model, info = KINDS[kind].from_pretrained(
+        model_dir,
+        dtype=DTYPES[dtype],
+        local_files_only=True,
+        device_map=None,
+        trust_remote_code=False,
+        ignore_mismatched_sizes=True,  # they are in `info`, and refused
+        output_loading_info=True,
     )
+    checkpoint.check(checkpoint.account_of(model, info, model_dir, kind), model_dir)
+    if kind == "encoder" and hasattr(model, "pooler"):
+        model.pooler = None  # hidden states are read before it, and few checkpoints hold one
     anatomy.anatomy_of(model)
     return attention.use(products.use(model.to(device).eval().requires_grad_(False)))
 
