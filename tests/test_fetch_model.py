@@ -85,18 +85,75 @@ def test_missing_tokenizer(fetch, tmp_path):
     refused(fetch, tmp_path, {"from": "path", "path": str(original)}, "lacks tokenizer.json. Use")
 
 
-def test_missing_shard(fetch, tmp_path):
-    original = save_model(tmp_path / "hub" / "tiny")
-    shards = {"a": "model.safetensors", "b": "model-2.safetensors"}
+def sharded(original, shards):
+    """The folder's one weight file as the first of shards, and an index: tensor -> file."""
+    (original / "model.safetensors").rename(original / "a.safetensors")
     index = original / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": shards}))
-    source = {"from": "path", "path": str(original)}
-    refused(fetch, tmp_path, source, "lacks 1 of 2 weight files, for instance model-2.safetensors")
+    return {"from": "path", "path": str(original)}
+
+
+def test_missing_shard(fetch, tmp_path):
+    original = save_model(tmp_path / "hub" / "tiny")
+    source = sharded(original, {"weight": "a.safetensors", "b": "b.safetensors"})
+    refused(fetch, tmp_path, source, "lacks 1 of 2 weight files, for instance b.safetensors")
+
+
+def test_index_of_other_weights(fetch, tmp_path):
+    original = save_model(tmp_path / "hub" / "tiny")
+    source = sharded(original, {"weight": "a.safetensors", "other": "a.safetensors"})
+    refused(fetch, tmp_path, source, "names 1 tensors that its files do not hold.*other")
 
 
 def test_wrong_number_of_blocks(fetch, tmp_path):
     source = {"from": "path", "path": str(save_model(tmp_path / "hub" / "tiny"))}
     refused(fetch, tmp_path, source, r"n_blocks is 30 .* has 3 .* Set n_blocks: 3", n_blocks=30)
+
+
+def test_the_number_of_blocks_is_read(fetch, tmp_path):
+    source = {"from": "path", "path": str(save_model(tmp_path / "hub" / "tiny"))}
+    assert fetch(source, n_blocks=None)[1]["n_blocks"] == 3
+
+
+def test_a_hub_is_asked_for_its_configuration_first(fetch, tmp_path, monkeypatch):
+    """What config.json tells against a model is told before its weights are downloaded."""
+    import huggingface_hub
+
+    original = save_model(tmp_path / "hub" / "tiny")
+    change(original, quantization_config={"quant_method": "fp8"})
+    asked = []
+
+    def download(_, allow_patterns, **__):
+        asked.append(allow_patterns)
+        return str(original)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    source = {"from": "hub", "id": "owner/name", "revision": "0" * 40}
+    refused(fetch, tmp_path, source, "quantized already .*fp8")
+    (patterns,) = asked
+    assert not any("safetensors" in pattern for pattern in patterns)
+
+
+def change(folder, **settings):
+    """Other settings in the folder's config.json."""
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+
+
+@pytest.mark.parametrize("config", ["[]", "{", "null"])
+def test_config_that_is_no_json_object(config, fetch, tmp_path):
+    original = save_model(tmp_path / "hub" / "tiny")
+    (original / "config.json").write_text(config)
+    refused(
+        fetch, tmp_path, {"from": "path", "path": str(original)}, r"config\.json (is not|holds)"
+    )
+
+
+def test_what_transformers_refuses_is_told_in_one_line(fetch, tmp_path):
+    original = save_model(tmp_path / "hub" / "tiny")
+    change(original, num_attention_heads=3)
+    source = {"from": "path", "path": str(original)}
+    refused(fetch, tmp_path, source, r"transformers refuses its config\.json.*not a multiple")
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,12 @@
 
 import contextlib
 import http.server
+import json
+import os
 import threading
+import time
 import zipfile
+from hashlib import sha256
 
 import pytest
 from huggingface_hub import errors as hub_errors
@@ -229,19 +233,80 @@ def test_hub_leaves_out_pickles_and_second_copies(monkeypatch, tmp_path):
     assert asked["repository"] == "owner/name" and asked["revision"] == "0" * 40
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Digests are remembered for this test alone."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "prunescope" / "sha256.json"
+
+
 def test_listing_sees_changes_and_no_touches(tmp_path):
-    """The re-run trigger of a local source: names and sizes, not times, not hidden files."""
+    """The re-run trigger of a local source: names and contents, not times, not hidden files."""
     source = {"from": "path", "path": str(tmp_path)}
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "x").write_text("")
     before = sources.listing(source)
     (tmp_path / "config.json").touch()
-    assert sources.listing(source) == before == {"config.json": 2}
+    assert sources.listing(source) == before == {"config.json": sha256(b"{}").hexdigest()}
     (tmp_path / "README.md").write_text("a")
     assert sources.listing(source, sources.MODEL_FILES) == before
     assert sources.listing(source) != before
+    assert sources.listing(source, without=["*.md"]) == before
     assert sources.listing(HUB) == {}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_listing_sees_other_bytes_of_the_same_size(old, tmp_path):
+    """Written in place, with the times set back: the file is another one. Remembered or not."""
+    file = tmp_path / "model.safetensors"
+    source = {"from": "path", "path": str(tmp_path)}
+    file.write_bytes(b"first")
+    if old:
+        time.sleep(sources.SETTLED_AFTER + 0.1)
+    stat = file.stat()
+    before = sources.listing(source)
+    file.write_bytes(b"other")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert before == {file.name: sha256(b"first").hexdigest()}
+    assert sources.listing(source) == {file.name: sha256(b"other").hexdigest()}
+
+
+def test_a_settled_file_is_read_once(tmp_path, monkeypatch, own_cache):
+    """Planning a run over gigabytes reads them once; without a cache it still plans."""
+    monkeypatch.setattr(sources, "SETTLED_AFTER", -1.0)
+    read = []
+    digest = sources.sha256
+    monkeypatch.setattr(sources, "sha256", lambda file: read.append(file) or digest(file))
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    source = {"from": "path", "path": str(tmp_path / "model.gguf")}
+    listed = [sources.listing(source, sources.MODEL_FILES) for _ in range(3)]
+    assert len(read) == 1
+    assert listed == [{"model.gguf": sha256(b"weights").hexdigest()}] * 3
+    own_cache.write_text("no cache")
+    assert sources.listing(source) == listed[0] and len(read) == 2
+
+
+def test_config_at_hand(tmp_path, monkeypatch):
+    """Of a folder at once, of a hub from its cache or the store, of a wheel from the store."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    fetched = tmp_path / "store" / "model=m"
+    snapshot = tmp_path / "hub/models--owner--name/snapshots" / HUB["revision"]
+    wheel = wheel_source("0" * 64, "*")
+    local = {"from": "path", "path": str(tmp_path / "local")}
+    assert [sources.config_at_hand(s, fetched) for s in (HUB, wheel, local)] == [None] * 3
+    for folder in (fetched, snapshot, tmp_path / "local"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    assert sources.config_at_hand(HUB, fetched) == snapshot / "config.json"
+    assert sources.config_at_hand(local, fetched) == tmp_path / "local" / "config.json"
+    assert sources.config_at_hand(wheel, fetched) is None
+    for source in (wheel, HUB):
+        fetched.with_name("model=m.json").write_text(json.dumps({"source": source}))
+        assert sources.config_at_hand(source, fetched) == fetched / "config.json"
 
 
 def test_missing_path(tmp_path):

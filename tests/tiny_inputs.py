@@ -43,6 +43,7 @@ def save_model(folder, n_blocks=3):
     """A model folder in the hub's layout whose weights mean nothing."""
     save_tokenizer(folder)
     config = {"model_type": "llama", "num_hidden_layers": n_blocks, "hidden_size": 8}
+    config |= {"num_attention_heads": 2}
     config |= {"vocab_size": 257, "architectures": ["LlamaForCausalLM"]}
     (folder / "config.json").write_text(json.dumps(config))
     save_file({"weight": np.arange(4.0)}, folder / "model.safetensors")

