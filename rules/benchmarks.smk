@@ -6,6 +6,7 @@ rule run_lm_eval:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
         rows=lambda wildcards: ancient(
             expand(rules.fetch_task.output.rows, task=config["suites"][wildcards.suite])
@@ -37,6 +38,7 @@ rule run_matched_formats:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
         rows=ancient(
             expand(rules.fetch_task.output.rows, task=config["matched_formats"]["sources"])

@@ -6,6 +6,7 @@ rule sample_calibration:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         documents=expand(
             rules.fetch_corpus.output.documents, corpus=config["calibration"]["corpus"]
         ),

@@ -6,6 +6,7 @@ rule score_influences:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         calibration=rules.sample_calibration.output.calibration,
     output:
         influence="<store>/influence/model={model}/part.parquet",
@@ -69,6 +70,7 @@ rule export_model:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
     output:
         checkpoint=directory("<results>/exports/{model}/{variant}"),

@@ -2,6 +2,8 @@
 
 # Every table a figure may read, and the rule that writes it.
 TABLES = {
+    "model_check": str(rules.check_model.output.check),  # plain: rules flag it `ancient`
+    "noise_floor": rules.check_model.output.noise,
     "calibration": rules.sample_calibration.output.calibration,
     "influence": rules.score_influences.output.influence,
     "compression_report": rules.compress_model.output.report,
@@ -105,6 +107,7 @@ def job_timings(wildcards):
     tasks += config["matched_formats"]["sources"] if matched else []
     return {
         "fetch_model": expand(rules.fetch_model.benchmark, **models),
+        "check_model": expand(rules.check_model.benchmark, **models),
         "fetch_corpus": expand(
             rules.fetch_corpus.benchmark, corpus=config["calibration"]["corpus"]
         ),

@@ -6,6 +6,7 @@ rule run_retrieval:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
         corpus=lambda wildcards: expand(
             rules.fetch_retrieval_set.output.corpus, retrieval_set=retrieval_sets_of(wildcards)

@@ -6,6 +6,7 @@ rule generate_dense:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
     output:
         answers="<store>/dense_answer/model={model}/part.parquet",
     log:
@@ -30,6 +31,7 @@ rule measure_variant:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
         answers=rules.generate_dense.output.answers,
     output:
@@ -55,6 +57,7 @@ rule trace_sublayers:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
         answers=rules.generate_dense.output.answers,
     output:
@@ -84,6 +87,7 @@ rule trace_decoding:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
         answers=rules.generate_dense.output.answers,
     output:
@@ -120,6 +124,7 @@ rule split_attention_error:
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
         answers=rules.generate_dense.output.answers,
     output:

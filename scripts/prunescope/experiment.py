@@ -32,6 +32,8 @@ ASKING = ("instruction", "queries_are_documents")
 """Keys of a retrieval set that say how it is asked, not what is in it."""
 
 _WITHOUT_LOGITS = (
+    "model_check",
+    "noise_floor",
     "calibration",
     "influence",
     "compression_report",

@@ -32,6 +32,13 @@ SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "check",
+        "Whether the model runs as it is read",
+        "Before anything else runs a model, what is read of it is compared with what the model "
+        "itself computes, and its noise floor is measured.",
+        ("ext_model",),
+    ),
+    (
         "influence",
         "What may be dropped",
         "Layer dropping removes the sublayers or blocks that turn the hidden state least on a "

@@ -28,6 +28,7 @@ def test_paper_plan(checkout):
     assert len(models) == 5
     assert checkout.plan("--configfile", "paper.yaml") == {
         "fetch_model": len(models),
+        "check_model": len(models),
         "fetch_corpus": 1,
         "sample_calibration": len(models),
         "score_influences": len(models),
@@ -69,6 +70,7 @@ def test_one_figure_takes_only_what_it_needs(checkout):
     plan = checkout.plan("results/figures/fig05_orthogonal_magnitude_block14.json")
     assert plan == {
         "fetch_model": 1,
+        "check_model": 1,
         "fetch_corpus": 1,
         "sample_calibration": 1,
         "score_influences": 1,

@@ -79,6 +79,7 @@ def test_every_artifact_says_what_made_it(folder):
     files = sorted((folder / "store/tiny").rglob("part.parquet"))
     rules = {store.read_provenance(file)["rule"] for file in files}
     assert rules == {
+        "check_model",
         "fetch_corpus",
         "sample_calibration",
         "score_influences",
@@ -326,5 +327,5 @@ def test_another_calibration_seed_compresses_again(tiny_run, planned):
             "generate_dense": 1,
             **below_compression(planned, compressed(planned, *DROPS, *WEIGHTS)),
             "run_matched_formats": len(planned.variants("matched_samples")),  # seeded distractors
-            "draw_figure": len(planned.figures),
+            "draw_figure": len(planned.figures) - planned.n_figures("model_check"),
         }

@@ -1,0 +1,68 @@
+"""Prove that one model runs as it is read, and measure its noise floor, before anything runs it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from tokenizers import Tokenizer
+
+from prunescope import model_check, models, progress, runtime, store
+from prunescope.progress import LOG, JobError
+from prunescope.schemas import TABLES
+
+
+def check_model(
+    model_dir: str,
+    checks_file: str,
+    noise_file: str,
+    dtype: str,
+    kind: str,
+    threads: int,
+    made_by: Mapping[str, object],
+) -> None:
+    """Write tables `model_check` and `noise_floor` of one model.
+
+    Raises
+    ------
+    JobError
+        if the checkpoint is not all there or not all used, or a check fails; nothing is written.
+    """
+    device = runtime.prepare(threads)
+    model = models.load(model_dir, dtype, device, kind)
+    tokenizer = Tokenizer.from_file(f"{model_dir}/tokenizer.json")
+    token_ids = model_check.encoded(
+        lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
+        model_check.PROBES,
+        min(model_check.TOKENS, model_check.longest(model) - 1),
+    )
+    checks = [
+        model_check.vocabulary(model, tokenizer.get_vocab_size()),
+        model_check.finite_weights(model),
+        *model_check.structure(model, token_ids, kind),
+    ]
+    for check in checks:
+        LOG.info("%s: %.3g, at most %.3g", check.check, check.measured, check.tolerance)
+    if failed := model_check.failures(checks):
+        raise JobError(f"model {model_dir} is not run as it is. {failed}")
+    noise = model_check.noise_floor(model, token_ids) if kind == "causal" else NO_NOISE
+    store.write(checks_file, model_check.as_rows(checks), "model_check", made_by)
+    store.write(noise_file, noise, "noise_floor", made_by)
+
+
+NO_NOISE: pa.Table = TABLES["noise_floor"].schema.empty_table()
+"""Of an encoder, which neither decodes nor gives probabilities."""
+
+
+if __name__ == "__main__":
+    snakemake: Any  # put here by Snakemake
+
+    settings = {"dtype": snakemake.params.dtype, "kind": snakemake.params.kind}
+    with progress.job("check_model", snakemake.log[0]):
+        check_model(
+            model_dir=snakemake.input.model,
+            checks_file=snakemake.output.check,
+            noise_file=snakemake.output.noise,
+            threads=snakemake.threads,
+            made_by=store.provenance("check_model", settings),
+            **settings,
+        )

@@ -1,0 +1,197 @@
+"""A model that is run as it is read passes; one that computes anything else is caught."""
+
+import re
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import check_model
+from prunescope import attention, model_check, models, products
+from prunescope.progress import JobError
+from tiny import ARCHITECTURES, EMBEDDERS, make_tiny_model, tiny_model
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def ready(architecture, kind="causal", **settings):
+    return attention.use(products.use(tiny_model(architecture, kind=kind, **settings)))
+
+
+@pytest.fixture
+def text(generator):
+    return torch.randint(10, 101, (model_check.TOKENS,), generator=generator).tolist()
+
+
+def failed(checks):
+    return [check.check for check in checks if not check.passed]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_passes_in_every_dtype(architecture, dtype, text):
+    checks = model_check.structure(ready(architecture).to(dtype), text, "causal")
+    assert len(checks) > 6
+    assert not failed(checks)
+
+
+@pytest.mark.parametrize("architecture", EMBEDDERS)
+def test_every_embedding_model_passes(architecture, text):
+    assert not failed(model_check.structure(ready(architecture, kind="encoder"), text, "encoder"))
+
+
+def caught(model, text, what):
+    """Whether a check whose name begins so fails, and says what to do."""
+    checks = model_check.structure(model, text, "causal")
+    found = [check for check in checks if not check.passed and check.check.startswith(what)]
+    return bool(found) and all(check.remedy for check in found)
+
+
+def test_a_logit_scale_nobody_reads_is_caught(text):
+    """A model that divides its logits without an entry that says so."""
+    model = ready("llama")
+    own = model.forward
+
+    def scaled(*args, **kwargs):
+        out = own(*args, **kwargs)
+        out.logits = out.logits / 3
+        return out
+
+    model.forward = scaled
+    assert caught(model, text, "logits")
+
+
+def test_states_that_are_not_what_blocks_return_are_caught(text, monkeypatch):
+    """The model's own hidden states are shifted after its blocks have returned theirs."""
+    model = ready("llama")
+    own = type(model.model).forward
+
+    def shifted(*args, **kwargs):
+        out = own(*args, **kwargs)
+        if out.hidden_states is not None:
+            out.hidden_states = tuple(state + 0.1 for state in out.hidden_states)
+        return out
+
+    monkeypatch.setattr(type(model.model), "forward", shifted)
+    assert caught(model, text, "hidden states")
+
+
+def test_rotary_factors_that_depend_on_the_length_are_caught(text):
+    """As in dynamic NTK and LongRoPE: one far token changes how all others are rotated."""
+    model = ready("llama")
+    rotary = model.model.rotary_emb
+    own = rotary.forward
+
+    def by_length(x, position_ids):
+        cos, sin = own(x, position_ids)
+        return (cos, sin) if int(position_ids.max()) < 256 else (sin, cos)
+
+    rotary.forward = by_length
+    assert caught(model, text, "positions")
+
+
+def test_attention_that_leaves_out_a_part_is_caught(text, monkeypatch):
+    """Our attention function with the wrong scale."""
+    monkeypatch.setattr(
+        attention, "causal_attention", lambda q, k, v, _: q.new_zeros(*q.transpose(1, 2).shape)
+    )
+    assert caught(ready("llama"), text, "attention")
+
+
+def test_a_nan_fails_every_check_it_reaches(text):
+    """No comparison with NaN counts as small."""
+    model = ready("llama")
+    model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    assert "hidden states" in failed(model_check.structure(model, text, "causal"))[0]
+    assert not model_check.finite_weights(model).passed
+
+
+def test_weights_that_overflow_in_float16_are_named():
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.down_proj.weight.mul_(1e7)
+    assert model_check.finite_weights(model).passed
+    check = model_check.finite_weights(model.half())
+    assert not check.passed
+    assert "layers.1.mlp.down_proj" in check.remedy
+    assert "bfloat16" in check.remedy
+
+
+def test_tokens_without_an_embedding_are_counted():
+    model = tiny_model("llama", vocabulary=101)
+    assert model_check.vocabulary(model, 101).passed
+    assert model_check.vocabulary(model, 104).measured == 3
+    assert not model_check.vocabulary(model, 104).passed
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_float32_for_a_while_leaves_the_model_as_it_was(dtype, text):
+    """Equal to a model converted as a whole, and every parameter back to the bit."""
+    model = tiny_model("qwen2").to(dtype)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    ids = torch.tensor([text])
+    with torch.inference_mode(), model_check.in_float32(model):
+        wide = model(ids, use_cache=False).logits
+    assert wide.dtype == torch.float32
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+    assert torch.equal(wide, model.float()(ids, use_cache=False).logits)
+
+
+def test_windows_are_narrow_for_a_while(text):
+    model = ready("mistral", sliding_window=64)
+    with model_check.narrow_windows(model):
+        assert model.config.sliding_window == model_check.WINDOW
+    assert model.config.sliding_window == 64
+
+
+def test_the_noise_floor_grows_with_the_rounding(text):
+    """Eight binary digits are coarser than eleven; a float32 model is its own equal in float32."""
+    floors = {}
+    for dtype in DTYPES:
+        table = model_check.noise_floor(ready("llama").to(dtype), text)
+        assert table.num_rows == 9
+        floors[dtype] = {
+            row["comparison"]: row["max_kl_divergence"]
+            for row in table.to_pylist()
+            if row["space"] == "probability"
+        }
+    exact, coarse, fine = (floors[dtype] for dtype in DTYPES)
+    assert exact["against float32"] == 0
+    assert 1e-9 < fine["against float32"] < coarse["against float32"]
+    assert all(value < 1e-9 for value in exact.values())
+
+
+def test_texts_are_repeated_until_there_are_enough_tokens():
+    assert model_check.encoded(lambda text: [len(text)], ["a", "bb"], 5) == [1, 2, 1, 2, 1]
+
+
+def checked(folder, tmp_path, **settings):
+    files = [str(tmp_path / name) for name in ("check", "noise")]
+    chosen = {"dtype": "float32", "kind": "causal", "threads": 1, "made_by": {}} | settings
+    check_model.check_model(str(folder), *files, **chosen)
+    return [pq.read_table(file) for file in files]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_script_writes_both_tables_and_the_same_twice(tmp_path, dtype):
+    folder = make_tiny_model(tmp_path / "m", "qwen2")
+    checks, noise = checked(folder, tmp_path, dtype=dtype)
+    assert all(checks["passed"].to_pylist())
+    assert set(noise["dtype"].to_pylist()) == {dtype}
+    assert checked(folder, tmp_path, dtype=dtype) == [checks, noise]
+
+
+def test_the_script_of_an_encoder_has_no_noise_of_decoding(tmp_path):
+    folder = make_tiny_model(tmp_path / "m")
+    checks, noise = checked(folder, tmp_path, kind="encoder")
+    assert checks.num_rows > 3
+    assert noise.num_rows == 0
+
+
+def test_a_model_that_fails_leaves_no_table(tmp_path):
+    folder = make_tiny_model(tmp_path / "m")
+    model = models.load(folder, "float32", torch.device("cpu"))
+    model.model.layers[0].mlp.up_proj.weight[0, 0] = torch.inf
+    model.save_pretrained(folder)
+    with pytest.raises(JobError, match=re.escape("parameters that hold NaN or infinity: 1")):
+        checked(folder, tmp_path)
+    assert not (tmp_path / "check").exists()
