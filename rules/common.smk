@@ -11,6 +11,7 @@ from prunescope import allocator, experiment, lock, methods, sources
 from prunescope.fingerprint import fingerprint
 
 try:
+    experiment.check_files(workflow.configfiles)
     config.update(experiment.resolve(config, workflow.basedir))
 except experiment.ConfigError as error:
     raise WorkflowError(str(error)) from None

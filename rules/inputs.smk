@@ -17,7 +17,8 @@ rule fetch_model:
         "../envs/torch.yaml"
     params:
         source=lookup("models/{model}/source", within=config),
-        n_blocks=lookup("models/{model}/n_blocks", within=config),
+        n_blocks=lookup("models/{model}/n_blocks", within=config, default=None),
+        kind=lookup("models/{model}/kind", within=config, default="causal"),
         files=local_model_files,
         code=fingerprint("fetch_model.py"),
     script:

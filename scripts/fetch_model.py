@@ -137,5 +137,5 @@ if __name__ == "__main__":
             n_blocks=snakemake.params.n_blocks,
             model_dir=snakemake.output.model,
             manifest_file=snakemake.output.manifest,
-            kind=snakemake.params.get("kind"),
+            kind=snakemake.params.kind,
         )

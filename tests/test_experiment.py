@@ -1,14 +1,18 @@
 """Config is refused with its key and the way out before any job, or expanded into plain names."""
 
 import copy
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from prunescope import experiment, methods
+from tiny import make_tiny_model
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -252,6 +256,9 @@ def test_a_name_matches_itself_alone():
         (("retrieval_sets/squad/n_queries", 0), r"n_queries is 0; it must be at least 1"),
         (("retrieval_sets/new", {"format": "beir"}), r"retrieval_sets/new lacks `source`"),
         (("seed", None), r"seed is empty"),
+        (("seed", 2**63), r"seed is 9223372036854775808; it must be at most"),
+        (("variants/x", {"method": "wanda", "pattern": "0:4"}), r"'0:4' is not n:m"),
+        (("variants/x", {"method": "neuron", "sparsity": 1.0}), r"sparsity is 1.0; .*below 1"),
         (("tracing/temperatures", []), r"temperatures is \[\]; it must hold something"),
         (("tracing/temperatures", [1.0, 0]), r"temperatures/1 is 0; it must be above 0"),
         (("tracing/temperatures", [1.0, -0.5]), r"temperatures/1 is -0.5; it must be above 0"),
@@ -339,11 +346,120 @@ def test_what_no_figure_reads_is_not_asked_for():
     resolved(("models/absent", absent), ("variants/deep", drop_blocks(99)))
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A Llama of 3 blocks, d 24, 40 neurons, 4096 positions, and how config names it."""
+    return make_tiny_model(tmp_path_factory.mktemp("hub") / "tiny")
+
+
+def local(folder, *changes, variants=("dense",), **entry):
+    """config.yaml with a figure that reads the compression of a local model alone."""
+    source = {"from": "path", "path": str(folder)}
+    reads = {"compression_report": {"model": ["local"], "variant": list(variants)}}
+    return resolved(
+        ("models/local", {"source": source, "dtype": "float32", **entry}),
+        ("figures", {"ext_influence": {"reads": reads}}),
+        *changes,
+    )
+
+
+def test_the_number_of_blocks_is_the_models(tiny):
+    local(tiny, variants=["drop-2b"])
+    local(tiny, variants=["drop-2b"], n_blocks=3)
+    with pytest.raises(experiment.ConfigError, match=r"n_drop is 4, but local, .* has 3 blocks"):
+        local(tiny, variants=["drop-4b"])
+    with pytest.raises(
+        experiment.ConfigError, match=r"local/n_blocks is 4, but .* Set n_blocks: 3"
+    ):
+        local(tiny, n_blocks=4)
+
+
+def quantized(group_size):
+    return ("variants/x", {"method": "rtn", "bits": 4, "group_size": group_size})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ((quantized(8),), None),
+        ((quantized(24),), r"x/group_size is 24, .*the 40 inputs \(intermediate_s.*divides 8"),
+        ((("variants/x", {"method": "wanda", "pattern": "4:8"}),), None),
+        ((("variants/x", {"method": "wanda", "pattern": "8:16"}),), r"x/pattern is 8:16, .* 24 in"),
+        ((quantized(8), ("calibration/sequence_length", 4096)), None),
+        ((quantized(8), ("calibration/sequence_length", 4097)), r"length is 4097, .*4096 pos"),
+        ((quantized(8), ("decoding/max_new_tokens", 5000)), r"max_new_tokens is 5000, but local"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_models_sizes(changes, message, tiny):
+    if message is None:
+        local(tiny, *changes, variants=["x"])
+        return
+    with pytest.raises(experiment.ConfigError, match=message):
+        local(tiny, *changes, variants=["x"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantized already .*gptq"),
+        ({"model_type": "rwkv"}, "'rwkv' is not known"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "head of its own"),
+        ({"num_hidden_layers": 4}, "block 3 is missing"),
+    ],
+)
+def test_a_local_model_is_refused_before_the_first_job(settings, message, tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "m")
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    with pytest.raises(experiment.ConfigError, match=f"models/local/source: .*{message}"):
+        local(folder)
+
+
+def test_a_hub_is_refused_once_its_configuration_is_at_hand(tiny, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    hub = {"source": HUB, "dtype": "float32"}
+    changes = (("models/h", hub), (f"{REPORT}/model", ["h"]), (f"{REPORT}/variant", ["drop-4b"]))
+    resolved(*changes)
+    snapshot = tmp_path / "models--owner--name/snapshots" / HUB["revision"]
+    snapshot.mkdir(parents=True)
+    shutil.copy(tiny / "config.json", snapshot)
+    with pytest.raises(experiment.ConfigError, match=r"n_drop is 4, but h, .* has 3 blocks"):
+        resolved(*changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "variants:\n  a: {method: identity}\nvariants:\n  b: {method: identity}\n",
+        "prompts:\n  a: {kind: x}\n  a: {kind: y}\n",
+        "figures: {f: {reads: {t: {variant: [a], variant: [b]}}}}\n",
+        '{"seed": 1,\n\t"seed": 2}\n',
+    ],
+)
+def test_a_key_given_twice(text, tmp_path):
+    """Told with both lines, though what Snakemake merged no longer shows it."""
+    file = tmp_path / ("c.json" if "\t" in text else "c.yaml")
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(experiment.ConfigError, match=r"is given twice in .*, in lines \d and \d"):
+        experiment.check_files([ROOT / "config.yaml", file])
+    if file.suffix == ".yaml":
+        with pytest.raises(experiment.ConfigError, match="is given twice"):
+            load_configfile(str(file))
+
+
+def test_keys_of_the_repositorys_files_are_given_once():
+    """Merged mappings (`<<`) and equal keys of different mappings are no duplicates."""
+    experiment.check_files([ROOT / "config.yaml", ROOT / "paper.yaml", ROOT / "absent.yaml"])
+
+
 def test_relative_paths_start_at_the_snakefile(tmp_path, monkeypatch):
     """Jobs run elsewhere, so the resolved path leads there from the working directory."""
     monkeypatch.chdir(tmp_path)
-    config = resolved((f"models/{MODEL}/source", {"from": "path", "path": "tests"}))
-    assert Path(config["models"][MODEL]["source"]["path"]).samefile(ROOT / "tests")
+    corpus = CONFIG["calibration"]["corpus"]
+    config = resolved((f"corpora/{corpus}/source", {"from": "path", "path": "tests"}))
+    assert Path(config["corpora"][corpus]["source"]["path"]).samefile(ROOT / "tests")
 
 
 def test_schema_and_signatures_of_methods_agree():

@@ -54,3 +54,10 @@ def test_rows_of_a_batch_are_decoded_each_in_its_own_way(generator):
     for row, (prompt, temperature) in enumerate(rows):
         expected = sampling.scores(z[row : row + 1], temperature, 3, prompt, first_step=2)[0]
         assert torch.equal(found[row], expected)
+
+
+def test_seeds_side_by_side_differ():
+    """Also large ones, whatever the prompt: no seed is rounded to its neighbour on the way."""
+    for prompt in ("a", "b", "c", "d", "e", "f"):
+        drawn = [sampling.gumbel(seed, prompt, 0, 4) for seed in (2**63 - 1, 2**63 - 2)]
+        assert not torch.equal(*drawn)

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, validators
 
-from prunescope import letters, patterns, views
+from prunescope import letters, model_plan, patterns, views, yaml_keys
 from prunescope.schemas import TABLES
 
 Config = dict[str, Any]
@@ -48,6 +48,16 @@ _SCHEMA_FILE = Path(__file__).parents[2] / "rules" / "config.schema.yaml"
 
 class ConfigError(Exception):
     """Config cannot be run; one line per mistake, each with its key and the way out."""
+
+
+yaml_keys.refuse_in(yaml.FullLoader, ConfigError)
+"""The loader Snakemake reads config files with: a program that reads them so after importing this
+module is told of keys given twice. Snakemake's own reading is before any import: `check_files`."""
+
+
+def check_files(files: Iterable[str | Path]) -> None:
+    """Raise ConfigError if a file of config gives a key twice; merged config no longer shows it."""
+    _refuse(yaml_keys.all_duplicates(files))
 
 
 def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
@@ -275,6 +285,7 @@ _DEMANDS: dict[str, Callable[[_Mistake], str]] = {
     "minimum": lambda e: f"it must be at least {e.validator_value}",
     "maximum": lambda e: f"it must be at most {e.validator_value}",
     "exclusiveMinimum": lambda e: f"it must be above {e.validator_value}",
+    "exclusiveMaximum": lambda e: f"it must be below {e.validator_value}",
     "minItems": lambda e: "it must hold something",
     "minLength": lambda e: "it must hold something",
     "minProperties": lambda e: "it must hold something",
@@ -430,9 +441,9 @@ def _with_paths(config: Config, basedir: Path) -> Config:
     def placed(entry: Mapping[str, Any]) -> Config:
         sources = {key: entry[key] for key in ("source", "qrels") if key in entry}
         moved = {
-            key: {**source, "path": os.path.relpath(basedir / source["path"])}
+            key: {**source, "path": _from_here(basedir, source["path"])}
             for key, source in sources.items()
-            if source["from"] == "path" and not Path(source["path"]).is_absolute()
+            if source["from"] == "path"
         }
         return {**entry, **moved}
 
@@ -449,6 +460,12 @@ def _with_paths(config: Config, basedir: Path) -> Config:
         }
         | {"tasks": tasks}
     )
+
+
+def _from_here(basedir: Path, path: str) -> str:
+    """A path as jobs can open it; `~` is the user's home."""
+    whole = Path(path).expanduser()
+    return str(whole) if whole.is_absolute() else os.path.relpath(basedir / whole)
 
 
 def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
@@ -477,10 +494,27 @@ def _impossible_requests(config: Config, basedir: Path) -> Iterator[str]:
             of_model = {**entry, "reads": reads}
             yield from _missing_blocks(f"figures/{figure}", of_model, model, config)
             yield from _not_made(f"figures/{figure}", reads, model, config)
+    for model in config["models"]:
+        tables, variants = _read_of(model, config)
+        if tables or variants:
+            yield from model_plan.refusals(model, config, tables, variants)
     if "export" in config:
         for model in config["export"]["model"]:
             yield from _missing_blocks("export", {"reads": {"": config["export"]}}, model, config)
             yield from _not_made("export", {"checkpoints": config["export"]}, model, config)
+
+
+def _read_of(model: str, config: Config) -> tuple[list[str], list[str]]:
+    """Tables and variants that figures and the export read of a model, each once."""
+    selections = [
+        (table, keys)
+        for entry in config["figures"].values()
+        for table, keys in entry["reads"].items()
+    ]
+    selections += [("checkpoints", config["export"])] if "export" in config else []
+    read = [(table, keys) for table, keys in selections if model in keys["model"]]
+    variants = [variant for _, keys in read for variant in keys.get("variant", [])]
+    return list(dict.fromkeys(t for t, _ in read)), list(dict.fromkeys(variants))
 
 
 def _unlettered(prompts: Mapping[str, Any]) -> Iterator[str]:
@@ -635,12 +669,14 @@ def _missing_blocks(
     where: str, entry: Mapping[str, Any], model: str, config: Config
 ) -> Iterator[str]:
     """Blocks and sublayers that a figure shows or its variants drop, and the model lacks."""
-    n_blocks = config["models"][model]["n_blocks"]
+    n_blocks = model_plan.n_blocks_of(model, config)
+    if n_blocks is None:
+        return
     block = entry.get("settings", {}).get("block", 0)
     if block >= n_blocks:
         yield (
-            f"{where}/settings/block is {block}, but {model} has blocks 0 to {n_blocks - 1} "
-            f"(models/{model}/n_blocks). Choose one of these."
+            f"{where}/settings/block is {block}, but {model} has blocks 0 to {n_blocks - 1}. "
+            "Choose one of these."
         )
     for variant in dict.fromkeys(v for k in entry["reads"].values() for v in k.get("variant", [])):
         settings = config["variants"][variant]

@@ -23,7 +23,8 @@ def gumbel(seed: int, prompt: str, step: int, vocabulary: int) -> Tensor:
     Philox counts from a block of its own for each step: no step shares numbers with another.
     """
     digest = hashlib.blake2b(prompt.encode(), digest_size=8).digest()
-    bits = np.random.Philox(key=[seed, int.from_bytes(digest)], counter=[0, 0, 0, step])
+    key = np.array([seed, int.from_bytes(digest)], dtype=np.uint64)  # of a list: float64 may round
+    bits = np.random.Philox(key=key, counter=[0, 0, 0, step])
     return torch.from_numpy(np.random.Generator(bits).gumbel(size=vocabulary).astype(np.float32))
 
 

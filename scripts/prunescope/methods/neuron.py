@@ -34,7 +34,13 @@ def compress(model: Any, calibration: Calibration, *, sparsity: float) -> tuple[
         norms = block.group_of(body.mlp_out).inputs.norms()
         importance = norms * torch.linalg.vector_norm(down.weight.float(), dim=0)
         neurons = len(importance)
-        keep = masks.keep_n_of_m(importance, masks.n_kept(neurons, sparsity), neurons)
+        n_kept = masks.n_kept(neurons, sparsity)
+        if n_kept == 0:
+            raise ValueError(
+                f"sparsity {sparsity} leaves none of the {neurons} neurons of an MLP. Choose a "
+                "smaller one, or drop the MLP with `sublayer_drop`."
+            )
+        keep = masks.keep_n_of_m(importance, n_kept, neurons)
         mean = float(importance.mean())
         for name in block.names_under(body.mlp):
             into = block.linear(name)

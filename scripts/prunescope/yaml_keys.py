@@ -1,0 +1,72 @@
+"""Keys that a configuration file gives twice: YAML and JSON readers keep the last, silently."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def duplicates(file: str | Path) -> Iterator[str]:
+    """One sentence for every key that a YAML or JSON file gives twice in one mapping.
+
+    A file that cannot be read has none: its reader says what is wrong with it.
+    """
+    text = Path(file).read_text(encoding="utf-8-sig")
+    if Path(file).suffix == ".json":
+        text = text.replace("\t", " ")  # white space in JSON, an error in YAML
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return
+    for where, line, first in _twice(tree, ()):
+        yield (
+            f"{where} is given twice in {file}, in lines {first} and {line}: the second would "
+            "replace the first. Merge the two, or remove one."
+        )
+
+
+def _twice(node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
+    """Key as a path, its line and the line of its first mention."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _twice(item, (*path, str(index)))
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            line = key.start_mark.line + 1
+            if key.value in seen and key.value != "<<":
+                yield "/".join((*path, key.value)), line, seen[key.value]
+            seen.setdefault(key.value, line)
+            yield from _twice(value, (*path, key.value))
+
+
+def refuse_in(loader: Any, error: type[Exception]) -> None:
+    """Let a loader of PyYAML raise `error` for a key given twice, instead of keeping the last."""
+
+    def mapping(reader: Any, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
+        _refuse_duplicates(node, error)
+        yield from reader.construct_yaml_map(node)
+
+    loader.add_constructor("tag:yaml.org,2002:map", mapping)
+
+
+def _refuse_duplicates(node: yaml.MappingNode, error: type[Exception]) -> None:
+    seen: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+            if key.value in seen:
+                raise error(
+                    f"config: {key.value} is given twice, in lines {seen[key.value]} and {line}: "
+                    "the second would replace the first. Merge the two, or remove one."
+                )
+            seen[key.value] = line
+
+
+def all_duplicates(files: Iterable[str | Path]) -> list[str]:
+    """Duplicates of several files, those that are there."""
+    there = dict.fromkeys(str(file) for file in files if Path(file).is_file())
+    return [line for file in there for line in duplicates(file)]
