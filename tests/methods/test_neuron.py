@@ -51,17 +51,20 @@ def test_the_neurons_that_contribute_least_leave(model):
     assert {row["linear"].partition(".")[0] for row in report.to_pylist()} == {"mlp"}
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 1.0])
-def test_none_or_all_of_them(sparsity):
-    """Nothing changes, or every MLP adds zero."""
+def test_none_of_them():
+    """Nothing changes."""
     model = tiny_model("llama")
-    edit, _ = neuron(model, Calibration(IDS), sparsity=sparsity)
-    variant = models.apply_edit(model, edit)
-    dropped = tiny_model("llama")
-    if sparsity:
-        for block in range(3):
-            _down(dropped, block).weight.zero_()
-    torch.testing.assert_close(variant(IDS).logits, dropped(IDS).logits)
+    edit, _ = neuron(model, Calibration(IDS), sparsity=0.0)
+    torch.testing.assert_close(models.apply_edit(model, edit)(IDS).logits, model(IDS).logits)
+
+
+def test_all_but_one_may_leave_but_not_all():
+    """Of 40 neurons 39 leave at 0.999; an MLP without a neuron is a dropped one, by its name."""
+    model = tiny_model("llama")
+    edit, _ = neuron(model, Calibration(IDS), sparsity=0.999)
+    assert _down(models.apply_edit(model, edit), 0).in_features == 1
+    with pytest.raises(ValueError, match="leaves none of the 40 neurons"):
+        neuron(model, Calibration(IDS), sparsity=1.0)
 
 
 def test_biases_go_with_their_rows():
