@@ -84,6 +84,7 @@ rule export_model:
     params:
         settings=lookup("variants/{variant}", within=config),
         prompts=config["prompts"],
+        prompting=config["prompting"],
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("export_model.py"),
     script:

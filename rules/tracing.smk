@@ -18,6 +18,7 @@ rule generate_dense:
     threads: config["threads"]
     params:
         prompts=config["prompts"],
+        prompting=config["prompting"],
         decoding=config["decoding"],
         seed=config["seed"],
         dtype=lookup("models/{model}/dtype", within=config),
@@ -113,6 +114,7 @@ rule trace_decoding:
         seed=config["seed"],
         temperatures=config["tracing"]["temperatures"],
         thresholds=config["texts"]["degenerate"],
+        prompting=config["prompting"],
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("trace_decoding.py"),
     script:

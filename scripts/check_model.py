@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-from tokenizers import Tokenizer
 
-from prunescope import model_check, models, progress, runtime, store
+from prunescope import model_check, models, progress, runtime, store, tokenization
 from prunescope.progress import LOG, JobError
 from prunescope.schemas import TABLES
 
@@ -29,14 +28,15 @@ def check_model(
     """
     device = runtime.prepare(threads)
     model = models.load(model_dir, dtype, device, kind)
-    tokenizer = Tokenizer.from_file(f"{model_dir}/tokenizer.json")
+    tokenizer = tokenization.load(model_dir)
     token_ids = model_check.encoded(
-        lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
-        model_check.PROBES,
+        lambda text: tokenization.text_ids(tokenizer, text),
+        tokenization.PROBES,
         min(model_check.TOKENS, model_check.longest(model) - 1),
     )
     checks = [
-        model_check.vocabulary(model, tokenizer.get_vocab_size()),
+        model_check.vocabulary(model, len(tokenizer)),
+        model_check.tokenization_of(model_dir),
         model_check.finite_weights(model),
         *model_check.structure(model, token_ids, kind),
     ]

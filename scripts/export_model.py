@@ -17,10 +17,12 @@ def export_model(
     dtype: str,
     threads: int,
     made_by: Mapping[str, object],
+    prompting: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the checkpoint beside its place, compare it with the variant, and only then rename."""
     device = runtime.prepare(threads)
-    dense, tokenizer = models.load(model_dir, dtype, device), models.load_tokenizer(model_dir)
+    dense = models.load(model_dir, dtype, device)
+    tokenizer = models.load_tokenizer(model_dir, prompting)
     edit = edits.read(edit_file)
     with sources.scratch(beside=checkpoint_dir) as scratch:
         folder = scratch / "checkpoint"
@@ -52,5 +54,6 @@ if __name__ == "__main__":
             checkpoint_dir=snakemake.output.checkpoint,
             dtype=snakemake.params.dtype,
             threads=snakemake.threads,
+            prompting=snakemake.params.prompting,
             made_by=store.provenance("export_model", settings),
         )

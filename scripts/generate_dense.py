@@ -20,21 +20,41 @@ def generate_dense(
     dtype: str,
     threads: int,
     made_by: Mapping[str, object],
+    prompting: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write table `dense_answer` of one model."""
+    """Write table `dense_answer` of one model. Prompts are read before the model is loaded.
+
+    Raises
+    ------
+    JobError
+        if a prompt cannot be rendered, or needs more positions than the model has.
+    """
     device = runtime.prepare(threads)
-    model, tokenizer = models.load(model_dir, dtype, device), models.load_tokenizer(model_dir)
-    products.order_weights(model)
+    tokenizer = models.load_tokenizer(model_dir, prompting)
     asked = [
         prompts.Asked(name, temperature, prompts.prompt_token_ids(tokenizer, prompt["text"]))
         for temperature in (GREEDY, *sampling_temperatures)
         for name, prompt in prompt_texts.items()
     ]
+    prompts.check_lengths(asked, max_new_tokens, models.longest(model_dir))
+    warn_of_thinking(tokenizer, asked)
+    model = models.load(model_dir, dtype, device)
+    products.order_weights(model)
     answers = prompts.answers(model, tokenizer, asked, max_new_tokens, seed)
     ends = prompts.end_of_text(model, tokenizer)
     rows = prompts.as_rows(prompt_texts, asked, answers, tokenizer, ends)
     table = pa.Table.from_pylist(rows, schema=TABLES["dense_answer"].schema)
     store.write(answers_file, table, "dense_answer", made_by)
+
+
+def warn_of_thinking(tokenizer: Any, asked: Sequence[prompts.Asked]) -> None:
+    """Say so where a template opens a thinking text: the first steps are not of the answer."""
+    thinking = sorted({a.prompt for a in asked if prompts.opens_thinking(tokenizer, a.token_ids)})
+    if thinking:
+        progress.warn(
+            f"the chat template opens a thinking text after {', '.join(thinking)}: step 0, where "
+            "options are read, is of the thinking. See prompting/chat_template_kwargs in config."
+        )
 
 
 if __name__ == "__main__":
@@ -49,9 +69,11 @@ if __name__ == "__main__":
             answers_file=snakemake.output.answers,
             dtype=snakemake.params.dtype,
             threads=snakemake.threads,
+            prompting=snakemake.params.prompting,
             made_by=store.provenance(
                 "generate_dense",
                 {
+                    "prompting": snakemake.params.prompting,
                     "dtype": snakemake.params.dtype,
                     "seed": snakemake.params.seed,
                     **snakemake.params.decoding,

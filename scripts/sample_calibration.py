@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import calibration, progress, store
+from prunescope import calibration, progress, store, tokenization
 from prunescope.progress import JobError
 
 
@@ -28,7 +28,7 @@ def sample_calibration(
     if protocol == "window":
         rows = calibration.windows(documents, encode, *size, seed)
     else:
-        separator = calibration.end_of_text(tokenizer)
+        separator = tokenization.separator(model_dir)
         rows = calibration.packed(documents, encode, *size, seed, separator)
     store.write(calibration_file, rows, "calibration", made_by)
 

@@ -39,6 +39,7 @@ def trace_decoding(
     dtype: str,
     threads: int,
     made_by: Mapping[str, object],
+    prompting: Mapping[str, Any] | None = None,
 ) -> None:
     """Write every table of one variant's decoding, answer by answer, with one model load.
 
@@ -47,7 +48,8 @@ def trace_decoding(
     table_files : table -> file, for each of the tables `trace_answers` yields.
     """
     device = runtime.prepare(threads)
-    dense, tokenizer = models.load(model_dir, dtype, device), models.load_tokenizer(model_dir)
+    dense = models.load(model_dir, dtype, device)
+    tokenizer = models.load_tokenizer(model_dir, prompting)
     edit = edits.read(edit_file)
     variant = models.apply_edit(dense, edit)
     products.order_weights(dense, variant)
@@ -168,6 +170,7 @@ if __name__ == "__main__":
             thresholds=snakemake.params.thresholds,
             memory_mb=snakemake.resources.logits_mb,
             threads=snakemake.threads,
+            prompting=snakemake.params.prompting,
             made_by=store.provenance(
                 "trace_decoding", settings | {"max_new_tokens": snakemake.params.max_new_tokens}
             ),

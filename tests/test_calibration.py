@@ -3,13 +3,12 @@
 from collections import Counter
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 import sample_calibration
 from prunescope import calibration, store
 from prunescope.progress import JobError
-from tiny_inputs import BEGIN, END, byte_tokenizer, documents, save_model, save_tokenizer
+from tiny_inputs import BEGIN, byte_tokenizer, documents, save_model, save_tokenizer
 
 LENGTHS = [5, 40, 41, 42, 7, 90, 300, 12, 64, 45, 200, 3, 41, 40, 77]
 """Tokens (bytes) of each document."""
@@ -168,13 +167,3 @@ def test_saved_truncation_and_padding_do_not_reach_the_tokens(tmp_path):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     encode_texts = calibration.encoder(tmp_path / "tokenizer.json")
     assert [len(ids) for ids in encode_texts(["abcdef", "ab"])] == [6, 2]
-
-
-def test_end_of_text_is_looked_up_in_the_vocabulary(tmp_path):
-    """None where the vocabulary has no such token: documents then follow each other directly."""
-    with_end = save_tokenizer(tmp_path / "with", end=True)
-    without = save_tokenizer(tmp_path / "without", end=False)
-    assert calibration.end_of_text(with_end) == byte_tokenizer().token_to_id(END)
-    assert calibration.end_of_text(without) is None
-    rows = calibration.packed(documents([6, 6]), encode, 1, 12, 0, None)
-    assert isinstance(rows, pa.Table) and len(rows["token_ids"][0]) == 12

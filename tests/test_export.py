@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import export_model as script
-from prunescope import anatomy, edits, export, models, store
+from prunescope import anatomy, edits, export, models, store, tokenization
 from prunescope.replacements import Columns, Rows
 from tiny import ARCHITECTURES, TEXTS, make_tiny_model
 
@@ -170,7 +170,7 @@ def test_the_folder_says_what_made_it_and_how_equal_it_is(llama, tmp_path):
     assert about["rule"] == "export_model"
     assert about["proof"]["largest_difference"] == 0
     assert about["proof"]["n_tokens"] == sum(
-        len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts
+        len(tokenization.template_ids(tokenizer, text)) for text in texts
     )
 
 

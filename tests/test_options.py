@@ -7,7 +7,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from prunescope import models as own_models
-from prunescope import options, prompts
+from prunescope import options, prompts, tokenization
 from prunescope.letters import options_of
 from smollm2 import model_dir
 from tiny_inputs import byte_tokenizer
@@ -148,7 +148,7 @@ def test_the_token_goes_on_where_smollm2_stands():
         [{"role": "user", "content": asked}], add_generation_prompt=True, tokenize=False
     )
     for letter in options_of(asked):
-        whole = tokenizer(rendered + letter, add_special_tokens=False)["input_ids"]
+        whole = tokenization.template_ids(tokenizer, rendered + letter)
         assert whole == [*ids, options.option_token(tokenizer, ids, letter)]
     tokenizer.chat_template = None
     bare = prompts.prompt_token_ids(tokenizer, asked)

@@ -1,29 +1,25 @@
 """Sample fixed-length token sequences from documents: the text compression methods may look at.
 
 A document's tokens are what the model's own tokenizer makes of it, special tokens included: a Llama
-document starts with its beginning-of-text token, as in the published loaders. No torch is needed.
+document starts with its beginning-of-text token, as in the published loaders.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from tokenizers import Tokenizer
 
 from prunescope.progress import JobError
 from prunescope.schemas import TABLES
+from prunescope.tokenization import Encode, encoder
 
-END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
-"""What vocabularies call the token between two texts of the training data."""
+__all__ = ["Encode", "Segment", "as_rows", "encoder", "packed", "row_of", "windows"]
 
 BATCH = 64
 """Documents tokenized at a time, in parallel; the rest of the last batch goes unused."""
-
-Encode = Callable[[Sequence[str]], list[list[int]]]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -36,21 +32,6 @@ class Segment:
     offset: int
     """Token at which it starts in its document."""
     token_ids: list[int]
-
-
-def encoder(tokenizer_file: str | Path) -> Encode:
-    """Texts to token ids, by a `tokenizer.json`, as the model has it; nothing cut or padded."""
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return lambda texts: [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
-
-
-def end_of_text(tokenizer_file: str | Path) -> int | None:
-    """Token that ends a text in the model's training data; None if the vocabulary has none."""
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    known = (tokenizer.token_to_id(name) for name in END_OF_TEXT)
-    return next((token for token in known if token is not None), None)
 
 
 def windows(

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from prunescope import anatomy, models, prompts, store
+from prunescope import anatomy, models, prompts, store, tokenization
 from prunescope.edits import Edit
 
 TOLERANCE = {
@@ -21,7 +21,7 @@ TOLERANCE = {
 }
 """Largest difference allowed, relative to the largest logit: what another order of sums may do."""
 
-_REWRITTEN = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
+_REWRITTEN = ("*.safetensors", "*.safetensors.index.json", "config.json")
 """Files of the dense folder whose place the variant's own take; the tokenizer's stay."""
 
 
@@ -106,8 +106,9 @@ def prove(
     ValueError
         if dtype or tokens are not dense's, or if logits differ beyond the tolerance.
     """
-    exported: Any = AutoModelForCausalLM.from_pretrained(folder).to(variant.device).eval()
-    exported_tokenizer = AutoTokenizer.from_pretrained(folder)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
+    exported = loaded.to(variant.device).eval()
+    exported_tokenizer = tokenization.load(folder)
     if exported.dtype != variant.dtype:
         raise ValueError(
             f"the variant is {variant.dtype}, its checkpoint loads as {exported.dtype}."

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from prunescope import progress, prompts
+from prunescope.prompts import padded
 
 TokenRequest = tuple[tuple[str, str], list[int], list[int]]
 """Texts of context and continuation, tokens of the context, tokens of the continuation."""
@@ -62,6 +63,7 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         self._start: list[int] = []
         self._read_start: Any = None
         self._ends = prompts.end_of_text(model, tokenizer)
+        prompts.decode_by_argmax(model)
 
     def loglikelihood(
         self, requests: Sequence[Instance], disable_tqdm: bool = False
@@ -252,20 +254,6 @@ def alike(lengths: Sequence[int], n_rows: int, most_padding: int) -> list[slice]
             batches.append(slice(start, stop))
             start = stop
     return batches
-
-
-def padded(
-    sequences: Sequence[Sequence[int]], *, left: bool, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Token ids and mask, (sequences, longest): zeros on one side of what is shorter."""
-    width = max(map(len, sequences))
-    ids = torch.zeros(len(sequences), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        place = slice(width - len(sequence), width) if left else slice(0, len(sequence))
-        ids[row, place] = torch.tensor(sequence)
-        mask[row, place] = 1
-    return ids.to(device), mask.to(device)
 
 
 def begin_with(start: Sequence[int], ids: Tensor, mask: Tensor) -> bool:

@@ -14,23 +14,16 @@ its own dtype is no fault; `noise_floor` measures it.
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from prunescope import anatomy, capture, histories, models, noise, spaces
+from prunescope import anatomy, capture, histories, models, noise, spaces, tokenization
 from prunescope.edits import Edit
 from prunescope.schemas import TABLES
-
-PROBES = (
-    "The sea is salt because rivers carry what they wash out of the rocks. 1. Of 12,480 grains\n\n",
-    "def mean(xs):\n    return sum(xs) / len(xs)  # 3.14\n\n",
-    "Das Wasser fließt ins Meer; 海水为什么是咸的？ لماذا البحر مالح؟ 😀 naïve café\n",
-    "Which gas do plants take from the air? Answer with one letter: A) oxygen B) carbon dioxide",
-)
-"""Texts a model is checked on: prose, numbers, code, other scripts, a question."""
 
 TOKENS = 96
 """Length of the text: more than attention takes together (64), and read in a second by 0.5B."""
@@ -177,6 +170,18 @@ def vocabulary(model: Any, n_tokens: int) -> Check:
     )
 
 
+def tokenization_of(model_dir: str | Path) -> Check:
+    """Texts on which the loaded tokenizer and tokenizer.json itself differ."""
+    differing = tokenization.differences(model_dir)
+    return Check(
+        "tokenizer: probe texts read otherwise than tokenizer.json says",
+        len(differing),
+        0,
+        f"For instance {differing[:1]}. tokenizer_config.json changes what tokenizer.json says: "
+        "remove the contradiction, or save the tokenizer again.",
+    )
+
+
 def finite_weights(model: Any) -> Check:
     """Parameters that hold a NaN or an infinity, in the dtype they are run in."""
     broken = [
@@ -257,8 +262,7 @@ def _beside_longer(model: Any, ids: Tensor) -> Tensor:
 
 def longest(model: Any) -> int:
     """Positions the model was made for, by its config; a large number where it names none."""
-    named = getattr(model.config, "max_position_embeddings", None)
-    return int(named) if named else 2**20
+    return models.positions_of(model.config.to_dict()) or 2**20
 
 
 def encoded(tokenize: Callable[[str], Sequence[int]], texts: Sequence[str], most: int) -> list[int]:

@@ -1,7 +1,8 @@
 """Load the dense model; apply an edit to get a variant that pays only for what it keeps."""
 
 import copy
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,10 @@ from torch import Tensor, nn
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedTokenizerBase,
 )
 
-from prunescope import anatomy, attention, checkpoint, products
+from prunescope import anatomy, attention, checkpoint, products, prompts, tokenization
 from prunescope.edits import Edit
 from prunescope.replacements import replaced
 
@@ -54,15 +54,29 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
     if kind == "encoder" and hasattr(model, "pooler"):
         model.pooler = None  # hidden states are read before it, and few checkpoints hold one
     anatomy.anatomy_of(model)
+    prompts.decode_by_argmax(model)
     return attention.use(products.use(model.to(device).eval().requires_grad_(False)))
 
 
-def load_tokenizer(model_dir: str | Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, padding on the left as batched decoding needs it."""
-    tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True, padding_side="left")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+def load_tokenizer(
+    model_dir: str | Path, prompting: Mapping[str, Any] | None = None
+) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, as every stage reads text (`tokenization.load`)."""
+    return tokenization.load(model_dir, prompting)
+
+
+def longest(model_dir: str | Path) -> int | None:
+    """Positions the model was made for, read off its config.json; None where it names none."""
+    config = json.loads((Path(model_dir) / "config.json").read_text(encoding="utf-8"))
+    return positions_of(config)
+
+
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """Positions a config names, under whichever name its architecture has for them."""
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
+        if config.get(name):
+            return int(config[name])
+    return None
 
 
 class DroppedSublayer(nn.Module):

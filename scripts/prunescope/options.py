@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from prunescope import metrics
+from prunescope import metrics, prompts, tokenization
 from prunescope.schemas import TABLES
 from prunescope.spaces import probabilities
 
@@ -37,22 +37,22 @@ def option_token(
     text = str(tokenizer.decode(list(prompt_token_ids), clean_up_tokenization_spaces=False))
     answer = _space(tokenizer, text, letter) + letter
     for context in (text, _UNMERGED):
-        before, after = _ids(tokenizer, context), _ids(tokenizer, context + answer)
+        before, after = (
+            tokenization.template_ids(tokenizer, context),
+            tokenization.template_ids(tokenizer, context + answer),
+        )
         kept = len(before)
         if after[:kept] == before and len(after) > kept:
             token = after[-1]
             if str(tokenizer.decode([token])).strip() == letter:
                 return token
+    written = tokenizer.convert_ids_to_tokens(tokenization.template_ids(tokenizer, answer))
     raise ValueError(
         f"{type(tokenizer).__name__} {tokenizer.name_or_path!r}: asked for the token of option "
         f"{letter!r} after {text[-40:]!r}, but it writes {answer!r} as "
-        f"{tokenizer.convert_ids_to_tokens(_ids(tokenizer, answer))}, none of them the letter "
-        "alone. Mark the options of this prompt by other letters."
+        f"{written}, none of them the letter alone. Mark the options of this prompt by other "
+        "letters."
     )
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _space(tokenizer: PreTrainedTokenizerBase, text: str, letter: str) -> str:
@@ -64,8 +64,8 @@ def _space(tokenizer: PreTrainedTokenizerBase, text: str, letter: str) -> str:
     """
     if tokenizer.chat_template is not None:
         asked = [{"role": _ASKED, "content": "?"}]
-        prompt = _rendered(tokenizer, asked, add_generation_prompt=True)
-        whole = _rendered(tokenizer, [*asked, {"role": _ANSWER, "content": letter}])
+        prompt = prompts.in_template(tokenizer, asked, add_generation_prompt=True)
+        whole = prompts.in_template(tokenizer, [*asked, {"role": _ANSWER, "content": letter}])
         between, written, _ = whole.removeprefix(prompt).partition(letter)
         if whole.startswith(prompt) and written and not between.strip():
             return between
@@ -73,18 +73,6 @@ def _space(tokenizer: PreTrainedTokenizerBase, text: str, letter: str) -> str:
     opens = unicodedata.category(last) in {"Ps", "Pi"} if last else True
     joined = opens or last.isspace() or unicodedata.east_asian_width(last) in "WF"
     return "" if joined else " "
-
-
-def _rendered(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: list[dict[str, str]],
-    add_generation_prompt: bool = False,
-) -> str:
-    return str(
-        tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-    )
 
 
 def rows_of(

@@ -1,22 +1,112 @@
 """Prompts as a model reads them, and what it answers: greedily, or sampled with shared noise."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+import contextlib
+import datetime
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+from unittest import mock
 
+import jinja2
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase
+from transformers.utils import chat_template_utils
 
+from prunescope import tokenization
+from prunescope.progress import JobError
 from prunescope.sampling import GREEDY, SharedNoise
 
 
 def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a prompt in the model's chat template, or bare where it has none."""
+    """Token ids of a prompt in the model's chat template, or bare where it has none.
+
+    Raises JobError where the template does not render the text, or nothing is left to read.
+    """
     if tokenizer.chat_template is None:
-        return list(tokenizer(text)["input_ids"])
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
+        ids = tokenization.text_ids(tokenizer, text, add_special_tokens=True)
+    else:
+        rendered, shown = render(tokenizer, text)
+        ids = tokenization.ids_around(tokenizer, rendered, shown)
+    if not ids:
+        raise JobError(f"prompt {text!r} has no token. Write a text that is not empty.")
+    return ids
+
+
+def render(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[str, str]:
+    """A prompt in the chat template, and the user's text as it stands there.
+
+    Templates that read `content` as parts get a part. A template may strip white space around the
+    text. Dates are those of `Prompting`; anything else that changes from one rendering to the next
+    is refused.
+
+    Raises
+    ------
+    JobError
+        if the template fails, leaves the text out or changes it, or is not reproducible.
+    """
+    for content in (text, [{"type": "text", "text": text}]):
+        messages = [{"role": "user", "content": content}]
+        rendered = in_template(tokenizer, messages, add_generation_prompt=True)
+        if rendered != in_template(tokenizer, messages, add_generation_prompt=True):
+            raise JobError(
+                f"the chat template of {tokenizer.name_or_path} renders one prompt in two ways. "
+                "Put a template without chance into its folder (chat_template.jinja)."
+            )
+        for shown in (text, text.strip()):
+            if shown and shown in rendered:
+                return rendered, shown
+    raise JobError(
+        f"the chat template of {tokenizer.name_or_path} does not contain the prompt {text!r} as it "
+        f"is, but renders {rendered[:80]!r}. Put a template that shows the user's text into its "
+        "folder (chat_template.jinja), or write another prompt."
     )
-    return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+
+
+def in_template(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: list[dict[str, Any]],
+    add_generation_prompt: bool = False,
+) -> str:
+    """Messages in the model's chat template, on the date of `Prompting`. Raises JobError."""
+    prompting = getattr(tokenizer, "prompting", None) or tokenization.Prompting()
+    with _on(prompting.date):
+        try:
+            return str(
+                tokenizer.apply_chat_template(
+                    messages,
+                    add_generation_prompt=add_generation_prompt,
+                    tokenize=False,
+                    **prompting.chat_template_kwargs,
+                )
+            )
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
+            raise JobError(
+                f"the chat template of {tokenizer.name_or_path} does not render a single user "
+                f"message: {error}. Put a template that does into its folder "
+                "(chat_template.jinja), or set `prompting: {chat_template_kwargs: ...}`."
+            ) from None
+
+
+@contextlib.contextmanager
+def _on(date: str) -> Iterator[None]:
+    """While open, `strftime_now` of chat templates tells this day, at midnight.
+
+    transformers hands templates no other clock, and takes none as an argument.
+    """
+    frozen = datetime.datetime.fromisoformat(date)
+
+    class Frozen(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Self:
+            return cls.fromisoformat(frozen.isoformat())
+
+    with mock.patch.object(chat_template_utils, "datetime", Frozen):
+        yield
+
+
+def opens_thinking(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> bool:
+    """Whether a prompt ends inside a thinking text, which a template may open by itself."""
+    text = str(tokenizer.decode(list(token_ids)))
+    return text.rfind("<think>") > text.rfind("</think>")
 
 
 class Asked(NamedTuple):
@@ -38,32 +128,77 @@ def answers(
     """What the model writes after each prompt, all of them in one batch.
 
     Each answer ends with the end-of-text token the model wrote, or after `max_new_tokens`.
-    The checkpoint's own sampling settings are left out: a repetition penalty is not argmax.
+    The checkpoint's own settings for decoding are left out: a repetition penalty is not argmax.
+    A model without an end of text writes as many tokens as it may. Raises JobError for tokens
+    without an embedding.
     """
-    read = [list(each.token_ids) for each in asked]
-    padded = tokenizer.pad({"input_ids": read}, return_tensors="pt")
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    for each in asked:
+        tokenization.check_ids(each.token_ids, rows, f"prompt {each.prompt}")
+    ids, mask = padded([each.token_ids for each in asked], left=True, device=model.device)
+    ends = end_of_text(model, tokenizer)
+    decode_by_argmax(model)
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        eos_token_id=end_of_text(model, tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
+        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends or None, pad_token_id=0
     )
-    longest = padded["input_ids"].shape[1]
+    longest = ids.shape[1]
     noise = SharedNoise([(each.prompt, each.sampling_temperature) for each in asked], seed, longest)
     written = model.generate(
-        **padded.to(model.device),
+        input_ids=ids,
+        attention_mask=mask,
         generation_config=config,
         logits_processor=LogitsProcessorList([noise]),
     )
-    return [until_end(answer, set(config.eos_token_id)) for answer in written[:, longest:].tolist()]
+    return [until_end(answer, ends) for answer in written[:, longest:].tolist()]
+
+
+def decode_by_argmax(model: Any) -> None:
+    """Leave nothing of the checkpoint's generation config but the tokens that end a text.
+
+    Whatever is asked of `generate`, transformers fills in the rest from there: a repetition
+    penalty, a forced token, beams.
+    """
+    own = getattr(model, "generation_config", None)
+    if own is not None:
+        model.generation_config = GenerationConfig(
+            bos_token_id=own.bos_token_id,
+            eos_token_id=own.eos_token_id,
+            pad_token_id=own.pad_token_id,
+        )
+
+
+def check_lengths(asked: Sequence[Asked], max_new_tokens: int, longest: int | None) -> None:
+    """Raise JobError where a prompt and its answer need more positions than the model has."""
+    for each in asked:
+        needed = len(each.token_ids) + max_new_tokens
+        if longest is not None and needed > longest:
+            raise JobError(
+                f"prompt {each.prompt} has {len(each.token_ids)} tokens and its answer up to "
+                f"{max_new_tokens}, but the model reads at most {longest}. Shorten the prompt, or "
+                "set a smaller decoding/max_new_tokens."
+            )
+
+
+def padded(
+    sequences: Sequence[Sequence[int]], *, left: bool, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, (sequences, longest): zeros on one side of what is shorter."""
+    width = max(map(len, sequences))
+    ids = torch.zeros(len(sequences), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        place = slice(width - len(sequence), width) if left else slice(0, len(sequence))
+        ids[row, place] = torch.tensor(list(sequence))
+        mask[row, place] = 1
+    return ids.to(device), mask.to(device)
 
 
 def end_of_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokens at which the model stops: its generation config's, else the tokenizer's."""
+    """Tokens at which the model stops: its generation config's, else the tokenizer's, or none."""
     ids = model.generation_config.eos_token_id
     if ids is None:
         ids = tokenizer.eos_token_id
-    return [ids] if isinstance(ids, int) else list(ids)
+    return [ids] if isinstance(ids, int) else list(ids or ())
 
 
 def until_end(answer: Sequence[int], ends: Collection[int]) -> list[int]:
@@ -103,6 +238,7 @@ def as_rows(
             "kind": prompts[each.prompt]["kind"],
             "text": prompts[each.prompt]["text"],
             "sampling_temperature": each.sampling_temperature,
+            "rendered": str(tokenizer.decode(list(each.token_ids))),
             "prompt_token_ids": list(each.token_ids),
             "answer_token_ids": list(answer),
             "answer_text": tokenizer.decode(list(answer), skip_special_tokens=True),

@@ -234,6 +234,7 @@ _ALL: Sequence[Table] = (
             Column("prompt", _TEXT, "prompt id in config"),
             Column("kind", _TEXT, "multiple_choice, arithmetic or open_ended"),
             Column("text", _TEXT, "the prompt before the chat template"),
+            Column("rendered", _TEXT, "the prompt as the model reads it, special tokens included"),
             Column("sampling_temperature", _FLOAT, "of the decoding; 0 is greedy"),
             Column("prompt_token_ids", _IDS, "the prompt as the model reads it"),
             Column("answer_token_ids", _IDS, "the tokens it wrote, end of text included"),

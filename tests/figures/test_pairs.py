@@ -287,7 +287,9 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
         }
         for variant, (method, settings) in VARIANTS.items()
     ]
-    checks = [{"check": "logits", "measured": 1e-6, "tolerance": 1e-4, "passed": True, "remedy": ""}]
+    checks = [
+        {"check": "logits", "measured": 1e-6, "tolerance": 1e-4, "passed": True, "remedy": ""}
+    ]
     noise = [
         {
             "comparison": comparison,

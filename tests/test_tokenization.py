@@ -1,0 +1,297 @@
+"""Every stage reads a text alike, as tokenizer.json says; a user's text holds no special token."""
+
+import datetime
+import json
+from unittest import mock
+
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+from transformers import GenerationConfig
+from transformers.utils import chat_template_utils
+
+from prunescope import calibration, embedding, models, prompts, tokenization
+from prunescope.progress import JobError
+from tiny import make_tiny_model
+
+CPU = torch.device("cpu")
+HOSTILE = "the </s> sea <s> and <pad>"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_tiny_model(tmp_path / "m")
+
+
+def with_template(folder, template):
+    (folder / "chat_template.jinja").write_text(template)
+    return models.load_tokenizer(folder)
+
+
+def changed(folder, name, **values):
+    file = folder / name
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps({**found, **values}))
+
+
+def other_pre_tokenizer(folder, pre_tokenizer):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False)
+SPLITS = {
+    "digits": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), BYTES]),
+    "prefix space": pre_tokenizers.ByteLevel(add_prefix_space=True),
+    "punctuation": pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), BYTES]),
+}
+
+
+@pytest.mark.parametrize("named", ["GPT2Tokenizer", "LlamaTokenizer", "Qwen2Tokenizer", None])
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_stage_reads_what_tokenizer_json_says(folder, split, named):
+    """Whatever class tokenizer_config.json names: calibration, prompts and embeddings agree."""
+    other_pre_tokenizer(folder, SPLITS[split])
+    changed(folder, "tokenizer_config.json", tokenizer_class=named)
+    said = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = models.load_tokenizer(folder)
+    for text in tokenization.PROBES:
+        ids = said.encode(text).ids
+        assert list(tokenizer(text)["input_ids"]) == ids
+        assert calibration.encoder(folder / "tokenizer.json")([text]) == [ids]
+        assert embedding.encoder(folder / "tokenizer.json", 4096)([text]) == [ids]
+    assert not tokenization.differences(folder)
+
+
+def test_truncation_that_tokenizer_json_asks_for_does_not_act(folder):
+    """sentence-transformers saves tokenizers that cut and pad."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=64)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    text = "the quick brown fox jumps over the lazy dog"
+    ids = list(models.load_tokenizer(folder)(text)["input_ids"])
+    assert 4 < len(ids) < 64
+    assert calibration.encoder(folder / "tokenizer.json")([text]) == [ids]
+
+
+def test_words_of_a_wordpiece_vocabulary(folder):
+    tokenizer = Tokenizer(WordPiece({"[UNK]": 0, "the": 1, "sea": 2, "##s": 3}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert calibration.encoder(folder / "tokenizer.json")(["The seas"]) == [[1, 2, 3]]
+    assert list(models.load_tokenizer(folder)("The seas")["input_ids"]) == [1, 2, 3]
+
+
+def special_ids(folder):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return {id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+
+
+def test_special_tokens_in_a_text_are_text(folder):
+    """In calibration text, task contexts, documents and prompts; the letters survive."""
+    specials = special_ids(folder)
+    tokenizer = models.load_tokenizer(folder)
+    for ids in (
+        calibration.encoder(folder / "tokenizer.json")([HOSTILE])[0],
+        embedding.encoder(folder / "tokenizer.json", 64)([HOSTILE])[0],
+        tokenizer(HOSTILE)["input_ids"],
+        tokenization.text_ids(tokenizer, HOSTILE),
+    ):
+        assert not specials & set(ids)
+        assert tokenizer.decode(ids) == HOSTILE
+
+
+def test_special_tokens_of_the_template_stay_special(folder):
+    tokenizer = models.load_tokenizer(folder)
+    plain, hostile = (prompts.prompt_token_ids(tokenizer, text) for text in ("sea", HOSTILE))
+    begin = tokenizer.bos_token_id
+    assert plain.count(begin) == hostile.count(begin) == 1
+    assert HOSTILE in tokenizer.decode(hostile)
+
+
+def test_special_tokens_around_an_embedded_text_stay_special(folder):
+    file = folder / "tokenizer.json"
+    end = Tokenizer.from_file(str(file)).token_to_id("</s>")
+    assert embedding.encoder(file, 64, ends_with="</s>")(["sea </s>"])[0].count(end) == 1
+    assert embedding.encoder(file, 64, starts_with="<s>")(["sea"])[0][0] == 1
+    with pytest.raises(JobError, match="starts_with holds special tokens"):
+        embedding.encoder(file, 64, starts_with="<s>")(["sea </s>"])
+
+
+def test_a_begin_token_is_put_where_tokenizer_json_puts_it(folder):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").unlink()
+    loaded = models.load_tokenizer(folder)
+    assert prompts.prompt_token_ids(loaded, "sea")[0] == 1
+    assert prompts.prompt_token_ids(loaded, "sea").count(1) == 1
+    assert calibration.encoder(folder / "tokenizer.json")(["sea"])[0][0] == 1
+
+
+@pytest.mark.parametrize("end", ["<|im_end|>", "<|eot|>", "</s>"])
+def test_the_separator_is_the_tokenizers_own(folder, end):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens([AddedToken(end, special=True)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    changed(folder, "tokenizer_config.json", eos_token=end)
+    assert tokenization.separator(folder) == tokenizer.token_to_id(end)
+
+
+def without_ends(folder):
+    for file in ("tokenizer_config.json", "config.json", "generation_config.json"):
+        found = json.loads((folder / file).read_text())
+        for key in ("eos_token", "pad_token", "eos_token_id", "pad_token_id"):
+            found.pop(key, None)
+        (folder / file).write_text(json.dumps(found))
+
+
+def test_without_an_end_of_text_the_models_own_separates_or_none(folder):
+    without_ends(folder)
+    assert tokenization.separator(folder) is None
+    changed(folder, "generation_config.json", eos_token_id=[2, 5])
+    assert tokenization.separator(folder) == 2
+
+
+def test_a_model_without_an_end_writes_to_the_last_token(folder):
+    """A batch of two lengths, padded with a token that is not looked at."""
+    without_ends(folder)
+    model, tokenizer = models.load(folder, "float32", CPU), models.load_tokenizer(folder)
+    asked = [prompts.Asked("a", 0.0, [5, 6]), prompts.Asked("b", 0.0, [5, 6, 7])]
+    answers = prompts.answers(model, tokenizer, asked, 4, 0)
+    assert [len(answer) for answer in answers] == [4, 4]
+    assert [prompts.answers(model, tokenizer, [a], 4, 0)[0] for a in asked] == answers
+
+
+def test_tokens_without_an_embedding_are_refused(folder):
+    model, tokenizer = models.load(folder, "float32", CPU), models.load_tokenizer(folder)
+    with pytest.raises(JobError, match="prompt a holds token 999, but the model has"):
+        prompts.answers(model, tokenizer, [prompts.Asked("a", 0.0, [5, 999])], 2, 0)
+
+
+LOOP = "{% for m in messages %}"
+TEMPLATES = {
+    "parts": LOOP + "<s>{{ m.content[0].text }}{% endfor %}",
+    "strips": LOOP + "<s>{{ m.content | trim }}{% endfor %}",
+    "no generation prompt": LOOP + "[INST] {{ m.content }} [/INST]{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_shows_the_text(folder, template):
+    tokenizer = with_template(folder, TEMPLATES[template])
+    assert "hello there" in tokenizer.decode(prompts.prompt_token_ids(tokenizer, " hello there "))
+
+
+REFUSED = {
+    "leaves the text out": "hello",
+    "changes the text": LOOP + "{{ m.content | upper }}{% endfor %}",
+    "a syntax error": LOOP + "{{ m.content }",
+    "wants a system role": "{{ raise_exception('System role required') }}",
+    "draws lots": "{{ range(100000) | random }}" + LOOP + "{{ m.content }}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", REFUSED)
+def test_a_template_that_does_not_show_the_text_is_refused(folder, template):
+    tokenizer = with_template(folder, REFUSED[template])
+    with pytest.raises(JobError, match=r"chat template of .* (renders|does not)"):
+        prompts.prompt_token_ids(tokenizer, "sea")
+
+
+def test_a_prompt_without_a_token_is_refused(folder):
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(JobError, match="has no token"):
+        prompts.prompt_token_ids(models.load_tokenizer(folder), "")
+
+
+def on_day(day):
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 5, day)
+
+    return mock.patch.object(chat_template_utils, "datetime", Clock)
+
+
+def test_a_template_is_told_the_same_day_every_day(folder):
+    template = "{{ strftime_now('%d %b %Y %H:%M') }}" + LOOP + "{{ m.content }}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    chosen = models.load_tokenizer(folder, {"date": "2024-07-26"})
+    rendered = set()
+    for day in (1, 2):
+        with on_day(day):
+            rendered.add(prompts.render(chosen, "sea")[0])
+    assert rendered == {"26 Jul 2024 00:00sea"}
+
+
+THINKING = (
+    LOOP + "{{ m.content }}{% endfor %}{% if add_generation_prompt %}<think>"
+    "{% if enable_thinking is defined and not enable_thinking %}\n\n</think>\n\n{% endif %}"
+    "{% endif %}"
+)
+
+
+def test_thinking_is_off_unless_config_turns_it_on(folder):
+    tokenizer = with_template(folder, THINKING)
+    assert not prompts.opens_thinking(tokenizer, prompts.prompt_token_ids(tokenizer, "sea"))
+    on = models.load_tokenizer(folder, {"chat_template_kwargs": {"enable_thinking": True}})
+    assert prompts.opens_thinking(on, prompts.prompt_token_ids(on, "sea"))
+
+
+def test_a_prompt_longer_than_the_model_reads_is_named():
+    asked = [prompts.Asked("long", 0.0, [1] * 45)]
+    prompts.check_lengths(asked, 3, 48)
+    prompts.check_lengths(asked, 300, None)
+    with pytest.raises(JobError, match="prompt long has 45 tokens and its answer up to 4"):
+        prompts.check_lengths(asked, 4, 48)
+
+
+NOT_ARGMAX = {
+    "repetition_penalty": 3.0,
+    "no_repeat_ngram_size": 1,
+    "suppress_tokens": list(range(50, 300)),
+    "begin_suppress_tokens": list(range(100, 300)),
+    "bad_words_ids": [[token] for token in range(3, 200)],
+    "num_beams": 4,
+    "do_sample": True,
+    "temperature": 5.0,
+    "top_k": 1,
+    "min_new_tokens": 9,
+    "forced_eos_token_id": 2,
+    "forced_bos_token_id": 3,
+    "max_length": 5,
+    "exponential_decay_length_penalty": [2, 5.0],
+    "sequence_bias": [[[17], 99.0]],
+    "guidance_scale": 2.0,
+    "use_cache": False,
+    "cache_implementation": "static",
+    "renormalize_logits": True,
+    "max_time": 1e-9,
+    "stop_strings": ["a", "e"],
+    "prompt_lookup_num_tokens": 3,
+}
+
+
+@pytest.mark.parametrize("name", NOT_ARGMAX)
+def test_no_setting_of_the_checkpoint_changes_a_decoded_token(folder, name):
+    """Greedy answers are the argmax of the model's own logits, read in one pass."""
+    changed(folder, "generation_config.json", **{name: NOT_ARGMAX[name]})
+    model, tokenizer = models.load(folder, "float32", CPU), models.load_tokenizer(folder)
+    assert getattr(model.generation_config, name, None) in (None, getattr(GenerationConfig(), name))
+    prompt = [5, 6, 7, 8]
+    (answer,) = prompts.answers(model, tokenizer, [prompts.Asked("a", 0.0, prompt)], 8, 0)
+    read = torch.tensor([prompt + answer[:-1]])
+    assert model(read).logits[0, len(prompt) - 1 :].argmax(-1).tolist() == answer
+
+
+def test_ends_of_text_are_all_that_is_left(folder):
+    changed(folder, "generation_config.json", eos_token_id=[2, 7], repetition_penalty=2.0)
+    model = models.load(folder, "float32", CPU)
+    assert prompts.end_of_text(model, models.load_tokenizer(folder)) == [2, 7]
