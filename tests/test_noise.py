@@ -1,0 +1,78 @@
+"""The noise floor: nothing in float64, something below float32, and counted right."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from prunescope import noise
+from tiny import tiny_model
+
+TEXT = torch.randint(10, 101, (24,), generator=torch.Generator().manual_seed(1)).tolist()
+
+TEXTS = [TEXT[:5], TEXT[:17], TEXT[7:]]
+
+
+def _every_noise(model: Any, exact: Any) -> list[noise.Noise]:
+    return [
+        noise.one_pass_against_cached(model, TEXT, 6),
+        noise.alone_against_batched(model, TEXTS),
+        noise.against_float32(model, exact, TEXT),
+    ]
+
+
+def test_in_float64_every_way_of_computing_is_the_same(model: Any) -> None:
+    """Of every architecture: rounding is all that noise is."""
+    cached, batched, _ = _every_noise(model, model)
+    assert cached.positions == len(TEXT) - 6
+    assert batched.positions == sum(map(len, TEXTS))
+    for found in (cached, batched):
+        assert found.disagreements == 0
+        assert max(found.kl_max, found.angular_h_max, found.angular_z_max) < 1e-12
+        assert found.angular_p_max < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_below_float32_there_is_noise(dtype: torch.dtype) -> None:
+    """bfloat16 keeps 8 binary digits: deviations are near 2^-16, and nothing is NaN."""
+    exact = tiny_model("llama").float()
+    for found in _every_noise(tiny_model("llama").to(dtype), exact):
+        assert all(map(math.isfinite, found))
+        assert 0 < found.angular_h_mean <= found.angular_h_max < 0.01
+        assert 0 < found.kl_mean <= found.kl_max < 1
+
+
+def test_statistics_are_those_of_softmaxes_taken_by_hand() -> None:
+    """KL = Σ p log(p/q) and 1 - cos, and a likeliest token that changes at one place of two."""
+    z = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 0.5]], dtype=torch.float64)
+    other = torch.tensor([[0.0, 1.0, -1.0], [0.1, 2.0, 0.5]], dtype=torch.float64)
+    h = torch.tensor([[1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    turned = torch.tensor([[0.0, 1.0], [2.0, 2.0]], dtype=torch.float64)
+    found = noise.compare(noise.Outputs(h, z), noise.Outputs(turned, other))
+    p, q = z.softmax(-1), other.softmax(-1)
+    kl = (p * (p / q).log()).sum(-1)
+    cosine = torch.nn.functional.cosine_similarity
+    assert found.disagreements == 1
+    assert found.disagreement == 0.5
+    assert found.kl_max == pytest.approx(float(kl.max()), rel=1e-12)
+    assert found.kl_mean == pytest.approx(float(kl.mean()), rel=1e-12)
+    assert found.angular_h_max == pytest.approx(1)
+    assert found.angular_h_mean == pytest.approx(0.5)
+    assert found.angular_z_max == pytest.approx(float(1 - cosine(z, other).min()), rel=1e-9)
+    assert found.angular_p_max == pytest.approx(float(1 - cosine(p, q).min()), rel=1e-9)
+
+
+def test_a_model_that_differs_is_not_taken_for_noise() -> None:
+    """Other weights are far away: the measure is not zero by construction."""
+    found = noise.against_float32(tiny_model("llama", seed=1), tiny_model("llama"), TEXT)
+    assert found.kl_mean > 0.1
+    assert found.disagreements > len(TEXT) / 2
+
+
+def test_logits_that_are_not_finite_are_an_error() -> None:
+    """A NaN would be left out of no maximum, and argmax over it is chance."""
+    model = tiny_model("llama")
+    model.lm_head.weight[5, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"noise: logits are not finite \(\d+ NaN of \d+\).*dtype"):
+        noise.one_pass_against_cached(model, TEXT, 6)
