@@ -39,8 +39,7 @@ def trace_sublayers(
     model = models.load(model_dir, dtype, device)
     edit = edits.read(edit_file)
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
-    norm = anatomy.final_norm_of(model) if final_norm else None
-    unembed = spaces.Unembedding(anatomy.lm_head_of(model), norm)
+    unembed = spaces.readout_of(model, final_norm)
     traced = trace_prompts(model, unembed, edit, answers, steps, temperatures, memory_mb)
     with (
         store.writer(trace_file, "sublayer_trace", made_by) as trace,

@@ -12,10 +12,18 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 from prunescope.anatomy import ANATOMIES
 from prunescope.models import KINDS
 
-ARCHITECTURES = sorted(name for name, body in ANATOMIES.items() if body.lm_head)
-"""Every decoder with an anatomy; each has a tiny model here."""
+DROPPABLE = ("gpt2", "mixtral", "qwen3_moe")
+"""Decoders whose blocks keep matrices in no linear: dropped and traced, not pruned by weight."""
 
-EMBEDDERS = (*sorted(set(ANATOMIES) - set(ARCHITECTURES)), "mistral")
+CAPPED = ("gemma2", "gemma3_text")
+"""Decoders that norm in float32 in any dtype, cap or mix windows: tests/test_architectures.py."""
+
+ARCHITECTURES = sorted(
+    name for name, body in ANATOMIES.items() if body.lm_head and name not in (*DROPPABLE, *CAPPED)
+)
+"""Every other decoder with an anatomy; each has a tiny model here."""
+
+EMBEDDERS = (*sorted(name for name, body in ANATOMIES.items() if not body.lm_head), "mistral")
 """Models without lm_head: every encoder, and a decoder loaded as embedding models are."""
 
 _COMMON: dict[str, Any] = {
@@ -36,6 +44,27 @@ _OWN: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 4},
     "granite": {"residual_multiplier": 0.5, "logits_scaling": 2.0},
     "smollm3": {"no_rope_layer_interval": 2},
+    "gemma2": {
+        "query_pre_attn_scalar": 8,
+        "sliding_window": 4,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 3.0,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "gemma3_text": {
+        "query_pre_attn_scalar": 8,
+        "sliding_window": 4,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+    },
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
+    "qwen3_moe": {
+        "moe_intermediate_size": 16,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+    },
+    "gpt2": {"n_inner": 40, "n_positions": 4096, "head_dim": None},
 }
 
 TEXTS = (

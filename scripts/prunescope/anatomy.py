@@ -20,7 +20,8 @@ class Anatomy:
     a block does inside (norms before or after a sublayer, scaled residuals) needs no entry.
     `attn_out` and `mlp_out` are the linears that write a sublayer's output, `block_settings` the
     keys of the model's config, where it has them, that hold one value per block;
-    `logit_divisor` is the key of what the model divides its own logits by, if it does.
+    `logit_divisor`, `logit_factor` and `logit_cap` are the keys of what the model divides and
+    multiplies its own logits by and of the cap c in c tanh(z/c), where its config has them.
 
     `attn_norms` and `mlp_norms` belong to their sublayer and go with it. An encoder of BERT's kind
     norms the stream itself, resid_mid = norm(resid_pre + attention): such a norm stays where the
@@ -40,7 +41,9 @@ class Anatomy:
     attn_norms: tuple[str, ...] = ("input_layernorm",)
     mlp_norms: tuple[str, ...] = ("post_attention_layernorm",)
     block_settings: tuple[str, ...] = ("layer_types",)
-    logit_divisor: str | None = None
+    logit_divisor: str = "logits_scaling"
+    logit_factor: str = "logit_scale"
+    logit_cap: str = "final_logit_softcapping"
     attn_sum_norm: str | None = None
     mlp_sum_norm: str | None = None
 
@@ -53,6 +56,14 @@ class Anatomy:
                 return sublayer
         return None
 
+
+_FOUR_NORMS = Anatomy(
+    reads_resid_mid="pre_feedforward_layernorm",
+    attn_norms=("input_layernorm", "post_attention_layernorm"),
+    mlp_norms=("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+)
+
+_EXPERTS = Anatomy(mlp_out="mlp.experts")
 
 _POST_NORM = Anatomy(
     reads_resid_mid="mlp",
@@ -67,8 +78,23 @@ ANATOMIES: dict[str, Anatomy] = {
     "qwen3": Anatomy(),
     "smollm3": Anatomy(block_settings=("layer_types", "no_rope_layers")),
     "phi3": Anatomy(),
-    "granite": Anatomy(logit_divisor="logits_scaling"),
+    "granite": Anatomy(),
     "olmo2": _POST_NORM,
+    "gemma": Anatomy(),
+    "gemma2": _FOUR_NORMS,
+    "gemma3_text": _FOUR_NORMS,
+    "mixtral": _EXPERTS,
+    "qwen3_moe": _EXPERTS,
+    "gpt2": Anatomy(
+        blocks="transformer.h",
+        final_norm="transformer.ln_f",
+        attn="attn",
+        attn_out="attn.c_proj",
+        mlp_out="mlp.c_proj",
+        reads_resid_mid="ln_2",
+        attn_norms=("ln_1",),
+        mlp_norms=("ln_2",),
+    ),
     "bert": Anatomy(
         blocks="encoder.layer",
         final_norm=None,
@@ -90,7 +116,8 @@ ANATOMIES: dict[str, Anatomy] = {
 def anatomy_of(model: nn.Module) -> Anatomy:
     """Anatomy of a loaded model. Raises ValueError for a model type without an entry.
 
-    A decoder loaded without its lm_head, as embedding models are, has no `model.` in its names.
+    A decoder loaded without its lm_head, as embedding models are, has no `model.` (GPT-2: no
+    `transformer.`) in its names.
     """
     model_type = model.config.model_type  # type: ignore[union-attr]
     try:
@@ -98,12 +125,14 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     except KeyError:
         raise ValueError(
             f"model type {model_type!r} is not known; known are {', '.join(sorted(ANATOMIES))}. "
-            "Add an entry to ANATOMIES in scripts/prunescope/anatomy.py."
+            "Add an entry to ANATOMIES in scripts/prunescope/anatomy.py: "
+            "docs/extend/architecture.md says how."
         ) from None
     if found.lm_head is None or model.base_model is not model:
         return found
-    blocks, norm = found.blocks.removeprefix("model."), str(found.final_norm)
-    return replace(found, blocks=blocks, final_norm=norm.removeprefix("model."), lm_head=None)
+    prefix = f"{model.base_model_prefix}."
+    blocks, norm = found.blocks.removeprefix(prefix), str(found.final_norm).removeprefix(prefix)
+    return replace(found, blocks=blocks, final_norm=norm, lm_head=None)
 
 
 def blocks_of(model: nn.Module) -> nn.ModuleList:

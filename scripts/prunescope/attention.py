@@ -20,7 +20,7 @@ NAME = "prunescope_causal"
 _QUERIES_TOGETHER = 64
 """Fewer would leave out more keys, but make slower products."""
 
-_ELSEWHERE = ("position_bias", "softcap", "cache")
+_ELSEWHERE = ("position_bias", "softcap", "cache", "s_aux")
 """Options that ask for more than causal attention."""
 
 

@@ -78,7 +78,7 @@ def edited_attention(model: Any, token_ids: Tensor, edit: Edit) -> dict[int, Att
         histories.run(model, token_ids)
     found: dict[int, Attended] = {}
 
-    def read(block: int, own: Attended, mask: Tensor, scaling: float) -> Tensor:
+    def read(block: int, own: Attended, _: Scoring) -> Tensor:
         found[block] = own
         raise _Read
 
@@ -145,7 +145,7 @@ def _weights_and_values(attended: Attended, scoring: Scoring, rows: slice) -> tu
         )
     wide = Attended(attended.query[:, :, rows].double(), *(t.double() for t in attended[1:]))
     alpha = histories.attention_weights(
-        wide, wide, None, scoring.mask[..., rows, :].double(), scoring.scaling
+        wide, wide, None, scoring.mask[..., rows, :].double(), scoring.scaling, scoring.cap
     )
     value = wide.value[0]
     return alpha.view(len(value), -1, *alpha.shape[2:]), value

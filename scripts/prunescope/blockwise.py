@@ -261,12 +261,19 @@ class BlockWalk:
     Raises
     ------
     ValueError
-        if a weight or a hidden state is not finite, or a block calls a linear of its own never.
+        if a weight or a hidden state is not finite, a block never calls one of its linears, or has
+        matrices that are no linear's weight.
     """
 
     def __init__(
         self, model: Any, calibration: Calibration, statistic: type[Statistic] | None
     ) -> None:
+        if unread := unreachable(model):
+            raise ValueError(
+                f"{model.config.model_type} keeps {', '.join(unread[:3])} in no nn.Linear: methods "
+                "that change weights would leave most of a block dense. Drop sublayers or blocks "
+                "of it instead."
+            )
         self.model = model
         self.calibration = calibration if statistic is not None else calibration.excerpt()
         self.statistic = statistic or _Nothing
@@ -457,6 +464,20 @@ class BlockWalk:
             others,
             (lambda: runtime.side_by_side(work, items, self.calibration.device),),
         )
+
+
+def unreachable(model: Any) -> list[str]:
+    """Matrices of blocks that are the weight of no linear (experts), by name within a block."""
+    found: list[str] = []
+    for block in anatomy.blocks_of(model):
+        for owner, module in block.named_modules():
+            if not isinstance(module, nn.Linear):
+                found += [
+                    f"{owner}.{name}".lstrip(".")
+                    for name, parameter in module.named_parameters(recurse=False)
+                    if parameter.ndim > 1
+                ]
+    return list(dict.fromkeys(found))
 
 
 class _Holder(nn.Module):

@@ -41,10 +41,12 @@ class Scoring(NamedTuple):
     """What turns q·k of one attention sublayer into α, next to q and k.
 
     mask : additive, (histories, 1, positions, positions), very negative where a key is not seen.
+    cap : c of c tanh(q·k scaling / c), which some models put before the mask.
     """
 
     mask: Tensor
     scaling: float
+    cap: float | None = None
 
 
 class Pass(NamedTuple):
@@ -59,8 +61,11 @@ class Pass(NamedTuple):
     scoring: dict[int, Scoring]
 
 
-Reads = Callable[[int, Attended, Tensor, float], Tensor]
-"""Block, q k v, additive mask (histories, 1, positions, positions), scaling -> head outputs."""
+Reads = Callable[[int, Attended, Scoring], Tensor]
+"""Block, q k v, what turns q·k into α -> head outputs."""
+
+_NOT_READ = ("s_aux", "position_bias", "head_mask")
+"""Options of attention that are left out here, and so refused: sinks, learned biases, masks."""
 
 
 def dense_cache(positions: int, start: int) -> Tensor:
@@ -115,11 +120,11 @@ def run(
     attended: dict[int, Attended] = {}
     scoring: dict[int, Scoring] = {}
 
-    def read(block: int, own: Attended, mask: Tensor, scaling: float) -> Tensor:
+    def read(block: int, own: Attended, scores: Scoring) -> Tensor:
         attended[block] = own
-        scoring[block] = Scoring(mask, scaling)
+        scoring[block] = scores
         other = dense[block] if dense is not None else own
-        weights = attention_weights(own, other, chosen, mask, scaling)
+        weights = attention_weights(own, other, chosen, *scores)
         return _mixed(weights, own, other, chosen)
 
     with reading(model, edit or Edit(), read):
@@ -154,9 +159,14 @@ def go_on(
 
 
 def attention_weights(
-    own: Attended, other: Attended, from_other: Tensor | None, mask: Tensor, scaling: float
+    own: Attended,
+    other: Attended,
+    from_other: Tensor | None,
+    mask: Tensor,
+    scaling: float,
+    cap: float | None = None,
 ) -> Tensor:
-    """α = softmax(q·k scaling + mask), k the other's where chosen.
+    """α = softmax(q·k scaling + mask), k the other's where chosen, capped where the model caps.
 
     Normalised in float32 or better, as eager attention does; (histories, heads, positions,
     positions) in the model's dtype.
@@ -166,7 +176,10 @@ def attention_weights(
     if from_other is not None:
         scores = torch.where(from_other, own.query @ _repeated(other.key, groups).mT, scores)
     wide = torch.promote_types(scores.dtype, torch.float32)
-    return (scores * scaling + mask).softmax(-1, dtype=wide).to(scores.dtype)
+    scores = scores * scaling
+    if cap is not None:
+        scores = (scores / cap).tanh() * cap
+    return (scores + mask).softmax(-1, dtype=wide).to(scores.dtype)
 
 
 def _mixed(weights: Tensor, own: Attended, other: Attended, from_other: Tensor | None) -> Tensor:
@@ -197,7 +210,14 @@ def reading(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
         module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **options: Any
     ) -> tuple[Tensor, None]:
         own = Attended(query, key, value)
-        output = read(index[id(module)], own, mask, options["scaling"])
+        unread = [name for name in _NOT_READ if options.get(name) is not None]
+        if unread:
+            raise ValueError(
+                f"attention of {model.config.model_type} takes {', '.join(unread)}, which traces "
+                "do not read. Choose another model."
+            )
+        scaling = options.get("scaling") or query.shape[-1] ** -0.5
+        output = read(index[id(module)], own, Scoring(mask, scaling, options.get("softcap")))
         return output.transpose(1, 2).contiguous(), None
 
     AttentionInterface.register(NAME, attend)

@@ -69,7 +69,7 @@ def shape_of(settings: Settings) -> Shape:
     return Shape(
         model_type=settings.get("model_type"),
         n_blocks=_count(settings, _N_BLOCKS),
-        positions=_count(settings, _POSITIONS),
+        positions=_positions(settings),
         linear_inputs=_linear_inputs(settings),
     )
 
@@ -82,6 +82,26 @@ def _first(settings: Settings, names: tuple[str, ...]) -> tuple[str, Any]:
 def _count(settings: Settings, names: tuple[str, ...]) -> int | None:
     _, value = _first(settings, names)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _positions(settings: Settings) -> int | None:
+    """Positions a model reads; of rotary factors that change with the length, the first border.
+
+    Beyond it LongRoPE and dynamic NTK read every position by other factors (`models.load` keeps
+    the first).
+    """
+    named = _count(settings, _POSITIONS)
+    rotary = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    kinds = [rotary, *(part for part in rotary.values() if isinstance(part, dict))]
+    borders = []
+    for kind in kinds:
+        rope_type = str(kind.get("rope_type", kind.get("type", "")))
+        if rope_type == "longrope" or "dynamic" in rope_type:
+            border = kind.get("original_max_position_embeddings") or _count(
+                settings, ("original_max_position_embeddings",)
+            )
+            borders.append(border or named)
+    return min((each for each in (named, *borders) if each), default=None)
 
 
 def _linear_inputs(settings: Settings) -> dict[str, int]:

@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from prunescope import anatomy, attention, checkpoint, products, prompts, tokenization
+from prunescope import anatomy, attention, checkpoint, model_config, products, prompts, tokenization
 from prunescope.edits import Edit
 from prunescope.replacements import replaced
 
@@ -55,7 +55,27 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
         model.pooler = None  # hidden states are read before it, and few checkpoints hold one
     anatomy.anatomy_of(model)
     prompts.decode_by_argmax(model)
+    fix_rotary_factors(model)
     return attention.use(products.use(model.to(device).eval().requires_grad_(False)))
+
+
+def fix_rotary_factors(model: Any) -> None:
+    """Have rotary factors be the same in a text of any length: those of short texts.
+
+    LongRoPE and dynamic NTK exchange the factors of all positions once the longest text of a batch
+    passes a border. One pass would not be the decode of its steps, nor a text alone the same text
+    in a batch. Texts up to the border are not affected; `longest` says where it is.
+    """
+    for module in model.modules():
+        kinds = getattr(module, "rope_type", None)
+        if isinstance(kinds, str) and _by_length(kinds):
+            module.rope_type = "default"
+        elif isinstance(kinds, dict):
+            module.rope_type = {k: "default" if _by_length(v) else v for k, v in kinds.items()}
+
+
+def _by_length(rope_type: str) -> bool:
+    return "dynamic" in rope_type or rope_type == "longrope"
 
 
 def load_tokenizer(
@@ -72,11 +92,8 @@ def longest(model_dir: str | Path) -> int | None:
 
 
 def positions_of(config: Mapping[str, Any]) -> int | None:
-    """Positions a config names, under whichever name its architecture has for them."""
-    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
-        if config.get(name):
-            return int(config[name])
-    return None
+    """Positions a config names, or fewer: those read with the factors of short texts."""
+    return model_config.shape_of(config).positions
 
 
 class DroppedSublayer(nn.Module):
@@ -85,10 +102,18 @@ class DroppedSublayer(nn.Module):
     def __init__(self, sublayer: str) -> None:
         super().__init__()
         self.returns_pair = sublayer == "attn"
+        self.counts_in: int | None = None
+        """Place in the cache where it counts positions, a byte for each key and value."""
 
-    def forward(self, hidden_states: Tensor, **_: object) -> Tensor | tuple[Tensor, None]:
+    def forward(
+        self, hidden_states: Tensor, past_key_values: Any = None, **_: object
+    ) -> Tensor | tuple[Tensor, None]:
         """A zero that broadcasts; attention modules also return (absent) weights."""
         nothing = hidden_states.new_zeros(1)
+        if self.counts_in is not None and past_key_values is not None:
+            batch, positions, _d = hidden_states.shape
+            counted = hidden_states.new_zeros(batch, 1, positions, 1, dtype=torch.bool)
+            past_key_values.update(counted, counted, self.counts_in)
         return (nothing, None) if self.returns_pair else nothing
 
 
@@ -162,7 +187,8 @@ def _renumber_caches(variant: Any) -> None:
     """Give the attention sublayers that are left consecutive places in the key-value cache.
 
     transformers reads the cache's length off place 0, and place i is built for layer_types[i]:
-    so each kind of attention takes the places of its own kind, from the first on.
+    so each kind of attention takes the places of its own kind, from the first on. Where none of
+    the first kind is left, the dropped one of the first block goes on counting positions there.
     """
     config, name = variant.config, anatomy.anatomy_of(variant).attn
     blocks = anatomy.blocks_of(variant)
@@ -172,10 +198,7 @@ def _renumber_caches(variant: Any) -> None:
         (kind, b.get_submodule(name)) for kind, b in zip(kinds, blocks, strict=True)
     ]
     left = [(kind, each) for kind, each in attentions if not isinstance(each, DroppedSublayer)]
-    if left and kinds[0] not in {kind for kind, _ in left}:
-        raise ValueError(
-            f"every {kinds[0]} sublayer is dropped but others are left: transformers would read "
-            "the length of the cache off an empty place. Drop fewer attention sublayers."
-        )
+    if attentions and kinds[0] not in {kind for kind, _ in left}:
+        attentions[0][1].counts_in = 0
     for kind, each in left:
         each.layer_idx = next(places[kind])

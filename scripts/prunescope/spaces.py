@@ -18,7 +18,9 @@ class Unembedding(nn.Module):
     ----------
     lm_head : the model's own (…, d) -> (…, vocab) linear, tied or not.
     final_norm : applied first when given (the usual logit lens); None is the paper's Eq. 2.
-    divisor : logits are divided by it, where the model itself does so.
+    divisor, factor, cap : logits are divided by the first, multiplied by the second, and become
+        c tanh(z/c), where the model itself does so. Its intermediate logits are read by the same
+        map: z is what the model would say.
     """
 
     def __init__(
@@ -26,11 +28,13 @@ class Unembedding(nn.Module):
         lm_head: nn.Linear,
         final_norm: nn.Module | None = None,
         divisor: float | None = None,
+        factor: float | None = None,
+        cap: float | None = None,
     ) -> None:
         super().__init__()
         self.lm_head = lm_head
         self.final_norm = final_norm
-        self.divisor = divisor
+        self.divisor, self.factor, self.cap = divisor, factor, cap
 
     @property
     def vocabulary(self) -> int:
@@ -62,14 +66,27 @@ class Unembedding(nn.Module):
             out += self.lm_head.bias.to(wide)
         if self.divisor is not None:
             out /= self.divisor
+        if self.factor is not None:
+            out *= self.factor
+        if self.cap is not None:
+            out.div_(self.cap).tanh_().mul_(self.cap)
         return out
 
 
 def output_of(model: Any) -> Unembedding:
     """The map to the model's own logits, from what its lm_head reads: h after the final norm."""
-    named = anatomy.anatomy_of(model).logit_divisor
-    divisor = None if named is None else getattr(model.config, named)
-    return Unembedding(anatomy.lm_head_of(model), divisor=divisor)
+    return readout_of(model, final_norm=False)
+
+
+def readout_of(model: Any, final_norm: bool) -> Unembedding:
+    """The map from a state between blocks to logits: Eq. 2, or with the final norm before it."""
+    body = anatomy.anatomy_of(model)
+    divisor, factor, cap = (
+        getattr(model.config, name, None)
+        for name in (body.logit_divisor, body.logit_factor, body.logit_cap)
+    )
+    norm = anatomy.final_norm_of(model) if final_norm else None
+    return Unembedding(anatomy.lm_head_of(model), norm, divisor, factor, cap)
 
 
 def probabilities(z: Tensor, temperature: float) -> Tensor:

@@ -156,7 +156,7 @@ def test_error_is_below_on_real_weights():
         assert ours < min(wanda, magnitude), full
 
 
-@pytest.mark.parametrize(("n", "m"), [(2, 4), (4, 8), (1, 3), (0, 4), (4, 4)])
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (4, 8), (1, 3), (4, 4)])
 def test_pattern_holds_in_every_group_of_every_linear(n, m):
     """Also where m divides no batch of 128: 24 and 48 inputs."""
     model = tiny_model("llama", intermediate_size=48)
