@@ -11,6 +11,7 @@ from prunescope import (
     anatomy,
     decoding,
     edits,
+    finite,
     letters,
     models,
     options,
@@ -107,7 +108,8 @@ def trace_answers(
     ends = prompts.end_of_text(dense, tokenizer)
     for answer, own in answers:
         at = decoding.states(dense, variant, edit, answer, own)
-        compared = decoding.compare(at, unembed, answer, temperatures, memory_mb, seed)
+        with finite.named(f"prompt {answer['prompt']}"):
+            compared = decoding.compare(at, unembed, answer, temperatures, memory_mb, seed)
         log_p = compared.dense_log_p
         if list(own) != answer["answer_token_ids"]:
             log_p = decoding.log_likelihoods(unembed, at.reread, own)

@@ -10,6 +10,7 @@ from prunescope import (
     anatomy,
     capture,
     edits,
+    finite,
     models,
     progress,
     prompts,
@@ -72,7 +73,8 @@ def trace_prompts(
         read, start = prompts.context_of(answer, steps)
         token_ids = torch.tensor(read, device=model.device)
         dense, variant = capture.residuals(model, token_ids, start, edit)
-        found = tracing.statistics(dense, variant, dropped, unembed, temperatures, memory_mb)
+        with finite.named(f"prompt {answer['prompt']}"):
+            found = tracing.statistics(dense, variant, dropped, unembed, temperatures, memory_mb)
         sublayers = tracing.traced(variant, dropped)
         yield tracing.rows_of(answer["prompt"], sublayers, found, temperatures)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunescope import anatomy, products, progress, runtime
+from prunescope import anatomy, finite, products, progress, runtime
 from prunescope.capture import Call, state_of
 from prunescope.edits import Edit
 from prunescope.replacements import Columns, Replacement, Rows, mapped, on_own_pages, replaced
@@ -295,9 +295,17 @@ class BlockWalk:
             block.groups.clear()
             if index + 1 < len(blocks):
                 self._advance(dense, block.running, states, calls[index])
-                if not states[-1].isfinite().all():
-                    raise ValueError(f"block {index}: its edited output is not finite.")
+                self._check(states, f"edited block {index}")
             block.running.clear()  # whoever still holds the block
+
+    def _check(self, states: Tensor, after: str) -> None:
+        """Raise NotFinite, which names the first such sequence, unless all hidden states are."""
+        for sequence, each in enumerate(states):
+            finite.checked(
+                each,
+                f"calibration sequence {sequence}: hidden states after {after}, in {self._dtype},",
+                f"{finite.WAY_OUT} Calibration passes alone: compression/forward_dtype.",
+            )
 
     def result(self, method: str) -> tuple[Edit, pa.Table]:
         """The edit of all blocks visited, and its rows of `compression_report`."""
@@ -356,6 +364,7 @@ class BlockWalk:
         finally:
             for block in blocks:
                 del block.forward
+        self._check(states, "the embedding")
         return states, _moved(calls, self.calibration.device, self._dtype)
 
     def _observed(self, index: int, dense: nn.Module, states: Tensor, call: Call) -> Block:
@@ -427,7 +436,7 @@ class BlockWalk:
         finally:
             for handle in handles:
                 handle.remove()
-        return [group.whole() for group in watch.groups]
+        return [group.whole(index) for group in watch.groups]
 
     def _sampled(self, batches: list[slice]) -> list[range]:
         """Of each micro-batch, the tokens that errors are measured on."""
@@ -504,8 +513,13 @@ class _Gathered:
     parts: list[Statistic]
     sample: Tensor
 
-    def whole(self) -> Group:
-        """The group with what all workers have seen."""
+    def whole(self, index: int) -> Group:
+        """The group with what all workers have seen in a block. Raises NotFinite."""
+        finite.checked(
+            self.sample,
+            f"block {index}: calibration inputs of {', '.join(self.names)}",
+            f"{finite.WAY_OUT} Calibration passes alone: compression/forward_dtype.",
+        )
         inputs, *others = self.parts
         for other in others:
             inputs.merge(other)
@@ -633,8 +647,9 @@ class ColumnNorms:
         self._squares += other._squares
 
     def norms(self) -> Tensor:
-        """(in_features,) float32."""
-        return self._squares.sqrt().float()
+        """(in_features,) float32. Raises NotFinite where an input was not finite."""
+        norms = self._squares.sqrt().float()
+        return finite.checked(norms, "norms of a linear's calibration inputs")
 
     @staticmethod
     def memory(in_features: int, workers: int) -> int:

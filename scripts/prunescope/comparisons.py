@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from prunescope import fused, metrics
+from prunescope import finite, fused, metrics
 from prunescope.schemas import TABLES
 from prunescope.spaces import probabilities
 
@@ -80,12 +80,14 @@ class Columns:
     def put_states(self, dense: Tensor, variant: Tensor) -> None:
         """Geometry of hidden states, (steps, pairs, d) each, in float32 or better."""
         wide = torch.promote_types(dense.dtype, torch.float32)
-        dense, variant = dense.to(wide), variant.to(wide)
+        dense = finite.checked(dense.to(wide), "hidden states of dense")
+        variant = finite.checked(variant.to(wide), "hidden states of the variant")
         columns = range(self.shape[1])
         self._put("h", slice(None), columns, metrics.geometry(dense, variant - dense))
 
     def put_logits(self, steps: slice, z: Tensor, slab: Slab) -> None:
         """Statistics of z and p of one slab. z : (steps, rows of a product, vocab), contiguous."""
+        finite.checked(z[:, slab.rows], "logits")  # compiled loops take no NaN
         if z.device.type == "cpu":
             self._put_fused(steps, z, slab)
             return

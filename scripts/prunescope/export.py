@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from prunescope import anatomy, models, prompts, store, tokenization
+from prunescope import anatomy, finite, models, prompts, store, tokenization
 from prunescope.edits import Edit
 
 TOLERANCE = {
@@ -123,6 +123,8 @@ def prove(
             model(torch.tensor([ids], device=variant.device)).logits.to(torch.float64)
             for model in (variant, exported)
         )
+        for whose, logits in (("variant", z), ("checkpoint", z_exported)):
+            finite.checked(logits, f"prompt {text[:40]!r}: logits of the {whose}")
         largest_difference = max(largest_difference, (z_exported - z).abs().max().item())
         largest_logit = max(largest_logit, z.abs().max().item())
         n_tokens += len(ids)

@@ -5,7 +5,8 @@ something, and nothing that follows shows that it is chance. Whatever is ranked,
 passes `checked` first. On a tensor that costs one pass for its extremes, which propagate NaN.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -56,6 +57,15 @@ def checked(values: _Values, what: str | Callable[[], str], way_out: str = WAY_O
         subject = what if isinstance(what, str) else what()
         raise NotFinite(f"{subject} are not finite ({_kind(values)}). {way_out}")
     return values
+
+
+@contextlib.contextmanager
+def named(what: str) -> Iterator[None]:
+    """While open, the message of a NotFinite begins with what is worked on: a prompt, a block."""
+    try:
+        yield
+    except NotFinite as error:
+        raise NotFinite(f"{what}: {error}") from None
 
 
 def _kind(values: Tensor | NDArray[np.floating] | float) -> str:

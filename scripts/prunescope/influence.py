@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from prunescope import anatomy, capture
+from prunescope import anatomy, capture, finite
 from prunescope.schemas import TABLES
 
 
@@ -20,24 +20,36 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
     in the same pass, without `lm_head`. Deviations are ½|û - v̂|² in float32, summed in float64.
     Where the stream itself is normed (BERT), a sublayer's output is its input + what it adds,
     before that norm: the norm stays where the sublayer is dropped, so it is not what is lost.
+    A state of length 0 (a token whose embedding is zero) has no direction: its token is left out of
+    the mean of that sublayer.
 
     Parameters
     ----------
     batches : token ids, (sequences, length) each; every token counts alike.
+
+    Raises
+    ------
+    finite.NotFinite
+        if a hidden state is not finite, by block and sequence.
     """
     totals = torch.zeros(len(anatomy.blocks_of(model)), 3, dtype=torch.float64, device=model.device)
+    counts = torch.zeros_like(totals)
+    sequences = 0
     units: list[Tensor] = []
     before_norm: list[Tensor] = []
 
     def visit(boundary: int, h: Tensor) -> None:
         """Compare with the boundary one and two before; sublayers end at every one."""
+        finite.checked(
+            h, lambda: f"{_place(boundary)}, {_where(h, sequences)}: hidden states in {h.dtype}"
+        )
         units.append(_unit(h))
         block, ends_block = (boundary - 1) // 2, boundary % 2 == 0
         if boundary > 0:
             output = _unit(before_norm.pop()) if before_norm else units[-1]
-            totals[block, (boundary - 1) % 2] += _deviation(units[-2], output)
+            _add(totals, counts, (block, (boundary - 1) % 2), units[-2], output)
         if boundary > 0 and ends_block:
-            totals[block, 2] += _deviation(units[-3], units[-1])
+            _add(totals, counts, (block, 2), units[-3], units[-1])
         del units[:-3]
 
     tokens = 0
@@ -46,7 +58,23 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
             units.clear()
             model.base_model(input_ids=token_ids.to(model.device), use_cache=False)
             tokens += token_ids.numel()
-    return _rows((totals / tokens).tolist(), tokens)
+            sequences += len(token_ids)
+    means = finite.checked(
+        totals / counts,
+        "influences",
+        "Every token of some sublayer has a state of length 0: calibrate on another corpus.",
+    )
+    return _rows(means.tolist(), tokens)
+
+
+def _place(boundary: int) -> str:
+    return "the embedding" if boundary == 0 else f"block {(boundary - 1) // 2}"
+
+
+def _where(h: Tensor, first: int) -> str:
+    """The first calibration sequence of a batch, (sequences, length, d), that is not finite."""
+    found = [row for row, each in enumerate(h) if not finite.is_finite(each)]
+    return f"calibration sequence {first + found[0]}"
 
 
 def _unit(h: Tensor) -> Tensor:
@@ -56,11 +84,15 @@ def _unit(h: Tensor) -> Tensor:
     return unit
 
 
-def _deviation(before: Tensor, after: Tensor) -> Tensor:
-    """Sum over tokens of 1 - cos, from unit vectors, (…, d) -> ()."""
+def _add(
+    totals: Tensor, counts: Tensor, place: tuple[int, int], before: Tensor, after: Tensor
+) -> None:
+    """Add 1 - cos of every token that has two directions, from unit vectors, (…, d) each."""
     turn = (after - before).flatten(0, -2)
-    half: Tensor = torch.linalg.vector_norm(turn, dim=-1).double().square().sum() / 2
-    return half
+    half = torch.linalg.vector_norm(turn, dim=-1).double().square() / 2
+    directed = ~half.isnan()  # a state of length 0 has a unit vector of NaN
+    totals[place] += half.where(directed, 0).sum()
+    counts[place] += directed.sum()
 
 
 def _rows(means: list[list[float]], tokens: int) -> pa.Table:

@@ -14,9 +14,9 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from prunescope import progress, prompts
+from prunescope import finite, progress, prompts
 from prunescope.prompts import padded
 
 TokenRequest = tuple[tuple[str, str], list[int], list[int]]
@@ -89,6 +89,11 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         alone = [place for place in range(len(requests)) if place not in answers]
         own = super()._loglikelihood_tokens([requests[i] for i in alone], True, override_bs)
         answers.update(zip(alone, own, strict=True))
+        for place, (log_likelihood, _) in answers.items():
+            context, continuation = requests[place][0] or ("", "a whole text")
+            finite.checked(
+                log_likelihood, f"log-likelihoods of {continuation!r} after {context[-60:]!r}"
+            )
         return [answers[place] for place in range(len(requests))]
 
     def _shared_items(self, requests: Sequence[TokenRequest]) -> list[Item]:
@@ -179,7 +184,12 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
             context, mask = context.gather(1, order), mask.gather(1, order)
             settings["past_key_values"] = self._after_start(len(context))
         said: Tensor = super()._model_generate(
-            context, max_length, stop, attention_mask=mask, **settings
+            context,
+            max_length,
+            stop,
+            attention_mask=mask,
+            logits_processor=LogitsProcessorList([FiniteLogits(len(context), context.shape[1])]),
+            **settings,
         )
         self._generated += said[:, context.shape[1] :].tolist()
         return said
@@ -206,6 +216,24 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         keys_and_values = copy.deepcopy(self._read_start)
         keys_and_values.batch_repeat_interleave(n_sequences)
         return keys_and_values
+
+
+class FiniteLogits(LogitsProcessor):
+    """Leaves logits as they are; raises NotFinite where a row has no likeliest token.
+
+    Parameters
+    ----------
+    rows : requests in the batch. read : tokens of their padded contexts.
+    """
+
+    def __init__(self, rows: int, read: int) -> None:
+        self.rows, self.read = rows, read
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Logits (rows, vocab), unchanged."""
+        step = input_ids.shape[1] - self.read
+        finite.checked(scores.amax(-1), f"step {step} of {self.rows} generated texts: logits")
+        return scores
 
 
 def written(

@@ -1,5 +1,6 @@
 """From influences to the sublayers a variant drops: a lookup that imports no torch."""
 
+import math
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -13,8 +14,15 @@ def drop_least_influential(
 ) -> tuple[Edit, pa.Table]:
     """The edit that drops the `n_drop` least influential of `kinds`, and its report.
 
-    Ties go to the earlier block. Raises ValueError if fewer than `n_drop` exist.
+    Ties go to the earlier block. Raises ValueError if fewer than `n_drop` exist, or if an influence
+    is not a number.
     """
+    for row in influence.to_pylist():
+        if not math.isfinite(row["influence"]):
+            raise ValueError(
+                f"influence of {row['sublayer']} {row['block']} is {row['influence']}: nothing can "
+                "be ranked by it. Run score_influences again, in float32 or bfloat16."
+            )
     ranked = sorted(
         (row for row in influence.to_pylist() if row["sublayer"] in kinds),
         key=lambda row: (row["influence"], row["block"], row["sublayer"]),

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from prunescope import finite
+
 GREEDY = 0.0
 """Sampling temperature at which the likeliest token is chosen."""
 
@@ -60,9 +62,22 @@ class SharedNoise(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores_of_batch: Tensor) -> Tensor:
         """Logits (rows, vocab) -> what the rows' next tokens are the argmax of."""
         step = input_ids.shape[1] - self.read
+        self._check(scores_of_batch, step)
         return torch.cat(
             [
                 scores(z[None], temperature, self.seed, prompt, step)
                 for z, (prompt, temperature) in zip(scores_of_batch, self.rows, strict=True)
             ]
         )
+
+    def _check(self, z: Tensor, step: int) -> None:
+        """Raise NotFinite, by prompt, where a row of logits holds NaN, +inf or no number at all.
+
+        A vocabulary may be padded by -inf: such a token is never chosen.
+        """
+        largest = z.amax(-1)  # NaN where one is NaN
+        if not largest.isfinite().all():
+            (prompt, _), value = next(
+                (row, v) for row, v in zip(self.rows, largest, strict=True) if not v.isfinite()
+            )
+            finite.checked(value, f"prompt {prompt}, step {step}: logits in {z.dtype}")

@@ -38,11 +38,11 @@ every_edit = pytest.mark.parametrize(
 def compressed(name, model):
     """Edit and report of one method, from whatever it reads."""
     evidence = {
-        "model": model,
-        "calibration": Calibration(IDS),
-        "influence": influence.influences(model, [IDS]),
+        "model": lambda: model,
+        "calibration": lambda: Calibration(IDS),
+        "influence": lambda: influence.influences(model, [IDS]),
     }
-    return methods.load(name)(*(evidence[n] for n in methods.reads(name)), **SETTINGS[name])
+    return methods.load(name)(*(evidence[n]() for n in methods.reads(name)), **SETTINGS[name])
 
 
 @every_method

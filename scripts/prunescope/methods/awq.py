@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from prunescope import quantization
+from prunescope import finite, quantization
 from prunescope.blockwise import BlockWalk, Calibration, Group
 from prunescope.edits import Edit
 from prunescope.hessians import Hessian
@@ -164,7 +164,7 @@ def _best_scales(group: Group, hessian: Tensor, bits: int, group_size: int) -> T
             scaled = _Scaled.by(linear.weight, scales)
             grid = quantization.min_max_grid(scaled.weight, bits, group_size)
             total += float(scaled.errors(grid, bits, hessian).sum(dtype=torch.float64))
-        return total
+        return finite.checked(total, f"search losses of {group.names[0]}")
 
     candidates: list[Tensor | None] = [group.inputs.scales(alpha) for alpha in ALPHAS]
     return min(candidates, key=error)
