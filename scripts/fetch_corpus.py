@@ -2,22 +2,30 @@
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from prunescope import progress, sources, store
+from prunescope import progress, row_files, sources, store
 from prunescope.progress import LOG, JobError
 from prunescope.schemas import TABLES
 
-MIN_CHARACTERS = 16
-"""Shorter texts are headings and leftovers, not documents."""
+MIN_BYTES = 16
+"""Shorter texts, in UTF-8, are headings and leftovers, not documents.
+
+Bytes say how much a text holds in any script: six Chinese characters have 18 of them.
+"""
 
 ROWS_PER_GROUP = 2000
 
 Document = tuple[str, str]
 """document_id and text."""
+
+
+LeftOut = Counter[str]
+"""Rows that became no document, by the reason."""
 
 
 def fetch_corpus(
@@ -26,24 +34,46 @@ def fetch_corpus(
     n_documents: int | None,
     documents_file: str,
     made_by: Mapping[str, object],
+    text_column: str = "text",
 ) -> None:
-    """Write table `documents` of one corpus. Raises JobError if the source holds none."""
+    """Write table `documents` of one corpus. Raises JobError if the source holds none.
+
+    What is left out (rows without text, texts shorter than `MIN_BYTES`) is counted in the log and
+    named in a warning.
+
+    Parameters
+    ----------
+    text_column : column of format `text` that holds the document.
+    """
     n_written = 0
+    left_out: LeftOut = Counter()
     with (
         sources.scratch(beside=documents_file) as scratch,
         store.writer(documents_file, "documents", made_by) as file,
     ):
         rows = sources.rows(source, scratch)
-        found = itertools.islice(READERS[kind](rows), n_documents)
-        for batch in store.batches(progress.track(found, "documents", n_documents), ROWS_PER_GROUP):
+        documents = itertools.islice(READERS[kind](rows, left_out, text_column), n_documents)
+        for batch in store.batches(
+            progress.track(documents, "documents", n_documents), ROWS_PER_GROUP
+        ):
             file.write(as_rows(batch))
             n_written += len(batch)
         if n_written == 0:
             raise JobError(
-                f"{sources.describe(source)} holds no document of {MIN_CHARACTERS} characters or "
-                "more. Choose another member, config or split."
+                f"{sources.describe(source)} holds no document of {MIN_BYTES} bytes of text or "
+                f"more{_in_words(left_out)}. Choose another member, config or split."
             )
     LOG.info("%d documents", n_written)
+    if left_out:
+        progress.warn(f"{sources.describe(source)}: {n_written} documents{_in_words(left_out)}.")
+
+
+def _in_words(left_out: LeftOut) -> str:
+    """`, 3 rows left out (2 without text, 1 shorter than 16 bytes)`; empty if there are none."""
+    if not left_out:
+        return ""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    return f", {left_out.total()} rows left out ({reasons})"
 
 
 def as_rows(documents: Sequence[Document]) -> pa.Table:
@@ -52,20 +82,50 @@ def as_rows(documents: Sequence[Document]) -> pa.Table:
     return pa.table({"document_id": ids, "text": whole}, schema=TABLES["documents"].schema)
 
 
-def texts(rows: Iterable[sources.Row]) -> Iterator[Document]:
-    """One document per row with a `text` column; its id is the row's url, or where it stands."""
+def texts(
+    rows: Iterable[sources.Row], left_out: LeftOut, text_column: str = "text"
+) -> Iterator[Document]:
+    """One document per row with a text; its id is the row's url, or where it stands.
+
+    A row whose text is null is left out and counted. Raises JobError for a row without the column,
+    or with something other than text in it.
+    """
     for place, row in rows:
-        text = row.get("text")
-        if not isinstance(text, str):
+        if text_column not in row:
             raise JobError(
-                f"format `text` reads a column `text`, but {place} has {', '.join(row)}. "
-                "Choose another config or split of the corpus."
+                f"format `text` reads a column `{text_column}`, but {row_files.named(place)} has "
+                f"{', '.join(row)}. Set `text_column` of the corpus, or choose another config or "
+                "split."
             )
-        if len(text.strip()) >= MIN_CHARACTERS:
-            yield str(row.get("url") or place), text
+        text = row[text_column]
+        if text is None:
+            left_out["without text"] += 1
+            continue
+        _check_text(text, place, text_column)
+        if _long_enough(text, left_out):
+            url = row.get("url")
+            yield url if isinstance(url, str) and row_files.is_unicode(url) else place, text
 
 
-def passages(rows: Iterable[sources.Row]) -> Iterator[Document]:
+def _check_text(text: object, place: str, column: str) -> None:
+    if not isinstance(text, str) or not row_files.is_unicode(text):
+        raise JobError(
+            f"{row_files.named(place)}: column `{column}` holds {row_files.kind_of(text)}, not "
+            "text. Mend the row, or choose another column."
+        )
+
+
+def _long_enough(text: str, left_out: LeftOut) -> bool:
+    """Whether a text is a document; one that is not is counted."""
+    if len(text.strip().encode()) >= MIN_BYTES:
+        return True
+    left_out[f"shorter than {MIN_BYTES} bytes" if text.strip() else "without text"] += 1
+    return False
+
+
+def passages(
+    rows: Iterable[sources.Row], left_out: LeftOut, text_column: str = "text"
+) -> Iterator[Document]:
     """One document per reading passage, whole, each once though it is asked about many times.
 
     The id is the member and the passage's own id there, so that an evaluation on the same file can
@@ -75,7 +135,8 @@ def passages(rows: Iterable[sources.Row]) -> Iterator[Document]:
     seen: set[str] = set()
     for place, row in rows:
         passage_id, text = passage(place, row.get("doc", row))
-        if text not in seen and len(text.strip()) >= MIN_CHARACTERS:
+        _check_text(text, place, "story or query")
+        if text not in seen and _long_enough(text, left_out):
             seen.add(text)
             yield passage_id, text
 
@@ -88,12 +149,12 @@ def passage(place: str, row: Mapping[str, Any]) -> Document:
     if "query" in row and row.get("choices"):  # LAMBADA
         return f"{member}#{row['id']}", f"{row['query']} {row['choices'][0]}"
     raise JobError(
-        f"format `passages` reads CoQA (story) or LAMBADA (query, choices), but {place} has "
-        f"{', '.join(row)}. Correct `member` or `format` in config."
+        f"format `passages` reads CoQA (story) or LAMBADA (query, choices), but "
+        f"{row_files.named(place)} has {', '.join(row)}. Correct `member` or `format` in config."
     )
 
 
-READERS: Mapping[str, Callable[[Iterable[sources.Row]], Iterator[Document]]] = {
+READERS: Mapping[str, Callable[[Iterable[sources.Row], LeftOut, str], Iterator[Document]]] = {
     "text": texts,
     "passages": passages,
 }
@@ -111,4 +172,5 @@ if __name__ == "__main__":
             n_documents=corpus.get("n_documents"),
             documents_file=snakemake.output.documents,
             made_by=store.provenance("fetch_corpus", corpus),
+            text_column=corpus.get("text_column", "text"),
         )

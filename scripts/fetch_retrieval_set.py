@@ -27,19 +27,25 @@ def fetch_retrieval_set(
         whole = retrieval_sets.READERS[entry["format"]](entry, scratch)
         chosen = retrieval_sets.limited(whole, entry.get("n_queries"), entry.get("n_documents"))
         relevant = {row["corpus-id"] for row in chosen.qrels if row["score"] > 0}
-        n_documents, there = 0, set()
+        n_documents, n_empty, there = 0, 0, set()
         with store.writer(corpus_file, "retrieval_corpus", made_by) as file:
             for batch in store.batches(
                 progress.track(chosen.documents, "documents"), ROWS_PER_GROUP
             ):
                 file.write(pa.Table.from_pylist(batch, TABLES["retrieval_corpus"].schema))
                 n_documents += len(batch)
+                n_empty += sum(not f"{row['title']}{row['text']}".strip() for row in batch)
                 there.update(relevant.intersection(row["_id"] for row in batch))
             if not there:
                 raise JobError(
                     f"{sources.describe(entry['source'])}: none of the {len(relevant)} relevant "
                     f"documents is among the {n_documents}. The judgements are of another set: "
                     "correct `qrels`."
+                )
+            if n_empty == n_documents:
+                raise JobError(
+                    f"{sources.describe(entry['source'])}: all {n_documents} documents are empty, "
+                    "without title and text. Correct the source in config."
                 )
     for file_name, table, rows in (
         (queries_file, "retrieval_queries", chosen.queries),
@@ -48,7 +54,16 @@ def fetch_retrieval_set(
         store.write(file_name, pa.Table.from_pylist(rows, TABLES[table].schema), table, made_by)
     LOG.info("%d documents, %d queries", n_documents, len(chosen.queries))
     if len(there) < len(relevant):
-        LOG.info("%d relevant documents are judged but not there", len(relevant) - len(there))
+        progress.warn(
+            f"{sources.describe(entry['source'])}: {len(relevant) - len(there)} of "
+            f"{len(relevant)} relevant documents are not there, for instance "
+            f"{min(relevant - there)!r}; they count as not found."
+        )
+    if n_empty:
+        progress.warn(
+            f"{sources.describe(entry['source'])}: {n_empty} of {n_documents} documents are empty, "
+            "without title and text; they keep their ids."
+        )
 
 
 if __name__ == "__main__":

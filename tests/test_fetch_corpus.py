@@ -105,7 +105,7 @@ def test_local_file_without_urls(fetch, tmp_path):
     """A single file needs no config; ids count its rows, skipped ones included."""
     (tmp_path / "texts.jsonl").write_bytes(json_lines([{"text": ""}, {"text": "word" + LONG}]))
     rows = fetch({"from": "path", "path": str(tmp_path / "texts.jsonl")})
-    assert rows == [{"document_id": "train#1", "text": "word" + LONG}]
+    assert rows == [{"document_id": "texts.jsonl#1", "text": "word" + LONG}]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,9 @@ def test_corpus_without_documents(fetch, tmp_path):
 
 def test_rows_without_text(fetch, tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(json_lines([{"content": "x" + LONG}]))
-    with pytest.raises(JobError, match="reads a column `text`, but train#0 has content"):
+    with pytest.raises(
+        JobError, match=r"reads a column `text`, but row 1 of rows.jsonl has content"
+    ):
         fetch({"from": "path", "path": str(tmp_path / "rows.jsonl")})
 
 
@@ -171,3 +173,81 @@ def test_hub_is_streamed(fetch, monkeypatch):
         "split": "train",
         "streaming": True,
     }
+
+
+def corpus(tmp_path, **files):
+    """A folder of files, dots of their names written as __; values are text or bytes."""
+    folder = tmp_path / "own corpus"
+    folder.mkdir()
+    for name, content in files.items():
+        raw = content if isinstance(content, bytes) else content.encode()
+        (folder / name.replace("__", ".")).write_bytes(raw)
+    return {"from": "path", "path": str(folder)}
+
+
+def test_a_text_file_is_one_document(fetch, tmp_path):
+    """A book is not a document per line; blank lines stay in it."""
+    book = f"Chapter 1\n\n{LONG}\nChapter 2"
+    source = corpus(tmp_path, a__txt=book.replace("\n", "\r\n"), b__txt="\ufeffOther" + LONG)
+    assert fetch(source) == [
+        {"document_id": "a.txt#0", "text": book},
+        {"document_id": "b.txt#0", "text": "Other" + LONG},
+    ]
+    file = {"from": "path", "path": f"{source['path']}/a.txt"}
+    assert fetch(file)[0]["text"] == book
+
+
+def test_short_is_counted_in_bytes(fetch, tmp_path, capsys):
+    """Six Chinese characters say more than six Latin ones; what is left out is said."""
+    texts = ["海水为什么咸", "hello you", None, " \n"]
+    source = corpus(tmp_path, train__jsonl=json_lines([{"text": text} for text in texts]))
+    assert [row["text"] for row in fetch(source)] == texts[:1]
+    said = capsys.readouterr().err
+    assert "3 rows left out (1 shorter than 16 bytes, 2 without text)" in said
+
+
+def test_texts_stay_as_they_are_whatever_stands_beside_them(fetch, tmp_path):
+    """Dates are no dates, and other columns may change their type between rows and files."""
+    dates = [f"2020-03-{day:02d} 10:00:00" for day in range(1, 20)]
+    one = [{"text": text, "meta": {} if n < 9 else {"n": n}} for n, text in enumerate(dates)]
+    two = [{"new": 1, "text": "word" + LONG, "meta": "x"}]
+    source = corpus(tmp_path, a__jsonl=json_lines(one), b__json=json.dumps(two))
+    assert [row["text"] for row in fetch(source)] == [*dates, "word" + LONG]
+
+
+def test_another_column(fetch, tmp_path):
+    source = corpus(tmp_path, train__jsonl=json_lines([{"content": "word" + LONG}]))
+    file = tmp_path / "documents.parquet"
+    fetch_corpus.fetch_corpus(source, "text", None, str(file), {}, "content")
+    assert store.read(file, "documents").column("text").to_pylist() == ["word" + LONG]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "match"),
+    [
+        ("a__jsonl", b'{"text": "fine"}\n{"text": "caf\xe9"}\n', "a.jsonl: line 2 is not UTF-8"),
+        ("a__jsonl", '\n{"text": 12345678901234567}', "row 2 of a.jsonl: .* int 12345678901234567"),
+        ("a__jsonl", '{"text": "\\ud800 and so it goes"}', "half of a surrogate pair"),
+        ("a__jsonl", '{"text": "x"}\n[1]', "line 2 holds list .*not a JSON object"),
+        ("a__jsonl", '{"text": "x"}\n{"text": ', "line 2 is not JSON"),
+        ("a__json", '[{"text": "x"}, 3]', "row 2 holds int 3"),
+        ("a__jsonl__gz", gzip.compress(b'{"text": "one"}\n' * 99)[:-9], "damaged or ends early"),
+        ("a__parquet", b"PAR1 no", "cannot be read as Parquet"),
+        ("a__csv", "id,text\n1,a,b\n", "row 2 of a.csv has 1 values more"),
+        ("a__png", "x", "no file of rows"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_named(fetch, tmp_path, name, content, match):
+    with pytest.raises(JobError, match=match) as failure:
+        fetch(corpus(tmp_path, **{name: content}))
+    assert "\n" not in str(failure.value)
+
+
+def test_files_of_no_split_are_named(fetch, tmp_path, capsys):
+    """One file called test: `datasets` then sees no other split, and leaves the rest out."""
+    lines = json_lines([{"text": "word" + LONG}])
+    source = corpus(tmp_path, test__jsonl=lines, more__jsonl=lines)
+    assert len(fetch(source | {"split": "test"})) == 1
+    assert "1 files belong to no split and are not read, for instance more.jsonl" in (
+        capsys.readouterr().err
+    )

@@ -99,7 +99,9 @@ def test_what_is_missing_is_named(fetch, tmp_path):
     with pytest.raises(JobError, match=r"has no qrels/dev with one of the suffixes .*\.tsv"):
         fetch(source=source | {"split": "dev"}, format="beir")
     pq.write_table(pa.table({"id": ["1"], "text": ["?"]}), tmp_path / "set/queries.parquet")
-    with pytest.raises(JobError, match=r"reads a column `_id`, but .* has id, text"):
+    with pytest.raises(
+        JobError, match=r"reads a column `_id`, but row 1 of queries.parquet has id, text"
+    ):
         fetch(source=source, format="beir")
 
 
@@ -127,3 +129,99 @@ def test_squad_asks_for_its_paragraphs(fetch, tmp_path, monkeypatch):
     assert [tuple(row.values()) for row in found["qrels"]] == [
         ("a", "0", 1), ("b", "1", 1), ("c", "0", 1),
     ]  # fmt: skip
+
+
+def beir_folder(folder, corpus=None, queries=None, qrels="q1\td1\t1\n", judged="test.tsv"):
+    """Two documents and one query, unless others are given."""
+    (folder / "qrels").mkdir(parents=True)
+    corpus = corpus or [{"_id": f"d{n}", "title": "", "text": f"x {n}"} for n in (1, 2)]
+    (folder / "corpus.jsonl").write_bytes(json_lines(corpus))
+    (folder / "queries.jsonl").write_bytes(json_lines(queries or [{"_id": "q1", "text": "who?"}]))
+    raw = qrels if isinstance(qrels, bytes) else qrels.encode()
+    (folder / "qrels" / judged).write_bytes(raw)
+    return {"source": {"from": "path", "path": str(folder)}, "format": "beir"}
+
+
+@pytest.mark.parametrize("judged", ["test.tsv", "test.txt", "test.qrels"])
+@pytest.mark.parametrize(
+    "qrels",
+    [
+        "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n",
+        "\ufeffscore\tcorpus-id\tquery-id\r\n2\td1\tq1\r\n\r\n0\td2\tq1\r\n",
+        "q1\td1\t2\nq1\td2\t0\nq1\td2\t0\n",
+        "q1 0 d1 2\nq1 0 d2 0\n",
+        "q1\t0\td1\t2.0\nq1\tQ0\td2\t0\n",
+        "qid iter docno rel\nq1 0 d1 2\nq1 0 d2 0",
+    ],
+)
+def test_judgements_as_people_write_them(fetch, tmp_path, qrels, judged):
+    """BEIR's columns in any order or without header, TREC's four, tabs or blanks."""
+    found = fetch(**beir_folder(tmp_path / "set", qrels=qrels, judged=judged))
+    assert [tuple(row.values()) for row in found["qrels"]] == [("q1", "d1", 2), ("q1", "d2", 0)]
+
+
+@pytest.mark.parametrize(
+    ("qrels", "match"),
+    [
+        ("q1\td1\t1\nq1\td2\t0.5\n", "row 2 of test.tsv has the judgement '0.5'"),
+        ("q1\td1\t1\nq1\td2\tnan\n", "the judgement 'nan'"),
+        ("q1\td1\t1\nq1\td2\tyes\n", "the judgement 'yes'"),
+        ("q1\td1\t1\nq1\td2\t99999999\n", "the judgement '99999999'"),
+        ("q1\td1\t1\nq1\td1\t0\n", "row 2 .* with 0, but row 1 of test.tsv with 1"),
+        ("q1\td1\t1\nq1\td2\n", "row 2 of test.tsv has 2 fields"),
+        ("who\twhat\twhy\nq1\td1\t1\n", "a column `query-id`, .* has who, what, why"),
+        (b"q1\td\xe9\t1\n", "line 1 is not UTF-8"),
+    ],
+)
+def test_judgements_that_cannot_be_read_are_named(fetch, tmp_path, qrels, match):
+    with pytest.raises(JobError, match=match):
+        fetch(**beir_folder(tmp_path / "set", qrels=qrels))
+
+
+def test_ids_are_the_texts_they_are(fetch, tmp_path):
+    """Neither dates nor numbers; a whole number in JSON is its digits."""
+    ids = ["2020-03-01", "2020-03-02T10:00:00", "007", 7, "一", "1.0"]
+    corpus = [{"_id": i, "title": None, "text": None if i == 7 else "x"} for i in ids]
+    corpus[3]["title"] = "late"
+    qrels = "".join(f"q1\t{i}\t1\n" for i in ids)
+    found = fetch(**beir_folder(tmp_path / "set", corpus=corpus, qrels=qrels))
+    assert [row["_id"] for row in found["corpus"]] == [str(i) for i in ids]
+    assert found["corpus"][3] == {"_id": "7", "title": "late", "text": ""}
+    assert [row["corpus-id"] for row in found["qrels"]] == [str(i) for i in ids]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            {"corpus": [{"_id": "d1", "text": "x"}, {"_id": "d1", "text": "x"}]},
+            "row 2 of corpus.jsonl has the document id 'd1' of row 1",
+        ),
+        (
+            {"queries": [{"_id": "q1", "text": "a"}, {"_id": "q1", "text": "b"}]},
+            "row 2 of queries.jsonl has the query id 'q1' of row 1",
+        ),
+        ({"corpus": [{"_id": 1.5, "text": "x"}]}, "`_id` holds float 1.5, which is no id"),
+        ({"corpus": [{"_id": " ", "text": "x"}]}, "`_id` holds an empty text"),
+        ({"corpus": [{"_id": None, "text": "x"}]}, "column `_id`, .* with null in it"),
+        ({"corpus": [{"_id": "d1", "text": float("nan")}]}, "`text` holds float nan"),
+        ({"corpus": [{"_id": "d1", "text": "\ud800"}]}, "half of a surrogate pair"),
+        ({"corpus": [{"_id": "d1", "title": "t"}]}, "row 1 of corpus.jsonl has _id, title"),
+        ({"corpus": [{"_id": "d1", "text": None}]}, "all 1 documents are empty"),
+        ({"queries": [{"_id": "q1", "text": None}]}, "query 'q1' is judged, but its text is empty"),
+    ],
+)
+def test_rows_that_cannot_be_taken_are_named(fetch, tmp_path, change, match):
+    with pytest.raises(JobError, match=match):
+        fetch(**beir_folder(tmp_path / "set", **change))
+
+
+def test_what_is_not_there_or_empty_is_counted(fetch, tmp_path, capsys):
+    corpus = [{"_id": "d1", "text": "x"}, {"_id": "d2", "text": None}]
+    qrels = "q1\td1\t1\nq1\td9\t1\nq8\td1\t1\n"
+    found = fetch(**beir_folder(tmp_path / "set", corpus=corpus, qrels=qrels))
+    assert [row["text"] for row in found["corpus"]] == ["x", ""]
+    said = capsys.readouterr().err
+    assert "1 of 2 relevant documents are not there, for instance 'd9'" in said
+    assert "1 of 2 documents are empty" in said
+    assert "1 judged queries are not in the set, for instance 'q8'" in said

