@@ -143,6 +143,7 @@ def failed(name: str, settings: Mapping[str, Any], error: str, seconds: float) -
         "family": settings["family"],
         "n_shot": settings["n_shot"],
         "n_items": 0,
+        "n_cut": 0,
         "score": None,
         "standard_error": None,
         "higher_is_better": True,

@@ -174,6 +174,7 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
             "family": family,
             "n_shot": 0,
             "n_items": 30,
+            "n_cut": 2,
             "score": 0.4,
             "standard_error": 0.05,
             "higher_is_better": True,

@@ -97,3 +97,10 @@ def test_what_decides_a_vector_makes_it_again(remembering):
         of()(TEXTS, file)
     of()(TEXTS[::-1], file)
     assert len(loads) == 8
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last_token"])
+def test_a_text_without_a_token_is_named(pooling):
+    """It has no state of its own, and must not be given that of another text's padding."""
+    with pytest.raises(JobError, match=r"1 of 3 texts have no token.*number 2"):
+        embedding.embed(tiny_model("llama"), [[5, 6], [7], []], pooling, True)

@@ -8,9 +8,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 import run_lm_eval
-from prunescope import edits, finished, sandbox, sources, store
+from prunescope import edits, evaluation, finished, models, sandbox, sources, store
+from prunescope.lm_eval_adapter import VariantLM
 from prunescope.progress import JobError
 from task_inputs import SETTINGS, write_task
 from tiny import make_tiny_model
@@ -181,3 +183,28 @@ def test_only_what_is_decided_alike_is_taken_over(job, change):
         write_task(job.folder, "boolq", n_rows=4)
     (row,) = job.run({"boolq": settings}, **decides)
     assert row["n_items"] == {"code": 9, "settings": 3, "rows": 4}[change]
+
+
+def test_items_whose_contexts_do_not_fit_are_counted(tmp_path):
+    """None in many positions, all in few, which is refused; between them those that are longer."""
+    folder = make_tiny_model(tmp_path / "m", max_position_embeddings=48)
+    model, tokenizer = (
+        models.load(folder, "float32", torch.device("cpu")),
+        models.load_tokenizer(folder),
+    )
+    rows = {task: write_task(tmp_path, task) for task in ("squad", "hellaswag")}
+    settings = {**SETTINGS["squad"], "max_new_tokens": 4}
+
+    def n_cut(positions, task="squad", asked=settings):
+        lm._max_length = positions
+        (row, *_) = evaluation.evaluate(lm, task, asked, rows[task]).scores
+        return row["n_cut"]
+
+    lm = VariantLM(model, tokenizer, 4)
+    assert lm.max_length == 48
+    assert n_cut(48, "hellaswag", SETTINGS["hellaswag"]) == 0
+    with pytest.raises(JobError, match="longer than the 48 positions"):
+        n_cut(48)
+    lengths = sorted(len(lm.tok_encode(context)) for context in lm.cut)
+    assert n_cut(lengths[-1] + 4) == 0
+    assert n_cut(lengths[0] + 4) == sum(length > lengths[0] for length in lengths) > 0

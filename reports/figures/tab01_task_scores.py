@@ -88,7 +88,7 @@ def _compared(row: Row) -> list[Cell]:
         cell(name, "strong" if mean else "plain"),
         cell("" if mean else row["metric"]),
         cell("" if row["n_shot"] is None else row["n_shot"]),
-        cell(row["n_items"]),
+        cell(f"{row['n_items']} ({row['n_cut']} cut)" if row["n_cut"] else row["n_items"]),
         cell(f"{100 * row['dense_score']:.1f}"),
         cell(f"{100 * row['score']:.1f}"),
         cell(f"{100 * moved:+.1f} ({interval})"),

@@ -149,6 +149,16 @@ intervals AS (
     GROUP BY ALL
 ),
 
+cuts AS (
+    SELECT
+        model,
+        variant,
+        task,
+        max(n_cut) AS n_cut
+    FROM task_scores
+    GROUP BY ALL
+),
+
 printed AS (
     SELECT
         model AS paper_model,
@@ -170,6 +180,7 @@ SELECT
     metric,
     n_shot,
     n_items,
+    coalesce(n_cut, 0) AS n_cut,
     n_tasks,
     dense_score,
     score,
@@ -189,6 +200,11 @@ INNER JOIN intervals
         AND scores.variant = intervals.variant
         AND scores.family = intervals.family
         AND scores.task IS NOT DISTINCT FROM intervals.task
+LEFT JOIN cuts
+    ON
+        scores.model = cuts.model
+        AND scores.variant = cuts.variant
+        AND scores.task = cuts.task
 LEFT JOIN printed
     ON
         scores.variant = printed.variant
@@ -203,6 +219,7 @@ SELECT
     metric,
     n_shot,
     n_items,
+    n_cut,
     n_tasks,
     dense_score,
     score,

@@ -102,8 +102,14 @@ def embed(model: Any, sequences: Sequence[Sequence[int]], pooling: str, normaliz
     Raises
     ------
     JobError
-        if a vector is not finite.
+        if a text has no token, or a vector is not finite.
     """
+    if empty := [place for place, ids in enumerate(sequences) if not ids]:
+        raise JobError(
+            f"{len(empty)} of {len(sequences)} texts have no token, so no state to embed them by: "
+            f"the first is number {empty[0]}, counted from 0. Leave empty texts out of the set, or "
+            "set embedding/starts_with, which gives every text a token."
+        )
     rows = torch.empty(len(sequences), model.config.hidden_size)
     batches = list(_batches([len(s) for s in sequences], TOKENS_TOGETHER[model.device.type]))
     for batch in track(batches, "embedding"):

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +53,8 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
     Raises
     ------
     JobError
-        if lm-eval has no such task, or none of its metrics is the headline.
+        if lm-eval has no such task, none of its metrics is the headline, or no item fits the
+        model's positions.
     """
     datasets.disable_progress_bars()
     asked = settings.get("lm_eval", name)
@@ -65,6 +66,7 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
             length = {"max_gen_toks": settings["max_new_tokens"]}
             task.set_config(key="generation_kwargs", value=length, update=True)
     lm.written.clear()
+    lm.cut.clear()
     with _quiet("lm_eval"):
         found = evaluator.evaluate(
             lm=lm,
@@ -73,8 +75,16 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
             confirm_run_unsafe_code=settings.get("runs_code", False),
         )
     tasks = loaded["tasks"]
+    cut = n_cut(found, lm.cut)
+    n_items = sum(count["effective"] for count in found["n-samples"].values())
+    if cut == n_items:
+        raise JobError(
+            f"the context of every one of the {n_items} items is longer than the "
+            f"{lm.max_length} positions of the model, so that none would be asked as it is. Set "
+            "fewer solved examples (n_shot) or a smaller max_new_tokens, or leave the task out."
+        )
     return Evaluated(
-        list(_scores(found, name, asked, settings, tasks)),
+        list(_scores(found, name, asked, settings, tasks, cut)),
         list(_samples(found, name, tasks, lm.written)),
     )
 
@@ -181,7 +191,12 @@ def _quiet(logger: str) -> Iterator[None]:
 
 
 def _scores(
-    found: Mapping[str, Any], name: str, asked: str, settings: Settings, tasks: Mapping[str, Any]
+    found: Mapping[str, Any],
+    name: str,
+    asked: str,
+    settings: Settings,
+    tasks: Mapping[str, Any],
+    cut: int,
 ) -> Iterator[dict[str, Any]]:
     """Rows of table `task_scores`: every metric of the task, or of the group as a whole."""
     results = found["results"][asked]
@@ -206,11 +221,29 @@ def _scores(
             "family": settings["family"],
             "n_shot": settings["n_shot"],
             "n_items": sum(count["effective"] for count in counts.values()),
+            "n_cut": cut,
             "score": float(results[key]),
             "standard_error": float(error) if isinstance(error, float) else None,
             "higher_is_better": bool(directions[metric]),
             "error": None,
         }
+
+
+def n_cut(found: Mapping[str, Any], cut: Collection[str]) -> int:
+    """Items of which a context was cut to fit the model's positions.
+
+    Parameters
+    ----------
+    found : what lm-eval's evaluator returned. cut : the contexts that did not fit.
+    """
+    return len(
+        {
+            (subtask, sample["doc_id"])
+            for subtask, samples in found["samples"].items()
+            for sample in samples
+            if any(arguments[0] in cut for arguments in sample["arguments"])
+        }
+    )
 
 
 def _samples(

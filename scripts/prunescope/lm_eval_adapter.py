@@ -16,7 +16,7 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from prunescope import finite, progress, prompts
+from prunescope import finite, models, progress, prompts
 from prunescope.prompts import padded
 
 TokenRequest = tuple[tuple[str, str], list[int], list[int]]
@@ -56,9 +56,15 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
         super().__init__(
-            pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch_size
+            pretrained=model,
+            tokenizer=tokenizer,
+            backend="causal",
+            batch_size=batch_size,
+            max_length=models.positions_of(model.config.to_dict()),
         )
         self.written: dict[str, Written] = {}
+        self.cut: set[str] = set()
+        """Contexts that did not fit the model's positions, so that lm-eval cut their beginning."""
         self._generated: list[list[int]] = []
         self._start: list[int] = []
         self._read_start: Any = None
@@ -82,6 +88,11 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
 
         What shares nothing, or is cut to fit the model's context length, goes lm-eval's own way.
         """
+        self.cut.update(
+            texts[0]
+            for texts, context, continuation in requests
+            if texts and len(context) + len(continuation) > self.max_length + 1
+        )
         items = [] if override_bs is not None else self._shared_items(requests)
         answers: dict[int, Answer] = {}
         for batch in progress.track(list(batches(items, self.batch_size)), "item batches"):
@@ -152,6 +163,9 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         """
         contexts = [self.tok_encode(request.args[0]) for request in requests]
         lengths = [len(context) for context in contexts]
+        for request, length in zip(requests, lengths, strict=True):
+            if length + request.args[1].get("max_gen_toks", self.max_gen_toks) > self.max_length:
+                self.cut.add(request.args[0])
         self._start, self._read_start = self._common_start(contexts), None
         order = sorted(
             range(len(requests)), key=lambda place: (-lengths[place], requests[place].args[0])

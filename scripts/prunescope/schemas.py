@@ -291,6 +291,7 @@ _ALL: Sequence[Table] = (
             Column("family", _TEXT, "non_generative or generative"),
             Column("n_shot", _INT, "solved examples before each question"),
             Column("n_items", _INT, "items scored"),
+            Column("n_cut", _INT, "those whose context was cut to fit the model's positions"),
             _measure("score", "mean over items, or a perplexity; NULL where the task failed"),
             _measure("standard_error", "of the score, as lm-eval estimates it"),
             Column("higher_is_better", _BOOL, "direction of the metric"),
