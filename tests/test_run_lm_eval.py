@@ -202,7 +202,7 @@ def test_items_whose_contexts_do_not_fit_are_counted(tmp_path):
 
     lm = VariantLM(model, tokenizer, 4)
     assert lm.max_length == 48
-    assert n_cut(48, "hellaswag", SETTINGS["hellaswag"]) == 0
+    assert n_cut(4096, "hellaswag", SETTINGS["hellaswag"]) == 0
     with pytest.raises(JobError, match="longer than the 48 positions"):
         n_cut(48)
     lengths = sorted(len(lm.tok_encode(context)) for context in lm.cut)
