@@ -31,6 +31,29 @@ _KEPT = 4096
 MODEL_TYPES = {"llama": "llama", "mistral": "mistral", "qwen2": "qwen2", "qwen3": "qwen3"}
 """Architectures whose every setting is known here, with transformers' name of the model type."""
 
+_NEEDED = (
+    *("block_count", "context_length", "embedding_length", "feed_forward_length"),
+    *("attention.head_count", "attention.layer_norm_rms_epsilon"),
+)
+_READ = {
+    *_NEEDED,
+    *("attention.head_count_kv", "vocab_size", "rope.freq_base", "attention.sliding_window"),
+    *("rope.dimension_count", "attention.key_length", "attention.value_length"),
+    *("rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length"),
+    *("rope.scaling.finetuned", "tensor_data_layout"),  # these two decide nothing
+}
+_WITHOUT_EFFECT = {
+    "attention.causal": True,
+    "expert_count": 0,
+    "expert_used_count": 0,
+    "rope.scale_linear": 1.0,
+    "rope.scaling.attn_factor": 1.0,
+    "logit_scale": 1.0,
+    "residual_scale": 1.0,
+    "embedding_scale": 1.0,
+}
+"""Settings that are not read, by the value that makes no difference."""
+
 _SIZES = {
     "num_hidden_layers": "block_count",
     "hidden_size": "embedding_length",
@@ -137,3 +160,37 @@ def settings_of(header: Header) -> dict[str, Any]:
         "model_type": MODEL_TYPES[architecture],
         **{name: size for name, size in sizes.items() if size is not None},
     }
+
+
+def unread(header: Header) -> list[str]:
+    """Why the file cannot be read as it is meant: settings that nothing here takes, or lacks."""
+    prefix = f"{header.architecture}."
+    reasons = [f"it lacks the setting {prefix}{key}" for key in _NEEDED if header.own(key) is None]
+    for name, value in header.metadata.items():
+        key = name.removeprefix(prefix)
+        if not name.startswith(prefix) or _WITHOUT_EFFECT.get(key) == value:
+            continue
+        if key not in _READ:
+            reasons.append(f"its setting {name} ({value}) is not read")
+        elif isinstance(value, list | None):
+            reasons.append(f"its setting {name} differs from block to block")
+    return [*reasons, *_unread_rotary(header)]
+
+
+def _unread_rotary(header: Header) -> list[str]:
+    """Rotary settings other than those that a config.json can hold exactly."""
+    n_heads, hidden = header.own("attention.head_count"), header.own("embedding_length")
+    if not isinstance(n_heads, int) or not isinstance(hidden, int):
+        return []
+    head_dim = header.own("attention.key_length", hidden // n_heads)
+    reasons = [
+        f"its setting {header.architecture}.{key} is {header.own(key)}, but a head has {head_dim}"
+        for key in ("rope.dimension_count", "attention.value_length")
+        if header.own(key, head_dim) != head_dim
+    ]
+    scaling = header.own("rope.scaling.type", "none")
+    if scaling not in ("none", "linear", "yarn"):
+        reasons.append(f"its rotary scaling {scaling!r} is not read")
+    if scaling in ("linear", "yarn") and header.own("rope.scaling.factor") is None:
+        reasons.append(f"its rotary scaling {scaling!r} lacks a factor")
+    return reasons
