@@ -89,6 +89,13 @@ def models_read():
     return list(dict.fromkeys(m for figure in config["figures"].values() for m in figure["models"]))
 
 
+def models_answering():
+    """Every model whose dense answers are the context of something a figure reads."""
+    tables = ("sublayer_trace", "logit_shift", "deviation", "variant_cost", "attention_error")
+    decoded = ("decoding_deviation", *rules.trace_decoding.output.keys())
+    return list(dict.fromkeys(model for model, _ in pairs_read(*tables, *decoded)))
+
+
 def job_timings(wildcards):
     """Files in which Snakemake timed the jobs behind the figures, by rule, in data-flow order."""
     models = {"model": models_read()}

@@ -26,6 +26,7 @@ rule build_report:
         unpack(all_tables),
         figures=expand(rules.draw_figure.output.figure, figure=config["figures"]),
         manifests=expand(rules.fetch_model.output.manifest, model=models_read()),
+        answers=expand(rules.generate_dense.output.answers, model=models_answering()),
     output:
         report="<results>/report.html",
     log:

@@ -8,11 +8,13 @@ from typing import Any
 
 from prunescope import page, progress, store
 from prunescope.schemas import TABLES
+from prunescope.texts import visible
 
 
 def build_report(
     figures: Sequence[str],
     manifests: Sequence[str],
+    answers: Sequence[str],
     tables: Mapping[str, Sequence[str]],
     timings: Mapping[str, Sequence[str]],
     settings: Mapping[str, Any],
@@ -24,6 +26,7 @@ def build_report(
     ----------
     figures : files of draw_figure, in config's order; the stem is the figure's name.
     manifests : one of fetch_model for every model a figure reads.
+    answers : tables `dense_answer`, which hold the prompts as each model read them.
     tables : every table behind the figures; what made them is read from their metadata.
     timings : what Snakemake timed of the jobs behind the figures, by rule.
     settings : seed, calibration, decoding and tracing settings, and the prompts.
@@ -33,6 +36,7 @@ def build_report(
         ("Models", models(manifests)),
         ("Settings", listed(settings)),
         ("Prompts", prompts(settings["prompts"])),
+        ("Prompts as each model reads them", rendered(answers)),
         ("Software", software(tables)),
         ("Wall time by stage", wall_times(timings)),
     ]
@@ -74,6 +78,17 @@ def prompts(texts: Mapping[str, Mapping[str, str]]) -> Rows:
     """The prompts, as written in config."""
     rows: Rows = [("prompt", "kind", "text")]
     rows += [(name, each["kind"].replace("_", " "), each["text"]) for name, each in texts.items()]
+    return rows
+
+
+def rendered(answers: Sequence[str]) -> Rows:
+    """Every prompt in its model's chat template, special tokens included."""
+    rows: Rows = [("model", "prompt", "as it is read")]
+    for file in answers:
+        model = Path(file).parent.name.removeprefix("model=")
+        for row in store.read(file, "dense_answer").to_pylist():
+            if row["sampling_temperature"] == 0:  # greedy; the sampled ones read the same
+                rows.append((model, row["prompt"], visible(row["rendered"])))
     return rows
 
 
@@ -121,6 +136,7 @@ if __name__ == "__main__":
         build_report(
             figures=files.pop("figures"),
             manifests=files.pop("manifests"),
+            answers=files.pop("answers"),
             tables={name: files.pop(name) for name in TABLES if name in files},
             timings=snakemake.params.timings,
             settings=snakemake.params.settings,
