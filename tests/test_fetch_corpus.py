@@ -231,7 +231,11 @@ def test_another_column(fetch, tmp_path):
         ("a__jsonl", '{"text": "x"}\n[1]', "line 2 holds list .*not a JSON object"),
         ("a__jsonl", '{"text": "x"}\n{"text": ', "line 2 is not JSON"),
         ("a__json", '[{"text": "x"}, 3]', "row 2 holds int 3"),
-        ("a__jsonl__gz", gzip.compress(b'{"text": "one"}\n' * 99, mtime=0)[:-9], "damaged or ends early"),
+        (
+            "a__jsonl__gz",
+            gzip.compress(b'{"text": "one"}\n' * 99, mtime=0)[:-9],
+            "damaged or ends early",
+        ),
         ("a__parquet", b"PAR1 no", "cannot be read as Parquet"),
         ("a__csv", "id,text\n1,a,b\n", "row 2 of a.csv has 1 values more"),
         ("a__png", "x", "no file of rows"),
