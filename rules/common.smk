@@ -34,6 +34,7 @@ wildcard_constraints:
     suite=experiment.one_of(config["suites"]),
     retrieval_set=experiment.one_of(config["retrieval_sets"]),
     figure=experiment.one_of(config["figures"]),
+    readout=experiment.one_of(experiment.READOUTS),
 
 
 def local_model_files(wildcards):
@@ -87,6 +88,11 @@ def embeddings_dir(wildcards):
     """Where a variant's embeddings are kept, of large sets until they are scored."""
     store = config["pathvars"]["store"]
     return f"{store}/embeddings/model={wildcards.model}/variant={wildcards.variant}"
+
+
+def reads_final_norm(wildcards):
+    """Are intermediate states read through the final norm, or by lm_head alone (Eq. 2)?"""
+    return wildcards.readout == "final_norm"
 
 
 def suite_settings(wildcards):

@@ -69,6 +69,21 @@ def pairs_read(*tables):
     )
 
 
+def traces_read(*tables):
+    """Every (model, variant, readout) whose rows a figure reads from one of these tables."""
+    return list(
+        dict.fromkeys(
+            (model, variant, readout)
+            for figure in config["figures"].values()
+            for table in tables
+            if table in figure["reads"]
+            for model in figure["reads"][table]["model"]
+            for variant in figure["reads"][table]["variant"]
+            for readout in figure["reads"][table]["readout"]
+        )
+    )
+
+
 def suites_read():
     """Every (model, variant, suite) whose scores or samples a figure reads."""
     return list(
@@ -99,12 +114,12 @@ def models_answering():
 def job_timings(wildcards):
     """Files in which Snakemake timed the jobs behind the figures, by rule, in data-flow order."""
     models = {"model": models_read()}
-    traced = pairs_read("sublayer_trace", "logit_shift", "deviation")
+    traced = traces_read("sublayer_trace", "logit_shift", "deviation")
     reports = pairs_read("compression_report", "compression_run")
     measured = pairs_read("variant_cost")
     decoded = pairs_read("decoding_deviation", *rules.trace_decoding.output.keys())
     split = pairs_read("attention_error")
-    answered = list(dict.fromkeys([*traced, *measured, *decoded, *split]))
+    answered = list(dict.fromkeys([*((m, v) for m, v, _ in traced), *measured, *decoded, *split]))
     evaluated = suites_read()
     matched = pairs_read("matched_samples")
     searched = pairs_read("retrieval_scores", "retrieval_samples")
@@ -126,9 +141,9 @@ def job_timings(wildcards):
             model=list(dict.fromkeys(m for m, _ in answered)),
         ),
         "measure_variant": of_pairs(rules.measure_variant.benchmark, measured),
-        "trace_sublayers": of_pairs(rules.trace_sublayers.benchmark, traced),
-        "estimate_deviations": of_pairs(
-            rules.estimate_deviations.benchmark, pairs_read("deviation")
+        "trace_sublayers": of_traces(rules.trace_sublayers.benchmark, traced),
+        "estimate_deviations": of_traces(
+            rules.estimate_deviations.benchmark, traces_read("deviation")
         ),
         "trace_decoding": of_pairs(rules.trace_decoding.benchmark, decoded),
         "split_attention_error": of_pairs(rules.split_attention_error.benchmark, split),
@@ -167,3 +182,11 @@ def exported_checkpoints(wildcards):
 def of_pairs(pattern, pairs):
     """The pattern at every (model, variant)."""
     return [expand(pattern, model=model, variant=variant)[0] for model, variant in pairs]
+
+
+def of_traces(pattern, traces):
+    """The pattern at every (model, variant, readout)."""
+    return [
+        expand(pattern, model=model, variant=variant, readout=readout)[0]
+        for model, variant, readout in traces
+    ]

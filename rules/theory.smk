@@ -7,11 +7,11 @@ rule estimate_deviations:
         trace=rules.trace_sublayers.output.trace,
         shift=rules.trace_sublayers.output.shift,
     output:
-        deviation="<store>/deviation/model={model}/variant={variant}/part.parquet",
+        deviation="<store>/deviation/model={model}/variant={variant}/readout={readout}/part.parquet",
     log:
-        "<logs>/estimate_deviations/{model}/{variant}.log",
+        "<logs>/estimate_deviations/{model}/{variant}/{readout}.log",
     benchmark:
-        "<logs>/estimate_deviations/{model}/{variant}.seconds.tsv"
+        "<logs>/estimate_deviations/{model}/{variant}/{readout}.seconds.tsv"
     conda:
         "../envs/report.yaml"
     params:

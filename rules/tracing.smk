@@ -62,12 +62,12 @@ rule trace_sublayers:
         edit=rules.compress_model.output.edit,
         answers=rules.generate_dense.output.answers,
     output:
-        trace="<store>/sublayer_trace/model={model}/variant={variant}/part.parquet",
-        shift="<store>/logit_shift/model={model}/variant={variant}/part.parquet",
+        trace="<store>/sublayer_trace/model={model}/variant={variant}/readout={readout}/part.parquet",
+        shift="<store>/logit_shift/model={model}/variant={variant}/readout={readout}/part.parquet",
     log:
-        "<logs>/trace_sublayers/{model}/{variant}.log",
+        "<logs>/trace_sublayers/{model}/{variant}/{readout}.log",
     benchmark:
-        "<logs>/trace_sublayers/{model}/{variant}.seconds.tsv"
+        "<logs>/trace_sublayers/{model}/{variant}/{readout}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
@@ -75,7 +75,7 @@ rule trace_sublayers:
         logits_mb=config["tracing"]["memory_mb"],  # not a param: a smaller budget gives the same numbers
     params:
         temperatures=config["tracing"]["temperatures"],
-        final_norm=config["tracing"]["final_norm"],
+        final_norm=reads_final_norm,
         steps=config["tracing"]["steps"],
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("trace_sublayers.py"),

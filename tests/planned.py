@@ -53,6 +53,18 @@ class Planned:
             for variant in figure["reads"][table].get("variant", [])
         }
 
+    def traces(self, *tables: str) -> set[tuple[str, str, str]]:
+        """Every (model, variant, readout) whose rows a figure reads from one of these tables."""
+        return {
+            (model, variant, readout)
+            for figure in self.figures.values()
+            for table in tables
+            if table in figure["reads"]
+            for model in figure["reads"][table]["model"]
+            for variant in figure["reads"][table]["variant"]
+            for readout in figure["reads"][table]["readout"]
+        }
+
     def evaluations(self) -> set[tuple[str, str, str]]:
         """Every (model, variant, suite) whose scores or items a figure reads."""
         return {

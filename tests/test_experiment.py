@@ -61,7 +61,9 @@ def test_config_of_the_repository_is_accepted():
     """Every figure names its models and variants; resolving again changes nothing."""
     config = resolved()
     assert config["figures"]["fig04_sublayer_similarity"] == {
-        "reads": {"sublayer_trace": {"model": [MODEL], "variant": ["drop-each"]}},
+        "reads": {
+            "sublayer_trace": {"model": [MODEL], "readout": ["lm_head"], "variant": ["drop-each"]}
+        },
         "models": [MODEL],
     }
     assert experiment.resolve(config, ROOT) == config
@@ -490,3 +492,17 @@ def test_every_key_is_described_and_nothing_else_accepted():
             walk(item, f"{where}/{name}")
 
     walk(experiment.schema(), "")
+
+
+def test_readouts_are_named():
+    """Only tables kept by readout have one; what a figure does not say is the paper's."""
+    figure = "figures/ext_readout/reads"
+    assert resolved()["figures"]["ext_readout"]["reads"]["deviation"]["readout"] == [
+        "lm_head",
+        "final_norm",
+    ]
+    with pytest.raises(experiment.ConfigError, match=r"no readout 'final_nrom'.*final_norm"):
+        resolved((f"{figure}/deviation/readout", ["final_nrom"]))
+    influence = {"figures/ext_influence/reads/influence": {"readout": ["lm_head"]}}
+    with pytest.raises(experiment.ConfigError, match="one readout, the model's own"):
+        resolved(*influence.items())

@@ -89,13 +89,14 @@ def _last(model: Any, ids: torch.Tensor) -> list[torch.Tensor]:
     return stream
 
 
+@pytest.mark.parametrize("final_norm", [False, True], ids=["lm_head", "final_norm"])
 @pytest.mark.parametrize("kind", ["drop", "replace"])
-def test_trace_equals_decoding_step_by_step(model, kind):
+def test_trace_equals_decoding_step_by_step(model, kind, final_norm):
     """All statistics to 1e-9 in float64: one teacher-forced pass is the decode."""
     drop = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 2)})
     edit = drop if kind == "drop" else _halved(model)
     answer = _answer(model)
-    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    unembed = spaces.readout_of(model, final_norm)
     dense, variant = capture.residuals(model, _context(answer), len(PROMPT) - 1, edit)
     dropped = edit.dropped_sublayers(3)
     found = tracing.statistics(dense, variant, dropped, unembed, TEMPERATURES, 64)
@@ -112,6 +113,15 @@ def test_trace_equals_decoding_step_by_step(model, kind):
             p, q = (z / t).softmax(-1), (z_variant / t).softmax(-1)
             shift = metrics.probability_shift(z, z_variant - z, p, q, t)
             _same(shift, "p", found, (*at, i))
+
+
+def test_final_norm_reads_the_last_state_as_the_model_does(model):
+    """Logits of the last state are the model's own after the norm, and others without it."""
+    dense, _ = capture.residuals(model, torch.tensor(PROMPT), start=0)
+    own = model(torch.tensor([PROMPT])).logits[0]
+    normed, plain = (spaces.readout_of(model, way)(dense[:, -1]) for way in (True, False))
+    torch.testing.assert_close(normed, own, rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(plain, own, rtol=1e-2)
 
 
 def _context(answer: dict[str, Any]) -> torch.Tensor:

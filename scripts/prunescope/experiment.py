@@ -31,6 +31,12 @@ _EXAMPLES_OF_THEIR_OWN = ("mbpp", "squad")
 ASKING = ("instruction", "queries_are_documents")
 """Keys of a retrieval set that say how it is asked, not what is in it."""
 
+PAPERS_READOUT = "lm_head"
+"""z = lm_head(h) at every depth, Eq. 2: what a figure shows unless it says otherwise."""
+
+READOUTS = (PAPERS_READOUT, "final_norm")
+"""How states between blocks become logits; the second norms them first, the usual logit lens."""
+
 _WITHOUT_LOGITS = (
     "model_check",
     "noise_floor",
@@ -345,6 +351,7 @@ def _unknown_names(config: Config) -> Iterator[str]:
             yield from _unmatched(keys.get("model", []), config["models"], reads, "model")
             yield from _unmatched(keys.get("variant", []), config["variants"], reads, "variant")
             yield from _unmatched(keys.get("suite", []), config["suites"], reads, "suite")
+            yield from _unmatched(keys.get("readout", []), READOUTS, reads, "readout")
     for model, settings in config["models"].items():
         where = f"models/{model}/embedding/sets"
         sets = settings.get("embedding", {}).get("sets", [])
@@ -382,6 +389,9 @@ def _keys_amiss(table: str, keys: Mapping[str, Any], reads: str) -> Iterator[str
         elif key not in TABLES[table].partition and key in keys:
             without = {k: v for k, v in keys.items() if k != key}
             yield f"{reads}: the table holds no {key}s. Write `{table}: {without}`."
+    if "readout" in keys and "readout" not in TABLES[table].partition:
+        without = {k: v for k, v in keys.items() if k != "readout"}
+        yield f"{reads}: the table has one readout, the model's own. Write `{table}: {without}`."
 
 
 def _unmatched(
@@ -397,22 +407,32 @@ def _matches(pattern: str, known: Iterable[str]) -> list[str]:
 
 
 def _with_names(entry: Mapping[str, Any], config: Config) -> Config:
-    """A figure's entry with models, variants and suites by name, patterns in config's order.
+    """A figure's entry with models, variants, suites and readouts by name, in config's order.
 
     Each table it reads says of which models, the figure's unless it names its own; `models` are
-    those of all its tables.
+    those of all its tables. Intermediate states are read the paper's way unless a table says how.
     """
-    known = {"model": config["models"], "variant": config["variants"], "suite": config["suites"]}
+    known: dict[str, Iterable[str]] = {
+        "model": config["models"],
+        "variant": config["variants"],
+        "suite": config["suites"],
+        "readout": READOUTS,
+    }
     models = entry.get("models", [config["default_model"]])
     reads = {
         table: {
             key: _selected(selection, known[key])
-            for key, selection in {"model": models, **keys}.items()
+            for key, selection in {"model": models, **_readout(table), **keys}.items()
         }
         for table, keys in entry["reads"].items()
     }
     read = {model for keys in reads.values() for model in keys["model"]}
     return {**entry, "reads": reads, "models": [name for name in config["models"] if name in read]}
+
+
+def _readout(table: str) -> dict[str, list[str]]:
+    """The paper's readout, for tables that are kept by readout."""
+    return {"readout": [PAPERS_READOUT]} if "readout" in TABLES[table].partition else {}
 
 
 def _exported(config: Config) -> Config:

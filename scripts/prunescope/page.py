@@ -75,7 +75,17 @@ SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         "Softmax looks at differences between logits. Theorems 2 and 3: to second order the "
         "deviation of the probabilities is the variance of the logit shift Δz over 2T², weighted "
         "by p² for the angle and by p for the KL divergence.",
-        ("fig06", "fig11", "fig14", "fig15", "fig19", "fig20", "fig21", "ext_locality"),
+        (
+            "fig06",
+            "fig11",
+            "fig14",
+            "fig15",
+            "fig19",
+            "fig20",
+            "fig21",
+            "ext_readout",
+            "ext_locality",
+        ),
     ),
     (
         "options",

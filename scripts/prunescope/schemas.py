@@ -342,7 +342,7 @@ _ALL: Sequence[Table] = (
     Table(
         "sublayer_trace",
         "One row per (prompt, step, block, sublayer, temperature, space).",
-        ("model", "variant"),
+        ("model", "variant", "readout"),
         (
             *_TRACE_KEY,
             _TEMPERATURE,
@@ -353,7 +353,7 @@ _ALL: Sequence[Table] = (
     Table(
         "logit_shift",
         "One row per (prompt, step, block, sublayer, temperature): the distribution of Δz.",
-        ("model", "variant"),
+        ("model", "variant", "readout"),
         (
             *_TRACE_KEY,
             _TEMPERATURE,
@@ -363,7 +363,7 @@ _ALL: Sequence[Table] = (
     Table(
         "deviation",
         "One row per (prompt, step, block, sublayer, temperature, quantity, order).",
-        ("model", "variant"),
+        ("model", "variant", "readout"),
         (
             *_TRACE_KEY,
             _TEMPERATURE,

@@ -12,7 +12,7 @@ import yaml
 
 from draw_figure import draw_figure, load_chart
 from figure_rows import decoding_rows
-from prunescope import charts, progress, store, views
+from prunescope import charts, experiment, progress, store, views
 from prunescope.queries import rounded, run_query
 from prunescope.schemas import SCHEMA_VERSION, TABLES
 
@@ -166,11 +166,17 @@ def _draw(
     reads = CONFIG["figures"][stem]["reads"]
     alone = {"sublayer_trace", "logit_shift", "deviation", "influence", "compression_report"}
     compares = not set(reads) <= alone
+    ways = [way for keys in reads.values() for way in keys.get("readout", ["lm_head"])]
     draw_figure(
         query_file=FIGURES / f"{stem}.sql",
         chart_file=FIGURES / f"{stem}.py",
         tables={
-            table: [f for f in files[table] if compares or "variant=" not in f or "=drop-1a/" in f]
+            table: [
+                f
+                for f in files[table]
+                if (compares or "variant=" not in f or "=drop-1a/" in f)
+                and ("readout=" not in f or any(f"readout={way}/" in f for way in ways))
+            ]
             for table in reads
         },
         settings=_settings(stem) if settings is None else settings,
@@ -190,14 +196,17 @@ def _tables(models: list[str], folder: Path) -> dict[str, list[str]]:
             for variant in VARIANTS if by_variant else [""]:
                 place = f"model={model}" + (f"/variant={variant}" if by_variant else "")
                 place += "/suite=core" * ("suite" in TABLES[name].partition)
-                file = folder / name / place / "part.parquet"
                 filled = [
                     {column: row.get(column) for column in schema.names}
                     for row in rows
                     if not by_variant or row.get("variant", variant) == variant
                 ]
-                store.write(file, pa.Table.from_pylist(filled, schema), name, _made_by())
-                files.setdefault(name, []).append(str(file))
+                by_readout = "readout" in TABLES[name].partition
+                for way in experiment.READOUTS if by_readout else [""]:
+                    below = f"{place}/readout={way}" if by_readout else place
+                    file = folder / name / below / "part.parquet"
+                    store.write(file, pa.Table.from_pylist(filled, schema), name, _made_by())
+                    files.setdefault(name, []).append(str(file))
     return files
 
 

@@ -71,8 +71,12 @@ def test_catalog_answers_from_anywhere(folder, monkeypatch, tmp_path):
             "logit_shift",
             "deviation",
         } <= views
-        kinds = catalog.sql("SELECT DISTINCT model, variant FROM sublayer_trace").fetchall()
-    assert sorted(kinds) == [("tiny", "drop-each"), ("tiny", "wanda-50")]
+        kinds = catalog.sql("SELECT DISTINCT variant, readout FROM sublayer_trace").fetchall()
+    assert sorted(kinds) == [
+        ("drop-each", "final_norm"),
+        ("drop-each", "lm_head"),
+        ("wanda-50", "lm_head"),
+    ]
 
 
 def test_every_artifact_says_what_made_it(folder):
@@ -153,8 +157,6 @@ def below_compression(planned, variants):
     """Jobs that follow from these variants' edits, by rule."""
     jobs = {
         "measure_variant": planned.variants("variant_cost"),
-        "trace_sublayers": planned.variants("sublayer_trace", "logit_shift", "deviation"),
-        "estimate_deviations": planned.variants("deviation"),
         "trace_decoding": planned.variants(*DECODED),
         "estimate_decoding": planned.variants("decoding_deviation"),
         "split_attention_error": planned.variants("attention_error"),
@@ -162,6 +164,12 @@ def below_compression(planned, variants):
         "run_matched_formats": planned.variants("matched_samples"),
     }
     counts = {rule: len(found & variants) for rule, found in jobs.items()}
+    traces = {
+        "trace_sublayers": planned.traces("sublayer_trace", "logit_shift", "deviation"),
+        "estimate_deviations": planned.traces("deviation"),
+    }
+    for rule, found in traces.items():
+        counts[rule] = sum((model, variant) in variants for model, variant, _ in found)
     evaluations = [(model, variant) for model, variant, _ in planned.evaluations()]
     counts["run_lm_eval"] = sum(pair in variants for pair in evaluations)
     return {
@@ -222,8 +230,8 @@ def test_one_more_temperature_traces_again(tiny_run, planned):
     tables = ("sublayer_trace", "logit_shift", "deviation")
     with tiny_run.edited(CONFIG, "temperatures: [0.5, 1.0]", "temperatures: [0.5, 1.0, 2.0]"):
         assert tiny_run.plan(*TINY) == {
-            "trace_sublayers": len(planned.variants(*tables)),
-            "estimate_deviations": len(planned.variants("deviation")),
+            "trace_sublayers": len(planned.traces(*tables)),
+            "estimate_deviations": len(planned.traces("deviation")),
             "trace_decoding": len(planned.variants(*DECODED)),
             "estimate_decoding": len(planned.variants("decoding_deviation")),
             "draw_figure": planned.n_figures(*tables, *DECODED),

@@ -1,0 +1,130 @@
+-- Extension. One sublayer dropped at a time, T = 1, read both ways: by lm_head alone (Eq. 2) and after the final norm.
+-- One row per (model, readout, sublayer, block, quantity, series): a mean similarity, or a theorem's median relative error.
+CREATE TEMP VIEW similarities AS
+SELECT
+    model,
+    readout,
+    sublayer,
+    block,
+    space,
+    avg(1 - angular_deviation) AS similarity
+FROM sublayer_trace
+WHERE (temperature = 1 OR temperature IS NULL) AND space IN ('logit', 'probability')
+GROUP BY ALL;
+
+CREATE TEMP VIEW errors AS
+SELECT
+    model,
+    readout,
+    sublayer,
+    block,
+    CASE
+        WHEN quantity = 'kl_divergence' THEN 'Theorem 3'
+        WHEN space = 'probability' THEN 'Theorem 2'
+        ELSE 'Theorem 1 in z'
+    END AS theorem,
+    abs(estimated / measured - 1) AS error
+FROM deviation
+WHERE
+    "order" = 2 AND (temperature = 1 OR temperature IS NULL) AND space <> 'embedding'
+    AND measured > 0;
+
+SELECT
+    model,
+    readout,
+    sublayer,
+    block,
+    'similarity' AS quantity,
+    space AS series,
+    similarity AS shown
+FROM similarities
+UNION ALL
+SELECT
+    model,
+    readout,
+    sublayer,
+    block,
+    'error' AS quantity,
+    theorem AS series,
+    nullif(median(error), 0) AS shown
+FROM errors
+GROUP BY ALL
+ORDER BY ALL;
+
+-- Findings: what changes with the way of reading, and what does not.
+WITH missed AS (
+    SELECT
+        model,
+        readout,
+        100 * median(error) FILTER (theorem = 'Theorem 1 in z') AS theorem_1,
+        100 * median(error) FILTER (theorem = 'Theorem 2') AS theorem_2,
+        100 * median(error) FILTER (theorem = 'Theorem 3') AS theorem_3
+    FROM errors
+    WHERE sublayer = 'attn'
+    GROUP BY model, readout
+),
+
+levels AS (
+    SELECT
+        model,
+        readout,
+        avg(similarity) FILTER (space = 'logit') AS logit,
+        avg(similarity) FILTER (space = 'probability') AS probability
+    FROM similarities
+    GROUP BY model, readout
+),
+
+said AS (
+    SELECT
+        plain.model,
+        1 AS place,
+        format(
+            'Attention dropped: median relative error of Theorems 1 (in z), 2 and 3 of {:.3g} %, '
+            '{:.3g} % and {:.3g} % by lm_head alone (Eq. 2), {:.3g} %, {:.3g} % and {:.3g} % after '
+            'the final norm.',
+            plain.theorem_1,
+            plain.theorem_2,
+            plain.theorem_3,
+            normed.theorem_1,
+            normed.theorem_2,
+            normed.theorem_3
+        ) AS finding,
+        NULL::BOOLEAN AS agrees
+    FROM missed AS plain
+    INNER JOIN missed AS normed USING (model)
+    WHERE plain.readout = 'lm_head' AND normed.readout = 'final_norm'
+
+    UNION ALL BY NAME
+
+    SELECT
+        plain.model,
+        2 AS place,
+        format(
+            'Mean similarity with dense, logits and probabilities: {:.4f} and {:.3f} by lm_head '
+            'alone, {:.4f} and {:.3f} after the final norm. {}',
+            plain.logit,
+            plain.probability,
+            normed.logit,
+            normed.probability,
+            CASE
+                WHEN plain.probability < plain.logit AND normed.probability < normed.logit
+                    THEN 'Either way probabilities are the less similar of the two.'
+                WHEN plain.probability < plain.logit
+                    THEN 'Probabilities are the less similar of the two by lm_head alone only.'
+                WHEN normed.probability < normed.logit
+                    THEN 'Probabilities are the less similar of the two after the norm only.'
+                ELSE 'Neither way probabilities are the less similar of the two.'
+            END
+        ) AS finding,
+        verdict(plain.probability < plain.logit, normed.probability < normed.logit) AS agrees
+    FROM levels AS plain
+    INNER JOIN levels AS normed USING (model)
+    WHERE plain.readout = 'lm_head' AND normed.readout = 'final_norm'
+)
+
+SELECT
+    model,
+    finding,
+    agrees
+FROM said
+ORDER BY model, place;
