@@ -76,50 +76,50 @@ levels AS (
 
 said AS (
     SELECT
-        plain.model,
+        alone.model,
         1 AS place,
         format(
             'Attention dropped: median relative error of Theorems 1 (in z), 2 and 3 of {:.3g} %, '
             '{:.3g} % and {:.3g} % by lm_head alone (Eq. 2), {:.3g} %, {:.3g} % and {:.3g} % after '
             'the final norm.',
-            plain.theorem_1,
-            plain.theorem_2,
-            plain.theorem_3,
+            alone.theorem_1,
+            alone.theorem_2,
+            alone.theorem_3,
             normed.theorem_1,
             normed.theorem_2,
             normed.theorem_3
         ) AS finding,
         NULL::BOOLEAN AS agrees
-    FROM missed AS plain
+    FROM missed AS alone
     INNER JOIN missed AS normed USING (model)
-    WHERE plain.readout = 'lm_head' AND normed.readout = 'final_norm'
+    WHERE alone.readout = 'lm_head' AND normed.readout = 'final_norm'
 
     UNION ALL BY NAME
 
     SELECT
-        plain.model,
+        alone.model,
         2 AS place,
         format(
             'Mean similarity with dense, logits and probabilities: {:.4f} and {:.3f} by lm_head '
             'alone, {:.4f} and {:.3f} after the final norm. {}',
-            plain.logit,
-            plain.probability,
+            alone.logit,
+            alone.probability,
             normed.logit,
             normed.probability,
             CASE
-                WHEN plain.probability < plain.logit AND normed.probability < normed.logit
+                WHEN alone.probability < alone.logit AND normed.probability < normed.logit
                     THEN 'Either way probabilities are the less similar of the two.'
-                WHEN plain.probability < plain.logit
+                WHEN alone.probability < alone.logit
                     THEN 'Probabilities are the less similar of the two by lm_head alone only.'
                 WHEN normed.probability < normed.logit
                     THEN 'Probabilities are the less similar of the two after the norm only.'
                 ELSE 'Neither way probabilities are the less similar of the two.'
             END
         ) AS finding,
-        verdict(plain.probability < plain.logit, normed.probability < normed.logit) AS agrees
-    FROM levels AS plain
+        verdict(alone.probability < alone.logit, normed.probability < normed.logit) AS agrees
+    FROM levels AS alone
     INNER JOIN levels AS normed USING (model)
-    WHERE plain.readout = 'lm_head' AND normed.readout = 'final_norm'
+    WHERE alone.readout = 'lm_head' AND normed.readout = 'final_norm'
 )
 
 SELECT
