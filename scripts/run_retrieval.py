@@ -17,6 +17,7 @@ from prunescope import (
     edits,
     embedding,
     finished,
+    model_config,
     models,
     progress,
     retrieval,
@@ -114,8 +115,8 @@ def forget_if_large(cache: Path, keep_mb: int) -> None:
 def check_context(model_dir: Path, max_length: int) -> None:
     """Raise JobError if the model cannot read texts of that length."""
     config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
-    longest = config.get("max_position_embeddings", max_length)
-    if max_length > longest:
+    longest = model_config.shape_of(config).positions
+    if longest is not None and max_length > longest:
         raise JobError(
             f"embedding/max_length is {max_length}, but the model reads at most {longest} tokens. "
             "Set a smaller max_length."

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import calibration, progress, store, tokenization
+from prunescope import calibration, model_config, progress, store, tokenization
 from prunescope.progress import JobError
 
 
@@ -36,8 +36,8 @@ def sample_calibration(
 def check_context(model_dir: Path, sequence_length: int) -> None:
     """Raise JobError if the model cannot read a sequence of that length."""
     config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
-    longest = config.get("max_position_embeddings", sequence_length)
-    if sequence_length > longest:
+    longest = model_config.shape_of(config).positions
+    if longest is not None and sequence_length > longest:
         raise JobError(
             f"sequence_length is {sequence_length}, but the model reads at most "
             f"{longest} tokens. Set a shorter sequence_length."
