@@ -110,9 +110,9 @@ def trace_answers(
         at = decoding.states(dense, variant, edit, answer, own)
         with finite.named(f"prompt {answer['prompt']}"):
             compared = decoding.compare(at, unembed, answer, temperatures, memory_mb, seed)
-        log_p = compared.dense_log_p
-        if list(own) != answer["answer_token_ids"]:
-            log_p = decoding.log_likelihoods(unembed, at.reread, own)
+            log_p = compared.dense_log_p
+            if list(own) != answer["answer_token_ids"]:
+                log_p = decoding.log_likelihoods(unembed, at.reread, own)
         text = texts.as_row(
             answer["prompt"],
             answer["kind"],

@@ -5,12 +5,35 @@ import pyarrow as pa
 import pytest
 import torch
 
-from prunescope import export, influence, models, prompts, ranking, sampling, spaces, tracing
+from prunescope import (
+    attention_error,
+    costs,
+    decoding,
+    edits,
+    export,
+    fused,
+    histories,
+    influence,
+    masks,
+    metrics,
+    models,
+    prompts,
+    quantization,
+    ranking,
+    retrieval,
+    sampling,
+    spaces,
+    tracing,
+)
+from prunescope.agreement import agreement
 from prunescope.blockwise import Calibration, ColumnNorms
+from prunescope.deviations import deviations
 from prunescope.finite import NotFinite
 from prunescope.hessians import Hessian, inverse_factor
 from prunescope.lm_eval_adapter import VariantLM
+from prunescope.matched_formats import Item, choice_rows
 from prunescope.methods import awq, magnitude, neuron, rtn, sparsegpt, wanda
+from prunescope.progress import JobError
 from prunescope.schemas import TABLES
 from tiny import make_tiny_model, tiny_model
 
@@ -156,3 +179,203 @@ def test_the_proof_of_an_export_is_not_fooled_by_nan(folder, tmp_path):
     models.load_tokenizer(folder).save_pretrained(tmp_path / "x")
     with pytest.raises(ValueError, match="logits of the variant are not finite"):
         export.prove(tmp_path / "x", model, models.load_tokenizer(folder), ["the sea"])
+
+
+@pytest.mark.parametrize(("method", "settings"), METHODS[:5], ids=lambda value: str(value)[-30:])
+@pytest.mark.parametrize("sequence", [0, 9, 15])
+def test_inputs_within_the_last_block_are_checked(method, settings, sequence, generator):
+    """No hidden state after it is read, and few of its tokens are sampled."""
+    model = tiny_model("llama")
+    ids = texts(generator, sequence)
+    last = model.model.layers[2].mlp
+    for linear in (last.gate_proj, last.up_proj):
+        linear.weight *= 400
+    with pytest.raises(
+        NotFinite, match=r"block 2, calibration sequences? .*inputs of mlp.down_proj"
+    ):
+        method.compress(model.half(), Calibration(ids, tokens_together=64), **settings)
+
+
+def test_micro_batches_name_their_sequences(generator):
+    """Of one sequence each: a NaN in one of them, made between two linears of a block."""
+    model = tiny_model("llama")
+    ids = texts(generator, 9)[:, :8]
+    model.model.layers[1].mlp.act_fn = _NanAt(9 * 8)
+    with pytest.raises(
+        NotFinite, match=r"block 1, calibration sequence 9: inputs of mlp\.down_proj"
+    ):
+        wanda.compress(model, Calibration(ids, tokens_together=8), sparsity=0.5)
+
+
+class _NanAt(torch.nn.Module):
+    """SiLU, and NaN for the token that comes after so many."""
+
+    def __init__(self, tokens):
+        super().__init__()
+        self.left = tokens
+
+    def forward(self, x):
+        y = torch.nn.functional.silu(x)
+        if 0 <= self.left < x.shape[0] * x.shape[1]:
+            y.flatten(0, 1)[self.left] = torch.nan
+        self.left -= x.shape[0] * x.shape[1]
+        return y
+
+
+def test_sums_before_the_norms_of_an_encoder_are_checked(generator):
+    """Their norm would divide an infinity away in float16; here the sum itself is scored."""
+    model = tiny_model("bert", kind="encoder")
+    model.encoder.layer[1].output.dense.bias[0] = torch.inf
+    with pytest.raises(NotFinite, match="block 1, calibration sequence 0"):
+        influence.influences(model, [torch.randint(10, 101, (2, 8), generator=generator)])
+
+
+def test_tokens_without_a_direction_are_not_counted(generator):
+    """`n_tokens` says how many made the mean. Large states have one too."""
+    model = tiny_model("llama")
+    ids = torch.randint(10, 101, (4, 32), generator=generator)
+    ids[0, -1] = 0
+    model.model.embed_tokens.weight[0] = 0
+    rows = influence.influences(model, [ids]).to_pylist()
+    assert [row["n_tokens"] for row in rows[:4]] == [127, 128, 127, 128]
+
+    h = torch.randn(3, 24, generator=generator)
+    large = influence._unit((h * 1e25).bfloat16())
+    assert torch.allclose(large, torch.nn.functional.normalize(h), atol=0.01)
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_nothing_is_ranked_or_rounded_by_what_is_no_number(bad, generator):
+    values = torch.randn(4, 32, generator=generator)
+    values[1, 2] = bad
+    for m in (4, 32):
+        with pytest.raises(NotFinite, match="importances are not finite"):
+            masks.keep_n_of_m(values, 2, m)
+    with pytest.raises(NotFinite, match="weights are not finite"):
+        quantization.min_max_grid(values, 4, 8)
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_an_edit_with_a_bad_tensor_makes_no_variant(bad):
+    model = tiny_model("llama")
+    name = "model.layers.1.mlp.up_proj.weight"
+    weight = model.get_parameter(name).clone()
+    weight[2, 3] = bad
+    with pytest.raises(NotFinite, match=rf"edit: weights {name} are not finite"):
+        models.apply_edit(model, edits.Edit(tensors={name: weight}))
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("side", ["queries", "documents"])
+def test_a_stored_embedding_is_not_ranked(bad, side, generator):
+    vectors = {
+        "queries": torch.randn(3, 4, generator=generator),
+        "documents": torch.randn(5, 4, generator=generator),
+    }
+    vectors[side][1, 2] = bad
+    with pytest.raises(NotFinite, match="scores of queries from 0 on against documents from 0"):
+        retrieval.search(vectors["queries"], [vectors["documents"]], [[0]] * 3, [None] * 3)
+
+
+def test_a_candidate_is_not_chosen_by_nan():
+    items = [Item(i, "q", f"a{i}", (f"a{i}",)) for i in range(2)]
+    with pytest.raises(JobError, match="item 0, multiple_choice: scores of its candidates"):
+        list(choice_rows(items, [[0, 1], [1, 0]], [[-1.0, float("nan")], [-1.0, -2.0]]))
+
+
+def _answer(tokens=(5, 6, 7)):
+    return {
+        "prompt": "mine",
+        "kind": "open_ended",
+        "text": "?",
+        "sampling_temperature": 0.0,
+        "prompt_token_ids": [11, 12, 13],
+        "answer_token_ids": list(tokens),
+    }
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_agreement_and_speed_of_a_broken_variant(bad):
+    """One row of lm_head is enough."""
+    dense, variant = tiny_model("llama"), tiny_model("llama")
+    variant.lm_head.weight[5, 0] = bad
+    with pytest.raises(NotFinite, match="prompt mine: logits"):
+        agreement(dense, variant, [_answer()], 3)
+    with pytest.raises(NotFinite, match="timed passes: logits"):
+        costs.seconds(variant, torch.arange(10, 20), 2)
+
+
+@pytest.mark.parametrize("table", ["trace", "shift"])
+@pytest.mark.parametrize("bad", BAD)
+def test_estimates_from_a_damaged_table_are_refused(table, bad, generator):
+    """A number in Parquet that is none, of what was measured or of what is estimated from."""
+    model = tiny_model("llama")
+    dense = torch.randn(2, 7, 24, generator=generator)
+    found = tracing.statistics(dense, {}, range(6), spaces.output_of(model), [1.0], 64)
+    trace, shift = tracing.rows_of("p", range(6), found, [1.0])
+    name = {"trace": "angular_deviation", "shift": "var_p"}[table]
+    rows = {"trace": trace, "shift": shift}
+    values = [bad if value is not None else None for value in rows[table][name].to_pylist()]
+    place = rows[table].column_names.index(name)
+    rows[table] = rows[table].set_column(place, name, pa.array(values, pa.float64()))
+    with pytest.raises(NotFinite, match=r"deviation: (measured|estimated) values of"):
+        list(deviations(rows["trace"], rows["shift"], "deviation"))
+
+
+def test_attention_errors_name_prompt_and_block():
+    model = tiny_model("llama")
+    read = histories.run(model, torch.arange(10, 16))
+    variant = {1: read.attended[1]._replace(value=read.attended[1].value * torch.nan)}
+    with pytest.raises(NotFinite, match="prompt p, h, block 1: attention errors"):
+        attention_error.rows_of("p", "h", 2, read.attended, variant, read.scoring)
+
+
+def test_vectors_of_zeros_have_a_deviation(generator):
+    """1 - cos with an inner product of 0 is 1; the same zeros are not turned. Kernels agree."""
+    z = torch.randn(3, 50, generator=generator)
+    z[1] = 0
+    zeros = torch.zeros(1, 4)
+    assert metrics.angular_deviation(zeros, zeros).tolist() == [0]
+    assert metrics.angular_deviation(zeros + 1, zeros).tolist() == [1]
+    assert metrics.angular_deviation(zeros, zeros + 1).tolist() == [1]
+    assert metrics.geometry(z[:1], z[1:2] - z[:1]).angular_deviation.tolist() == [1]
+    found = fused.compare(z, np.array([0, 0]), np.array([1, 2]), [1.0], 1)
+    assert found.geometry.angular_deviation[0] == 1
+    p, q = z[0].double().softmax(-1), torch.full((50,), 1 / 50)
+    kl = (p * (p / q).log()).sum()
+    assert found.probability_shift.kl_divergence[0, 0] == pytest.approx(float(kl), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_identity_writes_and_chooses_denses_tokens(folder, dtype):
+    """Below float32 the traced pass may round to another token: the decoded one stands."""
+    dense, tokenizer = models.load(folder, dtype, CPU), models.load_tokenizer(folder)
+    dense.lm_head.weight.mul_(0.2)
+    generator = torch.Generator().manual_seed(0)
+    asked = [
+        prompts.Asked(
+            f"p{i}", t, torch.randint(10, 300, (4 + 3 * i,), generator=generator).tolist()
+        )
+        for i in range(6)
+        for t in (0.0, 0.7)
+    ]
+    written = prompts.answers(dense, tokenizer, asked, 24, 0)
+    edit = edits.Edit()
+    variant = models.apply_edit(dense, edit)
+    assert prompts.answers(variant, tokenizer, asked, 24, 0) == written
+    unembed, other = spaces.output_of(dense), 0
+    for one, tokens in zip(asked, written, strict=True):
+        answer = {
+            "prompt": one.prompt,
+            "sampling_temperature": one.sampling_temperature,
+            "prompt_token_ids": list(one.token_ids),
+            "answer_token_ids": tokens,
+        }
+        at = decoding.states(dense, variant, edit, answer, tokens)
+        compared = decoding.compare(at, unembed, answer, [1.0], 64, 0)
+        rows = decoding.rows_of(answer, tokens, at, compared, [1.0])["decoded_step"].to_pylist()
+        assert len(rows) == 4 * len(tokens)
+        assert all(row["variant_token"] == row["dense_token"] for row in rows)
+        if one.sampling_temperature == 0:
+            other += (unembed(at.dense).argmax(-1) != torch.tensor(tokens)).sum()
+    assert dtype == "float16" or other > 0  # or this test shows nothing

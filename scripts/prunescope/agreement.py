@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from prunescope import anatomy, prompts
+from prunescope import anatomy, finite, prompts
 from prunescope.comparisons import Columns, Slab
 from prunescope.spaces import output_of
 
@@ -42,11 +42,13 @@ def agreement(
     answers : rows of `dense_answer`. Steps begin at the last prompt token.
     steps : of each answer, at most.
     """
-    chunks = [
-        _compared(output_logits(dense, h), output_logits(variant, h_variant), h, h_variant)
-        for answer in answers
-        for h, h_variant in _chunks(dense, variant, answer, steps)
-    ]
+    chunks = []
+    for place, answer in enumerate(answers):
+        with finite.named(f"prompt {answer.get('prompt', place)}"):
+            chunks += [
+                _compared(output_logits(dense, h), output_logits(variant, h_variant), h, h_variant)
+                for h, h_variant in _chunks(dense, variant, answer, steps)
+            ]
     found = torch.cat(chunks, dim=-1)
     h, z, p, kl, same = found.mean(-1).tolist()
     median_kl = found[3].quantile(0.5).item()

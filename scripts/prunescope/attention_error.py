@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from prunescope import anatomy, capture, comparisons, histories
+from prunescope import anatomy, capture, comparisons, finite, histories
 from prunescope.edits import Edit
 from prunescope.histories import Attended, Scoring
 from prunescope.replacements import Replacement, replaced_in
@@ -174,6 +174,10 @@ def rows_of(
     tables = [schema.empty_table()]
     for block in sorted(variant):
         norm, share, moved = _measured(dense[block], variant[block], scoring[block], start)
+        finite.checked(
+            np.stack([norm, np.where(moved == 0, 0, share)]),
+            f"prompt {prompt}, {history}, block {block}: attention errors",
+        )
         columns = {
             "prompt": pa.repeat(prompt, norm.size),
             "history": pa.repeat(history, norm.size),

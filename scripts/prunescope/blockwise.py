@@ -31,6 +31,8 @@ SAMPLED_SHARE = 64
 """One token of so many is sampled where that is more."""
 
 
+_WAY_OUT = f"{finite.WAY_OUT} Calibration passes alone: compression/forward_dtype."
+
 ROWS_TOGETHER = 128
 """Tokens whose squares are added at once: so many sums of a column stay in the cache."""
 
@@ -304,7 +306,7 @@ class BlockWalk:
             finite.checked(
                 each,
                 f"calibration sequence {sequence}: hidden states after {after}, in {self._dtype},",
-                f"{finite.WAY_OUT} Calibration passes alone: compression/forward_dtype.",
+                _WAY_OUT,
             )
 
     def result(self, method: str) -> tuple[Edit, pa.Table]:
@@ -421,7 +423,8 @@ class BlockWalk:
             for batch in range(first, last):
                 seen = watch.begin(batch, worker)
                 try:
-                    self._output(dense, states[batches[batch]], call)
+                    with finite.named(f"block {index}, calibration {_sequences(batches[batch])}"):
+                        self._output(dense, states[batches[batch]], call)
                 except _SeenAll:
                     continue
                 never = sorted(set(linears) - seen.linears)
@@ -436,7 +439,7 @@ class BlockWalk:
         finally:
             for handle in handles:
                 handle.remove()
-        return [group.whole(index) for group in watch.groups]
+        return [group.whole() for group in watch.groups]
 
     def _sampled(self, batches: list[slice]) -> list[range]:
         """Of each micro-batch, the tokens that errors are measured on."""
@@ -513,13 +516,8 @@ class _Gathered:
     parts: list[Statistic]
     sample: Tensor
 
-    def whole(self, index: int) -> Group:
-        """The group with what all workers have seen in a block. Raises NotFinite."""
-        finite.checked(
-            self.sample,
-            f"block {index}: calibration inputs of {', '.join(self.names)}",
-            f"{finite.WAY_OUT} Calibration passes alone: compression/forward_dtype.",
-        )
+    def whole(self) -> Group:
+        """The group with what all workers have seen."""
         inputs, *others = self.parts
         for other in others:
             inputs.merge(other)
@@ -568,12 +566,13 @@ class _Watch:
         return seen
 
     def show(self, name: str, x: Tensor) -> None:
-        """Take in an input once, whichever of its linears comes first."""
+        """Take in an input once, whichever of its linears comes first. Raises NotFinite."""
         seen: _Seen = self._of_thread.seen
         before = seen.group_of(x)
         group = self._group_of(name, x, before)
         if before is None:
             seen.inputs.append((weakref.ref(x), group))
+            finite.checked(x, lambda: f"inputs of {name}, in {x.dtype},", _WAY_OUT)
             tokens, rows = self._sampled[seen.batch], x.flatten(0, -2)
             start = seen.batch * len(self._sampled[0])
             group.sample[start : start + len(tokens)] = rows[tokens.start :: tokens.step]
@@ -597,6 +596,12 @@ class _Watch:
         sample = x.new_empty(sum(map(len, self._sampled)), width)
         self.groups.append(_Gathered([], parts, sample))
         return self.groups[-1]
+
+
+def _sequences(batch: slice) -> str:
+    """A micro-batch's sequences, in words."""
+    first, last = batch.start, batch.stop - 1
+    return f"sequence {first}" if first == last else f"sequences {first} to {last}"
 
 
 class _Nothing:

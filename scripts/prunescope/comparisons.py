@@ -18,6 +18,11 @@ from prunescope.spaces import probabilities
 
 Metrics = metrics.Geometry | metrics.UniformShift | metrics.ProbabilityShift
 
+_WAY_OUT = (
+    "A dense state of length 0 (an embedding of zeros) has no size to compare a change "
+    "with, and very large logits overflow in float32. Leave the prompt or the variant out."
+)
+
 PRODUCT_ROWS = 512
 """Rows of one lm_head product: enough to reach the GEMM peak, few enough to stay in cache."""
 
@@ -135,6 +140,7 @@ class Columns:
     def _put(self, space: str, steps: slice, pairs: Sequence[int], values: Metrics) -> None:
         """Fields (steps, pairs, …) into the columns of a space."""
         for name, value in values._asdict().items():
+            finite.checked(value, f"statistics {space}.{name}", _WAY_OUT)
             column = self.tensors.setdefault(
                 f"{space}.{name}",
                 torch.empty(

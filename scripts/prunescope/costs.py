@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunescope import anatomy
+from prunescope import anatomy, finite
 from prunescope.edits import Edit
 from prunescope.replacements import stored_bytes
 
@@ -98,7 +98,8 @@ def seconds(model: Any, token_ids: Tensor, n_decoded: int) -> tuple[float, list[
     out = model(token_ids.unsqueeze(0), use_cache=True, logits_to_keep=1)
     times.append(_now(model.device))
     for _ in range(n_decoded):
-        token = out.logits[:, -1:].argmax(-1)
+        logits = finite.checked(out.logits[:, -1:], "timed passes: logits")
+        token = logits.argmax(-1)
         out = model(token, past_key_values=out.past_key_values, use_cache=True)
         times.append(_now(model.device))
     prefill, *steps = (after - before for before, after in itertools.pairwise(times))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from prunescope import comparisons, histories, metrics, prompts, sampling, spaces, texts
+from prunescope import comparisons, finite, histories, metrics, prompts, sampling, spaces, texts
 from prunescope.comparisons import Columns, Slab
 from prunescope.edits import Edit
 from prunescope.schemas import TABLES
@@ -48,8 +48,8 @@ class Compared(NamedTuple):
     """One answer of dense and of the variant, compared.
 
     columns : from `Columns`, (steps, histories, …). term_norm, term_share : (steps, terms).
-    variant_token : (steps, histories), what the variant chose. dense_log_p : (steps,), in nats,
-    of dense's own tokens at T = 1. first_logits : (1 + histories, vocab) at step 0.
+    variant_token : (steps, histories), what the variant chose (`_chosen`). dense_log_p : (steps,),
+    in nats, of dense's own tokens at T = 1. first_logits : (1 + histories, vocab) at step 0.
     """
 
     columns: dict[str, Tensor]
@@ -183,11 +183,16 @@ def _terms(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _chosen(z: Tensor, answer: Mapping[str, Any], seed: int, steps: slice) -> Tensor:
-    """Tokens the variant chooses under each history, (steps, histories)."""
+    """Tokens the variant chooses under each history, (steps, histories).
+
+    Where a pass has the variant choose as dense chooses in its pass, that is the token dense
+    decoded: below float32 the pass may round to another (see `noise`), and the decoded one stands.
+    """
     temperature = answer["sampling_temperature"]
-    scores = sampling.scores(z[:, 1:], temperature, seed, answer["prompt"], steps.start)
-    chosen: Tensor = scores.argmax(-1)
-    return chosen
+    scores = sampling.scores(z, temperature, seed, answer["prompt"], steps.start)
+    of_dense, of_variant = scores.argmax(-1).split([1, z.shape[1] - 1], dim=1)
+    decoded = torch.tensor(answer["answer_token_ids"][steps], device=z.device).unsqueeze(-1)
+    return torch.where(of_variant == of_dense, decoded, of_variant)
 
 
 @torch.inference_mode()
@@ -199,12 +204,13 @@ def log_likelihoods(unembed: spaces.Unembedding, h: Tensor, own: Sequence[int]) 
     h : what lm_head reads before each of its tokens, (tokens, d). own : the tokens.
     """
     rows = comparisons.PRODUCT_ROWS // 8
-    return torch.cat(
+    log_p = torch.cat(
         [
             texts.log_likelihoods(unembed(some), own[place * rows : place * rows + rows])
             for place, some in enumerate(h.split(rows))
         ]
     )
+    return finite.checked(log_p, "log-likelihoods of the variant's text under dense")
 
 
 def rows_of(

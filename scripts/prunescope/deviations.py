@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prunescope import progress, store, theory
+from prunescope import finite, progress, store, theory
 from prunescope.schemas import TABLES
+
+_WAY_OUT = "The trace they are made from is damaged: run its trace_ rule again."
 
 QUANTITIES = 7
 """Tables that `deviations` yields."""
@@ -56,6 +58,8 @@ def deviations(trace: pa.Table, shift: pa.Table, table: str) -> Iterator[pa.Tabl
         columns["order"] = pa.array([order] * size, pa.int32())
         columns["measured"] = rows.column(measured)
         columns["estimated"] = pa.array(estimate)
+        for side, values in (("measured", _floats(rows, measured)), ("estimated", estimate)):
+            finite.checked(values, f"{table}: {side} values of {quantity}", _WAY_OUT)
         return pa.table([columns[name] for name in names], names=names)
 
     for space in ("embedding", "logit"):

@@ -65,6 +65,11 @@ def compare(
     whole = np.zeros((len(pairs), 7))
     _spread(kernels.take_logits, len(pairs), threads, logits, pairs, rows.squares, whole)
 
+    with np.errstate(invalid="ignore", divide="ignore"):  # rows of zeros
+        turn, *magnitudes = _turned(whole)
+    zero_dense, zero_variant = (rows.squares[pairs] == 0).T
+    turn = np.where(zero_dense | zero_variant, zero_dense != zero_variant, turn)
+
     shift, holds = _of_tokens(logits, pairs, narrow, rows, threads)
     holds |= (whole[:, 5] == whole[:, 6])[:, None]  # one shift for all tokens: p stays, exactly
     for t, again in enumerate(~holds.T):
@@ -77,7 +82,7 @@ def compare(
         return (torch.from_numpy(field.reshape(*dense.shape, *field.shape[1:])) for field in fields)
 
     return Comparison(
-        Geometry(*shaped(_turned(whole))),
+        Geometry(*shaped((turn, *magnitudes))),
         UniformShift(*shaped((whole[:, 2] / z.shape[1], whole[:, 4] / z.shape[1], *whole.T[5:]))),
         ProbabilityShift(*shaped(shift)),
     )

@@ -21,11 +21,11 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
     Where the stream itself is normed (BERT), a sublayer's output is its input + what it adds,
     before that norm: the norm stays where the sublayer is dropped, so it is not what is lost.
     A state of length 0 (a token whose embedding is zero) has no direction: its token is left out of
-    the mean of that sublayer.
+    the mean of that sublayer, and `n_tokens` counts the others.
 
     Parameters
     ----------
-    batches : token ids, (sequences, length) each; every token counts alike.
+    batches : token ids, (sequences, length) each; every token with a direction counts alike.
 
     Raises
     ------
@@ -46,25 +46,29 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
         units.append(_unit(h))
         block, ends_block = (boundary - 1) // 2, boundary % 2 == 0
         if boundary > 0:
-            output = _unit(before_norm.pop()) if before_norm else units[-1]
+            output = units[-1]
+            if before_norm:
+                added = before_norm.pop()
+                finite.checked(
+                    added, lambda: f"{_place(boundary)}, {_where(added, sequences)}: sums"
+                )
+                output = _unit(added)
             _add(totals, counts, (block, (boundary - 1) % 2), units[-2], output)
         if boundary > 0 and ends_block:
             _add(totals, counts, (block, 2), units[-3], units[-1])
         del units[:-3]
 
-    tokens = 0
     with capture.boundaries(model, visit), capture.sums(model, before_norm.append):
         for token_ids in batches:
             units.clear()
             model.base_model(input_ids=token_ids.to(model.device), use_cache=False)
-            tokens += token_ids.numel()
             sequences += len(token_ids)
     means = finite.checked(
         totals / counts,
         "influences",
         "Every token of some sublayer has a state of length 0: calibrate on another corpus.",
     )
-    return _rows(means.tolist(), tokens)
+    return _rows(means.tolist(), counts.long().tolist())
 
 
 def _place(boundary: int) -> str:
@@ -78,8 +82,12 @@ def _where(h: Tensor, first: int) -> str:
 
 
 def _unit(h: Tensor) -> Tensor:
-    """Unit vectors in float32 or wider, (…, d) -> (…, d)."""
+    """Unit vectors in float32 or wider, (…, d) -> (…, d); NaN for a vector of zeros.
+
+    Divided by its largest entry first: squares of bfloat16 may leave float32.
+    """
     wide = h.to(torch.promote_types(h.dtype, torch.float32))
+    wide = wide / wide.abs().amax(-1, keepdim=True)
     unit: Tensor = wide / torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
     return unit
 
@@ -95,10 +103,12 @@ def _add(
     counts[place] += directed.sum()
 
 
-def _rows(means: list[list[float]], tokens: int) -> pa.Table:
+def _rows(means: list[list[float]], counts: list[list[int]]) -> pa.Table:
     rows = [
-        {"block": block, "sublayer": name, "influence": influence, "n_tokens": tokens}
-        for block, scores in enumerate(means)
-        for name, influence in zip((*anatomy.SUBLAYERS, "block"), scores, strict=True)
+        {"block": block, "sublayer": name, "influence": influence, "n_tokens": n_tokens}
+        for block, (scores, tokens) in enumerate(zip(means, counts, strict=True))
+        for name, influence, n_tokens in zip(
+            (*anatomy.SUBLAYERS, "block"), scores, tokens, strict=True
+        )
     ]
     return pa.Table.from_pylist(rows, schema=TABLES["influence"].schema)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunescope import patterns
+from prunescope import finite, patterns
 
 RANKED_BY_COMPARISON = 16
 """Up to this m, weights of a group are ranked against each other: faster than sorting them."""
@@ -58,6 +58,7 @@ def keep_n_of_m(importance: Tensor, n: int, m: int, then_by: Tensor | None = Non
     -------
     (…, in_features) bool
     """
+    finite.checked(importance, "importances")
     groups = importance.unflatten(-1, (-1, m))
     second = None if then_by is None else then_by.unflatten(-1, (-1, m))
     if n in (0, m):

@@ -248,6 +248,11 @@ def _ranked(
     item: Item, format_: str, scores: NDArray[np.floating], texts: Sequence[str]
 ) -> dict[str, object]:
     """One row from the candidates' scores, the right one's first; ties share their mean rank."""
+    if not np.isfinite(scores).all():
+        raise JobError(
+            f"item {item.item}, {format_}: scores of its candidates are not finite. Set dtype: "
+            "bfloat16 or float32 for the model: float16 overflows above 65504."
+        )
     right, others = scores[0], scores[1:]
     rank = 1 + float((others > right).sum()) + float((others == right).sum()) / 2
     return {

@@ -81,7 +81,8 @@ def angular_deviation(dense: Tensor, variant: Tensor) -> Tensor:
     """1 - cos(dense, variant), (…, n) -> (…,), in [0, 2].
 
     Computed as ½|û - v̂|² with unit vectors: 1 - cos as written loses everything below 1e-7.
-    NaN where either vector is zero, since it has no direction.
+    A vector of zeros is turned by nothing to itself, 0, and is at right angles to any other, 1: its
+    inner product with that is 0.
     """
     return _angular_deviation(dense, variant, norm(dense), norm(variant))
 
@@ -92,7 +93,9 @@ def _angular_deviation(
     """½|û - v̂|² as ½|v - (|v|/|u|) u|²/|v|², which takes one pass, with the norms given."""
     stretch = (variant_norm / dense_norm).unsqueeze(-1)
     turn = torch.addcmul(variant, dense, stretch, value=-1)
-    return (norm(turn) / variant_norm).square_() / 2
+    deviation = (norm(turn) / variant_norm).square_() / 2
+    zero = (dense_norm == 0) | (variant_norm == 0)
+    return deviation.where(~zero, (dense_norm != variant_norm).to(deviation.dtype))
 
 
 def geometry(dense: Tensor, delta: Tensor) -> Geometry:

@@ -14,9 +14,23 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from prunescope import anatomy, attention, checkpoint, model_config, products, prompts, tokenization
+from prunescope import (
+    anatomy,
+    attention,
+    checkpoint,
+    finite,
+    model_config,
+    products,
+    prompts,
+    tokenization,
+)
 from prunescope.edits import Edit
 from prunescope.replacements import replaced
+
+_DAMAGED_EDIT = (
+    "The edit's file is damaged, or it was made where numbers overflow: delete it and make it "
+    "again with dtype: bfloat16 or float32."
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The dtypes config may name."""
@@ -167,7 +181,8 @@ def _replace_tensors(variant: nn.Module, edit: Edit) -> None:
                 "to rebuild it."
             )
         module = variant.get_submodule(owner)
-        setattr(module, leaf, nn.Parameter(replaced(dense, replacement), requires_grad=False))
+        new = finite.checked(replaced(dense, replacement), f"edit: weights {name}", _DAMAGED_EDIT)
+        setattr(module, leaf, nn.Parameter(new, requires_grad=False))
         if isinstance(module, nn.Linear):
             module.out_features, module.in_features = module.weight.shape
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from prunescope import finite
+
 SMALLEST = 2.0**-17
 """Scales from here on keep at least 8 significant bits in float16."""
 
@@ -50,7 +52,8 @@ def min_max_grid(weight: Tensor, bits: int, group_size: int, shrink: Tensor | fl
     shrink : (out, groups) or one number, from 0.5 to 1: the part of the range that is covered.
     """
     groups = weight.unflatten(-1, (-1, group_size))
-    low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
+    low, high = (finite.checked(part, "weights") for part in groups.aminmax(dim=-1))
+    low, high = low.clamp(max=0), high.clamp(min=0)
     steps = (high - low) / (2**bits - 1)
     empty = steps == 0
     narrow = bool((empty | (steps >= SMALLEST)).all()) and bool(

@@ -7,6 +7,8 @@ import pytrec_eval
 import torch
 from torch import Tensor
 
+from prunescope import finite
+
 DEPTH = 100
 """Documents kept of every ranking: as many as the deepest measure reads."""
 
@@ -67,7 +69,10 @@ def search(
         size = max(1, _SCORES_TOGETHER // len(chunk))
         for first in range(0, len(queries), size):
             rows = slice(first, first + size)
-            products = queries[rows] @ chunk.T
+            products = finite.checked(
+                queries[rows] @ chunk.T,
+                f"scores of queries from {first} on against documents from {start} on",
+            )
             for row, skipped in enumerate(left_out[rows]):
                 if skipped is not None and 0 <= skipped - start < len(chunk):
                     products[row, skipped - start] = -torch.inf

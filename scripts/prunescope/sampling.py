@@ -77,7 +77,5 @@ class SharedNoise(LogitsProcessor):
         """
         largest = z.amax(-1)  # NaN where one is NaN
         if not largest.isfinite().all():
-            (prompt, _), value = next(
-                (row, v) for row, v in zip(self.rows, largest, strict=True) if not v.isfinite()
-            )
-            finite.checked(value, f"prompt {prompt}, step {step}: logits in {z.dtype}")
+            row = int(largest.isfinite().logical_not().nonzero()[0])
+            finite.checked(z[row], f"prompt {self.rows[row][0]}, step {step}: logits")
