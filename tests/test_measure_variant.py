@@ -16,6 +16,7 @@ ANSWERS = [
 REST = {
     "kind": "arithmetic",
     "text": "",
+    "rendered": "",
     "sampling_temperature": 0.0,
     "answer_text": "",
     "stopped": True,
