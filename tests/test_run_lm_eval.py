@@ -7,6 +7,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -208,3 +210,21 @@ def test_items_whose_contexts_do_not_fit_are_counted(tmp_path):
     lengths = sorted(len(lm.tok_encode(context)) for context in lm.cut)
     assert n_cut(lengths[-1] + 4) == 0
     assert n_cut(lengths[0] + 4) == sum(length > lengths[0] for length in lengths) > 0
+
+
+@pytest.mark.parametrize("label", [-1, 2, 7])
+def test_a_hidden_label_is_refused_by_row(tmp_path, label):
+    """lm-eval would count the item as wrong, whatever the model answers."""
+    folder = make_tiny_model(tmp_path / "m")
+    lm = VariantLM(
+        models.load(folder, "float32", torch.device("cpu")), models.load_tokenizer(folder), 4
+    )
+    rows_dir = write_task(tmp_path, "boolq")
+    file = rows_dir / "validation.parquet"
+    rows = pq.read_table(file).to_pylist()
+    rows[3]["label"] = rows[5]["label"] = label
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    with pytest.raises(
+        JobError, match=rf"2 of 9 items .* row 4: its label is {label}, but it has 2"
+    ):
+        evaluation.evaluate(lm, "boolq", SETTINGS["boolq"], rows_dir)

@@ -53,8 +53,8 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
     Raises
     ------
     JobError
-        if lm-eval has no such task, none of its metrics is the headline, or no item fits the
-        model's positions.
+        if lm-eval has no such task, none of its metrics is the headline, no item fits the model's
+        positions, or an item has no options or no right one.
     """
     datasets.disable_progress_bars()
     asked = settings.get("lm_eval", name)
@@ -65,6 +65,8 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
         if "max_new_tokens" in settings:
             length = {"max_gen_toks": settings["max_new_tokens"]}
             task.set_config(key="generation_kwargs", value=length, update=True)
+    for task in loaded["tasks"].values():
+        check_answers(task)
     lm.written.clear()
     lm.cut.clear()
     with _quiet("lm_eval"):
@@ -227,6 +229,37 @@ def _scores(
             "higher_is_better": bool(directions[metric]),
             "error": None,
         }
+
+
+def check_answers(task: Any) -> None:
+    """Raise JobError where an item of a multiple-choice task has no options, or no right one.
+
+    lm-eval scores such an item as wrong whatever the model says: the labels of many test splits
+    are hidden as -1.
+    """
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return
+    docs = list(task.eval_docs)
+    amiss = [(place, said) for place, doc in enumerate(docs) if (said := _amiss(task, doc))]
+    if amiss:
+        place, said = amiss[0]
+        raise JobError(
+            f"{len(amiss)} of {len(docs)} items cannot be scored, the first in row {place + 1}: "
+            f"{said}. Labels of test splits are often hidden: read a split that has them."
+        )
+
+
+def _amiss(task: Any, doc: Mapping[str, Any]) -> str | None:
+    """What keeps an item from being scored; None where nothing does."""
+    options = task.doc_to_choice(doc)
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    if not options:
+        return "it has no options"
+    for each in gold if isinstance(gold, list) else [gold]:
+        known = 0 <= each < len(options) if isinstance(each, int) else each in options
+        if not known:
+            return f"its label is {each!r}, but it has {len(options)} options"
+    return None
 
 
 def n_cut(found: Mapping[str, Any], cut: Collection[str]) -> int:
