@@ -7,12 +7,13 @@ passes `checked` first. On a tensor that costs one pass for its extremes, which 
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WAY_OUT = (
     "float16 overflows above 65504: set dtype: bfloat16 or float32 for the model. "
@@ -20,17 +21,19 @@ WAY_OUT = (
 )
 """What to do about numbers of a model that are not finite."""
 
-_Values = TypeVar("_Values", Tensor, NDArray[np.floating], float)
+_Values = TypeVar("_Values", "Tensor", NDArray[np.floating], float)
 
 
 class NotFinite(ValueError):
     """A NaN or an infinity; the message says where it arose and what to do."""
 
 
-def is_finite(values: Tensor | NDArray[np.floating] | float) -> bool:
+def is_finite(values: "Tensor | NDArray[np.floating] | float") -> bool:
     """True if no value is NaN or infinite; also for no values at all."""
-    if not isinstance(values, Tensor):
+    if isinstance(values, np.ndarray | np.generic | float | int):
         return bool(np.isfinite(values).all())
+    import torch  # here: theory, which checks arrays, does without
+
     if values.numel() == 0 or not values.is_floating_point():
         return True
     low, high = torch.aminmax(values)
@@ -68,9 +71,11 @@ def named(what: str) -> Iterator[None]:
         raise NotFinite(f"{what}: {error}") from None
 
 
-def _kind(values: Tensor | NDArray[np.floating] | float) -> str:
+def _kind(values: "Tensor | NDArray[np.floating] | float") -> str:
     """How many values are NaN and how many infinite, in words."""
-    tensor = values if isinstance(values, Tensor) else torch.as_tensor(values)
+    import torch  # here: see is_finite
+
+    tensor = values if isinstance(values, torch.Tensor) else torch.as_tensor(values)
     nan, infinite = int(tensor.isnan().sum()), int(tensor.isinf().sum())
     total = tensor.numel()
     counts = [f"{n} {name}" for n, name in ((nan, "NaN"), (infinite, "infinite")) if n]

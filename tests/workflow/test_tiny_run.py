@@ -280,7 +280,7 @@ def test_edited_theory_is_estimated_again(tiny_run, planned):
     line = re.search(r"^    return .+\n", file.read_text(encoding="utf-8"), re.MULTILINE)[0]
     with tiny_run.edited("scripts/prunescope/theory.py", line, line.replace("return ", "return +")):
         assert tiny_run.plan(*TINY) == {
-            "estimate_deviations": len(planned.variants("deviation")),
+            "estimate_deviations": len(planned.traces("deviation")),
             "estimate_decoding": len(planned.variants("decoding_deviation")),
             "draw_figure": planned.n_figures("deviation", "decoding_deviation"),
             **DONE,
