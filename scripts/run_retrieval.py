@@ -78,12 +78,7 @@ def run_retrieval(
         "code": embedding_code,
     }
     around = {key: settings[key] for key in ("starts_with", "ends_with") if key in settings}
-    longest = settings["max_length"]
-    encode = embedding.CountingEncoder(
-        embedding.encoder(tokenizer, longest, **around),
-        embedding.encoder(tokenizer, longest + 1, **around),
-        longest,
-    )
+    encode = embedding.encoder(tokenizer, settings["max_length"], **around)
     embed = embedding.Embedder(variant, encode, pooling, made_from)
     scores: list[dict[str, object]] = []
     samples: list[dict[str, object]] = []
@@ -95,9 +90,7 @@ def run_retrieval(
         result = finished.taken_over(kept)
         if result is None:
             LOG.info("retrieval set %s", name)
-            encode.n_cut = 0
-            found, rows = score(name, entry, instruction(settings, entry), embed, cache, device)
-            result = [{**row, "n_cut": encode.n_cut} for row in found], rows
+            result = score(name, entry, instruction(settings, entry), embed, cache, device)
             finished.keep(kept, result)
         found, rows = result
         scores += [{**row, "pooling": settings["pooling"]} for row in found]
@@ -155,19 +148,11 @@ def score(
         [place[d] for d, grade in qrels[query].items() if grade > 0 and d in place]
         for query in queries
     ]
-    missing = {
-        d
-        for grades in qrels.values()
-        for d, grade in grades.items()
-        if grade > 0 and d not in place
-    }
     own = entry.get("queries_are_documents", False)
     left_out = [place.get(query) if own else None for query in queries]
     asked = [template.replace("{query}", text) for text in queries.values()]
-    embedded = embed(asked, cache / "queries.safetensors").to(device)
-    check_queries(name, list(queries), embedded)
     ranking = retrieval.search(
-        embedded,
+        embed(asked, cache / "queries.safetensors").to(device),
         (rows.to(device) for rows in chunks(corpus.take(order), n_relevant, embed, cache)),
         relevant,
         left_out,
@@ -181,8 +166,6 @@ def score(
             "score": sum(each[metric] for each in values) / len(values),
             "n_queries": len(queries),
             "n_documents": len(ids),
-            "n_empty": sum(not text for text in documents(corpus.to_pylist())),
-            "n_missing": len(missing),
             "seconds": seconds,
         }
         for metric in retrieval.MEASURES
@@ -200,17 +183,6 @@ def score(
         )
     ]
     return scores, samples
-
-
-def check_queries(name: str, ids: Sequence[str], embedded: Tensor) -> None:
-    """Raise JobError for a query without a token: it has no vector to search by."""
-    without = [query for query, row in zip(ids, embedded.isnan().any(1), strict=True) if row]
-    if without:
-        raise JobError(
-            f"retrieval set {name}: {len(without)} of {len(ids)} queries have no token, the first "
-            f"{without[0]!r}, so nothing can be searched by them. Give them a text, or take their "
-            "judgements out."
-        )
 
 
 def read_set(

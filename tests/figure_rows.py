@@ -209,21 +209,6 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
         }
         for place in range(4)
     ]
-    searched = [
-        {
-            "retrieval_set": "squad",
-            "metric": metric,
-            "score": 0.5,
-            "n_queries": 4,
-            "n_documents": 9,
-            "n_empty": 1,
-            "n_missing": 0,
-            "n_cut": 2,
-            "seconds": 1.0,
-            "pooling": "mean",
-        }
-        for metric in ("ndcg_at_10", "recall_at_100")
-    ]
     asked = [
         {
             "source": "squad",
@@ -240,6 +225,5 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
         "task_scores": tasks,
         "task_samples": samples,
         "retrieval_samples": found,
-        "retrieval_scores": searched,
         "matched_samples": asked,
     }

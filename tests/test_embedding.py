@@ -99,25 +99,8 @@ def test_what_decides_a_vector_makes_it_again(remembering):
     assert len(loads) == 8
 
 
-@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("pooling", ["mean", "last_token"])
-def test_a_text_without_a_token_has_no_state(pooling, normalize):
-    """Not that of another text's padding either; the others are as if it were not there."""
-    model = tiny_model("llama")
-    rows = embedding.embed(model, [[], [5, 6], [], [7]], pooling, normalize)
-    assert rows[[0, 2]].isnan().all()
-    assert torch.equal(rows[[1, 3]], embedding.embed(model, [[5, 6], [7]], pooling, normalize))
-    assert embedding.embed(model, [[], []], pooling, normalize).isnan().all()
-
-
-def test_texts_that_were_cut_are_counted(tmp_path):
-    """One that fills its room exactly was not cut; the ending takes room too."""
-    file = save_tokenizer(tmp_path)
-    texts = ["", "a", "abcd", "abcde", "abcdefgh"]
-    n_tokens = [len(ids) for ids in embedding.encoder(file, 64)(texts)]
-    for ends_with in ("", "yz"):
-        room = 6 - len(ends_with)
-        encoders = (embedding.encoder(file, n, ends_with=ends_with) for n in (6, 7))
-        counting = embedding.CountingEncoder(*encoders, 6)
-        assert counting(texts) == embedding.encoder(file, 6, ends_with=ends_with)(texts)
-        assert counting.n_cut == sum(n > room for n in n_tokens) > 0
+def test_a_text_without_a_token_is_named(pooling):
+    """It has no state of its own, and must not be given that of another text's padding."""
+    with pytest.raises(JobError, match=r"1 of 3 texts have no token.*number 2"):
+        embedding.embed(tiny_model("llama"), [[5, 6], [7], []], pooling, True)

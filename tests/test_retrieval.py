@@ -103,37 +103,3 @@ def test_relevant_documents_come_first():
     order, n_relevant = retrieval.relevant_first(ids, qrels)
     assert [ids[i] for i in order] == ["b", "d", "a", "c", "e"]
     assert n_relevant == 2
-
-
-def first_of(ranking):
-    """The first query's."""
-    return retrieval.Ranking(ranking.documents[:1], ranking.scores[:1], ranking.rank[:1])
-
-
-def test_a_document_without_a_state_is_never_found(world):
-    """A row of NaN ranks as if the document were not there; the best of a query may be such."""
-    queries, documents, qrels = world
-    wanted = relevant(qrels)
-    absent = {3, 20, *wanted[0]}
-    gaps = documents.clone()
-    gaps[list(absent)] = math.nan
-    ranking = retrieval.search(queries, [gaps[:12], gaps[12:]], wanted, (None,) * 7, 40)
-    kept = [i for i in range(40) if i not in absent]
-    n = len(kept)
-    best = (queries @ documents[kept].T).sort(descending=True).values
-    torch.testing.assert_close(ranking.scores[:, :n], best)
-    assert ranking.scores[:, n:].isneginf().all()
-    assert math.isnan(ranking.rank[0])
-    run = retrieval.measured(first_of(ranking), ["q0"], [f"d{i}" for i in range(40)], qrels)
-    assert run == [{"ndcg_at_10": 0.0, "recall_at_100": 0.0}]
-
-
-def test_a_negative_grade_is_worth_nothing(world):
-    ranking, ids = first_of(found(world, depth=20)), [f"d{i}" for i in range(40)]
-    top, second = (ids[i] for i in ranking.documents[0, :2].tolist())
-    values = [
-        retrieval.measured(ranking, ["q0"], ids, {"q0": {top: grade, second: 2}})
-        for grade in (-1, 0)
-    ]
-    assert values[0] == values[1]
-    assert 0 < values[0][0]["ndcg_at_10"] < 1

@@ -4,7 +4,6 @@ import math
 import shutil
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -216,30 +215,3 @@ def test_texts_too_long_for_the_model_are_refused(variant):
     run, folder = variant
     with pytest.raises(JobError, match=r"max_length is 5000, but the model reads at most 4096"):
         run({"s": a_set(folder, QUERIES, QRELS)}, max_length=5000)
-
-
-def test_what_is_empty_missing_or_cut_is_counted(variant):
-    """An empty document is ranked nowhere, whatever stands beside it in its batch."""
-    run, folder = variant
-    qrels = {"q0": {"d0": 1, "d4": 1}, "q1": {"d2": 1, "gone": 2}, "q2": {"d4": 1}}
-    plain = a_set(folder, QUERIES, qrels)
-    rows = pq.read_table(plain["corpus"]).to_pylist()
-    rows.append({"_id": "d4", "title": "", "text": " "})
-    schema = TABLES["retrieval_corpus"].schema
-    store.write(plain["corpus"], pa.Table.from_pylist(rows, schema), "retrieval_corpus", {})
-    scores, samples = run({"s": plain}, max_length=8)
-    tokenizer = models.load_tokenizer(folder / "model")
-    texts = [f"{t} {x}".strip() for t, x in zip(TITLES, TEXTS, strict=True)]
-    n_cut = sum(len(tokenizer(text).input_ids) > 8 for text in [*texts, *QUERIES.values()])
-    assert n_cut > 0
-    assert {(r["n_documents"], r["n_empty"], r["n_missing"], r["n_cut"]) for r in scores} == {
-        (5, 1, 1, n_cut)
-    }
-    assert samples[2]["rank"] is None
-    assert [row["recall_at_100"] for row in samples] == [0.5, 0.5, 0.0]
-
-
-def test_a_query_without_a_token_is_named(variant):
-    run, folder = variant
-    with pytest.raises(JobError, match=r"set s: 1 of 2 queries have no token, the first 'q1'"):
-        run({"s": a_set(folder, {"q0": "a fox", "q1": ""}, {"q0": {"d0": 1}, "q1": {"d1": 1}})})

@@ -81,23 +81,3 @@ SELECT
     cast(NULL AS BOOLEAN) AS agrees
 FROM kept
 ORDER BY model, retrieval_set, dropped, method, place;
-
--- Findings: what of a set does not reach the model, or cannot be found.
-SELECT
-    model,
-    format(
-        '{}: of {} documents, {} are empty; {} documents that are judged relevant '
-        'are not among them; {} documents and queries are longer than the model''s max_length and '
-        'were cut.',
-        retrieval_set,
-        max(n_documents),
-        max(n_empty),
-        max(n_missing),
-        max(n_cut)
-    ) AS finding,
-    cast(NULL AS BOOLEAN) AS agrees
-FROM retrieval_scores
-WHERE variant = 'dense'
-GROUP BY model, retrieval_set
-HAVING max(n_empty) + max(n_missing) + max(n_cut) > 0
-ORDER BY model, retrieval_set;

@@ -99,27 +99,26 @@ def embed(model: Any, sequences: Sequence[Sequence[int]], pooling: str, normaliz
     pooling : `mean` over the tokens, or `last_token`, both in float32.
     normalize : True scales every vector to length 1, so that dot products are cosines.
 
-    Returns
-    -------
-    A text without a token has no state: its row is NaN, never another text's padding.
-
     Raises
     ------
     JobError
-        if the vector of a text with tokens is not finite.
+        if a text has no token, or a vector is not finite.
     """
-    rows = torch.full((len(sequences), model.config.hidden_size), torch.nan)
-    present = [place for place, ids in enumerate(sequences) if ids]
-    lengths = [len(sequences[place]) for place in present]
-    batches = list(_batches(lengths, TOKENS_TOGETHER[model.device.type]))
+    if empty := [place for place, ids in enumerate(sequences) if not ids]:
+        raise JobError(
+            f"{len(empty)} of {len(sequences)} texts have no token, so no state to embed them by: "
+            f"the first is number {empty[0]}, counted from 0. Leave empty texts out of the set, or "
+            "set embedding/starts_with, which gives every text a token."
+        )
+    rows = torch.empty(len(sequences), model.config.hidden_size)
+    batches = list(_batches([len(s) for s in sequences], TOKENS_TOGETHER[model.device.type]))
     for batch in track(batches, "embedding"):
-        places = [present[i] for i in batch]
-        token_ids, mask = (t.to(model.device) for t in _padded([sequences[i] for i in places]))
+        token_ids, mask = (t.to(model.device) for t in _padded([sequences[i] for i in batch]))
         h = model.base_model(
             input_ids=token_ids, attention_mask=None if mask.all() else mask, use_cache=False
         ).last_hidden_state
-        rows[places] = pooled(h, mask, pooling).cpu()
-    if not rows[present].isfinite().all():
+        rows[batch] = pooled(h, mask, pooling).cpu()
+    if not rows.isfinite().all():
         raise JobError(
             "an embedding holds NaN or infinity: the variant's numbers overflow. Set dtype: "
             "float32 for the model, or leave this variant out."
@@ -152,32 +151,6 @@ def _padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return pad(rows, batch_first=True), pad(real, batch_first=True)
 
 
-@dataclass
-class CountingEncoder:
-    """An encoder that counts the texts it had to cut.
-
-    Attributes
-    ----------
-    encode : cuts at `max_length` tokens. longer : the same with room for one token more, which
-        tells a text that was cut from one that fills its room exactly.
-    n_cut : texts cut so far.
-    """
-
-    encode: Encode
-    longer: Encode
-    max_length: int
-    n_cut: int = 0
-
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of every text, at most `max_length` of them."""
-        sequences = self.encode(texts)
-        full = [
-            text for text, ids in zip(texts, sequences, strict=True) if len(ids) >= self.max_length
-        ]
-        self.n_cut += sum(len(ids) > self.max_length for ids in self.longer(full))
-        return sequences
-
-
 @dataclass(frozen=True)
 class Embedder:
     """A variant that embeds, and a folder that remembers what it embedded.
@@ -198,10 +171,7 @@ class Embedder:
     made_from: Mapping[str, str]
 
     def __call__(self, texts: Sequence[str], file: str | Path) -> Tensor:
-        """Embeddings of the texts, (n, d) float32 on the cpu; read from `file` or written to it.
-
-        A text without a token has a row of NaN, as `embed` gives it.
-        """
+        """Embeddings of the texts, (n, d) float32 on the cpu; read from `file` or written to it."""
         sequences = self.encode(texts)
         key = self._key(sequences)
         if Path(file).is_file() and _metadata(file).get("key") == key:

@@ -31,7 +31,7 @@ class Ranking:
     documents : (queries, depth) indices of the best documents, best first.
     scores : (queries, depth) their dot products with the query.
     rank : (queries,) of the best relevant document among all, 1 = first, ties share the mean of
-        their ranks; NaN for a query without one that can be found.
+        their ranks; NaN for a query without one.
     """
 
     documents: Tensor
@@ -53,8 +53,7 @@ def search(
 
     Parameters
     ----------
-    queries : (queries, d). chunks : (documents, d) each, on the same device; a row of NaN is a
-        document without a token, which is never found.
+    queries : (queries, d). chunks : (documents, d) each, on the same device.
     relevant : for each query the indices of its relevant documents, all in the first chunk, so that
         one pass knows their scores before it counts what lies above them (`relevant_first`).
     left_out : for each query the document that is not to be found: the query itself, where a set
@@ -65,10 +64,8 @@ def search(
     scores = queries.new_empty(len(queries), 0)
     documents = scores.to(torch.int64)
     start = 0
-    for vectors in chunks:
+    for chunk in chunks:
         found = []
-        absent = vectors.isnan().any(1)
-        chunk = torch.where(absent[:, None], 0, vectors) if absent.any() else vectors
         size = max(1, _SCORES_TOGETHER // len(chunk))
         for first in range(0, len(queries), size):
             rows = slice(first, first + size)
@@ -76,7 +73,6 @@ def search(
                 queries[rows] @ chunk.T,
                 f"scores of queries from {first} on against documents from {start} on",
             )
-            products[:, absent] = -torch.inf
             for row, skipped in enumerate(left_out[rows]):
                 if skipped is not None and 0 <= skipped - start < len(chunk):
                     products[row, skipped - start] = -torch.inf

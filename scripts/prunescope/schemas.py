@@ -542,9 +542,6 @@ _ALL: Sequence[Table] = (
             Column("score", _FLOAT, "between 0 and 1"),
             Column("n_queries", _INT, "queries averaged over"),
             Column("n_documents", _INT, "documents searched"),
-            Column("n_empty", _INT, "those without title and text"),
-            Column("n_missing", _INT, "relevant documents not among them: never found"),
-            Column("n_cut", _INT, "documents and queries cut at max_length"),
             Column(
                 "seconds", _FLOAT, "to embed the set and search it, less what was kept from before"
             ),
@@ -561,7 +558,7 @@ _ALL: Sequence[Table] = (
             Column("ndcg_at_10", _FLOAT, "trec_eval's ndcg_cut_10, between 0 and 1"),
             Column("recall_at_100", _FLOAT, "share of its relevant documents among the first 100"),
             _measure(
-                "rank", "of the best relevant document, 1 = first, ties share; NULL: none to find"
+                "rank", "of the best relevant document, 1 = first, ties share; NULL: has none"
             ),
             Column("best_score", _FLOAT, "dot product with the document found first"),
         ),
