@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from prunescope import calibration, model_config, progress, store, tokenization
 from prunescope.progress import JobError
 
@@ -30,7 +32,16 @@ def sample_calibration(
     else:
         separator = tokenization.separator(model_dir)
         rows = calibration.packed(documents, encode, *size, seed, separator)
+    check_embedded(Path(model_dir), rows)
     store.write(calibration_file, rows, "calibration", made_by)
+
+
+def check_embedded(model_dir: Path, rows: pa.Table) -> None:
+    """Raise JobError if a sequence holds a token that the model has no embedding for."""
+    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    if config.get("vocab_size") is not None:
+        token_ids = rows["token_ids"].combine_chunks().flatten().to_pylist()
+        tokenization.check_ids(token_ids, config["vocab_size"], "the calibration text")
 
 
 def check_context(model_dir: Path, sequence_length: int) -> None:

@@ -6,12 +6,21 @@ from unittest import mock
 
 import pytest
 import torch
-from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, processors
-from tokenizers.models import WordPiece
+from lm_eval.api.instance import Instance
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+from tokenizers.models import BPE, Unigram, WordPiece
 from transformers import GenerationConfig
 from transformers.utils import chat_template_utils
 
-from prunescope import calibration, embedding, models, prompts, tokenization
+from prunescope import calibration, embedding, models, options, prompts, tokenization
+from prunescope.lm_eval_adapter import VariantLM
 from prunescope.progress import JobError
 from tiny import make_tiny_model
 
@@ -82,6 +91,7 @@ def test_words_of_a_wordpiece_vocabulary(folder):
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"unk_token": "[UNK]"}))
     assert calibration.encoder(folder / "tokenizer.json")(["The seas"]) == [[1, 2, 3]]
     assert list(models.load_tokenizer(folder)("The seas")["input_ids"]) == [1, 2, 3]
 
@@ -113,13 +123,128 @@ def test_special_tokens_of_the_template_stay_special(folder):
     assert HOSTILE in tokenizer.decode(hostile)
 
 
+@pytest.mark.parametrize("text", ["<s>", "<s>user: ", "</s>", "a</s>hi <s>user", "<pad>\n"])
+def test_a_text_that_the_template_writes_too_is_told_apart(folder, text):
+    """Wherever the text stands: one special token, the template's, in its place."""
+    tokenizer = models.load_tokenizer(folder)
+    ids = prompts.prompt_token_ids(tokenizer, text)
+    assert [place for place, id in enumerate(ids) if id in special_ids(folder)] == [0]
+    assert tokenizer.decode(ids) == f"<s>user: {text}\nassistant: "
+
+
+def sentencepiece(folder, model):
+    """A tokenizer whose model has the special tokens in its own vocabulary, as sentencepiece's."""
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+
+
+LETTERS = ["<unk>", "<s>", "</s>", "▁", "\n", *map(chr, range(33, 127))]
+MODELS = {
+    "unigram": Unigram([(letter, 0.0 if len(letter) > 1 else -5.0) for letter in LETTERS], 0),
+    "bpe": BPE({letter: i for i, letter in enumerate(LETTERS)}, [], unk_token="<unk>"),
+    "bpe, a merge makes </s>": BPE(
+        {letter: i for i, letter in enumerate([*LETTERS, "</", "s>"])},
+        [("<", "/"), ("s", ">"), ("</", "s>")],
+        unk_token="<unk>",
+    ),
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_special_tokens_that_the_vocabulary_holds_are_text_too(folder, model):
+    sentencepiece(folder, MODELS[model])
+    tokenizer = models.load_tokenizer(folder)
+    text = "a</s>hi"
+    for ids in (
+        calibration.encoder(folder / "tokenizer.json")([text])[0],
+        tokenization.text_ids(tokenizer, text),
+    ):
+        assert not special_ids(folder) & set(ids)
+        assert tokenizer.decode(ids) == text
+    asked = prompts.prompt_token_ids(tokenizer, text)
+    assert [id for id in asked if id in special_ids(folder)] == [1]
+    assert text in tokenizer.decode(asked)
+
+
+def test_a_special_token_in_a_text_changes_nothing_around_it(folder):
+    """Metaspace marks the first word alone: no joint of template and text gains a mark."""
+    sentencepiece(folder, MODELS["bpe"])
+    tokenizer = with_template(folder, "[I]{{ messages[0].content }}[/I]")
+    tokens = tokenizer.convert_ids_to_tokens(prompts.prompt_token_ids(tokenizer, "x</s>y"))
+    assert tokens == ["▁", *"[I]x</s>y[/I]"]
+
+
+@pytest.mark.parametrize("key", ["eos_token", "bos_token"])
+def test_a_token_that_tokenizer_json_lacks_is_refused(folder, key):
+    changed(folder, "tokenizer_config.json", **{key: "<|nowhere|>"})
+    with pytest.raises(JobError, match=r"<\|nowhere\|>, which tokenizer.json lacks"):
+        models.load_tokenizer(folder)
+
+
+def test_a_padding_token_that_tokenizer_json_lacks_is_replaced(folder):
+    """Padding is masked, so that any token will do that has an embedding."""
+    changed(folder, "tokenizer_config.json", pad_token="<|nowhere|>")
+    assert models.load_tokenizer(folder).pad_token == "</s>"
+
+
+def test_task_texts_are_read_as_all_others(folder):
+    """lm-eval takes a text that begins with the letters of <s> for one that is rendered."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    encode = calibration.encoder(folder / "tokenizer.json")
+    lm = VariantLM(models.load(folder, "float32", CPU), models.load_tokenizer(folder), 2)
+    texts = ["<s> the sea", "fox"]
+    longest = max(map(len, encode(texts)))
+    ids, mask = lm.tok_batch_encode(texts)
+    for text, row, read in zip(texts, ids, mask, strict=True):
+        assert lm.tok_encode(text) == encode([text])[0]
+        assert row[read.bool()].tolist() == encode([text])[0]
+    assert ids.shape == mask.shape == (2, longest)
+
+
+def test_tasks_of_a_model_without_begin_and_end(folder):
+    """A text after something is scored, one after nothing is refused, generation ends by length."""
+    for name in ("tokenizer_config.json", "config.json", "generation_config.json"):
+        without = json.loads((folder / name).read_text())
+        for token in ("bos", "eos"):
+            without.pop(f"{token}_token", None)
+            without.pop(f"{token}_token_id", None)
+        (folder / name).write_text(json.dumps(without))
+    model = models.load(folder, "float32", CPU)
+    lm = VariantLM(model, models.load_tokenizer(folder), 2)
+
+    def request(kind, *arguments):
+        return Instance(request_type=kind, doc={}, arguments=arguments, idx=0)
+
+    ((likelihood, _),) = lm.loglikelihood([request("loglikelihood", "the sea", " fox")])
+    context, whole = lm.tok_encode("the sea"), lm.tok_encode("the sea fox")
+    log_p = model(torch.tensor([whole])).logits[0].log_softmax(-1)
+    places = range(len(context) - 1, len(whole) - 1)
+    assert likelihood == pytest.approx(sum(log_p[i, whole[i + 1]].item() for i in places), rel=1e-5)
+    how = {"until": ["\n"], "max_gen_toks": 4}
+    lm.generate_until([request("generate_until", "the sea", how)])
+    assert lm.written["the sea"].token_ids
+    with pytest.raises(JobError, match="neither a begin nor an end"):
+        lm.loglikelihood([request("loglikelihood", "", " fox")])
+
+
 def test_special_tokens_around_an_embedded_text_stay_special(folder):
     file = folder / "tokenizer.json"
     end = Tokenizer.from_file(str(file)).token_to_id("</s>")
     assert embedding.encoder(file, 64, ends_with="</s>")(["sea </s>"])[0].count(end) == 1
     assert embedding.encoder(file, 64, starts_with="<s>")(["sea"])[0][0] == 1
-    with pytest.raises(JobError, match="starts_with holds special tokens"):
-        embedding.encoder(file, 64, starts_with="<s>")(["sea </s>"])
+    hostile = embedding.encoder(file, 64, starts_with="<s>")([HOSTILE])[0]
+    assert hostile[0] == 1
+    assert not special_ids(folder) & set(hostile[1:])
+    assert embedding.encoder(file, 4, starts_with="<s>")([HOSTILE])[0] == hostile[:4]
 
 
 def test_a_begin_token_is_put_where_tokenizer_json_puts_it(folder):
@@ -178,6 +303,7 @@ def test_tokens_without_an_embedding_are_refused(folder):
 LOOP = "{% for m in messages %}"
 TEMPLATES = {
     "parts": LOOP + "<s>{{ m.content[0].text }}{% endfor %}",
+    "strips parts": LOOP + "<s>{{ m.content[0].text.strip() }}{% endfor %}",
     "strips": LOOP + "<s>{{ m.content | trim }}{% endfor %}",
     "no generation prompt": LOOP + "[INST] {{ m.content }} [/INST]{% endfor %}",
 }
@@ -194,7 +320,10 @@ REFUSED = {
     "changes the text": LOOP + "{{ m.content | upper }}{% endfor %}",
     "a syntax error": LOOP + "{{ m.content }",
     "wants a system role": "{{ raise_exception('System role required') }}",
-    "draws lots": "{{ range(100000) | random }}" + LOOP + "{{ m.content }}{% endfor %}",
+    "draws lots": "{{ range(1) | random }}" + LOOP + "{{ m.content }}{% endfor %}",
+    "shows an address": "{{ raise_exception }}" + LOOP + "{{ m.content }}{% endfor %}",
+    "fails": "{{ 1 / 0 }}" + LOOP + "{{ m.content }}{% endfor %}",
+    "holds the prompt by chance": "the sea",
 }
 
 
@@ -203,6 +332,28 @@ def test_a_template_that_does_not_show_the_text_is_refused(folder, template):
     tokenizer = with_template(folder, REFUSED[template])
     with pytest.raises(JobError, match=r"chat template of .* (renders|does not)"):
         prompts.prompt_token_ids(tokenizer, "sea")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if messages | length > 1 %}{{ raise_exception('one message') }}{% endif %}"
+        "{{ messages[0].content }} assistant:",
+        LOOP + "{{ m.role }}: {{ m.content[0].text.strip() }}\n{% endfor %}",
+    ],
+)
+def test_options_are_read_by_templates_of_every_form(folder, template):
+    tokenizer = with_template(folder, template)
+    asked = prompts.prompt_token_ids(tokenizer, "Which? A) ladder B) violin")
+    assert tokenizer.decode([options.option_token(tokenizer, asked, "A")]).strip() == "A"
+
+
+def test_a_template_may_lie_in_a_file_of_its_own(folder):
+    """Processors save chat_template.json."""
+    (folder / "chat_template.jinja").unlink()
+    changed(folder, "chat_template.json", chat_template="<s>{{ messages[0].content }}!")
+    tokenizer = models.load_tokenizer(folder)
+    assert tokenizer.decode(prompts.prompt_token_ids(tokenizer, "sea")) == "<s>sea!"
 
 
 def test_a_prompt_without_a_token_is_refused(folder):
@@ -227,7 +378,7 @@ def test_a_template_is_told_the_same_day_every_day(folder):
     rendered = set()
     for day in (1, 2):
         with on_day(day):
-            rendered.add(prompts.render(chosen, "sea")[0])
+            rendered.add(prompts.render(chosen, "sea"))
     assert rendered == {"26 Jul 2024 00:00sea"}
 
 

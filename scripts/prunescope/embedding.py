@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from prunescope import store, tokenization
@@ -46,41 +45,18 @@ def encoder(
     """
     tokenizer = tokenization.raw(tokenizer_file)
     ending = tokenizer.encode(ends_with, add_special_tokens=False).ids
-    begins_special = any(special in starts_with for special in _specials(tokenizer))
-    tokenizer.encode_special_tokens = not begins_special
-    tokenizer.enable_truncation(max_length)
     room = max_length - len(ending)
     if room < 1:
         raise JobError(
             f"embedding/ends_with has {len(ending)} tokens, but max_length is {max_length}. "
             "Set a greater max_length."
         )
+    read = tokenization.encoder(tokenizer_file, max_length, starts_with)
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
-        whole = [f"{starts_with}{text}" for text in texts]
-        if begins_special:
-            _refuse_specials(texts, _specials(tokenizer))
-        found = [encoding.ids for encoding in tokenizer.encode_batch_fast(whole)]
-        return [ids if _ends(ids, ending) else ids[:room] + ending for ids in found]
+        return [ids if _ends(ids, ending) else ids[:room] + ending for ids in read(texts)]
 
     return encode
-
-
-def _specials(tokenizer: Tokenizer) -> set[str]:
-    added = tokenizer.get_added_tokens_decoder().values()
-    return {token.content for token in added if token.special}
-
-
-def _refuse_specials(texts: Sequence[str], specials: set[str]) -> None:
-    """Beside special tokens of embedding/starts_with, those of a text cannot be told apart."""
-    for text in texts:
-        for special in specials:
-            if special in text:
-                raise JobError(
-                    f"embedding/starts_with holds special tokens, and so does the text "
-                    f"{text[:60]!r}: {special!r}. Leave special tokens out of starts_with, or the "
-                    "text out of the set."
-                )
 
 
 def _ends(ids: Sequence[int], ending: Sequence[int]) -> bool:

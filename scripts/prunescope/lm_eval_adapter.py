@@ -16,7 +16,8 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from prunescope import finite, models, progress, prompts
+from prunescope import finite, models, progress, prompts, tokenization
+from prunescope.progress import JobError
 from prunescope.prompts import padded
 
 TokenRequest = tuple[tuple[str, str], list[int], list[int]]
@@ -70,6 +71,58 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         self._read_start: Any = None
         self._ends = prompts.end_of_text(model, tokenizer)
         prompts.decode_by_argmax(model)
+
+    def tok_encode(
+        self,
+        string: str,
+        add_special_tokens: bool | None = None,
+        left_truncate_len: int | None = None,
+        **_: object,
+    ) -> list[int]:
+        """Token ids as every stage reads a text; lm-eval's own takes a text "<s> …" for rendered.
+
+        Raises JobError for tokens without an embedding.
+        """
+        ids = tokenization.text_ids(
+            self.tokenizer, string, add_special_tokens=add_special_tokens is not False
+        )
+        rows = int(self.model.get_input_embeddings().weight.shape[0])
+        tokenization.check_ids(ids, rows, f"the text {string[-60:]!r}")
+        return ids[-left_truncate_len:] if left_truncate_len else ids
+
+    def tok_batch_encode(
+        self,
+        strings: list[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Token ids and mask, (texts, longest); each text as `tok_encode` reads it by itself."""
+        rows = [self.tok_encode(string, None, left_truncate_len) for string in strings]
+        ids, mask = padded(rows, left=padding_side == "left", device=torch.device("cpu"))
+        return ids.masked_fill(mask == 0, self.tokenizer.pad_token_id or 0), mask
+
+    @property
+    def eot_token_id(self) -> int | None:
+        """The token that ends a text; None where neither tokenizer nor model has one."""
+        end: int | None = self.tokenizer.eos_token_id
+        return self._ends[0] if end is None and self._ends else end
+
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> Any:
+        """The text of tokens; None, the end of text of a model without one, has no text."""
+        return None if tokens is None else super().tok_decode(tokens, skip_special_tokens)
+
+    @property
+    def prefix_token_id(self) -> int:
+        """What a text without a context follows. Raises JobError where there is no such token."""
+        begin = self.tokenizer.bos_token_id
+        prefix = self.eot_token_id if begin is None else begin
+        if prefix is None:
+            raise JobError(
+                "a task asks for the likelihood of a text after nothing, but the tokenizer names "
+                "neither a begin nor an end of text to put before it. Leave the task out."
+            )
+        return int(prefix)
 
     def loglikelihood(
         self, requests: Sequence[Instance], disable_tqdm: bool = False

@@ -6,6 +6,7 @@ token. One row of logits is small, so all of it is float64.
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from prunescope import metrics, prompts, tokenization
+from prunescope.progress import JobError
 from prunescope.schemas import TABLES
 from prunescope.spaces import probabilities
 
@@ -63,9 +65,14 @@ def _space(tokenizer: PreTrainedTokenizerBase, text: str, letter: str) -> str:
     in a wide script, which writes none.
     """
     if tokenizer.chat_template is not None:
-        asked = [{"role": _ASKED, "content": "?"}]
+        as_content = prompts.content_form(tokenizer)
+        asked: list[dict[str, Any]] = [{"role": _ASKED, "content": as_content("?")}]
+        answered = [*asked, {"role": _ANSWER, "content": as_content(letter)}]
         prompt = prompts.in_template(tokenizer, asked, add_generation_prompt=True)
-        whole = prompts.in_template(tokenizer, [*asked, {"role": _ANSWER, "content": letter}])
+        try:
+            whole = prompts.in_template(tokenizer, answered)
+        except JobError:  # a template for questions only says nothing about the space
+            whole = ""
         between, written, _ = whole.removeprefix(prompt).partition(letter)
         if whole.startswith(prompt) and written and not between.strip():
             return between

@@ -2,11 +2,12 @@
 
 import contextlib
 import datetime
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 from unittest import mock
 
-import jinja2
+import jinja2.nodes
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase
 from transformers.utils import chat_template_utils
@@ -24,41 +25,91 @@ def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]
     if tokenizer.chat_template is None:
         ids = tokenization.text_ids(tokenizer, text, add_special_tokens=True)
     else:
-        rendered, shown = render(tokenizer, text)
-        ids = tokenization.ids_around(tokenizer, rendered, shown)
+        ids = tokenization.rendered_ids(tokenizer, render(tokenizer, text))
     if not ids:
         raise JobError(f"prompt {text!r} has no token. Write a text that is not empty.")
     return ids
 
 
-def render(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[str, str]:
-    """A prompt in the chat template, and the user's text as it stands there.
+_PROBE = "prunescope asks: is this sentence shown as it is?"
+"""A prompt that no template holds by itself."""
 
-    Templates that read `content` as parts get a part. A template may strip white space around the
-    text. Dates are those of `Prompting`; anything else that changes from one rendering to the next
-    is refused.
+
+def render(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A prompt in the chat template; what looks like a special token is as `hidden` gives it.
+
+    A template may strip white space around the text. Dates are those of `Prompting`; anything else
+    that changes from one rendering to the next is refused.
 
     Raises
     ------
     JobError
         if the template fails, leaves the text out or changes it, or is not reproducible.
     """
-    for content in (text, [{"type": "text", "text": text}]):
-        messages = [{"role": "user", "content": content}]
-        rendered = in_template(tokenizer, messages, add_generation_prompt=True)
-        if rendered != in_template(tokenizer, messages, add_generation_prompt=True):
-            raise JobError(
-                f"the chat template of {tokenizer.name_or_path} renders one prompt in two ways. "
-                "Put a template without chance into its folder (chat_template.jinja)."
-            )
-        for shown in (text, text.strip()):
-            if shown and shown in rendered:
-                return rendered, shown
-    raise JobError(
+    as_content = content_form(tokenizer)
+    asked = tokenization.hidden(tokenizer, text)
+    messages = [{"role": "user", "content": as_content(asked)}]
+    rendered = in_template(tokenizer, messages, add_generation_prompt=True)
+    if draws_lots(tokenizer) or rendered != in_template(
+        tokenizer, messages, add_generation_prompt=True
+    ):
+        raise JobError(
+            f"the chat template of {tokenizer.name_or_path} renders one prompt in two ways. "
+            "Put a template without chance into its folder (chat_template.jinja)."
+        )
+    if not asked or asked.strip() not in rendered:
+        raise _not_shown(tokenizer, text, rendered)
+    return rendered
+
+
+Content = str | list[dict[str, str]]
+"""What a message says, as one text or in parts."""
+
+
+def _in_parts(text: str) -> Content:
+    return [{"type": "text", "text": text}]
+
+
+def content_form(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Content]:
+    """How the chat template reads a text: as it is, or in parts. Raises JobError if in neither."""
+    failed: JobError | None = None
+    forms: tuple[Callable[[str], Content], ...] = (str, _in_parts)
+    for as_content in forms:
+        messages = [{"role": "user", "content": as_content(_PROBE)}]
+        try:
+            rendered = in_template(tokenizer, messages, add_generation_prompt=True)
+        except JobError as error:
+            failed = failed or error
+            continue
+        if _PROBE in rendered:
+            return as_content
+        failed = failed or _not_shown(tokenizer, _PROBE, rendered)
+    assert failed
+    raise failed
+
+
+def _not_shown(tokenizer: PreTrainedTokenizerBase, text: str, rendered: str) -> JobError:
+    return JobError(
         f"the chat template of {tokenizer.name_or_path} does not contain the prompt {text!r} as it "
         f"is, but renders {rendered[:80]!r}. Put a template that shows the user's text into its "
         "folder (chat_template.jinja), or write another prompt."
     )
+
+
+def draws_lots(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a chat template calls what changes from one rendering or process to the next.
+
+    Jinja's `random` and `lipsum` draw lots; functions and objects are shown with their addresses.
+    """
+    rendered = in_template(
+        tokenizer, [{"role": "user", "content": content_form(tokenizer)(_PROBE)}], True
+    )
+    template = chat_template_utils._compile_jinja_template(tokenizer.get_chat_template())
+    parsed = template.environment.parse(tokenizer.get_chat_template())
+    filters = {each.name for each in parsed.find_all(jinja2.nodes.Filter)}
+    names = {each.name for each in parsed.find_all(jinja2.nodes.Name)}
+    address = re.search(r"<[^<>]*(<locals>[^<>]*)?\bat 0x[0-9a-f]+>", rendered)
+    return "random" in filters or "lipsum" in names or address is not None
 
 
 def in_template(
@@ -78,12 +129,16 @@ def in_template(
                     **prompting.chat_template_kwargs,
                 )
             )
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # a template is a program of its own
             raise JobError(
                 f"the chat template of {tokenizer.name_or_path} does not render a single user "
-                f"message: {error}. Put a template that does into its folder "
+                f"message: {_first_line(error)}. Put a template that does into its folder "
                 "(chat_template.jinja), or set `prompting: {chat_template_kwargs: ...}`."
             ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager
@@ -106,7 +161,17 @@ def _on(date: str) -> Iterator[None]:
 def opens_thinking(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> bool:
     """Whether a prompt ends inside a thinking text, which a template may open by itself."""
     text = str(tokenizer.decode(list(token_ids)))
-    return text.rfind("<think>") > text.rfind("</think>")
+    return any(text.rfind(begin) > text.rfind(end) for begin, end in _THINKING)
+
+
+_THINKING = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+)
+"""How chat models mark where a thinking text begins and ends."""
 
 
 class Asked(NamedTuple):

@@ -4,11 +4,16 @@ transformers may build a class of its own over a tokenizer.json, with another wa
 then calibration text and prompts would be two tokenizations of one language. Here the file decides.
 A special token ends a turn or a text only where a template or the tokenizer puts it: in a user's
 text its letters are text.
+
+How: a second tokenizer, made where a text holds such a string, knows every special token by another
+name, at the same id. No text can say these names; templates are given them on purpose. So one pass
+reads template and text together, and nothing depends on where a text would have to be cut out.
 """
 
-import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,12 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from prunescope.progress import JobError
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
+
+_RENAMED = "\U000f0001{}\U000f0002"
+"""Another name of a special token, in characters that Unicode keeps for private use."""
+
+_HIDDEN = "\U000f0003{}\U000f0004"
+"""What stands for a special token's letters in a user's text while a template renders it."""
 
 PROBES = (
     "The sea is salt because rivers carry what they wash out of the rocks. 1. Of 12,480 grains\n\n",
@@ -70,10 +81,34 @@ def load(
     )
     tokenizer._tokenizer.no_truncation()
     tokenizer._tokenizer.no_padding()
-    if tokenizer.pad_token is None:
+    known = raw(Path(model_dir) / "tokenizer.json")
+    _refuse_unknown(tokenizer, known)
+    if tokenizer.pad_token is None or known.token_to_id(tokenizer.pad_token) is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    chat_template = Path(model_dir) / "chat_template.json"
+    if tokenizer.chat_template is None and chat_template.is_file():
+        text = chat_template.read_text(encoding="utf-8")
+        tokenizer.chat_template = json.loads(text)["chat_template"]
     tokenizer.prompting = Prompting(**(prompting or {}))
     return tokenizer
+
+
+def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, known: Tokenizer) -> None:
+    """Raise JobError for tokens that only tokenizer_config.json knows.
+
+    transformers adds them behind the vocabulary, where the model has no embedding, or an untrained
+    one. Those that neither end a text nor stand in a template do no harm: they are never read.
+    """
+    harmless = {tokenizer.pad_token, tokenizer.unk_token, tokenizer.mask_token}
+    added = {token.content: place for place, token in tokenizer.added_tokens_decoder.items()}
+    unknown = {t for t, place in added.items() if known.token_to_id(t) != place} - harmless
+    if unknown:
+        raise JobError(
+            f"{tokenizer.name_or_path}: tokenizer_config.json or special_tokens_map.json names the "
+            f"tokens {', '.join(sorted(unknown)[:5])}, which tokenizer.json lacks or has at "
+            "another id: the model has no embeddings for them. Use the tokenizer.json that was "
+            "saved with these weights."
+        )
 
 
 def raw(tokenizer_file: str | Path) -> Tokenizer:
@@ -84,11 +119,84 @@ def raw(tokenizer_file: str | Path) -> Tokenizer:
     return tokenizer
 
 
-def encoder(tokenizer_file: str | Path) -> Encode:
-    """Users' texts to ids: special tokens in them are text, those around them are added."""
+def encoder(
+    tokenizer_file: str | Path, max_length: int | None = None, starts_with: str = ""
+) -> Encode:
+    """Users' texts to ids: special tokens in them are text, those around them are added.
+
+    Parameters
+    ----------
+    max_length : tokens after which a text is cut, special tokens around it included.
+    starts_with : put before every text; special tokens in it are special.
+    """
     tokenizer = raw(tokenizer_file)
-    tokenizer.encode_special_tokens = True
-    return lambda texts: [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+    specials = specials_of(tokenizer)
+    renamed: list[Tokenizer] = []
+    if max_length is not None:
+        tokenizer.enable_truncation(max_length)
+
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        if not any(special in text for text in texts for special in specials):
+            whole = [f"{starts_with}{text}" for text in texts]
+            return [encoding.ids for encoding in tokenizer.encode_batch_fast(whole)]
+        if not renamed:
+            renamed.append(with_renamed(tokenizer, specials))
+        whole = [f"{_rename(starts_with, specials)}{text}" for text in texts]
+        return [encoding.ids for encoding in renamed[0].encode_batch_fast(whole)]
+
+    return encode
+
+
+def specials_of(tokenizer: Tokenizer) -> set[str]:
+    """Strings that a tokenizer reads as special tokens."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    return {token.content for token in added if token.special}
+
+
+def with_renamed(tokenizer: Tokenizer, specials: Collection[str]) -> Tokenizer:
+    """The same tokenizer, in which special tokens go by other names (`_RENAMED`) at the same ids.
+
+    The vocabulary of the model inside is renamed too: Unigram and WordLevel would find "</s>" there
+    though it is no added token. Merges that would make such a token are left out.
+    """
+    names = {special: _RENAMED.format(special) for special in specials}
+    content = json.loads(tokenizer.to_str())
+    for token in content["added_tokens"]:
+        token["content"] = names.get(token["content"], token["content"])
+    model = content["model"]
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {names.get(token, token): place for token, place in vocabulary.items()}
+    else:
+        model["vocab"] = [[names.get(token, token), score] for token, score in vocabulary]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    if "merges" in model:
+        joint = len(model.get("continuing_subword_prefix") or "")
+        pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+        model["merges"] = [
+            [left, right]
+            for left, right in pairs
+            if not {left, right, left + right[joint:]} & names.keys()
+        ]
+    renamed = Tokenizer.from_str(json.dumps(content))
+    moved = [s for s, n in names.items() if renamed.token_to_id(n) != tokenizer.token_to_id(s)]
+    if moved:
+        raise JobError(
+            f"a text holds a special token's letters, and {', '.join(sorted(moved)[:5])} of this "
+            "tokenizer.json cannot be told from text. Leave such texts out."
+        )
+    return renamed
+
+
+def _rename(text: str, specials: Collection[str]) -> str:
+    """Special tokens in a text under their other names; of several that fit, the longest."""
+    return _pattern(specials).sub(lambda special: _RENAMED.format(special[0]), text)
+
+
+def _pattern(specials: Collection[str]) -> re.Pattern[str]:
+    longest_first = sorted(specials, key=lambda special: (-len(special), special))
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def separator(model_dir: str | Path) -> int | None:
@@ -105,59 +213,62 @@ def text_ids(
     tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool = False
 ) -> list[int]:
     """Token ids of a user's text, in which no string is a special token."""
-    return _ids(tokenizer, text, True, add_special_tokens)
+    if any(special in text for special in specials(tokenizer)):
+        return list(_renamed(tokenizer).encode(text, add_special_tokens=add_special_tokens).ids)
+    return _ids(tokenizer, text, add_special_tokens)
 
 
 def template_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of what a template or a decoded prompt holds: its special tokens are special."""
-    return _ids(tokenizer, text, False, False)
+    return _ids(tokenizer, text, False)
 
 
-def _ids(
-    tokenizer: PreTrainedTokenizerBase, text: str, split: bool, add_special_tokens: bool
-) -> list[int]:
-    found = tokenizer(text, add_special_tokens=add_special_tokens, split_special_tokens=split)
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, add_special_tokens: bool) -> list[int]:
+    found = tokenizer(text, add_special_tokens=add_special_tokens, split_special_tokens=False)
     return list(found["input_ids"])
 
 
-def ids_around(tokenizer: PreTrainedTokenizerBase, rendered: str, text: str) -> list[int]:
-    """Token ids of a rendered template with a user's text in it.
+def hidden(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A user's text for a template: what looks like a special token is hidden from it."""
+    known = sorted(specials(tokenizer))
+    return _pattern(known).sub(lambda special: _HIDDEN.format(known.index(special[0])), text)
 
-    The template's special tokens are special. Where the text holds strings that look like them, it
-    is tokenized by itself, and they are not.
+
+def rendered_ids(tokenizer: PreTrainedTokenizerBase, rendered: str) -> list[int]:
+    """Token ids of a rendered template that holds texts as `hidden` gives them.
+
+    The template's special tokens are special; those of the texts are text.
     """
-    if not any(special in text for special in specials(tokenizer)):
+    known = sorted(specials(tokenizer))
+    places = re.compile(_HIDDEN.format(r"(\d+)"))
+    if not places.search(rendered):
         return template_ids(tokenizer, rendered)
-    before, found, after = rendered.partition(text)
-    assert found  # prompts.rendered has seen to it
-    parts = (
-        template_ids(tokenizer, before),
-        text_ids(tokenizer, text),
-        template_ids(tokenizer, after),
-    )
-    return [token for part in parts for token in part]
+    shown = places.sub(lambda place: known[int(place[1])], _rename(rendered, known))
+    return list(_renamed(tokenizer).encode(shown, add_special_tokens=False).ids)
 
 
 def specials(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     """Strings the tokenizer reads as special tokens."""
-    return {*tokenizer.all_special_tokens, *_added_specials(str(tokenizer.name_or_path))} | {
-        token.content for token in tokenizer.added_tokens_decoder.values() if token.special
-    }
+    return {*map(str, tokenizer.all_special_tokens), *specials_of(tokenizer.backend_tokenizer)}
 
 
-@functools.cache
-def _added_specials(folder: str) -> frozenset[str]:
-    file = Path(folder) / "tokenizer.json"
-    if not file.is_file():
-        return frozenset()
-    added = json.loads(file.read_text(encoding="utf-8")).get("added_tokens", [])
-    return frozenset(token["content"] for token in added if token.get("special"))
+_RENAMED_OF: weakref.WeakKeyDictionary[Any, Tokenizer] = weakref.WeakKeyDictionary()
+"""Tokenizers with renamed special tokens, each made once."""
+
+
+def _renamed(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    if tokenizer not in _RENAMED_OF:
+        renamed = with_renamed(tokenizer.backend_tokenizer, specials(tokenizer))
+        renamed.no_truncation()
+        renamed.no_padding()
+        _RENAMED_OF[tokenizer] = renamed
+    return _RENAMED_OF[tokenizer]
 
 
 def differences(model_dir: str | Path, texts: Sequence[str] = PROBES) -> list[str]:
     """Texts whose ids by `load` are not those of tokenizer.json itself."""
     tokenizer, file = load(model_dir), raw(Path(model_dir) / "tokenizer.json")
-    return [text for text in texts if _ids(tokenizer, text, False, True) != file.encode(text).ids]
+    return [text for text in texts if _ids(tokenizer, text, True) != file.encode(text).ids]
 
 
 def check_ids(token_ids: Sequence[int], n_rows: int, whose: str) -> None:
