@@ -1,7 +1,6 @@
 """Score one variant on retrieval sets: embed, search exactly, measure; one load for all sets."""
 
 import functools
-import json
 import math
 import shutil
 import time
@@ -114,8 +113,7 @@ def forget_if_large(cache: Path, keep_mb: int) -> None:
 
 def check_context(model_dir: Path, max_length: int) -> None:
     """Raise JobError if the model cannot read texts of that length."""
-    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
-    longest = model_config.shape_of(config).positions
+    longest = model_config.positions_in(model_dir)
     if longest is not None and max_length > longest:
         raise JobError(
             f"embedding/max_length is {max_length}, but the model reads at most {longest} tokens. "

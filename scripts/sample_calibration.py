@@ -46,8 +46,7 @@ def check_embedded(model_dir: Path, rows: pa.Table) -> None:
 
 def check_context(model_dir: Path, sequence_length: int) -> None:
     """Raise JobError if the model cannot read a sequence of that length."""
-    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
-    longest = model_config.shape_of(config).positions
+    longest = model_config.positions_in(model_dir)
     if longest is not None and sequence_length > longest:
         raise JobError(
             f"sequence_length is {sequence_length}, but the model reads at most "

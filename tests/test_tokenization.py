@@ -171,6 +171,20 @@ def test_special_tokens_that_the_vocabulary_holds_are_text_too(folder, model):
     assert text in tokenizer.decode(asked)
 
 
+def test_no_text_can_say_the_other_name_of_a_special_token(folder):
+    """It would be read as the token itself."""
+    text = tokenization._RENAMED.format("</s>")
+    tokenizer = models.load_tokenizer(folder)
+    for read in (
+        lambda: calibration.encoder(folder / "tokenizer.json")([text]),
+        lambda: embedding.encoder(folder / "tokenizer.json", 64)([text]),
+        lambda: tokenization.text_ids(tokenizer, text),
+        lambda: prompts.prompt_token_ids(tokenizer, text),
+    ):
+        with pytest.raises(JobError, match="private characters"):
+            read()
+
+
 def test_a_special_token_in_a_text_changes_nothing_around_it(folder):
     """Metaspace marks the first word alone: no joint of template and text gains a mark."""
     sentencepiece(folder, MODELS["bpe"])

@@ -5,19 +5,14 @@ place for, both with a warning at most. A model with random parameters answers l
 differently in every job. Here both are errors.
 """
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
+from prunescope import model_folder
 from prunescope.progress import JobError
-
-INDEX = "model.safetensors.index.json"
-"""The file that says which shard holds which tensor, where weights come in several."""
 
 FLOATING = ("F64", "F32", "BF16", "F16")
 """Number types of plain weights, as safetensors names them. Others are packed or scaled."""
@@ -37,20 +32,16 @@ class Account:
 
     Attributes
     ----------
-    tensors : number of tensors in the checkpoint.
     random : parameters the checkpoint does not hold, which therefore hold random numbers.
     unused : tensors the model has no place for. mismatched : tensors of another shape.
     other_files : weights beside those that are read. packed : tensors that hold no plain numbers.
-    left_out : the head of a model that is asked for hidden states alone; not a fault.
     """
 
-    tensors: int
     random: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
     other_files: list[str] = field(default_factory=list)
     packed: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
 
     def faults(self) -> list[str]:
         """Every fault in a sentence: what is true, and what to do."""
@@ -89,50 +80,25 @@ def account_of(
     info : what it returned beside the model when asked for `output_loading_info`.
     kind : `encoder` leaves the head out that a causal or masked language model ends in.
     """
-    folder = Path(model_dir)
-    files = weight_files(folder)
-    header = dict(_tensors(files))
+    there = {file.name: file for file in Path(model_dir).iterdir() if file.is_file()}
+    read = model_folder.weights_read(there)
+    header = {
+        name: str(entry["dtype"])
+        for file in read
+        for name, entry in model_folder.header(there[file]).items()
+    }
     patterns = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
     passed_over = {name for name in header if any(re.search(p, name) for p in patterns)}
     unused = {n for n in {*info["unexpected_keys"], *passed_over} if not _DERIVED.search(n)}
     head = {name for name in unused if kind == "encoder" and _is_head(model, name, header)}
     pooler = {n for n in info["missing_keys"] if kind == "encoder" and n.startswith("pooler.")}
-    there = {file.name for file in folder.glob("*.safetensors")}
     return Account(
-        tensors=len(header),
         random=sorted({*info["missing_keys"]} - pooler),
         unused=sorted(unused - head),
         mismatched=sorted(str(key[0]) for key in info["mismatched_keys"]),
-        other_files=sorted(there - {file.name for file in files}),
+        other_files=sorted({n for n in there if n.endswith(".safetensors")} - set(read)),
         packed=sorted(n for n, d in header.items() if d not in FLOATING and not _DERIVED.search(n)),
-        left_out=sorted(head),
     )
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files transformers reads: one, or the shards its index names.
-
-    Raises JobError where there are none by the names transformers looks for.
-    """
-    whole, index = folder / "model.safetensors", folder / INDEX
-    if whole.is_file():
-        return [whole]
-    if not index.is_file():
-        there = ", ".join(sorted(f.name for f in folder.rglob("*.safetensors"))[:_NAMED])
-        raise JobError(
-            f"model {folder} has no model.safetensors and no {INDEX}, only {there or 'no weights'}."
-            " Rename the weights, or save them with `save_pretrained`."
-        )
-    shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-    return [folder / name for name in sorted(set(shards))]
-
-
-def _tensors(files: Iterable[Path]) -> Iterable[tuple[str, str]]:
-    """Name and number type of every tensor, from the headers alone."""
-    for file in files:
-        with safe_open(file, framework="numpy") as opened:
-            for name in opened.keys():  # noqa: SIM118 a safetensors file is no dict
-                yield name, opened.get_slice(name).get_dtype()
 
 
 def _is_head(model: Any, name: str, header: Mapping[str, str]) -> bool:

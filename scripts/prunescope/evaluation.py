@@ -78,7 +78,7 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
         )
     tasks = loaded["tasks"]
     cut = n_cut(found, lm.cut)
-    n_items = sum(count["effective"] for count in found["n-samples"].values())
+    n_items = _n_items(found)
     if cut == n_items:
         raise JobError(
             f"the context of every one of the {n_items} items is longer than the "
@@ -210,7 +210,6 @@ def _scores(
             f"tasks/{name}/headline is {settings['headline']!r}, but lm-eval gives "
             f"{', '.join(metrics)}. Choose one of these."
         )
-    counts = found["n-samples"]
     directions = next(iter(tasks.values())).higher_is_better()
     for key in metrics:
         metric, _, filtered = key.partition(",")
@@ -222,7 +221,7 @@ def _scores(
             "headline": key == headline,
             "family": settings["family"],
             "n_shot": settings["n_shot"],
-            "n_items": sum(count["effective"] for count in counts.values()),
+            "n_items": _n_items(found),
             "n_cut": cut,
             "score": float(results[key]),
             "standard_error": float(error) if isinstance(error, float) else None,
@@ -260,6 +259,11 @@ def _amiss(task: Any, doc: Mapping[str, Any]) -> str | None:
         if not known:
             return f"its label is {each!r}, but it has {len(options)} options"
     return None
+
+
+def _n_items(found: Mapping[str, Any]) -> int:
+    """Items scored, of all subtasks; `found` is what lm-eval's evaluator returned."""
+    return sum(count["effective"] for count in found["n-samples"].values())
 
 
 def n_cut(found: Mapping[str, Any], cut: Collection[str]) -> int:

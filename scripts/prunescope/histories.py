@@ -216,7 +216,8 @@ def reading(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
                 f"attention of {model.config.model_type} takes {', '.join(unread)}, which traces "
                 "do not read. Choose another model."
             )
-        scaling = options.get("scaling") or query.shape[-1] ** -0.5
+        given = options.get("scaling")
+        scaling = query.shape[-1] ** -0.5 if given is None else given
         output = read(index[id(module)], own, Scoring(mask, scaling, options.get("softcap")))
         return output.transpose(1, 2).contiguous(), None
 

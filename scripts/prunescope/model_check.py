@@ -40,8 +40,10 @@ WINDOW = 16
 TOLERANCE = 2e-4
 """Largest |difference|₂ / |own|₂ of any position, in float32."""
 
-_ASK = "Say what is different in its entry of ANATOMIES (docs/extend/architecture.md), or choose "
-_ASK += "another model."
+_ASK = (
+    "Say what is different in its entry of ANATOMIES (docs/extend/architecture.md), or choose "
+    "another model."
+)
 
 
 class Check(NamedTuple):

@@ -84,6 +84,12 @@ def _count(settings: Settings, names: tuple[str, ...]) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def positions_in(model_dir: str | Path) -> int | None:
+    """Positions of the model in a folder, by its config.json; None where that names none."""
+    text = (Path(model_dir) / "config.json").read_text(encoding="utf-8")
+    return shape_of(parse(text)).positions
+
+
 def _positions(settings: Settings) -> int | None:
     """Positions a model reads; of rotary factors that change with the length, the first border.
 

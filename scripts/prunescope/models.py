@@ -1,7 +1,6 @@
 """Load the dense model; apply an edit to get a variant that pays only for what it keeps."""
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,8 +100,7 @@ def load_tokenizer(
 
 def longest(model_dir: str | Path) -> int | None:
     """Positions the model was made for, read off its config.json; None where it names none."""
-    config = json.loads((Path(model_dir) / "config.json").read_text(encoding="utf-8"))
-    return positions_of(config)
+    return model_config.positions_in(model_dir)
 
 
 def positions_of(config: Mapping[str, Any]) -> int | None:

@@ -6,7 +6,7 @@ A special token ends a turn or a text only where a template or the tokenizer put
 text its letters are text.
 
 How: a second tokenizer, made where a text holds such a string, knows every special token by another
-name, at the same id. No text can say these names; templates are given them on purpose. So one pass
+name, at the same id. No text may say these names; templates are given them on purpose. So one pass
 reads template and text together, and nothing depends on where a text would have to be cut out.
 """
 
@@ -141,7 +141,7 @@ def encoder(
             return [encoding.ids for encoding in tokenizer.encode_batch_fast(whole)]
         if not renamed:
             renamed.append(with_renamed(tokenizer, specials))
-        whole = [f"{_rename(starts_with, specials)}{text}" for text in texts]
+        whole = [f"{_rename(starts_with, specials)}{_unmarked(text)}" for text in texts]
         return [encoding.ids for encoding in renamed[0].encode_batch_fast(whole)]
 
     return encode
@@ -189,6 +189,16 @@ def with_renamed(tokenizer: Tokenizer, specials: Collection[str]) -> Tokenizer:
     return renamed
 
 
+def _unmarked(text: str) -> str:
+    """A user's text. Raises JobError for one that holds the marks of renamed or hidden tokens."""
+    if any(mark in text for mark in (_RENAMED + _HIDDEN).replace("{}", "")):
+        raise JobError(
+            f"the text {text[:60]!r} holds private characters (U+F0001 to U+F0004), by which "
+            "special tokens are told from text. Remove them from the text."
+        )
+    return text
+
+
 def _rename(text: str, specials: Collection[str]) -> str:
     """Special tokens in a text under their other names; of several that fit, the longest."""
     return _pattern(specials).sub(lambda special: _RENAMED.format(special[0]), text)
@@ -214,7 +224,8 @@ def text_ids(
 ) -> list[int]:
     """Token ids of a user's text, in which no string is a special token."""
     if any(special in text for special in specials(tokenizer)):
-        return list(_renamed(tokenizer).encode(text, add_special_tokens=add_special_tokens).ids)
+        read = _renamed(tokenizer).encode(_unmarked(text), add_special_tokens=add_special_tokens)
+        return list(read.ids)
     return _ids(tokenizer, text, add_special_tokens)
 
 
@@ -231,7 +242,8 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str, add_special_tokens: bool
 def hidden(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """A user's text for a template: what looks like a special token is hidden from it."""
     known = sorted(specials(tokenizer))
-    return _pattern(known).sub(lambda special: _HIDDEN.format(known.index(special[0])), text)
+    hide = _pattern(known).sub
+    return hide(lambda special: _HIDDEN.format(known.index(special[0])), _unmarked(text))
 
 
 def rendered_ids(tokenizer: PreTrainedTokenizerBase, rendered: str) -> list[int]:
