@@ -21,7 +21,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from prunescope import anatomy, capture, histories, models, noise, spaces, tokenization
+from prunescope import anatomy, capture, histories, models, noise, prompts, spaces, tokenization
 from prunescope.edits import Edit
 from prunescope.schemas import TABLES
 
@@ -251,11 +251,8 @@ def _around_dropped(model: Any, ids: Tensor, sublayer: str) -> tuple[Tensor, Ten
 
 def _beside_longer(model: Any, ids: Tensor) -> Tensor:
     """Logits of the first half of the text, padded on the left beside the whole, (half, vocab)."""
-    half = ids.shape[1] // 2
-    mask = torch.ones(2, ids.shape[1], dtype=torch.long, device=ids.device)
-    mask[1, :-half] = 0
-    both = torch.cat([ids, ids])
-    both[1, -half:] = ids[0, :half]
+    half, whole = ids.shape[1] // 2, ids[0].tolist()
+    both, mask = prompts.padded([whole, whole[:half]], left=True, device=ids.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     out = model(both, attention_mask=mask, position_ids=positions, use_cache=False)
     z: Tensor = out.logits[1, -half:]

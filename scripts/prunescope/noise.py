@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from prunescope import anatomy, finite, histories, metrics, spaces
+from prunescope import anatomy, finite, histories, metrics, prompts, spaces
 
 _ROWS_TOGETHER = 32
 """Positions whose logits are compared together: about 0.3 GB for a vocabulary of 150,000."""
@@ -87,17 +87,12 @@ def alone_against_batched(model: Any, texts: Sequence[Sequence[int]]) -> Noise:
     model : causal.
     texts : token ids of each; the lengths should differ. All positions of all texts are compared.
     """
-    longest = max(len(text) for text in texts)
-    ids = torch.zeros(len(texts), longest, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, text in enumerate(texts):
-        ids[row, longest - len(text) :] = torch.tensor(list(text))
-        mask[row, longest - len(text) :] = 1
+    ids, mask = prompts.padded(texts, left=True, device=model.device)
     together = _outputs(
         model,
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0).to(model.device),
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
         use_cache=False,
     )
     alone, batched = [], []
