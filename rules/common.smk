@@ -9,6 +9,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from prunescope import allocator, experiment, lock, methods, sources
 from prunescope.fingerprint import fingerprint
+from prunescope.schemas import READOUTS
 
 try:
     experiment.check_files(workflow.configfiles)
@@ -34,7 +35,7 @@ wildcard_constraints:
     suite=experiment.one_of(config["suites"]),
     retrieval_set=experiment.one_of(config["retrieval_sets"]),
     figure=experiment.one_of(config["figures"]),
-    readout=experiment.one_of(experiment.READOUTS),
+    readout=experiment.one_of(READOUTS),
 
 
 def local_model_files(wildcards):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from prunescope import noise
+from prunescope import noise, spaces
 from tiny import tiny_model
 
 TEXT = torch.randint(10, 101, (24,), generator=torch.Generator().manual_seed(1)).tolist()
@@ -18,7 +18,7 @@ def _every_noise(model: Any, exact: Any) -> list[noise.Noise]:
     return [
         noise.one_pass_against_cached(model, TEXT, 6),
         noise.alone_against_batched(model, TEXTS),
-        noise.against_float32(model, exact, TEXT),
+        noise.compare(*(noise.traced_outputs(each, TEXT, 0) for each in (exact, model))),
     ]
 
 
@@ -63,9 +63,33 @@ def test_statistics_are_those_of_softmaxes_taken_by_hand() -> None:
     assert found.angular_p_max == pytest.approx(float(1 - cosine(p, q).min()), rel=1e-9)
 
 
+def test_between_blocks_float64_has_no_noise_and_bfloat16_has(model: Any) -> None:
+    """Decoded or read at once, every state is the same but for rounding, by both readouts."""
+    rounded = tiny_model("llama").to(torch.bfloat16)
+    for each, low, high in ((model, -1e-12, 1e-12), (rounded, 0, 0.1)):
+        start = len(TEXT) - 4
+        states = noise.traced_states(each, TEXT, start)
+        cached = noise.cached_states(each, TEXT, start)
+        assert states.shape == cached.shape
+        assert states.shape[0] == 4
+        for final_norm in (False, True):
+            unembed = spaces.readout_of(each, final_norm)
+            found = noise.between_blocks(unembed, states, cached)
+            assert set(found) == {"angular_h", "angular_z", "angular_p", "kl"}
+            assert all(f.shape == (4, states.shape[1] - 1) for f in found.values())
+            means = torch.cat([f.mean(0) for f in found.values()])
+            assert low <= means.min()
+            assert means.max() <= high
+        last = noise.compare(
+            *(noise.Outputs(s[:, -1], unembed(s[:, -1])) for s in (states, cached))
+        )
+        assert found["kl"][:, -1].mean() == pytest.approx(last.kl_mean, rel=1e-4, abs=1e-12)
+
+
 def test_a_model_that_differs_is_not_taken_for_noise() -> None:
     """Other weights are far away: the measure is not zero by construction."""
-    found = noise.against_float32(tiny_model("llama", seed=1), tiny_model("llama"), TEXT)
+    models = tiny_model("llama", seed=1), tiny_model("llama")
+    found = noise.compare(*(noise.traced_outputs(each, TEXT, 0) for each in models))
     assert found.kl_mean > 0.1
     assert found.disagreements > len(TEXT) / 2
 

@@ -20,7 +20,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 
 from prunescope import letters, model_plan, patterns, views, yaml_keys
-from prunescope.schemas import TABLES
+from prunescope.schemas import PAPERS_READOUT, READOUTS, TABLES
 
 Config = dict[str, Any]
 _Mistake = Any  # jsonschema.ValidationError, whose types allow every field to be missing
@@ -30,12 +30,6 @@ _EXAMPLES_OF_THEIR_OWN = ("mbpp", "squad")
 
 ASKING = ("instruction", "queries_are_documents")
 """Keys of a retrieval set that say how it is asked, not what is in it."""
-
-PAPERS_READOUT = "lm_head"
-"""z = lm_head(h) at every depth, Eq. 2: what a figure shows unless it says otherwise."""
-
-READOUTS = (PAPERS_READOUT, "final_norm")
-"""How states between blocks become logits; the second norms them first, the usual logit lens."""
 
 _WITHOUT_LOGITS = (
     "model_check",

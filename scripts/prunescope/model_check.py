@@ -13,7 +13,7 @@ its own dtype is no fault; `noise_floor` measures it.
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from prunescope import anatomy, capture, histories, models, noise, prompts, spaces, tokenization
 from prunescope.edits import Edit
-from prunescope.schemas import TABLES
+from prunescope.schemas import PAPERS_READOUT, READOUTS, TABLES
 
 TOKENS = 96
 """Length of the text: more than attention takes together (64), and read in a second by 0.5B."""
@@ -33,6 +33,9 @@ STEPS = 4
 
 NOISE_TOKENS, NOISE_STEPS = 48, 16
 """Length of the text the noise floor is measured on, and how many of its tokens are decoded."""
+
+NOISE_STEPS_BETWEEN_BLOCKS = 3
+"""Of these, how many are compared at every sublayer, beside the last prompt token."""
 
 WINDOW = 16
 """What sliding windows are narrowed to, so that the text is longer than they are."""
@@ -281,33 +284,74 @@ def noise_floor(model: Any, token_ids: Sequence[int]) -> pa.Table:
     """
     ids = list(token_ids[:NOISE_TOKENS])
     half = len(ids) // 2
+    start, start_between = (
+        max(0, len(ids) - 1 - steps) for steps in (NOISE_STEPS, NOISE_STEPS_BETWEEN_BLOCKS)
+    )
     in_one_pass = noise.traced_outputs(model, ids, 0)
+    states = noise.traced_states(model, ids, start_between)
     with in_float32(model):
         exact = noise.traced_outputs(model, ids, 0)
-    found = {
-        "one pass against decoding with a cache": noise.one_pass_against_cached(
-            model, ids, max(0, len(ids) - 1 - NOISE_STEPS)
-        ),
+        exact_states = noise.traced_states(model, ids, start_between)
+    outputs = {
+        CACHED: noise.one_pass_against_cached(model, ids, start),
         "alone against in a batch": noise.alone_against_batched(model, [ids, ids[:half]]),
-        "against float32": noise.compare(exact, in_one_pass),
+        EXACT: noise.compare(exact, in_one_pass),
     }
+    between = {CACHED: noise.cached_states(model, ids, start_between), EXACT: exact_states}
+    rows = [row for what, found in outputs.items() for row in _rows_of_output(what, found)]
+    for readout in READOUTS:
+        unembed = spaces.readout_of(model, final_norm=readout != PAPERS_READOUT)
+        for what, others in between.items():
+            found = noise.between_blocks(unembed, others, states)
+            rows += _rows_between_blocks(what, readout, found)
     dtype = str(model.dtype).removeprefix("torch.")
-    rows = [
-        {
+    return pa.Table.from_pylist(
+        [{"dtype": dtype, **row} for row in rows], schema=TABLES["noise_floor"].schema
+    )
+
+
+CACHED, EXACT = "one pass against decoding with a cache", "against float32"
+"""Two comparisons of the noise floor."""
+
+
+_SPACES = {"embedding": "h", "logit": "z", "probability": "p"}
+
+
+def _rows_of_output(comparison: str, found: noise.Noise) -> Iterator[dict[str, Any]]:
+    """Rows of one comparison of the model's own output, a space each."""
+    for space, letter in _SPACES.items():
+        yield {
             "comparison": comparison,
-            "dtype": dtype,
             "space": space,
-            "n_positions": each.positions,
-            "mean_angular_deviation": getattr(each, f"angular_{letter}_mean"),
-            "max_angular_deviation": getattr(each, f"angular_{letter}_max"),
-            "mean_kl_divergence": each.kl_mean if letter == "p" else None,
-            "max_kl_divergence": each.kl_max if letter == "p" else None,
-            "n_disagreements": each.disagreements,
+            "n_positions": found.positions,
+            "mean_angular_deviation": getattr(found, f"angular_{letter}_mean"),
+            "max_angular_deviation": getattr(found, f"angular_{letter}_max"),
+            "mean_kl_divergence": found.kl_mean if letter == "p" else None,
+            "max_kl_divergence": found.kl_max if letter == "p" else None,
+            "n_disagreements": found.disagreements,
         }
-        for comparison, each in found.items()
-        for space, letter in (("embedding", "h"), ("logit", "z"), ("probability", "p"))
-    ]
-    return pa.Table.from_pylist(rows, schema=TABLES["noise_floor"].schema)
+
+
+def _rows_between_blocks(
+    comparison: str, readout: str, found: Mapping[str, Tensor]
+) -> Iterator[dict[str, Any]]:
+    """Rows of one comparison of the states that sublayers write, a sublayer and space each."""
+    kl = found["kl"].double()
+    for space, letter in _SPACES.items():
+        turned = found[f"angular_{letter}"].double()
+        for sublayer in range(turned.shape[1]):
+            yield {
+                "comparison": comparison,
+                "readout": readout,
+                "block": sublayer // 2,
+                "sublayer": anatomy.SUBLAYERS[sublayer % 2],
+                "space": space,
+                "n_positions": len(turned),
+                "mean_angular_deviation": float(turned[:, sublayer].mean()),
+                "max_angular_deviation": float(turned[:, sublayer].max()),
+                "mean_kl_divergence": float(kl[:, sublayer].mean()) if letter == "p" else None,
+                "max_kl_divergence": float(kl[:, sublayer].max()) if letter == "p" else None,
+            }
 
 
 @contextlib.contextmanager

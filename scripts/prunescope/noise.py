@@ -13,10 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from prunescope import anatomy, finite, histories, metrics, prompts, spaces
+from prunescope import anatomy, capture, finite, histories, metrics, prompts, spaces, tracing
 
 _ROWS_TOGETHER = 32
 """Positions whose logits are compared together: about 0.3 GB for a vocabulary of 150,000."""
+
+
+_MEMORY_MB = 256
+"""Of logits of states between blocks."""
 
 
 class Noise(NamedTuple):
@@ -63,19 +67,6 @@ def one_pass_against_cached(model: Any, token_ids: Sequence[int], start: int) ->
     """
     traced = traced_outputs(model, token_ids, start)
     return compare(traced, cached_outputs(model, token_ids, start))
-
-
-@torch.inference_mode()
-def against_float32(model: Any, float32_model: Any, token_ids: Sequence[int]) -> Noise:
-    """The pass that traces read, against the same pass in float32.
-
-    Parameters
-    ----------
-    model, float32_model : the same checkpoint, loaded in two dtypes.
-    token_ids : a text; all its positions are compared.
-    """
-    exact = traced_outputs(float32_model, token_ids, 0)
-    return compare(exact, traced_outputs(model, token_ids, 0))
 
 
 @torch.inference_mode()
@@ -128,6 +119,48 @@ def cached_outputs(model: Any, token_ids: Sequence[int], start: int) -> Outputs:
             )
             steps.append(Outputs(read.pop()[0, -1:], out.logits[0, -1:]))
     return _joined(steps)
+
+
+@torch.inference_mode()
+def traced_states(model: Any, token_ids: Sequence[int], start: int) -> Tensor:
+    """States between sublayers as traces read them, (positions from `start`, boundaries, d)."""
+    return capture.residuals(model, torch.tensor(list(token_ids), device=model.device), start)[0]
+
+
+def cached_states(model: Any, token_ids: Sequence[int], start: int) -> Tensor:
+    """The same states while the text is decoded with a cache, (positions, boundaries, d)."""
+    read: dict[int, list[Tensor]] = {}
+    with capture.boundaries(
+        model, lambda boundary, h: read.setdefault(boundary, []).append(h[0, -1])
+    ):
+        cached_outputs(model, token_ids, start)
+    return torch.stack([torch.stack(read[boundary]) for boundary in sorted(read)], 1)
+
+
+def between_blocks(
+    unembed: spaces.Unembedding, first: Tensor, second: Tensor
+) -> dict[str, Tensor]:
+    """How far two computations of the states between sublayers are apart, as traces measure it.
+
+    Parameters
+    ----------
+    unembed : the readout, of Eq. 2 or with the final norm.
+    first, second : (positions, boundaries, d).
+
+    Returns
+    -------
+    name -> (positions, sublayers): "angular_h", "angular_z", "angular_p" and "kl", T = 1, of the
+    state that each sublayer wrote.
+    """
+    one, other = (states.to(unembed.dtype) for states in (first, second))
+    written = {s: other[:, s + 1] for s in range(other.shape[1] - 1)}
+    found = tracing.statistics(one, written, (), unembed, [1.0], _MEMORY_MB)
+    return {
+        "angular_h": found["h.angular_deviation"],
+        "angular_z": found["z.angular_deviation"],
+        "angular_p": found["p.angular_deviation"][..., 0],
+        "kl": found["p.kl_divergence"][..., 0],
+    }
 
 
 def compare(first: Outputs, second: Outputs) -> Noise:

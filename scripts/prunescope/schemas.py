@@ -13,6 +13,13 @@ SCHEMA_VERSION = "1"
 """Raised when a column changes meaning; travels in the metadata of every artifact."""
 
 
+PAPERS_READOUT = "lm_head"
+"""z = lm_head(h) at every depth, Eq. 2: what a figure shows unless it says otherwise."""
+
+READOUTS = (PAPERS_READOUT, "final_norm")
+"""How states between blocks become logits; the second norms them first, the usual logit lens."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: its Arrow type and what a value means, with unit and equation."""
@@ -157,18 +164,28 @@ _ALL: Sequence[Table] = (
     ),
     Table(
         "noise_floor",
-        "One row per (comparison, space): dense against itself where only rounding differs.",
+        "One row per (comparison, place, space): dense against itself where only rounding differs.",
         ("model",),
         (
             Column("comparison", _TEXT, "the two ways in which the same text was computed"),
             Column("dtype", _TEXT, "number type of the model's weights"),
-            Column("space", _TEXT, "embedding (h after the final norm), logit or probability"),
+            Column(
+                "readout", _TEXT, "of a state between blocks; NULL is the model's own output", True
+            ),
+            Column("block", _INT, "block whose sublayer wrote the state; NULL likewise", True),
+            Column("sublayer", _TEXT, "attn or mlp; NULL likewise", True),
+            Column("space", _TEXT, "embedding (h), logit or probability"),
             Column("n_positions", _INT, "positions compared"),
             Column("mean_angular_deviation", _FLOAT, "mean over positions of 1 - cos"),
             Column("max_angular_deviation", _FLOAT, "largest of them"),
             _measure("mean_kl_divergence", "mean over positions of KL in nats, p only, T = 1"),
             _measure("max_kl_divergence", "largest of them"),
-            Column("n_disagreements", _INT, "positions at which the likeliest tokens differ"),
+            Column(
+                "n_disagreements",
+                _INT,
+                "positions at which the likeliest tokens differ; NULL between blocks",
+                True,
+            ),
         ),
     ),
     Table(

@@ -14,7 +14,7 @@ from draw_figure import draw_figure, load_chart
 from figure_rows import decoding_rows
 from prunescope import charts, experiment, progress, store, views
 from prunescope.queries import rounded, run_query
-from prunescope.schemas import SCHEMA_VERSION, TABLES
+from prunescope.schemas import READOUTS, SCHEMA_VERSION, TABLES
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "reports" / "figures"
@@ -202,7 +202,7 @@ def _tables(models: list[str], folder: Path) -> dict[str, list[str]]:
                     if not by_variant or row.get("variant", variant) == variant
                 ]
                 by_readout = "readout" in TABLES[name].partition
-                for way in experiment.READOUTS if by_readout else [""]:
+                for way in READOUTS if by_readout else [""]:
                     below = f"{place}/readout={way}" if by_readout else place
                     file = folder / name / below / "part.parquet"
                     store.write(file, pa.Table.from_pylist(filled, schema), name, _made_by())
