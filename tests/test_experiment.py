@@ -62,7 +62,8 @@ def test_config_of_the_repository_is_accepted():
     config = resolved()
     assert config["figures"]["fig04_sublayer_similarity"] == {
         "reads": {
-            "sublayer_trace": {"model": [MODEL], "readout": ["lm_head"], "variant": ["drop-each"]}
+            "sublayer_trace": {"model": [MODEL], "readout": ["lm_head"], "variant": ["drop-each"]},
+            "noise_floor": {"model": [MODEL]},  # findings of traces need it
         },
         "models": [MODEL],
     }

@@ -14,9 +14,14 @@ TEXT = torch.randint(10, 101, (24,), generator=torch.Generator().manual_seed(1))
 TEXTS = [TEXT[:5], TEXT[:17], TEXT[7:]]
 
 
+def _one_pass_against_cached(model: Any, text: list[int], start: int) -> noise.Noise:
+    cached, _ = noise.cached_outputs(model, text, start)
+    return noise.compare(noise.traced_outputs(model, text, start), cached)
+
+
 def _every_noise(model: Any, exact: Any) -> list[noise.Noise]:
     return [
-        noise.one_pass_against_cached(model, TEXT, 6),
+        _one_pass_against_cached(model, TEXT, 6),
         noise.alone_against_batched(model, TEXTS),
         noise.compare(*(noise.traced_outputs(each, TEXT, 0) for each in (exact, model))),
     ]
@@ -69,7 +74,7 @@ def test_between_blocks_float64_has_no_noise_and_bfloat16_has(model: Any) -> Non
     for each, low, high in ((model, -1e-12, 1e-12), (rounded, 0, 0.1)):
         start = len(TEXT) - 4
         states = noise.traced_states(each, TEXT, start)
-        cached = noise.cached_states(each, TEXT, start)
+        _, cached = noise.cached_outputs(each, TEXT, start)
         assert states.shape == cached.shape
         assert states.shape[0] == 4
         for final_norm in (False, True):
@@ -99,4 +104,4 @@ def test_logits_that_are_not_finite_are_an_error() -> None:
     model = tiny_model("llama")
     model.lm_head.weight[5, 0] = float("nan")
     with pytest.raises(ValueError, match=r"noise: logits are not finite \(\d+ NaN of \d+\).*dtype"):
-        noise.one_pass_against_cached(model, TEXT, 6)
+        _one_pass_against_cached(model, TEXT, 6)

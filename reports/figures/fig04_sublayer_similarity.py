@@ -5,6 +5,7 @@ what comes out is compared with the dense model: as hidden state, as logits, as 
 Lines are means over prompts and steps, bands reach from the smallest to the largest similarity.
 Look for how far the probability line and its band fall below the other two, and at the ends of
 the model, where even embeddings give way.
+Dotted: the similarity that rounding alone would leave (the noise floor).
 """
 
 import pyarrow as pa

@@ -1,15 +1,18 @@
 -- Figure 4. One sublayer dropped at a time; similarity with dense in three spaces, T = 1.
--- One row per (model, sublayer, block, space); mean and range over prompts and steps.
+-- One row per (model, sublayer, block, space); mean and range over prompts and steps, and the
+-- similarity that rounding alone leaves.
 SELECT
-    model,
-    sublayer,
-    block,
-    space,
-    avg(1 - angular_deviation) AS mean,
-    min(1 - angular_deviation) AS low,
-    max(1 - angular_deviation) AS high
-FROM sublayer_trace
-WHERE temperature = 1 OR temperature IS NULL
+    trace.model,
+    trace.sublayer,
+    trace.block,
+    trace.space,
+    avg(1 - trace.angular_deviation) AS mean,
+    min(1 - trace.angular_deviation) AS low,
+    max(1 - trace.angular_deviation) AS high,
+    1 - max(floor.angular_deviation) AS noise
+FROM sublayer_trace AS trace
+LEFT JOIN noise_level AS floor USING (model, readout, block, sublayer, space)
+WHERE trace.temperature = 1 OR trace.temperature IS NULL
 GROUP BY ALL
 ORDER BY ALL;
 

@@ -1,7 +1,7 @@
 -- Figure 7. A whole variant and dense, each writing on its own (free running, greedy), T = 1.
 -- One row per (model, scope, space, step): the prompt that is a setting, or all prompts; means and
 -- range over the prompts at whose step neither model has stopped. KL and its estimate stand in the
--- rows of the probability space.
+-- rows of the probability space. Noise is what rounding alone leaves of similarity, and makes of KL.
 WITH traced AS (
     SELECT
         model,
@@ -51,19 +51,23 @@ scopes AS (
 )
 
 SELECT
-    model,
+    scopes.model,
     scope,
-    space,
+    scopes.space,
     step,
     avg(similarity) AS mean,
     min(similarity) AS low,
     max(similarity) AS high,
     nullif(avg(measured), 0) AS measured, -- a logarithmic axis has no zero
     nullif(avg(estimated), 0) AS estimated,
-    count(*) AS prompts
+    count(*) AS prompts,
+    1 - max(floor.angular_deviation) AS noise,
+    max(floor.kl_divergence) AS noise_kl
 FROM scopes
+LEFT JOIN noise_level AS floor
+    ON scopes.model = floor.model AND scopes.space = floor.space AND floor.readout IS NULL
 GROUP BY ALL
-ORDER BY model, scope, space, step;
+ORDER BY scopes.model, scope, scopes.space, step;
 
 -- Findings: the first step beside the later ones, and the estimate beside the measurement.
 WITH traced AS (

@@ -4,7 +4,8 @@ Every variant answers on its own, greedily, beside dense. (a) to (c) cosine simi
 states, logits and probabilities; (d) length of the logit shift beside the logits, (e) its variance
 under p, (f) the KL divergence, T = 1. Above one arithmetic prompt, as in the paper, below the mean
 over all prompts that reach the step. Look for which lines leave at once, which later, and which
-stay; a sudden fall is the step at which a text first differs.
+stay; a sudden fall is the step at which a text first differs. Dotted: what rounding alone would
+make (the noise floor).
 """
 
 import altair as alt
@@ -44,6 +45,8 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
                 color,
                 tooltip=["variant:N", "step:Q", "measured:Q", "prompts:Q"],
             )
+            if shown.column("noise").null_count < len(shown):
+                chart = chart + charts.noise(shown, charts.STEP, value, "noise")
             panels.append(chart.properties(width=240, height=140, title=title))
         scopes.append(alt.concat(*panels, columns=3).properties(title=scope))
     return alt.vconcat(*scopes)

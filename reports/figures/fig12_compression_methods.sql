@@ -53,6 +53,25 @@ WITH panels AS (
         AND temperature = 1 AND space = 'probability'
 ),
 
+-- What rounding alone leaves of similarity, and makes of KL.
+limits AS (
+    SELECT
+        model,
+        space AS panel,
+        1 - angular_deviation AS noise
+    FROM noise_level
+    WHERE readout IS NULL
+
+    UNION ALL BY NAME
+
+    SELECT
+        model,
+        'kl' AS panel,
+        kl_divergence AS noise
+    FROM noise_level
+    WHERE readout IS NULL AND space = 'probability'
+),
+
 scopes AS (
     SELECT
         'mean over prompts' AS scope,
@@ -76,9 +95,11 @@ SELECT
     panel,
     step,
     avg(measured) AS measured,
-    count(*) AS prompts
+    count(*) AS prompts,
+    max(limits.noise) AS noise
 FROM scopes
 INNER JOIN compression_run USING (model, variant)
+LEFT JOIN limits USING (model, panel)
 GROUP BY ALL
 ORDER BY model, scope, variant, panel, step;
 

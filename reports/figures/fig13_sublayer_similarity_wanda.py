@@ -5,6 +5,7 @@ sparsity, everything before it stays dense, and what comes out is compared with 
 as hidden state, as logits, as probabilities. Lines are means over prompts and steps, bands reach
 from the smallest to the largest similarity. Read it against Figure 4, where the same sublayers
 are dropped: look for whether the order of the three spaces is the same, and how much less is lost.
+Dotted: the similarity that rounding alone would leave (the noise floor).
 """
 
 import pyarrow as pa

@@ -1,5 +1,6 @@
 -- Figure 13. One sublayer pruned by Wanda at a time; similarity with dense in three spaces, T = 1.
--- One row per (model, sublayer, block, space); mean and range over prompts and steps.
+-- One row per (model, sublayer, block, space); mean and range over prompts and steps, and
+-- the similarity that rounding alone leaves.
 SELECT
     trace.model,
     trace.sublayer,
@@ -7,9 +8,11 @@ SELECT
     trace.space,
     avg(1 - trace.angular_deviation) AS mean,
     min(1 - trace.angular_deviation) AS low,
-    max(1 - trace.angular_deviation) AS high
+    max(1 - trace.angular_deviation) AS high,
+    1 - max(floor.angular_deviation) AS noise
 FROM sublayer_trace AS trace
 INNER JOIN compression_run AS run USING (model, variant)
+LEFT JOIN noise_level AS floor USING (model, readout, block, sublayer, space)
 WHERE
     run.method = 'wanda'
     AND (trace.temperature = 1 OR trace.temperature IS NULL)

@@ -122,7 +122,7 @@ def lines(rows: pa.Table, y: Value, named: Mapping[str, Line]) -> alt.LayerChart
 
 
 def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
-    """One line per space with a band behind it. Columns space, mean, low, high."""
+    """One line per space with a band behind it. Columns space, mean, low, high; noise if dotted."""
     shown = [space for space in SPACES if space in rows.column("space").unique().to_pylist()]
     scale = alt.Scale(domain=shown, range=[SPACES[space] for space in shown])
     color = alt.Color("space:N", scale=scale, legend=_legend())
@@ -130,8 +130,26 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
     base = alt.Chart(rows).encode(x, color)
     band = base.mark_area(opacity=0.18).encode(y.of("low"), alt.Y2("high:Q"))
     mean = base.mark_line(strokeWidth=2).encode(y.of("mean"), tooltip=tooltip)
-    layers: alt.LayerChart = alt.layer(band, mean)  # type: ignore[assignment] # no facets inside
+    marks = [band, mean]
+    if "noise" in rows.column_names:
+        marks.append(
+            base.mark_line(**_DOTTED).encode(y.of("noise"), tooltip=["space:N", "noise:Q"])
+        )
+    layers: alt.LayerChart = alt.layer(*marks)  # type: ignore[assignment] # no facets inside
     return layers
+
+
+def noise(rows: pa.Table, x: alt.X, y: Value, column: str) -> alt.Chart:
+    """What rounding alone would make, dotted, from a column that holds it."""
+    dotted: alt.Chart = (
+        alt.Chart(rows)
+        .mark_line(color="#808080", **_DOTTED)
+        .encode(x, y.of(column), tooltip=[alt.Tooltip(f"{column}:Q", title="noise floor")])
+    )
+    return dotted
+
+
+_DOTTED: dict[str, Any] = {"strokeWidth": 1.2, "strokeDash": [1, 3]}
 
 
 def similarity_over_depth(rows: pa.Table, edited: str) -> alt.FacetChart:

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, validators
 
-from prunescope import letters, model_plan, patterns, views, yaml_keys
+from prunescope import letters, model_plan, noise_limits, patterns, views, yaml_keys
 from prunescope.schemas import PAPERS_READOUT, READOUTS, TABLES
 
 Config = dict[str, Any]
@@ -404,7 +404,8 @@ def _with_names(entry: Mapping[str, Any], config: Config) -> Config:
     """A figure's entry with models, variants, suites and readouts by name, in config's order.
 
     Each table it reads says of which models, the figure's unless it names its own; `models` are
-    those of all its tables. Intermediate states are read the paper's way unless a table says how.
+    those of all its tables. Findings of traces need the noise floor. Intermediate states are read
+    the paper's way unless a table says how.
     """
     known: dict[str, Iterable[str]] = {
         "model": config["models"],
@@ -413,12 +414,16 @@ def _with_names(entry: Mapping[str, Any], config: Config) -> Config:
         "readout": READOUTS,
     }
     models = entry.get("models", [config["default_model"]])
+    asked = dict(entry["reads"])
+    if limited := noise_limits.applied_to(asked):
+        named = [_selected(asked[table].get("model", models), known["model"]) for table in limited]
+        asked.setdefault(noise_limits.FLOOR, {"model": [m for each in named for m in each]})
     reads = {
         table: {
             key: _selected(selection, known[key])
             for key, selection in {"model": models, **_readout(table), **keys}.items()
         }
-        for table, keys in entry["reads"].items()
+        for table, keys in asked.items()
     }
     read = {model for keys in reads.values() for model in keys["model"]}
     return {**entry, "reads": reads, "models": [name for name in config["models"] if name in read]}

@@ -31,11 +31,11 @@ TOKENS = 96
 STEPS = 4
 """Last tokens of it that are decoded one by one."""
 
-NOISE_TOKENS, NOISE_STEPS = 48, 16
+NOISE_TOKENS, NOISE_STEPS = 48, 8
 """Length of the text the noise floor is measured on, and how many of its tokens are decoded."""
 
-NOISE_STEPS_BETWEEN_BLOCKS = 3
-"""Of these, how many are compared at every sublayer, beside the last prompt token."""
+NOISE_STEPS_BETWEEN_BLOCKS = 4
+"""How many of these, the last, are compared at every sublayer."""
 
 WINDOW = 16
 """What sliding windows are narrowed to, so that the text is longer than they are."""
@@ -148,7 +148,7 @@ def _causal(model: Any, ids: Tensor, h: Tensor) -> list[Check]:
         ),
         _difference(
             "decoding: step by step with a cache, against one pass",
-            noise.cached_outputs(model, ids[0].tolist(), start).z,
+            noise.cached_outputs(model, ids[0].tolist(), start)[0].z,
             z[start:],
             "A trace reads in one pass what was decoded in many: they must agree. Choose another "
             "model, or report it with its config.json.",
@@ -284,20 +284,20 @@ def noise_floor(model: Any, token_ids: Sequence[int]) -> pa.Table:
     """
     ids = list(token_ids[:NOISE_TOKENS])
     half = len(ids) // 2
-    start, start_between = (
-        max(0, len(ids) - 1 - steps) for steps in (NOISE_STEPS, NOISE_STEPS_BETWEEN_BLOCKS)
-    )
-    in_one_pass = noise.traced_outputs(model, ids, 0)
-    states = noise.traced_states(model, ids, start_between)
-    with in_float32(model):
-        exact = noise.traced_outputs(model, ids, 0)
-        exact_states = noise.traced_states(model, ids, start_between)
+    start = max(0, len(ids) - 1 - NOISE_STEPS)
+    last = len(ids) - min(NOISE_STEPS_BETWEEN_BLOCKS, len(ids) - start)
+    traced, states = noise.traced_outputs(model, ids, 0), noise.traced_states(model, ids, last)
+    cached, cached_states = noise.cached_outputs(model, ids, start)
+    from_start = noise.Outputs(traced.h[start:], traced.z[start:])
     outputs = {
-        CACHED: noise.one_pass_against_cached(model, ids, start),
+        CACHED: noise.compare(from_start, cached),
         "alone against in a batch": noise.alone_against_batched(model, [ids, ids[:half]]),
-        EXACT: noise.compare(exact, in_one_pass),
     }
-    between = {CACHED: noise.cached_states(model, ids, start_between), EXACT: exact_states}
+    between = {CACHED: cached_states[last - start :]}
+    if model.dtype in (torch.bfloat16, torch.float16):
+        with in_float32(model):
+            outputs[EXACT] = noise.compare(noise.traced_outputs(model, ids, 0), traced)
+            between[EXACT] = noise.traced_states(model, ids, last)
     rows = [row for what, found in outputs.items() for row in _rows_of_output(what, found)]
     for readout in READOUTS:
         unembed = spaces.readout_of(model, final_norm=readout != PAPERS_READOUT)

@@ -55,21 +55,6 @@ class Outputs(NamedTuple):
 
 
 @torch.inference_mode()
-def one_pass_against_cached(model: Any, token_ids: Sequence[int], start: int) -> Noise:
-    """The pass that traces read, against decoding with a cache.
-
-    Parameters
-    ----------
-    model : causal.
-    token_ids : a text, such as `prompts.context_of` an answer.
-    start : position of the last prompt token. The tokens up to it are read at once, as a prompt
-        is, the others one by one. Positions from it on are compared.
-    """
-    traced = traced_outputs(model, token_ids, start)
-    return compare(traced, cached_outputs(model, token_ids, start))
-
-
-@torch.inference_mode()
 def alone_against_batched(model: Any, texts: Sequence[Sequence[int]]) -> Noise:
     """Every text alone, against all of them in one batch padded on the left, as `generate` pads.
 
@@ -105,10 +90,28 @@ def traced_outputs(model: Any, token_ids: Sequence[int], start: int) -> Outputs:
 
 
 @torch.inference_mode()
-def cached_outputs(model: Any, token_ids: Sequence[int], start: int) -> Outputs:
-    """As decoding computes it: the prompt at once, then token by token; the model's own logits."""
+def cached_outputs(model: Any, token_ids: Sequence[int], start: int) -> tuple[Outputs, Tensor]:
+    """As decoding computes it: the prompt at once, then token by token with a cache.
+
+    Parameters
+    ----------
+    model : causal.
+    token_ids : a text, such as `prompts.context_of` an answer.
+    start : position of the last prompt token. The tokens up to it are read at once, as a prompt
+        is, the others one by one.
+
+    Returns
+    -------
+    outputs, states : of the positions from `start` on, with the model's own logits; and the states
+        between sublayers at these positions, (positions, boundaries, d).
+    """
     ids = torch.tensor([list(token_ids)], device=model.device)
-    with _read_by_lm_head(model) as read:
+    states: dict[int, list[Tensor]] = {}
+
+    def keep(boundary: int, h: Tensor) -> None:
+        states.setdefault(boundary, []).append(h[0, -1])
+
+    with _read_by_lm_head(model) as read, capture.boundaries(model, keep):
         out = model(input_ids=ids[:, : start + 1], use_cache=True, logits_to_keep=1)
         steps = [Outputs(read.pop()[0, -1:], out.logits[0, -1:])]
         for position in range(start + 1, ids.shape[1]):
@@ -118,7 +121,8 @@ def cached_outputs(model: Any, token_ids: Sequence[int], start: int) -> Outputs:
                 use_cache=True,
             )
             steps.append(Outputs(read.pop()[0, -1:], out.logits[0, -1:]))
-    return _joined(steps)
+    at_boundaries = [torch.stack(states[boundary]) for boundary in sorted(states)]
+    return _joined(steps), torch.stack(at_boundaries, 1)
 
 
 @torch.inference_mode()
@@ -127,19 +131,7 @@ def traced_states(model: Any, token_ids: Sequence[int], start: int) -> Tensor:
     return capture.residuals(model, torch.tensor(list(token_ids), device=model.device), start)[0]
 
 
-def cached_states(model: Any, token_ids: Sequence[int], start: int) -> Tensor:
-    """The same states while the text is decoded with a cache, (positions, boundaries, d)."""
-    read: dict[int, list[Tensor]] = {}
-    with capture.boundaries(
-        model, lambda boundary, h: read.setdefault(boundary, []).append(h[0, -1])
-    ):
-        cached_outputs(model, token_ids, start)
-    return torch.stack([torch.stack(read[boundary]) for boundary in sorted(read)], 1)
-
-
-def between_blocks(
-    unembed: spaces.Unembedding, first: Tensor, second: Tensor
-) -> dict[str, Tensor]:
+def between_blocks(unembed: spaces.Unembedding, first: Tensor, second: Tensor) -> dict[str, Tensor]:
     """How far two computations of the states between sublayers are apart, as traces measure it.
 
     Parameters

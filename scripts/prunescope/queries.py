@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from prunescope import noise_limits
 from prunescope.store import quoted
 
 REPORTS = Path(__file__).resolve().parents[2] / "reports"
@@ -24,7 +25,8 @@ def run_query(
     """Rows of the first query, and what those after it find.
 
     What several of them read may be named before them, as temporary views or tables. Numbers
-    printed elsewhere, reports/<name>.csv, are views too, by that name.
+    printed elsewhere, reports/<name>.csv, are views too, by that name. Findings read traces without
+    what lies below the noise floor (`noise_limits`).
 
     Returns
     -------
@@ -36,14 +38,16 @@ def run_query(
         connection.execute(
             f"CREATE VIEW {printed.stem} AS FROM read_csv({quoted(str(printed))}, header = true)"
         )
-    answers = []
+    answers, said = [], []
     for statement in connection.extract_statements(sql):
         asked = {name: settings[name] for name in statement.named_parameters}
         if statement.type == duckdb.StatementType.SELECT:
             answers.append(connection.sql(statement, params=asked).to_arrow_table())
+            if len(answers) == 1:
+                said = noise_limits.apply(connection)
         else:
             connection.execute(statement, asked)
-    rows, found = answers[0], [row for answer in answers[1:] for row in answer.to_pylist()]
+    rows, found = answers[0], [row for answer in answers[1:] for row in answer.to_pylist()] + said
     several = len({row["model"] for row in found}) > 1
     findings = [
         {

@@ -1,0 +1,13 @@
+-- The noise floor in one number: mean over positions, the largest of the comparisons, T = 1.
+-- One row per (model, readout, block, sublayer, space); the first three are NULL for the model's
+-- own output.
+SELECT
+    model,
+    readout,
+    block,
+    sublayer,
+    space,
+    max(mean_angular_deviation) AS angular_deviation,
+    max(mean_kl_divergence) AS kl_divergence
+FROM noise_floor
+GROUP BY ALL
