@@ -140,13 +140,14 @@ SELECT
         low,
         high,
         CASE
+            WHEN variants < 6 THEN 'no verdict, for fewer than six variants order nothing'
             WHEN low > 0 THEN 'it orders the losses'
             WHEN high < 0 THEN 'it orders them the wrong way round'
             ELSE 'no verdict, for the interval holds zero'
         END,
         coalesce(' Beside it: ' || beside || '.', '')
     ) AS finding,
-    if(family = 'generative' AND (low > 0 OR high < 0), low > 0, NULL) AS agrees
+    if(family = 'generative' AND variants >= 6 AND (low > 0 OR high < 0), low > 0, NULL) AS agrees
 FROM correlated
 LEFT JOIN others USING (model, family)
 WHERE predictor = 'theorem_3' AND spearman IS NOT NULL

@@ -5,6 +5,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+
 from prunescope import noise_limits
 from prunescope.queries import run_query
 from prunescope.schemas import TABLES

@@ -12,7 +12,8 @@ import yaml
 
 from draw_figure import draw_figure, load_chart
 from figure_rows import decoding_rows
-from prunescope import charts, experiment, progress, store, views
+from prunescope import charts, noise_limits, progress, store, views
+from prunescope.noise_limits import FLOOR
 from prunescope.queries import rounded, run_query
 from prunescope.schemas import READOUTS, SCHEMA_VERSION, TABLES
 
@@ -44,11 +45,17 @@ def test_pairs_are_those_of_config() -> None:
         assert sorted(file.stem for file in FIGURES.glob(f"*{suffix}")) == STEMS
 
 
+def _reads(stem: str) -> dict[str, Any]:
+    """The tables a figure reads: findings of traces need the noise floor, too."""
+    reads = CONFIG["figures"][stem]["reads"]
+    return reads | ({FLOOR: {}} if noise_limits.applied_to(reads) else {})
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_query_binds_on_empty_tables(stem: str) -> None:
     """Every column a query names is declared, and nothing to read gives no row and no finding."""
     with duckdb.connect() as connection:
-        for table in CONFIG["figures"][stem]["reads"]:
+        for table in _reads(stem):
             connection.register(table, TABLES[table].empty())
         rows, findings = run_query(connection, _sql(stem), _settings(stem))
     assert "model" in rows.column_names
@@ -163,8 +170,15 @@ def _draw(
     stem: str, files: dict[str, list[str]], folder: Path, settings: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     figure_file = folder / f"{stem}.json"
-    reads = CONFIG["figures"][stem]["reads"]
-    alone = {"sublayer_trace", "logit_shift", "deviation", "influence", "compression_report"}
+    reads = _reads(stem)
+    alone = {
+        FLOOR,
+        "sublayer_trace",
+        "logit_shift",
+        "deviation",
+        "influence",
+        "compression_report",
+    }
     compares = not set(reads) <= alone
     ways = [way for keys in reads.values() for way in keys.get("readout", ["lm_head"])]
     draw_figure(
