@@ -23,6 +23,7 @@ from prunescope import (
 )
 from prunescope.lm_eval_adapter import VariantLM
 from prunescope.matched_formats import Item, Passes
+from prunescope.progress import JobError
 from prunescope.schemas import TABLES
 
 SCORED_SPLITS = ("test", "validation")
@@ -97,6 +98,7 @@ def ask(
     """Rows of `matched_samples` of one source: every item in every format."""
     questions = [item.question for item in items]
     answers = [item.answer for item in items]
+    check_lengths(lm, source, items, entry["max_new_tokens"])
     yield from matched_formats.retrieval_rows(
         items, embeddings(lm, questions), embeddings(lm, answers)
     )
@@ -107,6 +109,21 @@ def ask(
     yield from matched_formats.choice_rows(items, candidates, log_p)
     texts = generated(lm, questions, matched_formats.SOURCES[source].ends, entry["max_new_tokens"])
     yield from matched_formats.generation_rows(source, items, texts, passes)
+
+
+def check_lengths(lm: VariantLM, source: str, items: Sequence[Item], max_new_tokens: int) -> None:
+    """Raise JobError if a question does not fit the model's positions with any of the answers."""
+    answer = max(len(lm.tok_encode(item.answer + matched_formats.CLOSING)) for item in items)
+    room = lm.max_length - max(answer, max_new_tokens)
+    lengths = [len(lm.tok_encode(item.question)) for item in items]
+    longest = max(range(len(items)), key=lambda place: lengths[place])
+    if lengths[longest] > room:
+        raise JobError(
+            f"matched_formats/sources/{source}: the question of item {items[longest].item} has "
+            f"{lengths[longest]} tokens, but the model reads {lm.max_length} and the answers take "
+            f"up to {lm.max_length - room}. Set a smaller max_new_tokens, name a task of shorter "
+            "texts under `task`, or leave the model out."
+        )
 
 
 def embeddings(lm: VariantLM, texts: Sequence[str]) -> NDArray[np.floating]:

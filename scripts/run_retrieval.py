@@ -4,7 +4,7 @@ import functools
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from prunescope import (
 )
 from prunescope.progress import LOG, JobError
 from prunescope.schemas import TABLES
+
+NO_LIMIT = 2**30
+"""Tokens that no text has."""
 
 DOCUMENTS_TOGETHER = 65536
 """Documents embedded, kept as one file and searched at a time: 1 GB at d = 4096."""
@@ -79,6 +82,8 @@ def run_retrieval(
     around = {key: settings[key] for key in ("starts_with", "ends_with") if key in settings}
     encode = embedding.encoder(tokenizer, settings["max_length"], **around)
     embed = embedding.Embedder(variant, encode, pooling, made_from)
+    whole = embedding.encoder(tokenizer, NO_LIMIT, **around)
+    were_cut = functools.partial(embedding.were_cut, encode, whole, settings["max_length"])
     scores: list[dict[str, object]] = []
     samples: list[dict[str, object]] = []
     for name, entry in sets.items():
@@ -89,7 +94,9 @@ def run_retrieval(
         result = finished.taken_over(kept)
         if result is None:
             LOG.info("retrieval set %s", name)
-            result = score(name, entry, instruction(settings, entry), embed, cache, device)
+            result = score(
+                name, entry, instruction(settings, entry), embed, were_cut, cache, device
+            )
             finished.keep(kept, result)
         found, rows = result
         scores += [{**row, "pooling": settings["pooling"]} for row in found]
@@ -132,6 +139,7 @@ def score(
     entry: Mapping[str, Any],
     template: str,
     embed: embedding.Embedder,
+    were_cut: Callable[[Sequence[str]], list[bool]],
     cache: Path,
     device: torch.device,
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
@@ -157,6 +165,20 @@ def score(
     )
     values = retrieval.measured(ranking, list(queries), ids, qrels)
     seconds = time.perf_counter() - began
+    queries_cut = were_cut(asked)
+    documents_cut = [
+        cut
+        for batch in corpus.take(order).to_batches(DOCUMENTS_TOGETHER)
+        for cut in were_cut(documents(batch.to_pylist()))
+    ]
+    if n_cut := sum(queries_cut) + sum(documents_cut):
+        LOG.warning(
+            "%s: %d queries and %d documents are longer than embedding/max_length: their rest is "
+            "not read",
+            name,
+            sum(queries_cut),
+            sum(documents_cut),
+        )
     scores = [
         {
             "retrieval_set": name,
@@ -164,6 +186,7 @@ def score(
             "score": sum(each[metric] for each in values) / len(values),
             "n_queries": len(queries),
             "n_documents": len(ids),
+            "n_cut": n_cut,
             "seconds": seconds,
         }
         for metric in retrieval.MEASURES
@@ -175,9 +198,16 @@ def score(
             **each,
             "rank": None if math.isnan(rank) else rank,
             "best_score": best,
+            "n_cut": cut + sum(documents_cut[i] for i in wanted),
         }
-        for query, each, rank, best in zip(
-            queries, values, ranking.rank.tolist(), ranking.scores[:, 0].tolist(), strict=True
+        for query, each, rank, best, cut, wanted in zip(
+            queries,
+            values,
+            ranking.rank.tolist(),
+            ranking.scores[:, 0].tolist(),
+            queries_cut,
+            relevant,
+            strict=True,
         )
     ]
     return scores, samples

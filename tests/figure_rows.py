@@ -206,6 +206,7 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
             "recall_at_100": 1.0,
             "rank": 1.0 + place,
             "best_score": 0.5,
+            "n_cut": place % 2,
         }
         for place in range(4)
     ]

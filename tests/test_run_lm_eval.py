@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -228,3 +230,30 @@ def test_a_hidden_label_is_refused_by_row(tmp_path, label):
         JobError, match=rf"2 of 9 items .* row 4: its label is {label}, but it has 2"
     ):
         evaluation.evaluate(lm, "boolq", SETTINGS["boolq"], rows_dir)
+
+
+@dataclass
+class Choices:
+    """A multiple-choice task of one's own, as lm-eval shows it."""
+
+    eval_docs: list[dict[str, Any]]
+    OUTPUT_TYPE: str = "multiple_choice"
+    multiple_input: int = 0
+
+    def doc_to_choice(self, doc):
+        return doc["options"]
+
+    def doc_to_target(self, doc):
+        return doc["label"]
+
+
+def test_options_that_are_empty_are_refused_and_equal_ones_are_told(caplog):
+    """Only where the right one is among the equal: else the item is as good as any."""
+    fine = {"options": ["a", "b", "b"], "label": 0}
+    evaluation.check_answers(Choices([fine]))
+    assert not caplog.records
+    evaluation.check_answers(Choices([fine, {"options": ["a", "b", "b"], "label": 2}]))
+    assert "1 of 2 items" in caplog.text
+    assert "rows 2" in caplog.text
+    with pytest.raises(JobError, match=r"1 of 2 items .* row 2: one of its options is empty"):
+        evaluation.check_answers(Choices([fine, {"options": ["a", " "], "label": 0}]))

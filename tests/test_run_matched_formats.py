@@ -8,6 +8,7 @@ import torch
 import run_matched_formats as script
 from prunescope import edits, matched_formats, models, sandbox, store
 from prunescope.lm_eval_adapter import VariantLM
+from prunescope.progress import JobError
 from test_matched_formats import GSM8K, HUMANEVAL, SQUAD
 from tiny import make_tiny_model
 
@@ -129,3 +130,21 @@ def test_programs_go_to_the_sandbox_once_it_has_proven_itself(run, monkeypatch):
     monkeypatch.setattr(sandbox, "prove", refuse)
     with pytest.raises(sandbox.SandboxError, match="leaks"):
         matched(edits.Edit({}), run_code=True)
+
+
+def test_a_question_that_does_not_fit_is_refused_by_item(tmp_path, run):
+    """Cut, it would be another question; one that just fits is asked."""
+    _, model_dir = run
+    model = models.load(model_dir, "float32", torch.device("cpu"))
+    lm = VariantLM(model, models.load_tokenizer(model_dir), 4)
+    items = matched_formats.draw_items("squad", SQUAD, 3, 0)
+    longest = max(items, key=lambda item: len(lm.tok_encode(item.question)))
+    needed = len(lm.tok_encode(longest.question)) + 64
+    for positions in (needed, needed - 1):
+        model.config.max_position_embeddings = positions
+        lm = VariantLM(model, models.load_tokenizer(model_dir), 4)
+        if positions == needed:
+            script.check_lengths(lm, "squad", items, 64)
+        else:
+            with pytest.raises(JobError, match=rf"sources/squad: .* item {longest.item} has"):
+                script.check_lengths(lm, "squad", items, 64)

@@ -215,3 +215,24 @@ def test_texts_too_long_for_the_model_are_refused(variant):
     run, folder = variant
     with pytest.raises(JobError, match=r"max_length is 5000, but the model reads at most 4096"):
         run({"s": a_set(folder, QUERIES, QRELS)}, max_length=5000)
+
+
+def test_texts_that_do_not_fit_are_counted(variant):
+    """Of a query, its own text and its relevant documents; what just fits is not cut."""
+    run, folder = variant
+    qrels = {"q0": {"d0": 1, "d1": 1}, "q1": {"d2": 1}}
+    found_set = a_set(folder, {"q0": TEXTS[0], "q1": TEXTS[3]}, qrels)
+    encode = embedding.encoder(folder / "model/tokenizer.json", 1 << 20)
+    asked = {"q0": len(encode([TEXTS[0]])[0]), "q1": len(encode([TEXTS[3]])[0])}
+    texts = [f"{title} {text}".strip() for title, text in zip(TITLES, TEXTS, strict=True)]
+    held = [len(ids) for ids in encode(texts)]
+    for limit in (min(held), max(held)):
+        scores, samples = run({"set": found_set}, max_length=limit)
+        counts = {row["query"]: row["n_cut"] for row in samples}
+        assert counts == {
+            query: sum(n > limit for n in (asked[query], *(held[int(d[1])] for d in grades)))
+            for query, grades in qrels.items()
+        }
+        expected = sum(n > limit for n in (*asked.values(), *held))
+        assert {row["n_cut"] for row in scores} == {expected}
+    assert expected == sum(n > max(held) for n in asked.values())

@@ -30,7 +30,8 @@ SELECT
     bootstrap_mean(list(ndcg_at_10 ORDER BY query), 0.025) AS low,
     bootstrap_mean(list(ndcg_at_10 ORDER BY query), 0.975) AS high,
     avg(recall_at_100) AS recall,
-    count(*) AS n_queries
+    count(*) AS n_queries,
+    count(*) FILTER (n_cut > 0) AS n_cut
 FROM retrieval_samples
 INNER JOIN damages USING (model, variant)
 GROUP BY ALL
@@ -81,3 +82,19 @@ SELECT
     cast(NULL AS BOOLEAN) AS agrees
 FROM kept
 ORDER BY model, retrieval_set, dropped, method, place;
+
+SELECT
+    model,
+    format(
+        '{}: of {} of {} queries the text, or that of a relevant document, was longer than the '
+        'model is given (embedding/max_length): the rest was not read.',
+        retrieval_set,
+        count(*) FILTER (n_cut > 0),
+        count(*)
+    ) AS finding,
+    cast(NULL AS BOOLEAN) AS agrees
+FROM retrieval_samples
+WHERE variant = 'dense'
+GROUP BY model, retrieval_set
+HAVING count(*) FILTER (n_cut > 0) > 0
+ORDER BY model, retrieval_set;

@@ -153,9 +153,21 @@ cuts AS (
     SELECT
         model,
         variant,
+        family,
         task,
         max(n_cut) AS n_cut
     FROM task_scores
+    GROUP BY ALL
+
+    UNION ALL BY NAME
+
+    SELECT
+        model,
+        variant,
+        'retrieval' AS family,
+        retrieval_set AS task,
+        count(*) FILTER (n_cut > 0) AS n_cut
+    FROM retrieval_samples
     GROUP BY ALL
 ),
 
@@ -204,6 +216,7 @@ LEFT JOIN cuts
     ON
         scores.model = cuts.model
         AND scores.variant = cuts.variant
+        AND scores.family = cuts.family
         AND scores.task = cuts.task
 LEFT JOIN printed
     ON

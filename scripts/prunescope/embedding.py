@@ -59,6 +59,20 @@ def encoder(
     return encode
 
 
+def were_cut(encode: Encode, whole: Encode, max_length: int, texts: Sequence[str]) -> list[bool]:
+    """Which texts are longer than `max_length`, so that `encode` leaves their rest out.
+
+    Parameters
+    ----------
+    whole : the same encoder without a limit; asked only for texts that fill it.
+    """
+    found = encode(texts)
+    full = [place for place, ids in enumerate(found) if len(ids) >= max_length]
+    uncut = whole([texts[place] for place in full])
+    longer = {place for place, ids in zip(full, uncut, strict=True) if len(ids) > max_length}
+    return [place in longer for place in range(len(texts))]
+
+
 def _ends(ids: Sequence[int], ending: Sequence[int]) -> bool:
     return list(ids[len(ids) - len(ending) :]) == list(ending)
 

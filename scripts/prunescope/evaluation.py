@@ -21,7 +21,7 @@ from lm_eval.tasks import TaskManager
 
 from prunescope import code_eval, texts
 from prunescope.lm_eval_adapter import VariantLM, Written
-from prunescope.progress import JobError
+from prunescope.progress import LOG, JobError
 
 OWN_TASKS = Path(__file__).parent / "lm_eval_tasks"
 """Task files that lm-eval does not have."""
@@ -234,7 +234,8 @@ def check_answers(task: Any) -> None:
     """Raise JobError where an item of a multiple-choice task has no options, or no right one.
 
     lm-eval scores such an item as wrong whatever the model says: the labels of many test splits
-    are hidden as -1.
+    are hidden as -1. Where the right option reads like another, it goes by their order: a few items
+    of well-known sets are so, and the log says which.
     """
     if task.OUTPUT_TYPE != "multiple_choice":
         return
@@ -246,6 +247,14 @@ def check_answers(task: Any) -> None:
             f"{len(amiss)} of {len(docs)} items cannot be scored, the first in row {place + 1}: "
             f"{said}. Labels of test splits are often hidden: read a split that has them."
         )
+    if twice := [place + 1 for place, doc in enumerate(docs) if _right_one_twice(task, doc)]:
+        LOG.warning(
+            "%d of %d items have a right option that reads like another of theirs, so that no "
+            "answer tells: rows %s",
+            len(twice),
+            len(docs),
+            ", ".join(map(str, twice[:10])) + (" ..." if len(twice) > 10 else ""),
+        )
 
 
 def _amiss(task: Any, doc: Mapping[str, Any]) -> str | None:
@@ -254,11 +263,24 @@ def _amiss(task: Any, doc: Mapping[str, Any]) -> str | None:
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     if not options:
         return "it has no options"
+    if any(isinstance(option, str) and not option.strip() for option in options):
+        return "one of its options is empty"
     for each in gold if isinstance(gold, list) else [gold]:
         known = 0 <= each < len(options) if isinstance(each, int) else each in options
         if not known:
             return f"its label is {each!r}, but it has {len(options)} options"
     return None
+
+
+def _right_one_twice(task: Any, doc: Mapping[str, Any]) -> bool:
+    """True where the text of the right option is that of another option, too."""
+    if task.multiple_input:
+        return False  # options are contexts, and differ where they stand
+    options, gold = task.doc_to_choice(doc), task.doc_to_target(doc)
+    return any(
+        options.count(options[each] if isinstance(each, int) else each) > 1
+        for each in (gold if isinstance(gold, list) else [gold])
+    )
 
 
 def _n_items(found: Mapping[str, Any]) -> int:

@@ -559,6 +559,7 @@ _ALL: Sequence[Table] = (
             Column("score", _FLOAT, "between 0 and 1"),
             Column("n_queries", _INT, "queries averaged over"),
             Column("n_documents", _INT, "documents searched"),
+            Column("n_cut", _INT, "queries and documents longer than max_length: rest not read"),
             Column(
                 "seconds", _FLOAT, "to embed the set and search it, less what was kept from before"
             ),
@@ -578,6 +579,7 @@ _ALL: Sequence[Table] = (
                 "rank", "of the best relevant document, 1 = first, ties share; NULL: has none"
             ),
             Column("best_score", _FLOAT, "dot product with the document found first"),
+            Column("n_cut", _INT, "of the query and its relevant documents, those that were cut"),
         ),
     ),
 )

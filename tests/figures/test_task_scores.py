@@ -241,13 +241,14 @@ def test_retrieval_is_compared_query_by_query() -> None:
     found = {"dense": [1.0, 0.6, 0.0, 0.5], "drop-8a": [0.4, 0.7, 0.5, 0.5]}
     samples = [
         {"model": "e5", "variant": variant, "retrieval_set": "scifact", "query": f"q{place}"}
-        | {"ndcg_at_10": score, "recall_at_100": 1.0, "best_score": 0.5}
+        | {"ndcg_at_10": score, "recall_at_100": 1.0, "best_score": 0.5, "n_cut": place // 2}
         for variant, scores in found.items()
         for place, score in enumerate(scores)
     ]
     rows, findings = run("tab01_task_scores", {}, retrieval_samples=samples)
     scifact = of(rows, "scifact", "retrieval")
     assert (scifact["to_wrong"], scifact["to_right"], scifact["n_shot"]) == (1, 1, None)
+    assert (scifact["n_items"], scifact["n_cut"]) == (4, 2)
     assert [scifact[key] for key in ("paper_model", "paper_score")] == [
         "e5-mistral-7b-instruct",
         71.4,
