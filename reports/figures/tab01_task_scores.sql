@@ -159,13 +159,13 @@ cuts AS (
     FROM task_scores
     GROUP BY ALL
 
-    UNION ALL BY NAME
+    UNION ALL
 
     SELECT
         model,
         variant,
-        'retrieval' AS family,
-        retrieval_set AS task,
+        'retrieval' AS kind,
+        retrieval_set,
         count(*) FILTER (n_cut > 0) AS n_cut
     FROM retrieval_samples
     GROUP BY ALL
