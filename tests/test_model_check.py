@@ -1,5 +1,6 @@
 """A model that is run as it is read passes; one that computes anything else is caught."""
 
+import math
 import re
 
 import pyarrow.parquet as pq
@@ -134,6 +135,29 @@ def test_float32_for_a_while_leaves_the_model_as_it_was(dtype, text):
     assert wide.dtype == torch.float32
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
     assert torch.equal(wide, model.float()(ids, use_cache=False).logits)
+
+
+@pytest.mark.parametrize("architecture", ["mixtral", "llama"])
+def test_a_tie_of_a_router_is_no_fault_and_a_fault_is_one(monkeypatch, text, architecture):
+    """What fails on one text alone is a tie, where there are experts; nowhere else is there one."""
+    own = model_check._structure
+
+    def failing_on(texts):
+        def structure(model, token_ids, kind):
+            checks = own(model, token_ids, kind)
+            fails = list(token_ids) in texts
+            return [checks[0]._replace(measured=math.nan if fails else 0), *checks[1:]]
+
+        return structure
+
+    for texts, passes in (
+        ([], True),
+        ([text], architecture == "mixtral"),
+        ([text, text[::-1]], False),
+    ):
+        monkeypatch.setattr(model_check, "_structure", failing_on(texts))
+        found = model_check.structure(ready(architecture), text, "causal")
+        assert (model_check.failures(found[:1]) == "") == passes
 
 
 def test_windows_are_narrow_for_a_while(text):
