@@ -1,5 +1,5 @@
 -- Extension. What was checked of each model before it ran, and its noise floor.
--- One row per (model, check) and per (model, comparison, space).
+-- One row per (model, check) and per (model, comparison, readout, space): the largest of all places.
 SELECT
     model,
     'check' AS part,
@@ -15,14 +15,19 @@ UNION ALL
 SELECT
     model,
     'noise' AS part,
-    comparison AS what,
+    CASE readout
+        WHEN 'lm_head' THEN comparison || ', after any sublayer, by lm_head alone'
+        WHEN 'final_norm' THEN comparison || ', after any sublayer, by the final norm'
+        ELSE comparison
+    END AS what,
     space,
-    max_angular_deviation AS measured,
+    max(max_angular_deviation) AS measured,
     NULL AS tolerance,
-    max_kl_divergence AS kl_divergence,
-    n_disagreements,
-    n_positions
+    max(max_kl_divergence) AS kl_divergence,
+    max(n_disagreements) AS n_disagreements,
+    max(n_positions) AS n_positions
 FROM noise_floor
+GROUP BY model, comparison, readout, space
 ORDER BY model, part, what, space;
 
 -- Findings: the noise floor in a sentence.
@@ -38,5 +43,5 @@ SELECT
     ) AS finding,
     NULL::BOOLEAN AS agrees
 FROM noise_floor
-WHERE comparison LIKE 'one pass%' AND space = 'probability'
+WHERE comparison LIKE 'one pass%' AND space = 'probability' AND readout IS NULL
 ORDER BY model;
