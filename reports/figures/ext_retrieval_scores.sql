@@ -86,8 +86,8 @@ ORDER BY model, retrieval_set, dropped, method, place;
 SELECT
     model,
     format(
-        '{}: of {} of {} queries the text, or that of a relevant document, was longer than the '
-        'model is given (embedding/max_length): the rest was not read.',
+        '{}: {} of {} queries are longer than embedding/max_length, or one of their relevant '
+        'documents is: what lies beyond it was not read.',
         retrieval_set,
         count(*) FILTER (n_cut > 0),
         count(*)

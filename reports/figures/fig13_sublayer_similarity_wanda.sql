@@ -2,20 +2,17 @@
 -- One row per (model, sublayer, block, space); mean and range over prompts and steps, and
 -- the similarity that rounding alone leaves.
 SELECT
-    trace.model,
-    trace.sublayer,
-    trace.block,
-    trace.space,
-    avg(1 - trace.angular_deviation) AS mean,
-    min(1 - trace.angular_deviation) AS low,
-    max(1 - trace.angular_deviation) AS high,
-    1 - max(floor.angular_deviation) AS noise
-FROM sublayer_trace AS trace
-INNER JOIN compression_run AS run USING (model, variant)
-LEFT JOIN noise_level AS floor USING (model, readout, block, sublayer, space)
-WHERE
-    run.method = 'wanda'
-    AND (trace.temperature = 1 OR trace.temperature IS NULL)
+    model,
+    sublayer,
+    block,
+    space,
+    avg(similarity) AS mean,
+    min(similarity) AS low,
+    max(similarity) AS high,
+    min(noise) AS noise
+FROM sublayer_similarity
+INNER JOIN compression_run USING (model, variant)
+WHERE method = 'wanda'
 GROUP BY ALL
 ORDER BY ALL;
 

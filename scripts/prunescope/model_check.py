@@ -117,6 +117,7 @@ def _measured(check: Check) -> float:
 
 
 def _structure(model: Any, token_ids: Sequence[int], kind: str) -> list[Check]:
+    """The checks of `structure` on one text."""
     ids = torch.tensor([list(token_ids)], device=model.device)
     with in_float32(model), narrow_windows(model):
         states = model.base_model(ids, output_hidden_states=True, use_cache=False)
@@ -343,6 +344,7 @@ CACHED, EXACT = "one pass against decoding with a cache", "against float32"
 
 
 _SPACES = {"embedding": "h", "logit": "z", "probability": "p"}
+"""Space as tables name it -> its letter in the names of `noise`."""
 
 
 def _rows_of_output(comparison: str, found: noise.Noise) -> Iterator[dict[str, Any]]:
