@@ -404,7 +404,8 @@ def _with_names(entry: Mapping[str, Any], config: Config) -> Config:
     """A figure's entry with models, variants, suites and readouts by name, in config's order.
 
     Each table it reads says of which models, the figure's unless it names its own; `models` are
-    those of all its tables. Findings of traces need the noise floor. Intermediate states are read
+    those of all its tables. Findings of traces need the noise floor, and those of what follows a
+    trace need the trace. Intermediate states are read
     the paper's way unless a table says how.
     """
     known: dict[str, Iterable[str]] = {
@@ -415,6 +416,8 @@ def _with_names(entry: Mapping[str, Any], config: Config) -> Config:
     }
     models = entry.get("models", [config["default_model"]])
     asked = dict(entry["reads"])
+    for table, trace in noise_limits.judged_by(entry["reads"]).items():
+        asked.setdefault(trace, asked[table])
     if limited := noise_limits.applied_to(asked):
         named = [_selected(asked[table].get("model", models), known["model"]) for table in limited]
         asked.setdefault(noise_limits.FLOOR, {"model": [m for each in named for m in each]})

@@ -1,5 +1,6 @@
 """Findings on rows whose size is known: what lies below the noise floor is no deviation."""
 
+import re
 from typing import Any
 
 import duckdb
@@ -138,6 +139,121 @@ def test_every_table_of_deviations_is_limited() -> None:
     deviating = {
         name
         for name, table in TABLES.items()
-        if {"space", "temperature"} <= {column.name for column in table.columns}
+        for column in table.columns
+        if re.search(r"angular|divergence$|similarity|var_|^share$|measured", column.name)
+        if name not in ("noise_floor", "model_check", "option_trace", "generated_text")
     }
     assert set(noise_limits.applied_to(TABLES)) == deviating
+
+
+def test_a_table_of_a_traces_steps_is_without_those_below_the_floor() -> None:
+    """Of one step nothing is above the floor, of the other one space is."""
+    rows = [*_sublayer_rows(0, 1e-3, 1e-5, 2e-5), *_sublayer_rows(1, 1e-5, 1e-5, 1e-7)]
+    floor = _floor(readout="lm_head", block=1, sublayer="attn")
+    key = {"model": "m", "variant": "v", "readout": "lm_head", "prompt": "a"}
+    shifts = [
+        {**key, "step": step, "block": block, "sublayer": "attn", "var_escort": 1.0}
+        for step in (0, 1)
+        for block in (1, 2)
+    ]
+    sql = (
+        "SELECT * FROM logit_shift; SELECT model, string_agg(format('{} {}', step, block), ', ' "
+        "ORDER BY step, block) AS finding FROM logit_shift GROUP BY model;"
+    )
+    tables = {"sublayer_trace": rows, "logit_shift": shifts, "noise_floor": floor}
+    _, found = run_query(_connection(**tables), sql, {})
+    assert found[0]["finding"] == "0 1, 0 2, 1 2"
+    assert "1 of 4 rows (25 %) of logit_shift" in str(found[-1]["finding"])
+
+
+def test_shares_of_a_step_below_the_floor_of_free_running_are_left_out() -> None:
+    """Teacher forced it is above, which decides nothing of what free running adds."""
+    key = {"model": "m", "variant": "v", "prompt": "a", "sampling_temperature": 0.0}
+    rows = [
+        {
+            **key,
+            "history": history,
+            "step": step,
+            "temperature": 1.0,
+            "space": "probability",
+            "angular_deviation": size,
+            "kl_divergence": size,
+        }
+        for history, step, size in (
+            ("free_running", 0, 1e-5),
+            ("teacher_forced", 0, 1e-2),
+            ("free_running", 1, 1e-2),
+        )
+    ]
+    terms = [{**key, "step": step, "term": "parameters", "share": 1.0} for step in (0, 1, 2)]
+    sql = (
+        "SELECT * FROM history_term; SELECT model, cast(list(step ORDER BY step) AS varchar) "
+        "AS finding FROM history_term GROUP BY model;"
+    )
+    tables = {"decoding_trace": rows, "history_term": terms, "noise_floor": _floor()}
+    _, found = run_query(_connection(**tables), sql, {})
+    assert found[0]["finding"] == "[1, 2]"
+
+
+@pytest.mark.parametrize(("temperature", "seen"), [(1.0, 0), (10.0, 2e-5)])
+def test_a_choice_deviates_by_what_is_above_the_floor_at_its_temperature(
+    temperature: float, seen: float
+) -> None:
+    row = {
+        "model": "m",
+        "variant": "v",
+        "prompt": "a",
+        "temperature": temperature,
+        "scope": "options",
+        "angular_deviation": 2e-5,
+        "kl_divergence": 2e-5,
+        "argmax_survived": True,
+    }
+    sql = (
+        "SELECT * FROM option_agreement; SELECT model, format('{} {}', angular_deviation, "
+        "kl_divergence) AS finding FROM option_agreement;"
+    )
+    _, found = run_query(_connection(option_agreement=[row], noise_floor=_floor()), sql, {})
+    assert found[0]["finding"] == f"{float(seen)} {float(seen)}"
+
+
+def test_a_variant_within_the_floor_is_as_similar_as_dense() -> None:
+    sizes = {"embedding": 2e-4, "logit": 5e-5, "probability": 1e-5}
+    row = {
+        "model": "m",
+        "variant": "v",
+        **{f"similarity_{space}": 1 - size for space, size in sizes.items()},
+        "mean_kl_divergence": 2e-4,
+        "median_kl_divergence": 1e-6,
+        "top_token_agreement": 1.0,
+    }
+    sql = (
+        "SELECT * FROM variant_cost; SELECT model, format('{} {} {} {} {}', similarity_embedding, "
+        "similarity_logit, similarity_probability, mean_kl_divergence, median_kl_divergence) "
+        "AS finding FROM variant_cost;"
+    )
+    _, found = run_query(_connection(variant_cost=[row], noise_floor=_floor()), sql, {})
+    assert found[0]["finding"] == "0.9998 1.0 1.0 0.0002 0.0"
+
+
+@pytest.mark.parametrize(("largest", "shares"), [(0.02, [0.9, 0.1]), (0.01, [])])
+def test_parts_of_an_attention_output_count_where_one_of_them_is_above_the_floor(
+    largest: float, shares: list[float]
+) -> None:
+    """The floor's 1 - cos of 1e-4 is a relative size of 0.0141."""
+    key = {"model": "m", "variant": "v", "prompt": "a", "history": "teacher_forced", "block": 1}
+    rows = [
+        {**key, "step": 0, "head_group": 0, "path": path, "relative_norm": size, "share": share}
+        for path, size, share in (("value", largest, 0.9), ("weight", 1e-3, 0.1))
+    ]
+    sql = (
+        "SELECT * FROM attention_error; SELECT model, cast(list(share ORDER BY path) AS varchar) "
+        "AS finding FROM attention_error WHERE share IS NOT NULL GROUP BY model;"
+    )
+    floor = _floor(readout="lm_head", block=1, sublayer="attn")
+    _, found = run_query(_connection(attention_error=rows, noise_floor=floor), sql, {})
+    left_out = [
+        "2 of 2 shares (1e+02 %) of attention_error lie below the noise floor: findings leave them "
+        "out."
+    ]
+    assert [row["finding"] for row in found] == ([str(shares)] if shares else left_out)
