@@ -1,4 +1,4 @@
-# make report · make export · make test · make bench · make lint: each makes .venv first if it is missing or stale.
+# make report · make export · make verify · make orphans · make test · make bench · make lint: each makes .venv first if it is missing or stale.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +9,7 @@ CORES ?= all
 # To export: names of a variant and of a model, the default one if not given.
 EXPORT = {variant: [$(VARIANT)], $(if $(MODEL),model: [$(MODEL)])}
 
-.PHONY: report export test bench lint
+.PHONY: report export verify orphans test bench lint
 
 report: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
@@ -19,6 +19,17 @@ export: $(STAMP)
 		"config.yaml: make export VARIANT=drop-8a [MODEL=...] [CONFIG=overlay.yaml]"; exit 1; }
 	$(BIN)/snakemake export --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) \
 		--config 'export=$(EXPORT)'
+
+# Reads and hashes every artifact: make verify [STORE=store] [RESULTS=results].
+STORE ?= store
+RESULTS ?= results
+verify: $(STAMP)
+	PYTHONPATH=scripts $(BIN)/python -m prunescope.store_care verify $(STORE) $(RESULTS)
+
+# What the present config no longer reaches: make orphans [CONFIG=overlay.yaml] [REMOVE=yes].
+orphans: $(STAMP)
+	PYTHONPATH=scripts $(BIN)/python -m prunescope.store_care orphans $(STORE) $(RESULTS) \
+		$(if $(REMOVE),--remove) --snakemake $(if $(CONFIG),--configfile $(CONFIG))
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

@@ -7,14 +7,15 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from prunescope import allocator, experiment, lock, methods, sources
+from prunescope import allocator, experiment, lock, methods, records, sources
 from prunescope.fingerprint import fingerprint
 from prunescope.schemas import READOUTS
 
 try:
     experiment.check_files(workflow.configfiles)
     config.update(experiment.resolve(config, workflow.basedir))
-except experiment.ConfigError as error:
+    records.take_over(config["pathvars"]["store"], ".snakemake")
+except (experiment.ConfigError, records.ForeignStoreError) as error:
     raise WorkflowError(str(error)) from None
 
 os.environ.update(allocator.ENVIRONMENT | os.environ)  # jobs inherit it, but for what is set
@@ -23,8 +24,18 @@ os.environ.update(allocator.ENVIRONMENT | os.environ)  # jobs inherit it, but fo
 onstart:
     try:
         lock.hold(".snakemake/prunescope.lock")
+        lock.hold(f"{config['pathvars']['store']}/.lock")
     except lock.LockedError as error:
         raise WorkflowError(str(error)) from None
+    records.claim(config["pathvars"]["store"], ".snakemake")
+
+
+onsuccess:
+    records.leave(config["pathvars"]["store"], ".snakemake")
+
+
+onerror:
+    records.leave(config["pathvars"]["store"], ".snakemake")
 
 
 wildcard_constraints:

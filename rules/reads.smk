@@ -44,6 +44,11 @@ def all_tables(wildcards):
     return {table: sorted(files) for table, files in found.items()}
 
 
+def every_table(wildcards):
+    """All tables in one list: asked for by name, so that one removed by hand is made again."""
+    return [file for files in all_tables(wildcards).values() for file in files]
+
+
 def figure_settings(wildcards):
     """Values of the query's named parameters."""
     return config["figures"][wildcards.figure].get("settings", {})

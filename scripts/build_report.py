@@ -1,7 +1,6 @@
 """Build the report: figures and provenance in, one self-contained page out."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def build_report(
     timings : what Snakemake timed of the jobs behind the figures, by rule.
     settings : seed, calibration, decoding and tracing settings, and the prompts.
     """
-    drawn = {Path(file).stem: json.loads(Path(file).read_text("utf-8")) for file in figures}
+    drawn = {Path(file).stem: store.read_json(file) for file in figures}
     facts = [
         ("Models", models(manifests)),
         ("Settings", listed(settings)),
@@ -51,7 +50,7 @@ def models(manifests: Sequence[str]) -> Rows:
     """Where each model came from, and the hash of its weights."""
     rows: Rows = [("model", "source", "blocks", "weights (sha256)")]
     for file in manifests:
-        manifest = json.loads(Path(file).read_text("utf-8"))
+        manifest = store.read_json(file)
         source = ", ".join(f"{key} {value}" for key, value in manifest["source"].items())
         hashes = [
             entry["sha256"][:16]

@@ -1,7 +1,6 @@
 """Draw one figure: the rows of its query in, a Vega-Lite specification or a table of texts out."""
 
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -60,9 +59,7 @@ def draw_figure(
         "query": sql,
         "settings": dict(settings),
     }
-    with store.written_whole(figure_file) as part:
-        text = json.dumps(figure, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        part.write_text(text, encoding="utf-8")
+    store.write_json(figure_file, figure)
 
 
 def load_chart(chart_file: Path) -> ModuleType:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from prunescope import edits, export, models, progress, runtime, sources, store
@@ -35,7 +36,7 @@ def export_model(
         text = json.dumps(about, indent=2, sort_keys=True) + "\n"
         (folder / "prunescope.json").write_text(text, encoding="utf-8")
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
-        folder.replace(checkpoint_dir)
+        store.move(folder, Path(checkpoint_dir))
 
 
 if __name__ == "__main__":

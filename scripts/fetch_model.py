@@ -1,12 +1,11 @@
 """Bring one dense model into the store: a folder in the hub's layout, and its manifest."""
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import model_config, model_folder, progress, sources, store
+from prunescope import digests, model_config, model_folder, progress, sources, store
 from prunescope.progress import LOG, JobError
 
 
@@ -34,9 +33,8 @@ def fetch_model(
         check_blocks(config["num_hidden_layers"], n_blocks, source)
         manifest = describe(model, config, source)
         shutil.rmtree(model_dir, ignore_errors=True)
-        model.replace(model_dir)
-    with store.written_whole(manifest_file) as part:
-        part.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        store.move(model, Path(model_dir))
+    store.write_json(manifest_file, dict(sorted(manifest.items())), indent=2)
 
 
 def fill(model: Path, source: Mapping[str, str], scratch: Path, kind: str | None) -> None:
@@ -112,7 +110,7 @@ def describe(
     """The manifest: what decides every number made from this model, and nothing about when."""
     files = sorted(file for file in model.rglob("*") if file.is_file())
     return {
-        "source": dict(source),
+        "source": dict(sorted(source.items())),
         "architectures": config.get("architectures"),
         "model_type": config.get("model_type"),
         "n_blocks": config["num_hidden_layers"],
@@ -120,7 +118,7 @@ def describe(
         "vocabulary": config.get("vocab_size"),
         "files": {
             file.relative_to(model).as_posix(): {
-                "sha256": sources.sha256(file),
+                "sha256": digests.sha256(file),
                 "bytes": file.stat().st_size,
             }
             for file in progress.track(files, "hashing")

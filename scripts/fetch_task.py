@@ -1,16 +1,14 @@
 """Bring the rows of one benchmark task into the store: one Parquet file a split, hub columns."""
 
 import itertools
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from prunescope import progress, sources, store, task_rows
+from prunescope import digests, progress, sources, store, task_rows
 from prunescope.progress import LOG, JobError
 
 
@@ -22,7 +20,7 @@ def fetch_task(splits: Sequence[Mapping[str, Any]], rows_dir: str) -> None:
         for number, entry in enumerate(splits):
             write_split(entry, folder, scratch / str(number))
         shutil.rmtree(rows_dir, ignore_errors=True)
-        folder.replace(rows_dir)
+        store.move(folder, Path(rows_dir))
 
 
 def write_split(entry: Mapping[str, Any], folder: Path, scratch: Path) -> None:
@@ -38,14 +36,13 @@ def write_split(entry: Mapping[str, Any], folder: Path, scratch: Path) -> None:
             "config or split."
         )
     table = pa.Table.from_pylist([{name: row.get(name) for name in columns(rows)} for row in rows])
-    pq.write_table(table, folder / f"{split}.parquet", compression="zstd")
+    store.write_parquet(folder / f"{split}.parquet", table)
     LOG.info("%s: %d rows of %s", split, len(rows), sources.describe(source))
 
 
 def write_manifest(rows_dir: str, manifest_file: str) -> None:
     """Checksum of every split: what later jobs go by, so that a touch of the rows is free."""
-    with store.written_whole(manifest_file) as part:
-        part.write_text(json.dumps(sources.checksums(rows_dir), indent=1), encoding="utf-8")
+    store.write_json(manifest_file, digests.checksums(rows_dir), indent=1)
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from prunescope import (
+    digests,
     edits,
     finished,
     models,
@@ -17,7 +18,6 @@ from prunescope import (
     progress,
     runtime,
     sandbox,
-    sources,
     store,
 )
 from prunescope.progress import LOG, JobError
@@ -51,18 +51,24 @@ def run_lm_eval(
     Raises
     ------
     JobError
-        if no task gave a score.
+        if a task gave no score, after the others are finished and kept: a failure is no result.
     """
     run = lazily_loaded(model_dir, edit_file, batch_size, dtype, threads)
     scores: Rows = []
     samples: Rows = []
+    failed: dict[str, str] = {}
     for name, settings in progress.track(tasks.items(), "tasks"):
-        rows = sources.checksums(rows_dirs[name])
+        rows = digests.checksums(rows_dirs[name])
         kept = finished.file(scores_file, name, {"task": settings, "rows": rows, **decides})
-        result = result_of(name, settings, rows_dirs[name], kept, run)
+        try:
+            result = result_of(name, settings, rows_dirs[name], kept, run)
+        except Exception as error:  # a task's own code may raise anything
+            LOG.exception("task %s failed; the others go on", name)
+            failed[name] = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            continue
         scores += result["scores"]
         samples += result["samples"]
-    refuse_all_failed(scores)
+    refuse_failed(failed, len(tasks))
     for file, table, found in (
         (samples_file, "task_samples", samples),
         (scores_file, "task_scores", scores),
@@ -111,19 +117,13 @@ def result_of(
 ) -> dict[str, Rows]:
     """Scores and samples of one task: kept from an interrupted run, or computed and kept.
 
-    A task that fails gives one row that says why, and is not kept.
+    Raises whatever the task fails of.
     """
     found: dict[str, Rows] | None = finished.taken_over(kept)
     if found is not None:
         return found
     began = time.perf_counter()
-    try:
-        evaluated = run(name, settings, rows_dir)
-    except Exception as error:
-        LOG.exception("task %s failed; the others go on", name)
-        said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        row = failed(name, settings, said, time.perf_counter() - began)
-        return {"scores": [row], "samples": []}
+    evaluated = run(name, settings, rows_dir)
     seconds = time.perf_counter() - began
     scores = [{**row, "seconds": seconds} for row in evaluated.scores]
     for row in scores:
@@ -133,32 +133,14 @@ def result_of(
     return result
 
 
-def failed(name: str, settings: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:
-    """The row of table `task_scores` that says why a task has no score."""
-    return {
-        "task": name,
-        "metric": "",
-        "filter": "",
-        "headline": False,
-        "family": settings["family"],
-        "n_shot": settings["n_shot"],
-        "n_items": 0,
-        "n_cut": 0,
-        "score": None,
-        "standard_error": None,
-        "higher_is_better": True,
-        "seconds": seconds,
-        "error": error,
-    }
-
-
-def refuse_all_failed(scores: Rows) -> None:
-    """Say which tasks failed. Raises JobError if none is left."""
-    errors = [f"{row['task']}: {row['error']}" for row in scores if row["error"] is not None]
-    if len(errors) == len(scores):
-        raise JobError(f"no task of the suite gave a score. {' | '.join(errors)}")
-    for error in errors:
-        progress.warn(f"task without a score: {error}")
+def refuse_failed(failed: Mapping[str, str], n_tasks: int) -> None:
+    """Raise JobError with the reason of every task that failed, if any has."""
+    if failed:
+        reasons = " | ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise JobError(
+            f"{len(failed)} of {n_tasks} tasks gave no score. {reasons} | The others are kept: "
+            "mend the cause, or take the task out of the suite, and run the same command again."
+        )
 
 
 if __name__ == "__main__":
@@ -179,8 +161,8 @@ if __name__ == "__main__":
             threads=snakemake.threads,
             decides={
                 "code": snakemake.params.code,
-                "model": sources.sha256(Path(snakemake.input.manifest)),
-                "edit": sources.sha256(Path(snakemake.input.edit)),
+                "model": digests.sha256(Path(snakemake.input.manifest)),
+                "edit": digests.sha256(Path(snakemake.input.edit)),
                 "batch_size": snakemake.params.batch_size,
                 "dtype": snakemake.params.dtype,
                 "threads": snakemake.threads,

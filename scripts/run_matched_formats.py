@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from lm_eval.api.instance import Instance
 from numpy.typing import NDArray
 
@@ -76,7 +75,9 @@ def run_matched_formats(
 def rows(rows_dir: str) -> list[dict[str, Any]]:
     """Rows of the split that is scored."""
     split = next(s for s in SCORED_SPLITS if (Path(rows_dir) / f"{s}.parquet").is_file())
-    found: list[dict[str, Any]] = pq.read_table(Path(rows_dir) / f"{split}.parquet").to_pylist()
+    found: list[dict[str, Any]] = store.read_parquet(
+        Path(rows_dir) / f"{split}.parquet"
+    ).to_pylist()
     return found
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from prunescope import (
+    digests,
     edits,
     embedding,
     finished,
@@ -21,7 +22,6 @@ from prunescope import (
     progress,
     retrieval,
     runtime,
-    sources,
     store,
 )
 from prunescope.progress import LOG, JobError
@@ -74,8 +74,8 @@ def run_retrieval(
     tokenizer = Path(model_dir) / "tokenizer.json"
     pooling = {"pooling": settings["pooling"], "normalize": settings["normalize"]}
     made_from = {
-        "manifest": sources.sha256(Path(manifest_file)),
-        "edit": sources.sha256(Path(edit_file)),
+        "manifest": digests.sha256(Path(manifest_file)),
+        "edit": digests.sha256(Path(edit_file)),
         "dtype": dtype,
         "code": embedding_code,
     }
@@ -88,7 +88,7 @@ def run_retrieval(
     samples: list[dict[str, object]] = []
     for name, entry in sets.items():
         cache = Path(cache_dir) / name
-        files = {key: sources.sha256(Path(entry[key])) for key in ("corpus", "queries", "qrels")}
+        files = {key: digests.sha256(Path(entry[key])) for key in ("corpus", "queries", "qrels")}
         decides = {**made_from, "code": code, "settings": settings, "set": {**entry, **files}}
         kept = finished.file(scores_file, name, decides)
         result = finished.taken_over(kept)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from prunescope import store
 from tiny import TEXTS
 
 WORDS = " ".join(TEXTS).replace(",", "").split()
@@ -141,5 +141,5 @@ def write_task(folder, task, n_rows=9):
     for number, split in enumerate(SPLITS[task]):
         rng = np.random.default_rng([number, len(task)])
         rows = [maker(rng) for _ in range(n_rows)]
-        pq.write_table(pa.Table.from_pylist(rows), rows_dir / f"{split}.parquet")
+        store.write_parquet(rows_dir / f"{split}.parquet", pa.Table.from_pylist(rows))
     return rows_dir

@@ -86,21 +86,26 @@ def test_every_score_is_the_mean_of_its_items(job):
     ]
 
 
-def test_a_failing_task_names_itself_and_leaves_the_others(job, capsys):
-    alone = {name: SETTINGS[name] for name in ("arc_easy", "squad")}
-    job.run(alone)
+def test_a_failing_task_fails_the_job_and_the_others_are_kept(job, monkeypatch):
+    """A failure is no result: nothing is stored as finished, and nothing is computed twice."""
+    three = {name: SETTINGS[name] for name in ("arc_easy", "boolq", "squad")}
+    job.run(three)
     expected = job.tables()
-    broken = {**SETTINGS["boolq"], "headline": "bleu"}
-    job.run({"arc_easy": SETTINGS["arc_easy"], "boolq": broken, "squad": SETTINGS["squad"]})
-    scores, samples = job.tables()
-    (failed,) = [row for row in scores if row["error"] is not None]
-    assert failed["task"] == "boolq"
-    assert "tasks/boolq/headline is 'bleu'" in failed["error"]
-    assert "acc,none" in failed["error"]
-    assert failed["score"] is None
-    assert failed["n_items"] == 0
-    assert ([row for row in scores if row is not failed], samples) == expected
-    assert "boolq" in capsys.readouterr().err
+    job.scores.unlink()
+    job.samples.unlink()
+    broken = {**three, "boolq": {**SETTINGS["boolq"], "headline": "bleu"}}
+    with pytest.raises(JobError, match=r"1 of 3 tasks.*tasks/boolq/headline is 'bleu'.*acc,none"):
+        job.run(broken)
+    assert not job.scores.exists()
+    assert not job.samples.exists()
+    evaluated = []
+    evaluate = evaluation.evaluate
+    monkeypatch.setattr(
+        evaluation, "evaluate", lambda *asked: evaluated.append(asked[1]) or evaluate(*asked)
+    )
+    job.run(three)
+    assert evaluated == ["boolq"]
+    assert job.tables() == expected
 
 
 def test_a_job_without_any_score_fails_and_says_why(job):
@@ -118,10 +123,8 @@ def test_without_a_sandbox_no_program_is_run(job, monkeypatch):
     monkeypatch.setattr(sandbox, "prove", cannot)
     run_lm_eval.proven.cache_clear()
     code = {**SETTINGS["boolq"], "runs_code": True}
-    scores = job.run({"boolq": code, "squad": SETTINGS["squad"]})
-    errors = {row["task"]: row["error"] for row in scores}
-    assert errors["boolq"] == "SandboxError: no namespaces here"
-    assert errors["squad"] is None
+    with pytest.raises(JobError, match=r"1 of 2 .*boolq: SandboxError: no namespaces here"):
+        job.run({"boolq": code, "squad": SETTINGS["squad"]})
 
 
 def test_a_killed_job_takes_over_its_finished_tasks(job):
@@ -225,7 +228,7 @@ def test_a_hidden_label_is_refused_by_row(tmp_path, label):
     file = rows_dir / "validation.parquet"
     rows = pq.read_table(file).to_pylist()
     rows[3]["label"] = rows[5]["label"] = label
-    pq.write_table(pa.Table.from_pylist(rows), file)
+    store.write_parquet(file, pa.Table.from_pylist(rows))
     with pytest.raises(
         JobError, match=rf"2 of 9 items .* row 4: its label is {label}, but it has 2"
     ):

@@ -1,7 +1,6 @@
 """From rows, a model folder and an edit to table `matched_samples`."""
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -37,7 +36,7 @@ def run(tmp_path_factory):
     model_dir = make_tiny_model(folder / "model")
     for source, (split, rows) in ROWS.items():
         (folder / source).mkdir()
-        pq.write_table(pa.Table.from_pylist(rows), folder / source / f"{split}.parquet")
+        store.write_parquet(folder / source / f"{split}.parquet", pa.Table.from_pylist(rows))
 
     def matched(edit, **changes):
         edits.write(folder / "edit.safetensors", edit, {})

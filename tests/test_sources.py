@@ -12,7 +12,7 @@ from hashlib import sha256
 import pytest
 from huggingface_hub import errors as hub_errors
 
-from prunescope import sources
+from prunescope import digests, sources
 from prunescope.progress import JobError
 from tiny_inputs import build_wheel, names_below, wheel_source
 
@@ -264,7 +264,7 @@ def test_listing_sees_other_bytes_of_the_same_size(old, tmp_path):
     source = {"from": "path", "path": str(tmp_path)}
     file.write_bytes(b"first")
     if old:
-        time.sleep(sources.SETTLED_AFTER + 0.1)
+        time.sleep(digests.SETTLED_AFTER + 0.1)
     stat = file.stat()
     before = sources.listing(source)
     file.write_bytes(b"other")
@@ -275,10 +275,10 @@ def test_listing_sees_other_bytes_of_the_same_size(old, tmp_path):
 
 def test_a_settled_file_is_read_once(tmp_path, monkeypatch, own_cache):
     """Planning a run over gigabytes reads them once; without a cache it still plans."""
-    monkeypatch.setattr(sources, "SETTLED_AFTER", -1.0)
+    monkeypatch.setattr(digests, "SETTLED_AFTER", -1.0)
     read = []
     digest = sources.sha256
-    monkeypatch.setattr(sources, "sha256", lambda file: read.append(file) or digest(file))
+    monkeypatch.setattr(digests, "sha256", lambda file: read.append(file) or digest(file))
     (tmp_path / "model.gguf").write_bytes(b"weights")
     source = {"from": "path", "path": str(tmp_path / "model.gguf")}
     listed = [sources.listing(source, sources.MODEL_FILES) for _ in range(3)]

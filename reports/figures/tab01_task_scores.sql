@@ -384,12 +384,3 @@ SELECT
 FROM compared
 WHERE family = 'retrieval' AND task IS NULL AND dense_score > 0
 ORDER BY model, variant;
-
--- Findings: tasks that failed, which are in no row.
-SELECT
-    model,
-    format('{}: {} gave no score: {}.', variant, task, rtrim(error, '.')) AS finding,
-    NULL::BOOLEAN AS agrees
-FROM task_scores
-WHERE error IS NOT NULL
-ORDER BY model, variant, task;

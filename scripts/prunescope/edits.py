@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from prunescope import store
+from prunescope import seals, store
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,12 +59,13 @@ def write(path: str | Path, edit: Edit, made_by: Mapping[str, object]) -> None:
         f"{_DROPPED}{name}": np.asarray(blocks, dtype=np.int32)
         for name, blocks in edit.dropped.items()
     }
-    metadata = {"prunescope": json.dumps(made_by, sort_keys=True)}
+    metadata = {seals.KEY: seals.BLANK, "prunescope": json.dumps(made_by, sort_keys=True)}
     with store.written_whole(path) as part:
         if edit.tensors:
             _save_tensors(part, indices, edit.tensors, metadata)
         else:
             save_file(indices, part, metadata)
+        seals.seal(part)
 
 
 def _save_tensors(
@@ -87,7 +88,11 @@ def _save_tensors(
 
 
 def read(path: str | Path) -> Edit:
-    """Read an edit. Replaced tensors come on the cpu, packed as they were written."""
+    """Read an edit. Replaced tensors come on the cpu, packed as they were written.
+
+    Raises JobError if the file is damaged.
+    """
+    seals.check(path)
     with safe_open(path, framework="numpy") as file:
         names = list(file.keys())
         dropped = {

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from prunescope import store, tokenization
+from prunescope import seals, store, tokenization
 from prunescope.progress import LOG, JobError, track
 
 TOKENS_TOGETHER = {"cpu": 2048, "cuda": 32768}
@@ -164,13 +164,14 @@ class Embedder:
         """Embeddings of the texts, (n, d) float32 on the cpu; read from `file` or written to it."""
         sequences = self.encode(texts)
         key = self._key(sequences)
-        if Path(file).is_file() and _metadata(file).get("key") == key:
+        if Path(file).is_file() and seals.is_whole(file) and _metadata(file).get("key") == key:
             LOG.info("%d embeddings from %s", len(texts), file)
             # Copied to where memory is aligned as that of new ones: products round alike.
             return load_file(file)["embeddings"].clone()
         embeddings = embed(self.model(), sequences, **self.settings)
         with store.written_whole(file) as part:
-            save_file({"embeddings": embeddings}, part, {"key": key})
+            save_file({"embeddings": embeddings}, part, {"key": key, seals.KEY: seals.BLANK})
+            seals.seal(part)
         return embeddings
 
     def _key(self, sequences: Sequence[Sequence[int]]) -> str:

@@ -13,13 +13,12 @@ import datasets
 import lm_eval
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from lm_eval import evaluator
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 from lm_eval.tasks import TaskManager
 
-from prunescope import code_eval, texts
+from prunescope import code_eval, store, texts
 from prunescope.lm_eval_adapter import VariantLM, Written
 from prunescope.progress import LOG, JobError
 
@@ -159,7 +158,7 @@ def _rows_from(rows_dir: Path, subtasks: str | None, limit: int | None) -> Itera
     Of a group, each task reads the rows whose column `subtasks` is its configuration's name. Of
     the split that is scored, the first `limit`.
     """
-    tables = {file.stem: pq.read_table(file) for file in sorted(rows_dir.glob("*.parquet"))}
+    tables = {file.stem: store.read_parquet(file) for file in sorted(rows_dir.glob("*.parquet"))}
 
     def download(task: Any, *_: Any, **__: Any) -> None:
         chosen = tables
@@ -226,7 +225,6 @@ def _scores(
             "score": float(results[key]),
             "standard_error": float(error) if isinstance(error, float) else None,
             "higher_is_better": bool(directions[metric]),
-            "error": None,
         }
 
 

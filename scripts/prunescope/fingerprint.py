@@ -15,7 +15,7 @@ _SCRIPTS = Path(__file__).resolve().parents[1]
 _REPORTS = _SCRIPTS.parent / "reports"
 
 CARRIERS = frozenset(
-    _SCRIPTS / "prunescope" / name for name in ("progress.py", "schemas.py", "store.py")
+    _SCRIPTS / "prunescope" / name for name in ("progress.py", "schemas.py", "seals.py", "store.py")
 )
 """Modules left out: they carry numbers and messages, they do not make them."""
 

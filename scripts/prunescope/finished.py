@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import store
+from prunescope import seals, store
 from prunescope.progress import LOG
 
 
@@ -22,16 +22,15 @@ def file(output_file: str | Path, name: str, decides: Mapping[str, object]) -> P
 
 def taken_over(kept: Path) -> Any:
     """The result of a part that an interrupted run had finished, or None."""
-    if not kept.is_file():
+    if not kept.is_file() or not seals.is_whole(kept):
         return None
     LOG.info("%s: taken over from an interrupted run", kept.name.rpartition("-")[0])
-    return json.loads(kept.read_text(encoding="utf-8"))
+    return store.read_json(kept)["result"]
 
 
 def keep(kept: Path, result: object) -> None:
     """Keep the result of a part, whole or not at all."""
-    with store.written_whole(kept) as part:
-        part.write_text(json.dumps(result), encoding="utf-8")
+    store.write_json(kept, {"result": result})
 
 
 def digest(parts: Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""One run per working directory, by a lock that dies with its process.
+"""One run per working directory, and per store, by a lock that dies with its process.
 
 Snakemake's own lock is a file: it outlives a kill or a power cut, and the same command then
 refuses to start. The profiles switch it off for this one.
@@ -34,8 +34,8 @@ def hold(file: str | Path) -> None:
     except BlockingIOError:
         handle.seek(0)
         raise LockedError(
-            f"process {handle.read().strip() or '?'} already runs this workflow in {Path.cwd()}. "
-            "Wait until it ends, or stop it."
+            f"process {handle.read().strip() or '?'} already runs this workflow and holds "
+            f"{path.resolve()}. Wait until it ends, or stop it."
         ) from None
     except OSError:
         return

@@ -17,6 +17,7 @@ from prunescope import (
     anatomy,
     attention,
     checkpoint,
+    digests,
     finite,
     model_config,
     products,
@@ -51,8 +52,10 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
     OSError
         if the files are damaged.
     JobError
-        if the checkpoint lacks a parameter of the model, or holds what the model does not read.
+        if the checkpoint lacks a parameter of the model, or holds what the model does not read, or
+        a file is no longer what was fetched.
     """
+    digests.check_folder(model_dir)
     model: Any
     model, info = KINDS[kind].from_pretrained(
         model_dir,

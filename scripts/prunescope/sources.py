@@ -6,21 +6,20 @@ what to do. Libraries that talk to the hub are imported only by the sources that
 
 import contextlib
 import difflib
-import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from prunescope import progress, row_files
+from prunescope import row_files
+from prunescope.digests import digests, sha256
 from prunescope.progress import LOG, JobError, warn
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -36,12 +35,6 @@ SECOND_COPIES = (
     "*.fp16-*.safetensors",
 )
 """The same weights at an earlier step of training or in another dtype."""
-
-WORTH_A_WORD = 10**9
-"""Bytes to hash from which on the wait is announced."""
-
-SETTLED_AFTER = 2.0
-"""Seconds after which a file's times tell it from its next version, whatever the clock's grain."""
 
 _NO_NETWORK = re.compile(
     r"Failed to establish|connection broken|Connection refused|name resolution|getaddrinfo"
@@ -100,62 +93,6 @@ def listing(
     files = sorted(_files_below(root).items())
     chosen = {n: f for n, f in files if _fits(n, patterns) and not _fits(n, without)}
     return digests(dict(files) if root.is_file() else chosen)
-
-
-def digests(files: Mapping[str, Path]) -> dict[str, str]:
-    """sha256 of files, by name; of a file that is as it was at an earlier call, from the cache.
-
-    The cache goes by place, size, inode and both times of change, which no usual way to change a
-    file leaves as they were. A file that changed just now is not remembered: its next version
-    could bear the same times.
-    """
-    known = _cached_digests()
-    found, new = {}, {}
-    unknown = {n for n, file in files.items() if known.get(str(file), {}).get("is") != _state(file)}
-    n_bytes = sum(files[name].stat().st_size for name in unknown)
-    if n_bytes > WORTH_A_WORD:
-        progress.warn(f"hashing {n_bytes / 1e9:.1f} GB of local files, once until they change")
-    for name, file in progress.track(files.items(), "hashing") if unknown else files.items():
-        if name not in unknown:
-            found[name] = known[str(file)]["sha256"]
-            continue
-        state, began = _state(file), time.time()
-        found[name] = sha256(file)
-        if state == _state(file) and began - max(state[2:]) / 1e9 > SETTLED_AFTER:
-            new[str(file)] = {"is": state, "sha256": found[name]}
-    if new:
-        _remember_digests(new)
-    return found
-
-
-def _state(file: Path) -> list[int]:
-    """What changes when a file does: its size, inode, and times of change in ns."""
-    stat = file.stat()
-    return [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
-
-
-def _cache_file() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "prunescope" / "sha256.json"
-
-
-def _cached_digests() -> dict[str, dict[str, Any]]:
-    """Digests by path; none where there is no cache, or one that cannot be read."""
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        found = json.loads(_cache_file().read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
-def _remember_digests(new: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add to the cache, by a rename: jobs beside this one read it. A cache is no condition."""
-    with contextlib.suppress(OSError, RuntimeError):
-        target = _cache_file()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        kept = {path: each for path, each in _cached_digests().items() if Path(path).exists()}
-        part = target.with_name(f"{target.name}.{os.getpid()}")
-        part.write_text(json.dumps({**kept, **new}), encoding="utf-8")
-        part.replace(target)
 
 
 # --- models -----------------------------------------------------------------------------------
@@ -547,14 +484,3 @@ def _local_failures(source: Mapping[str, str]) -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0]
-
-
-def checksums(folder: str | Path) -> dict[str, str]:
-    """sha256 of every file of a folder, by name."""
-    return {file.name: sha256(file) for file in sorted(Path(folder).iterdir())}
-
-
-def sha256(file: Path) -> str:
-    """Hex digest of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

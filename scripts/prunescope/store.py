@@ -9,11 +9,12 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prunescope import seals
 from prunescope.schemas import SCHEMA_VERSION, TABLES
 
 if TYPE_CHECKING:
@@ -80,9 +81,32 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         set_usual_mode(part)
-        part.replace(final)
+        move(part, final)
     finally:
         part.unlink(missing_ok=True)
+
+
+def move(part: Path, final: Path) -> None:
+    """Rename a finished file or folder, so that after a power cut it is whole or not there.
+
+    Its bytes reach the disk before its name does, and the name before this returns: a rename alone
+    may be kept where the bytes are lost.
+    """
+    for path in sorted(part.rglob("*")) if part.is_dir() else []:
+        if path.is_dir() or (path.is_file() and not path.is_symlink()):
+            _to_disk(path)
+    _to_disk(part)
+    part.replace(final)
+    _to_disk(final.parent)
+
+
+def _to_disk(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def set_usual_mode(file: Path) -> None:
@@ -108,8 +132,52 @@ def writer(path: str | Path, table: str, made_by: Mapping[str, object]) -> Itera
     """Stream rows of `table` to Parquet with zstd; the file appears when the block ends well."""
     metadata = {_PROVENANCE_KEY: json.dumps(made_by, sort_keys=True)}
     schema = TABLES[table].schema.with_metadata(metadata)
-    with written_whole(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as file:
+    with written_whole(path) as part, sealed_parquet(part, schema) as file:
         yield TableWriter(file, table)
+
+
+@contextlib.contextmanager
+def sealed_parquet(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Write a Parquet file with page checksums, and a digest of all of it in its footer."""
+    # Not in the schema: what stands there is kept a second time, in base64.
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as file:
+        yield file
+        file.add_key_value_metadata({seals.KEY: seals.BLANK})
+    seals.seal(path)
+
+
+def write_parquet(path: str | Path, rows: pa.Table) -> None:
+    """Write rows whose columns are a source's own, such as a task's, sealed like every table."""
+    with written_whole(path) as part, sealed_parquet(part, rows.schema) as file:
+        file.write_table(rows)
+
+
+def write_json(path: str | Path, content: Mapping[str, object], indent: int | None = None) -> None:
+    """Write a JSON object, its seal first. Raises ValueError for NaN and infinity."""
+    with written_whole(path) as part:
+        text = json.dumps(
+            {seals.KEY: seals.BLANK, **content},
+            ensure_ascii=False,
+            allow_nan=False,
+            indent=indent,
+            separators=(",", ":") if indent is None else None,
+        )
+        part.write_text(f"{text}\n", encoding="utf-8")
+        seals.seal(part)
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """What `write_json` wrote. Raises JobError if the file is damaged."""
+    seals.check(path)
+    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    del found[seals.KEY]
+    return found
+
+
+def read_parquet(path: str | Path) -> pa.Table:
+    """All rows of a Parquet file of the store. Raises JobError if the file is damaged."""
+    seals.check(path)
+    return pq.ParquetFile(path, page_checksum_verification=True).read()
 
 
 def batches(rows: Iterable[_Row], size: int) -> Iterator[list[_Row]]:
@@ -156,7 +224,7 @@ def read(path: str | Path, table: str) -> pa.Table:
 
     Raises ValueError if the file was written under another schema version or table.
     """
-    rows = pq.ParquetFile(path).read()
+    rows = read_parquet(path)
     if rows.schema.names != TABLES[table].schema.names:
         raise ValueError(
             f"{path} does not hold table {table!r} of schema version {SCHEMA_VERSION}: its columns "
@@ -178,11 +246,18 @@ def open_tables(
 
     Partition keys of the paths become text columns. Paths are made absolute, so that a
     database written to disk answers from any working directory.
+
+    Raises
+    ------
+    JobError
+        if a file is damaged: DuckDB would read it without a word.
     """
     import duckdb
 
     connection = duckdb.connect(str(database))
     for table, paths in files.items():
+        for path in paths:
+            seals.check(path)
         keys = ", ".join(f"'{key}': VARCHAR" for key in TABLES[table].partition)
         listed = ", ".join(quoted(str(Path(path).resolve())) for path in paths)
         connection.execute(

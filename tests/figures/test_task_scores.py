@@ -256,13 +256,6 @@ def test_retrieval_is_compared_query_by_query() -> None:
     assert findings[0]["finding"].startswith("drop-8a: retrieval keeps 100 % of dense's mean")
 
 
-def test_a_task_that_failed_is_named() -> None:
-    failed = {"model": "m", "suite": "core", "variant": "drop-8a", "task": "mbpp", "metric": ""}
-    failed |= {"filter": "", "headline": False, "family": "generative", "error": "JobError: no."}
-    _, findings = run("tab01_task_scores", {}, task_scores=[failed])
-    assert [said["finding"] for said in findings] == ["drop-8a: mbpp gave no score: JobError: no."]
-
-
 def test_printed_tasks_are_named_as_config_names_them() -> None:
     """One place: reports/paper_values.csv, whose names are those of paper.yaml's tasks and sets."""
     config, paper = (

@@ -1,0 +1,93 @@
+"""Look a store over by hand: `make verify` reads and hashes it, `make orphans` finds what is left.
+
+Usage: python -m prunescope.store_care verify|orphans STORE RESULTS [--remove] [-- SNAKEMAKE...]
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from prunescope import digests, progress, records, seals, store
+
+
+def faults(folders: Iterable[Path]) -> Iterator[str]:
+    """A line for every artifact that does not hold the bytes it was written with.
+
+    Everything is read: tables, edits, figures and manifests against their seals, the files of
+    models against their manifests. An exported checkpoint is no artifact of the store's.
+    """
+    found = [file for folder in folders for file in records.files(folder)]
+    models = [file for file in found if file.name.startswith("model=") and file.suffix == ".json"]
+    of_models = tuple(f"{manifest.with_suffix('')}/" for manifest in models)
+    exported = tuple(f"{file.parent}/" for file in found if file.name == "prunescope.json")
+    sealed = [file for file in found if not str(file).startswith((*of_models, *exported))]
+    for file in progress.track(sealed, "verifying"):
+        if not seals.is_whole(file):
+            yield f"{file} is damaged. Remove it and run snakemake again: it is made anew."
+    for manifest in progress.track(models, "verifying models"):
+        if seals.is_whole(manifest):
+            yield from _changed(manifest)
+
+
+def _changed(manifest: Path) -> Iterator[str]:
+    for name, entry in store.read_json(manifest)["files"].items():
+        file = manifest.with_suffix("") / name
+        if not file.is_file() or digests.sha256(file) != entry["sha256"]:
+            yield (
+                f"{file} is not what was fetched. Remove {manifest} and run snakemake again: the "
+                "model is fetched anew."
+            )
+
+
+def orphans(folders: Iterable[Path], reached: Iterable[str]) -> list[Path]:
+    """Artifacts that lie in the folders and that no rule writes by the present config."""
+    known = set(reached)
+    return [
+        file
+        for folder in folders
+        for file in records.files(folder)
+        if not known & {str(file), *map(str, file.parents)}
+    ]
+
+
+def reached_by(arguments: Sequence[str]) -> list[str]:
+    """Every output of the jobs behind the report, by Snakemake's own account.
+
+    Raises
+    ------
+    SystemExit
+        if Snakemake cannot plan; it has said why.
+    """
+    command = [sys.executable, "-m", "snakemake", "--summary", *arguments]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if run.returncode:
+        raise SystemExit(run.returncode)
+    return [line.split("\t")[0] for line in run.stdout.splitlines()[1:] if "\t" in line]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what is found; the exit status is 1 where something is damaged."""
+    parser = argparse.ArgumentParser(prog="prunescope.store_care")
+    parser.add_argument("task", choices=("verify", "orphans"))
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--remove", action="store_true", help="delete the orphans")
+    parser.add_argument("--snakemake", nargs=argparse.REMAINDER, default=[])
+    asked = parser.parse_args(arguments)
+    if asked.task == "verify":
+        damaged = list(faults(asked.folders))
+        print(*damaged, f"{len(damaged)} artifacts damaged.", sep="\n")
+        return int(bool(damaged))
+    left = orphans(asked.folders, reached_by(asked.snakemake))
+    for file in left:
+        print(f"{file.stat().st_size / 1e6:10.3f} MB  {file}")
+        if asked.remove:
+            file.unlink()
+    size = sum(file.stat().st_size for file in left if file.exists()) / 1e6
+    print(f"{len(left)} orphans, " + ("removed." if asked.remove else f"{size:.1f} MB."))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
