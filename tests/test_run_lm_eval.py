@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import run_lm_eval
-from prunescope import edits, evaluation, finished, models, sandbox, sources, store
+from prunescope import digests, edits, evaluation, finished, models, sandbox, store
 from prunescope.lm_eval_adapter import VariantLM
 from prunescope.progress import JobError
 from task_inputs import SETTINGS, write_task
@@ -180,7 +180,7 @@ def test_only_what_is_decided_alike_is_taken_over(job, change):
     """Another code, setting or row: the finished task of the killed job is computed again."""
     settings = SETTINGS["boolq"]
     arguments = job.arguments({"boolq": settings})
-    rows = sources.checksums(arguments["rows_dirs"]["boolq"])
+    rows = digests.checksums(arguments["rows_dirs"]["boolq"])
     decides = {"task": settings, "rows": rows, **arguments["decides"]}
     finished.keep(finished.file(job.scores, "boolq", decides), {"scores": [], "samples": []})
     decides = {"code": "2"} if change == "code" else {}

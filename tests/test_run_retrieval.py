@@ -22,7 +22,7 @@ TITLES = ["", "animals", "", "a question"]
 def variant(tmp_path):
     """Run the job for a model folder and an edit; return both tables' rows."""
     model_dir = make_tiny_model(tmp_path / "model")
-    (tmp_path / "model.json").write_text("{}")
+    store.write_json(tmp_path / "model.json", {"files": {}})
 
     def run(sets, edit=None, keep_embeddings_mb=1, code="0", **settings):
         edits.write(tmp_path / "edit.safetensors", edit or edits.Edit(), {})

@@ -7,7 +7,11 @@ what re-runs edits the copy in which it ended, asks for the plan, and puts thing
 import contextlib
 import fcntl
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 
 import duckdb
 import pytest
@@ -102,10 +106,8 @@ def test_every_artifact_says_what_made_it(folder):
 
 
 def test_nothing_half_made_is_left(folder):
-    left = [
-        path for path in (folder / "store/tiny").rglob(".*") if path.name != ".snakemake_timestamp"
-    ]
-    assert not left
+    meant = {".snakemake_timestamp", ".lock", ".records"}
+    assert not [path for path in (folder / "store/tiny").rglob(".*") if path.name not in meant]
 
 
 def test_every_job_left_its_log_and_its_time(folder):
@@ -142,10 +144,94 @@ def test_a_killed_run_does_not_lock_the_next_one_out(tiny_run):
     assert report.is_file()
 
 
-def test_two_runs_do_not_work_in_one_folder(tiny_run):
+def flipped(file):
+    """Change one bit in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 16
+    file.write_bytes(content)
+
+
+def test_a_damaged_table_is_named_and_the_same_command_heals_it(tiny_run):
+    """Its figure has to be drawn again; the first run names the table, the second makes it anew."""
+    table = tiny_run.folder / "store/tiny/influence/model=tiny/part.parquet"
+    whole = store.read(table, "influence")
+    flipped(table)
+    (tiny_run.folder / "results/tiny/figures/ext_influence.json").unlink()
+    run = tiny_run.snakemake("--cores", "2", *TINY)
+    assert run.returncode != 0
+    assert "influence/model=tiny/part.parquet is damaged" in run.stderr
+    run = tiny_run.snakemake("--cores", "2", *TINY)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert store.read(table, "influence").equals(whole)
+    assert tiny_run.plan(*TINY) == {}
+    table.with_name(".part.parquet.damaged").unlink()
+
+
+def test_a_table_removed_by_hand_is_made_again(tiny_run):
+    """Though everything that was made from it is there."""
+    table = tiny_run.folder / "store/tiny/influence/model=tiny/part.parquet"
+    content = table.read_bytes()
+    table.unlink()
+    assert tiny_run.plan(*TINY)["score_influences"] == 1
+    table.write_bytes(content)
+
+
+def test_a_store_from_elsewhere_is_used_where_it_was_made_alike(tiny_run, tmp_path):
+    """Copied with its times; another seed makes anew what depends on it; without records: refused."""
+    other = Checkout(tmp_path / "other")
+    for name in ("store", "results"):
+        shutil.copytree(tiny_run.folder / name, other.folder / name, symlinks=True)
+    assert "score_influences" not in other.plan(*TINY)
+    with other.edited("config.yaml", "seed: 0", "seed: 7"):
+        assert other.plan(*TINY)["sample_calibration"] == 1
+    shutil.rmtree(other.folder / "store/tiny/.records")
+    shutil.rmtree(other.folder / ".snakemake")
+    run = other.snakemake("--dry-run", *TINY)
+    assert run.returncode != 0
+    assert "this working directory did not make" in run.stderr
+
+
+def test_verify_and_orphans_tell_what_a_store_holds(tiny_run):
+    """A whole store; a flipped bit; a table that no rule writes by the present config."""
+
+    def care(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "prunescope.store_care", *arguments],
+            cwd=tiny_run.folder,
+            env={**os.environ, "PYTHONPATH": "scripts"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    kept = ("store/tiny", "results/tiny")
+    verified = care("verify", *kept)
+    assert (verified.returncode, verified.stdout.strip()) == (0, "0 artifacts damaged.")
+    table = tiny_run.folder / "store/tiny/influence/model=tiny/part.parquet"
+    content = table.read_bytes()
+    flipped(table)
+    verified = care("verify", *kept)
+    assert verified.returncode == 1
+    assert "influence/model=tiny/part.parquet is damaged" in verified.stdout
+    table.write_bytes(content)
+    left = tiny_run.folder / "store/tiny/influence/model=gone/part.parquet"
+    left.parent.mkdir()
+    left.write_bytes(content)
+    found = care("orphans", "store/tiny", "--snakemake", *TINY)
+    assert "influence/model=gone/part.parquet" in found.stdout
+    assert "influence/model=tiny/part.parquet" not in found.stdout
+    assert left.is_file()
+    care("orphans", "store/tiny", "--remove", "--snakemake", *TINY)
+    assert not left.is_file()
+    assert table.is_file()
+    left.parent.rmdir()
+
+
+@pytest.mark.parametrize("lock", [".snakemake/prunescope.lock", "store/tiny/.lock"])
+def test_two_runs_do_not_work_in_one_folder_or_store(tiny_run, lock):
     """The second says which process is in its way."""
     report = tiny_run.folder / "results/tiny/report.html"
-    with (tiny_run.folder / ".snakemake/prunescope.lock").open("a+", encoding="utf-8") as held:
+    with (tiny_run.folder / lock).open("a+", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         run = tiny_run.snakemake("--cores", "2", *TINY, "--forcerun", "build_report")
     assert run.returncode != 0
