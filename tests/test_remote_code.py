@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prunescope import sources
+from prunescope.progress import JobError
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -21,7 +22,7 @@ LOADERS = {
 }
 """Functions that can run code which a checkpoint or data set brings along.
 
-`load_dataset_builder` is not one: it takes no such argument, see the test of it below.
+`load_dataset_builder` is not one: it refuses scripts and takes no such argument.
 """
 
 
@@ -77,11 +78,12 @@ def test_every_loader_in_use_is_looked_at():
 
 
 def test_a_script_beside_a_data_set_is_not_run(tmp_path):
-    """A local data set with a loading script of its own name: its rows are read, it never runs."""
+    """A local data set with a loading script of its own name is refused."""
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "train.jsonl").write_text('{"text": "a row"}\n')
     (folder / "set.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     source = {"from": "path", "path": str(folder)}
-    assert [row for _, row in sources.rows(source, tmp_path / "scratch")] == [{"text": "a row"}]
+    with pytest.raises(JobError, match="found set.py"):
+        list(sources.rows(source, tmp_path / "scratch"))
     assert not (tmp_path / "ran").exists()

@@ -304,7 +304,7 @@ def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list
             f"{source['path']} holds no file of rows ({', '.join(row_files.READERS)}). Correct "
             "`path` in config."
         )
-    builder = datasets.load_dataset_builder(  # it runs no code and has no switch for that
+    builder = datasets.load_dataset_builder(  # it refuses scripts and has no switch
         str(root), source.get("config"), cache_dir=str(folder / "cache")
     )
     splits = {str(name): list(files) for name, files in (builder.config.data_files or {}).items()}
