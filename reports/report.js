@@ -47,6 +47,10 @@ function columnsOf(part) {
   return part.columns ?? (part.vconcat ? columnsOf(part.vconcat[0]) : 1);
 }
 
+// The page's policy forbids scripts to make code of texts and to add style sheets: Vega interprets its
+// expressions (`ast`), and what its own sheets would say is in style.css.
+const embedding = { renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true } };
+
 const drawn = new Map();
 
 // Draws with a guess of what axes take, sees how wide that came out, and draws once more if it was off.
@@ -60,7 +64,7 @@ async function draw(element) {
     const spec = fitted(specification, room, axes);
     const config = { ...(spec.config ?? {}), ...theme() };
     drawn.get(element)?.finalize();
-    drawn.set(element, await window.vegaEmbed(element, { ...spec, config }, { renderer: "svg", actions: false }));
+    drawn.set(element, await window.vegaEmbed(element, { ...spec, config }, embedding));
     const excess = element.querySelector("svg").getBoundingClientRect().width - room;
     if (excess <= 0 && excess > -8) break;
     axes += excess / (firstOf(spec).facet ? 1 : columnsOf(spec)) + 1;

@@ -234,7 +234,7 @@ def test_another_column(fetch, tmp_path):
         (
             "a__jsonl__gz",
             gzip.compress(b'{"text": "one"}\n' * 99, mtime=0)[:-9],
-            "damaged or ends early",
+            r"a.jsonl.gz: the packed file ends early",
         ),
         ("a__parquet", b"PAR1 no", "cannot be read as Parquet"),
         ("a__csv", "id,text\n1,a,b\n", "row 2 of a.csv has 1 values more"),

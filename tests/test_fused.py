@@ -1,5 +1,11 @@
 """Compiled statistics of pairs against the metrics they stand for, taken in float64."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import mpmath
 import numpy as np
 import pytest
@@ -148,3 +154,65 @@ def test_exponentials_are_those_of_fifty_digits(dtype, rtol):
     below = np.empty(2, dtype)
     _tabulate(_exponential, np.array([2 * least, 1e3 * least], dtype), below)
     assert not below.any()
+
+
+_PRINT_STATISTICS = """
+import sys
+import numpy as np, torch
+from prunescope import fused, kernels
+
+def compare(dtype):
+    generator = torch.Generator().manual_seed(0)
+    z = (5 * torch.randn(6, 9001, generator=generator)).to(dtype)
+    z[4] = z[3] + 1e-3 * torch.randn(9001, generator=generator).to(dtype)
+    rows = np.arange(5)
+    return [
+        value.numpy().tobytes().hex()
+        for threads in (1, 2)
+        for statistics in fused.compare(z, rows, rows + 1, [0.3, 1.0, 1.5], threads)
+        for value in statistics
+    ]
+
+dtypes = {"single": torch.float32, "double": torch.float64}
+found = {name: compare(dtypes[name]) for name in sys.argv[1:]}
+kernel = kernels.take_pairs
+print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
+print({name: found[name] for name in dtypes})
+"""
+
+
+def _in_a_process(cache, *dtypes):
+    """Hits and misses of one kernel's cache, and every statistic's bytes, by a new process."""
+    scripts = str(Path(kernels.__file__).parents[1])
+    run = subprocess.run(
+        [sys.executable, "-c", _PRINT_STATISTICS, *dtypes],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": scripts},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    cached, statistics = run.stdout.splitlines()
+    return [int(count) for count in cached.split()], statistics
+
+
+def test_compiled_and_cached_kernels_give_equal_bytes(tmp_path):
+    """The process that compiles, those that load, and one that finds a part of the cache."""
+    (hits, misses), compiled = _in_a_process(tmp_path, "single", "double")
+    assert (hits, misses) == (0, 3)  # pairs that need it are taken again in float64
+    (hits, misses), loaded = _in_a_process(tmp_path, "single", "double")
+    assert (hits, misses) == (3, 0)
+    assert loaded == compiled
+    for file in tmp_path.rglob("kernels.take_rows*"):
+        file.unlink()
+    assert _in_a_process(tmp_path, "double", "single")[1] == compiled
+
+
+def test_only_what_is_called_from_outside_is_a_function():
+    """A helper compiled by itself would exist twice, and its two machine codes sum differently."""
+    compiled = {name: part for name, part in vars(kernels).items() if hasattr(part, "py_func")}
+    cached = {name for name, part in compiled.items() if part.targetoptions.get("cache")}
+    called = set(re.findall(r"kernels\.(take_\w+)", Path(fused.__file__).read_text()))
+    assert {name for name in compiled if not name.startswith("_")} == called
+    inlined = {name for name, part in compiled.items() if part.targetoptions.get("forceinline")}
+    assert inlined == set(compiled) - called
+    assert not cached & inlined

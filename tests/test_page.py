@@ -1,5 +1,7 @@
 """The report is one page: nothing in it leaves the page, whatever the data say."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -13,22 +15,32 @@ HOSTILE = "</script><img src=x onerror=alert(1)><!--<script>&\"'\u2028"
 
 
 class Elements(HTMLParser):
-    """Tags and attributes of a page, and the text of its scripts."""
+    """Tags and attributes of a page, and the texts of its scripts and style sheets."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[str] = []
+        self.styles: list[str] = []
+        self._within = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self._within = tag
         if tag == "script":
             self.scripts.append("")
+        if tag == "style":
+            self.styles.append("")
 
     def handle_data(self, data: str) -> None:
-        if self.scripts and self.lasttag == "script":
+        if self._within == "script":
             self.scripts[-1] += data
+        if self._within == "style":
+            self.styles[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._within = ""
 
 
 def figure(text: str = "all well", agrees: bool | None = None) -> dict[str, Any]:
@@ -72,12 +84,59 @@ def test_data_arrive_unchanged(hostile: str) -> None:
 def test_page_asks_the_network_for_nothing(hostile: str) -> None:
     """No element loads anything, and the page forbids itself to."""
     elements = Elements(hostile).tags
-    policy = [a["content"] for _, a in elements if a.get("http-equiv") == "Content-Security-Policy"]
-    assert policy and str(policy[0]).startswith("default-src 'none'")
+    assert directives(hostile)["default-src"] == ["'none'"]
     assert not any(attributes.get("src") for _, attributes in elements)
     links = [str(attributes["href"]) for _, attributes in elements if "href" in attributes]
     assert all(link.startswith(("#", "data:")) for link in links)
     assert not re.search(r"@import|url\(", page._ours("style.css"))
+
+
+def directives(html: str) -> dict[str, list[str]]:
+    """The page's one policy, which stands before the first style sheet and script."""
+    tags = Elements(html).tags
+    policies = [
+        (place, str(attributes["content"]))
+        for place, (_, attributes) in enumerate(tags)
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    ((place, policy),) = policies
+    assert not {tag for tag, _ in tags[:place]} & {"script", "style"}
+    parts = [directive.split() for directive in policy.split(";")]
+    assert len({name for name, *_ in parts}) == len(parts)
+    return {name: values for name, *values in parts}
+
+
+def hashed(text: str) -> str:
+    digest = hashlib.sha256(text.replace("\r\n", "\n").replace("\r", "\n").encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def test_policy_allows_what_the_page_holds_and_nothing_else(hostile: str) -> None:
+    """Each script and style sheet by its hash: no other runs, no text becomes code."""
+    page_parts = Elements(hostile)
+    allowed = directives(hostile)
+    scripts = [text for text in page_parts.scripts if not text.startswith("{")]
+    assert allowed["script-src"] == [hashed(text) for text in scripts]
+    assert allowed["style-src"] == [hashed(text) for text in page_parts.styles]
+    assert len(scripts) == 2 and len(page_parts.styles) == 1
+    for name in ("default-src", "base-uri", "form-action"):
+        assert allowed[name] == ["'none'"]
+    assert allowed["img-src"] == ["data:"]
+    assert set(allowed) == {
+        *("default-src", "script-src", "style-src", "img-src", "base-uri", "form-action")
+    }
+    assert not any("unsafe" in value for values in allowed.values() for value in values)
+
+
+def test_page_needs_nothing_that_its_policy_forbids(hostile: str) -> None:
+    """No style attribute, no handler; Vega is told to compile no text and to add no style sheet."""
+    tags = Elements(hostile).tags
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    assert not any("style" in attributes for _, attributes in tags)
+    behaviour = page._ours("report.js")
+    for option in ("ast: true", "defaultStyle: false", "disableDefaultStyle: true"):
+        assert option in behaviour
+    assert "vegaEmbed(element, { ...spec, config }, embedding)" in behaviour
 
 
 def test_contents_lead_to_every_section_and_figure(hostile: str) -> None:

@@ -59,10 +59,12 @@ def dequantize(gguf_file: Path, folder: Path) -> None:
     except ValueError as error:
         raise JobError(f"{gguf_file}: {error}.") from None
     _refuse(gguf_file, [*gguf_header.unread(header), *_unread_text(header)])
-    config = AutoConfig.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+    config = AutoConfig.from_pretrained(
+        gguf_file.parent, gguf_file=gguf_file.name, trust_remote_code=False
+    )
     _complete(config, header, gguf_file)
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config)
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     config.architectures = [type(empty).__name__]
     config.dtype = torch.float32
     config.save_pretrained(folder)
@@ -207,7 +209,9 @@ def _unread_text(header: Header) -> list[str]:
 
 
 def _tokenizer(gguf_file: Path, header: Header) -> Any:
-    tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+    tokenizer = AutoTokenizer.from_pretrained(
+        gguf_file.parent, gguf_file=gguf_file.name, trust_remote_code=False
+    )
     pre = header.metadata.get("tokenizer.ggml.pre")
     backend = tokenizer.backend_tokenizer
     if pre in WITHOUT_SPLIT:

@@ -3,6 +3,13 @@
 A tile of logits is read into the first-level cache and serves every temperature. Loops are written
 so that they vectorise, hence the exponentials of our own: libm's are calls. All of it is in one
 file: numba keeps what it compiled until this file changes.
+
+Sums may be taken in any order, so their last bits depend on the machine code, and there must be one
+machine code for each kernel. A helper that is a function of its own has two: numba optimises it
+once by itself and once more as a part of each kernel that calls it, both under one name. A process
+that has compiled the helper links the kernel to the first; one that reads the kernel from the
+cache has only the second. Helpers are therefore always a part of their kernel (`forceinline`) and
+never in the cache: the job that compiles a kernel and the jobs that load it run the same code.
 """
 
 from collections.abc import Callable
@@ -23,7 +30,7 @@ TILE = 2048
 KEPT = 2.0
 """Likeliest token of p still likeliest but for this much of z/T under q: a scale to compare at."""
 
-_EXACT: Any = {"fastmath": {"contract"}}
+_EXACT: Any = {"fastmath": {"contract"}, "forceinline": True}
 """Sums are taken as written, whatever the caller allows: adding a constant rounds to whole."""
 
 _FORMAT = {types.float32: (23, 127), types.float64: (52, 1023)}
@@ -118,12 +125,17 @@ def _bracket(y: Any) -> Callable[[Any], Any]:
     return run_single if single else run_double
 
 
-_compiled = njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
+_ANY_ORDER: Any = {"reassoc", "contract", "nsz", "nnan"}
 """Sums in any order, so that they vectorise."""
 
+_kernel = njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
+"""What `fused` calls."""
 
-_in_order = njit(nogil=True, cache=True, fastmath={"contract"})
-"""Sums as written, for differences of nearly equal numbers."""
+_part = njit(nogil=True, forceinline=True, fastmath=_ANY_ORDER)
+"""A part of kernels."""
+
+_in_order = njit(nogil=True, forceinline=True, fastmath={"contract"})
+"""A part that sums as written, for differences of nearly equal numbers."""
 
 
 @_in_order
@@ -138,7 +150,7 @@ def _centred(x: float, scale: float, middle: float, rest: float) -> float:
     return (x * scale - middle) - rest
 
 
-@_compiled
+@_part
 def _largest(z: Array) -> tuple[float, int]:
     """The largest logit and its place."""
     top, start = z[0], 0
@@ -155,7 +167,7 @@ def _largest(z: Array) -> tuple[float, int]:
     return top, 0
 
 
-@_compiled
+@_part
 def _extent(z: Array, y: Array) -> tuple[float, float]:
     """Smallest and largest of y - z."""
     low = high = y[0] - z[0]
@@ -164,7 +176,7 @@ def _extent(z: Array, y: Array) -> tuple[float, float]:
     return low, high
 
 
-@_compiled
+@_part
 def _sum_row(z: Array, top: float, inverse: Array, sums: Array) -> float:
     """Σ z², returned; Σ e and Σ e² of e = e^((z - top)/T), into `sums` (temperatures, 2)."""
     squares = 0.0
@@ -186,7 +198,7 @@ def _sum_row(z: Array, top: float, inverse: Array, sums: Array) -> float:
     return squares
 
 
-@_compiled
+@_part
 def _sum_logits(z: Array, y: Array, found: Array) -> None:
     """Σ z Δ, Σ Δ, then Σ |Δ⊥|² and Σ (Δ - mean)², smallest and largest Δ = y - z, into `found`.
 
@@ -218,7 +230,7 @@ def _sum_logits(z: Array, y: Array, found: Array) -> None:
         found[4] += spread
 
 
-@_compiled
+@_part
 def _find_centres(
     z: Array,
     y: Array,
@@ -270,7 +282,7 @@ def _find_centres(
         centres[t, 3] = np.exp(fallen) if fallen < KEPT else same
 
 
-@_compiled
+@_part
 def _sum_moments(
     z: Array,
     y: Array,
@@ -346,7 +358,7 @@ def _sum_moments(
                 sums[t, len(moments) + column] += total
 
 
-@_compiled
+@_kernel
 def take_rows(
     places: Array,
     read: Array,
@@ -363,7 +375,7 @@ def take_rows(
         squares[row] = _sum_row(z[row], inverse.dtype.type(top[row]), inverse, sums[row])
 
 
-@_compiled
+@_kernel
 def take_logits(places: Array, z: Array, pairs: Array, squares: Array, found: Array) -> None:
     """`_sum_logits` of some pairs, (pairs, 2) rows of z."""
     for k in places:
@@ -372,7 +384,7 @@ def take_logits(places: Array, z: Array, pairs: Array, squares: Array, found: Ar
         _sum_logits(z[dense], z[variant], found[k])
 
 
-@_compiled
+@_kernel
 def take_pairs(
     places: Array,
     z: Array,

@@ -62,6 +62,7 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
             backend="causal",
             batch_size=batch_size,
             max_length=models.positions_of(model.config.to_dict()),
+            trust_remote_code=False,
         )
         self.written: dict[str, Written] = {}
         self.cut: set[str] = set()

@@ -6,18 +6,15 @@ file keeps its JSON type, a value of a .csv or .tsv file is text, a .txt file is
 column `text` is the whole file, and each file is read without regard to the columns of others.
 """
 
-import bz2
 import csv
-import gzip
 import io
 import itertools
 import json
-import lzma
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from prunescope import unpacking
 from prunescope.progress import JobError
 
 Row = tuple[str, Mapping[str, Any]]
@@ -26,9 +23,6 @@ Row = tuple[str, Mapping[str, Any]]
 In files of lines the number is the line's, blank lines included.
 """
 
-_OPENERS: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-
-_BROKEN_OFF = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 _LONGEST_FIELD = 1 << 30
 
 
@@ -48,21 +42,15 @@ def read(file: Path, name: str) -> Iterator[Row]:
     if suffix not in READERS:
         raise JobError(
             f"{name}: no reader for this kind of file. Use one of {', '.join(READERS)} (packed as "
-            f"{', '.join(_OPENERS)}, if they are), or a folder in the hub's layout."
+            f"{', '.join(unpacking.OPENERS)}, if they are), or a folder in the hub's layout."
         )
-    try:
-        yield from READERS[suffix](file, name)
-    except _BROKEN_OFF as error:
-        raise JobError(
-            f"{name}: the packed file is damaged or ends early ({type(error).__name__}: {error}). "
-            "Fetch or pack it again."
-        ) from error
+    yield from READERS[suffix](file, name)
 
 
 def suffix_of(file: Path) -> str:
     """The suffix that says what a file holds, without that of its packing."""
     suffixes = [suffix.lower() for suffix in file.suffixes]
-    if suffixes and suffixes[-1] in _OPENERS:
+    if suffixes and suffixes[-1] in unpacking.OPENERS:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
@@ -108,16 +96,11 @@ def lines(file: Path, name: str) -> Iterator[str]:
     Raises
     ------
     JobError
-        if the file is not UTF-8; the line is named.
+        if the file is not UTF-8; the line is named. If it is packed, and damaged or too large.
     """
-    with _open(file) as opened:
+    with unpacking.open_file(file, name) as opened:
         for number, line in enumerate(opened, start=1):
             yield _decoded(line, name, number).rstrip("\r\n")
-
-
-def _open(file: Path) -> IO[bytes]:
-    opened: IO[bytes] = _OPENERS.get(file.suffix.lower(), open)(file, "rb")
-    return opened
 
 
 def _decoded(line: bytes, name: str, number: int) -> str:
@@ -178,6 +161,9 @@ def _parquet(file: Path, name: str) -> Iterator[Row]:
 
     try:
         with pq.ParquetFile(file) as opened:
+            groups = (opened.metadata.row_group(i) for i in range(opened.num_row_groups))
+            unpacked_bytes = sum(group.total_byte_size for group in groups)
+            unpacking.refuse_more(name, file.stat().st_size, unpacked_bytes)
             batches = opened.iter_batches(batch_size=1024)
             found = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
             for number, row in enumerate(found):

@@ -22,12 +22,17 @@ READOUTS = (PAPERS_READOUT, "final_norm")
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type and what a value means, with unit and equation."""
+    """One column: its Arrow type and what a value means, with unit and equation.
+
+    `wall_clock` marks what a repeated run gives another value of: times, speeds, peaks of memory
+    and the machine they were measured on. `differences` skips these columns.
+    """
 
     name: str
     type: pa.DataType
     meaning: str
     nullable: bool = False
+    wall_clock: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,11 @@ _TEMPERATURE = Column(
 
 def _measure(name: str, meaning: str) -> Column:
     return Column(name, _FLOAT, meaning, nullable=True)
+
+
+def _clocked(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> Column:
+    """A column that a repeated run gives another value of."""
+    return Column(name, kind, meaning, nullable, wall_clock=True)
 
 
 _DEVIATIONS = (
@@ -236,8 +246,13 @@ _ALL: Sequence[Table] = (
         (
             Column("method", _TEXT, "file in methods/"),
             Column("settings", _TEXT, "the variant's settings in config, as JSON"),
-            Column("seconds", _FLOAT, "from the method's start to its edit, loading left out"),
-            _measure("peak_memory_mb", "largest resident set, GPU memory added; NULL for drops"),
+            _clocked("seconds", _FLOAT, "from the method's start to its edit, loading left out"),
+            _clocked(
+                "peak_memory_mb",
+                _FLOAT,
+                "largest resident set, GPU memory added; NULL for drops",
+                nullable=True,
+            ),
             Column("n_tokens", pa.int64(), "calibration tokens given to the method"),
             Column("threads", _INT, "CPU threads: they decide the order of sums"),
             Column("forward_dtype", _TEXT, "of calibration passes; NULL for drops", True),
@@ -274,7 +289,7 @@ _ALL: Sequence[Table] = (
             Column("kv_cache_bytes_per_token_dense", _LONG, "keys and values of one position"),
             Column("kv_cache_bytes_per_token", _LONG, "the same of the variant"),
             *(
-                Column(f"{phase}_tokens_per_second{whose}", _FLOAT, f"{meaning}, batch 1")
+                _clocked(f"{phase}_tokens_per_second{whose}", _FLOAT, f"{meaning}, batch 1")
                 for phase, meaning in (
                     ("prefill", "prompt tokens read a second"),
                     ("decode", "tokens written a second, greedily, on the key-value cache"),
@@ -283,8 +298,8 @@ _ALL: Sequence[Table] = (
             ),
             Column("prefill_tokens", _INT, "length of the timed prompt"),
             Column("decoded_tokens", _INT, "tokens written after it"),
-            Column("device", _TEXT, "cpu, or the name of the GPU"),
-            Column("threads", _INT, "CPU threads"),
+            _clocked("device", _TEXT, "cpu, or the name of the GPU"),
+            _clocked("threads", _INT, "CPU threads"),
             Column(
                 "steps", _INT, "steps of all prompts compared, the first of each of dense's answers"
             ),
@@ -312,7 +327,7 @@ _ALL: Sequence[Table] = (
             _measure("score", "mean over items, or a perplexity"),
             _measure("standard_error", "of the score, as lm-eval estimates it"),
             Column("higher_is_better", _BOOL, "direction of the metric"),
-            Column("seconds", _FLOAT, "time of the whole task, loading of the model left out"),
+            _clocked("seconds", _FLOAT, "time of the whole task, loading of the model left out"),
         ),
     ),
     Table(
@@ -559,7 +574,7 @@ _ALL: Sequence[Table] = (
             Column("n_queries", _INT, "queries averaged over"),
             Column("n_documents", _INT, "documents searched"),
             Column("n_cut", _INT, "queries and documents longer than max_length: rest not read"),
-            Column(
+            _clocked(
                 "seconds", _FLOAT, "to embed the set and search it, less what was kept from before"
             ),
             Column("pooling", _TEXT, "mean or last_token"),

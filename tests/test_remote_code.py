@@ -1,0 +1,89 @@
+"""No checkpoint and no data set runs code of its own: every loader is told so, in every call.
+
+A library that is told nothing asks on a terminal, and a `y` runs what the checkpoint holds.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from prunescope import sources
+from prunescope.progress import JobError
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+LOADERS = {
+    "from_pretrained",
+    "from_config",
+    "load_dataset",
+    "pipeline",
+    "HFLM",
+}
+"""Functions that can run code which a checkpoint or data set brings along.
+
+`load_dataset_builder` is not one: it refuses scripts and takes no such argument.
+"""
+
+
+def trusting_calls(source):
+    """Lines of calls of a loader without `trust_remote_code=False`."""
+    tree = ast.parse(source)
+    adapters = {
+        part
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and "HFLM" in map(ast.unparse, node.bases)
+        for part in ast.walk(node)
+    }
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (
+            ast.unparse(node.func).split(".")[-1] in LOADERS
+            or (node in adapters and ast.unparse(node.func) == "super().__init__")
+        )
+        and not any(
+            keyword.arg == "trust_remote_code" and ast.unparse(keyword.value) == "False"
+            for keyword in node.keywords
+        )
+    ]
+
+
+@pytest.mark.parametrize("file", sorted(SCRIPTS.rglob("*.py")), ids=lambda file: file.stem)
+def test_loaders_are_told_to_run_no_code(file):
+    assert trusting_calls(file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "AutoModel.from_pretrained(folder)",
+        "KINDS[kind].from_pretrained(folder, trust_remote_code=True)",
+        "auto.from_config(config, trust_remote_code=trusted)",
+        "load_dataset(name)",
+        "class LM(HFLM):\n def __init__(self):\n  super().__init__(pretrained=model)",
+    ],
+)
+def test_a_call_that_trusts_is_found(call):
+    assert trusting_calls(call)
+
+
+def test_every_loader_in_use_is_looked_at():
+    """Should the scripts no longer call any of these, the test above checks nothing."""
+    text = " ".join(file.read_text(encoding="utf-8") for file in SCRIPTS.rglob("*.py"))
+    used = {loader for loader in LOADERS if f".{loader}(" in text}
+    assert used >= {"from_pretrained", "from_config", "load_dataset"}
+    assert "(HFLM)" in text
+
+
+def test_a_script_beside_a_data_set_is_not_run(tmp_path):
+    """A local data set with a loading script of its own name is refused."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text('{"text": "a row"}\n')
+    (folder / "set.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    source = {"from": "path", "path": str(folder)}
+    with pytest.raises(JobError, match="found set.py"):
+        list(sources.rows(source, tmp_path / "scratch"))
+    assert not (tmp_path / "ran").exists()
