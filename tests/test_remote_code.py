@@ -84,6 +84,6 @@ def test_a_script_beside_a_data_set_is_not_run(tmp_path):
     (folder / "train.jsonl").write_text('{"text": "a row"}\n')
     (folder / "set.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     source = {"from": "path", "path": str(folder)}
-    with pytest.raises(JobError, match="found set.py"):
+    with pytest.raises(JobError, match=r"found set\.py"):
         list(sources.rows(source, tmp_path / "scratch"))
     assert not (tmp_path / "ran").exists()
