@@ -22,12 +22,17 @@ WALL_CLOCK = {
 
 
 def filled(table, **values):
-    """One row of a table: ones and texts, but for the values given."""
-    row = {}
-    for column in TABLES[table].columns:
-        usual = {pa.string(): "a", pa.bool_(): True}.get(column.type, 1)
-        row[column.name] = values.get(column.name, [usual] if "list" in str(column.type) else usual)
+    """One row of a table: ones, texts and lists of one, but for the values given."""
+    row = {
+        column.name: values.get(column.name, usual(column.type)) for column in TABLES[table].columns
+    }
     return pa.Table.from_pylist([row], TABLES[table].schema)
+
+
+def usual(kind):
+    if pa.types.is_list(kind):
+        return [usual(kind.value_type)]
+    return {pa.string(): "a", pa.bool_(): True}.get(kind, 1)
 
 
 @pytest.fixture

@@ -172,6 +172,7 @@ def test_hub_is_streamed(fetch, monkeypatch):
         "revision": "0" * 40,
         "split": "train",
         "streaming": True,
+        "trust_remote_code": False,
     }
 
 
