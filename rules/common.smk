@@ -28,7 +28,8 @@ onstart:
         raise WorkflowError(str(error)) from None
     if on_slurm():
         slurm.mend_executor()
-        first = [(job.name, first_request(job)) for job in workflow.dag.needrun_jobs()]
+        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_norun]
+        first = [(job.name, first_request(job)) for job in jobs]
         refused = "\n".join(slurm.refusals(first, offered_shapes()))
         if refused:
             raise WorkflowError(refused)
@@ -158,8 +159,8 @@ def offered_shapes():
 
 def first_request(job):
     """What a job asks of Slurm, whoever said so: the rule, a profile or the command line."""
-    asked = job.resources
-    return slurm.Request(job.threads, asked["mem_mb"], asked["runtime"], asked.get("gpu", 0))
+    amounts = (job.resources.get(name, 0) for name in ("mem_mb", "runtime", "gpu"))
+    return slurm.Request(job.threads, *amounts)
 
 
 def request(kind):

@@ -152,10 +152,19 @@ def node_for(request: Request, offered: Sequence[Shape]) -> Shape | None:
 def grown(
     first: Request, attempt: int, limits: Mapping[str, int], offered: Sequence[Shape]
 ) -> Request:
-    """The request of a later attempt: as much again each time, as far as limits and node allow."""
+    """The request of a later attempt: as much again each time, as far as limits and nodes allow.
+
+    The nodes are those of the partition that the first attempt runs in.
+    """
     node = node_for(first, offered)
-    most_memory = min(limits["mem_mb"], node.memory_mb if node else limits["mem_mb"])
-    most_minutes = min(limits["runtime"], node.minutes if node else limits["runtime"])
+    serving = [
+        shape
+        for shape in offered
+        if node and shape.partition == node.partition and can_serve(shape, first)
+    ]
+    largest = max(serving, key=lambda shape: shape.memory_mb, default=None)
+    most_memory = min(limits["mem_mb"], largest.memory_mb if largest else limits["mem_mb"])
+    most_minutes = min(limits["runtime"], largest.minutes if largest else limits["runtime"])
     return first._replace(
         memory_mb=max(first.memory_mb, min(first.memory_mb * attempt, most_memory)),
         minutes=max(first.minutes, int(min(first.minutes * attempt, most_minutes))),
