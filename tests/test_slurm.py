@@ -66,7 +66,7 @@ def test_a_small_limit_bounds_even_the_least_memory():
 
 
 def test_later_attempts_grow_up_to_limits_and_node():
-    """Three attempts: the larger node has 3000 MB, and jobs have half an hour of the limit's hour."""
+    """The larger node has 3000 MB, and the partition half of the limit's hour."""
     first = slurm.first_request(MODEL, 1, LIMITS, cpu_only())
     attempts = [slurm.grown(first, attempt, LIMITS, cpu_only()) for attempt in (1, 2, 3)]
     assert [(each.memory_mb, each.minutes) for each in attempts] == [

@@ -1,8 +1,9 @@
 """A Slurm cluster on the loopback interface of one machine, for as long as a test needs it.
 
 By hand, as root: `python tests/cluster/loopback.py up FOLDER CPUS:MEMORY_MB[:GPUS] ...` prints the
-line to give to the shell, and `python tests/cluster/loopback.py down FOLDER` ends every daemon. All
-files are below FOLDER, which `SLURM_CONF` points into; nothing in /etc or /run is written.
+state of the nodes, and `python tests/cluster/loopback.py down FOLDER` ends every daemon. All files
+are below FOLDER but one: /etc/slurm/slurm.conf is a link to it, because the executor plugin takes
+SLURM_CONF away from what runs inside a job.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "sinfo", "scancel")
+LINK = Path("/etc/slurm/slurm.conf")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 CONF = """\
@@ -69,7 +71,9 @@ def missing() -> str:
     absent = [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
     if absent:
         return f"Slurm is not installed: there is no {', '.join(absent)}"
-    return "" if os.geteuid() == 0 else "only root can start slurmd"
+    if os.geteuid() != 0:
+        return "only root can start slurmd"
+    return f"{LINK} is there: this machine has a Slurm" if os.path.lexists(LINK) else ""
 
 
 def _free_ports(count: int) -> list[int]:
@@ -80,10 +84,10 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _run(*command: str, **environment: str) -> str:
+def _run(*command: str) -> str:
     run = subprocess.run(
         command,
-        env={**os.environ, "PATH": PATH, **environment},
+        env={**os.environ, "PATH": PATH},
         capture_output=True,
         text=True,
         check=False,
@@ -123,36 +127,37 @@ def _write_conf(folder: Path, nodes: list[Node], minutes: int) -> Path:
     return file
 
 
-def up(folder: Path, nodes: list[Node], minutes: int = 30) -> str:
-    """Start munged, slurmctld and one slurmd per node; return what SLURM_CONF must be."""
+def up(folder: Path, nodes: list[Node], minutes: int = 30) -> None:
+    """Start munged, slurmctld and one slurmd per node, and wait until every node is idle."""
     for name in ("", "state", *(f"spool-n{number}" for number in range(1, len(nodes) + 1))):
         (folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
     conf = str(_write_conf(folder, nodes, minutes))
+    LINK.parent.mkdir(parents=True, exist_ok=True)
+    LINK.symlink_to(conf)
     files = {"socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
     files |= {"key-file": "munge.key", "seed-file": "munge.seed"}
     try:
         _run("munged", "--force", *(f"--{key}={folder / name}" for key, name in files.items()))
-        _run("slurmctld", "-f", conf, SLURM_CONF=conf)
+        _run("slurmctld", "-f", conf)
         for number in range(1, len(nodes) + 1):
-            _run("slurmd", "-f", conf, "-N", f"n{number}", SLURM_CONF=conf)
-        _wait_until_idle(conf, len(nodes))
+            _run("slurmd", "-f", conf, "-N", f"n{number}")
+        _wait_until_idle(len(nodes))
     except BaseException:
         down(folder)
         raise
-    return conf
 
 
-def _wait_until_idle(conf: str, n_nodes: int) -> None:
+def _wait_until_idle(n_nodes: int) -> None:
     for _ in range(60):
         with contextlib.suppress(RuntimeError):  # the controller may still be starting
-            idle = _run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", SLURM_CONF=conf).split()
+            idle = _run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split()
             if len(set(idle)) == n_nodes:
                 return
         time.sleep(0.5)
-    raise RuntimeError(_run("sinfo", "-N", "-l", SLURM_CONF=conf))
+    raise RuntimeError(_run("sinfo", "-N", "-l"))
 
 
 def down(folder: Path) -> None:
@@ -162,6 +167,8 @@ def down(folder: Path) -> None:
         if file.is_file() and file.read_text().strip():
             with contextlib.suppress(ProcessLookupError):
                 _end(int(file.read_text()))
+    if LINK.is_symlink() and LINK.readlink() == folder / "slurm.conf":
+        LINK.unlink()
 
 
 def _end(process: int) -> None:
@@ -185,7 +192,8 @@ def main() -> None:
     if reason := missing():
         parser.error(reason)
     nodes = [Node(*map(int, text.split(":"))) for text in arguments.nodes]
-    print(f"export SLURM_CONF={up(arguments.folder.resolve(), nodes, arguments.minutes)}")
+    up(arguments.folder.resolve(), nodes, arguments.minutes)
+    print(_run("sinfo", "-N", "-l"))
 
 
 if __name__ == "__main__":

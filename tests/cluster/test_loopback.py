@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import loopback
 import pytest
 
+from prunescope import slurm
 from tiny_run import OFFLINE, TINY, Checkout, make_inputs
 
 pytestmark = [
@@ -23,15 +23,28 @@ ONE_MODEL = "store/tiny/dense_answer/model=tiny/part.parquet"
 SHORT = ("store/tiny/inputs/model=tiny.json", *TINY)
 
 
+def test_cluster_ends_by_process_id(tmp_path):
+    """Three daemons, the link to their configuration, and nothing of them afterwards."""
+    folder = tmp_path / "slurm"
+    loopback.up(folder, [loopback.Node(cpus=1, memory_mb=1000, gpus=1)], minutes=5)
+    processes = [int(file.read_text()) for file in folder.glob("*.pid")]
+    assert len(processes) == 3
+    (shape,) = slurm.shapes()
+    assert shape == slurm.Shape("main", True, 5, 1, 1000, 1)
+    loopback.down(folder)
+    assert not loopback.LINK.exists()
+    for process in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Its folder; SLURM_CONF names it to every program that this module starts."""
+    """Its folder."""
     folder = tmp_path_factory.mktemp("slurm")
     nodes = [loopback.Node(cpus=1, memory_mb=2000), loopback.Node(cpus=2, memory_mb=3000)]
-    conf = loopback.up(folder, nodes, minutes=30)
-    os.environ["SLURM_CONF"] = conf
+    loopback.up(folder, nodes, minutes=30)
     yield folder
-    del os.environ["SLURM_CONF"]
     loopback.down(folder)
 
 
@@ -119,13 +132,3 @@ def test_a_memory_kill_is_called_one_and_the_next_attempt_asks_for_more(checkout
     assert run.returncode != 0
     assert "used more memory than the 100 MB that it asked for" in output
     assert "used more memory than the 200 MB that it asked for" in output
-
-
-def test_cluster_ends_by_process_id(tmp_path):
-    conf = loopback.up(tmp_path / "other", [loopback.Node(1, 1000, gpus=1)], minutes=5)
-    processes = [int(file.read_text()) for file in Path(conf).parent.glob("*.pid")]
-    assert len(processes) == 3
-    loopback.down(Path(conf).parent)
-    for process in processes:
-        with pytest.raises(ProcessLookupError):
-            os.kill(process, 0)
