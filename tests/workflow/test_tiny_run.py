@@ -188,7 +188,7 @@ def test_a_store_from_elsewhere_is_used_where_it_was_made_alike(tiny_run, tmp_pa
     shutil.rmtree(other.folder / ".snakemake")
     run = other.snakemake("--dry-run", *TINY)
     assert run.returncode != 0
-    assert "this working directory did not make" in run.stderr
+    assert "this working directory did not make" in run.stdout + run.stderr
 
 
 def test_verify_and_orphans_tell_what_a_store_holds(tiny_run):
