@@ -76,18 +76,21 @@ def start(checkout, *arguments):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("limits={mem_mb: 64000}", "32000 MB of memory"),
-        ("limits={runtime: 2880}", "720 minutes"),
-        ("threads=8", "8 CPUs"),
+        ("limits: {mem_mb: 64000}", "32000 MB of memory"),
+        ("limits: {runtime: 2880}", "720 minutes"),
+        ("threads: 8", "8 CPUs"),
     ],
 )
 def test_what_no_partition_serves_is_refused(checkout, setting, said):
     """Nothing is submitted; one line holds what is asked and what there is."""
-    run = checkout.snakemake(*PROFILE, *TINY, "--config", setting)
+    (checkout.folder / "overlay.yaml").write_text(setting, encoding="utf-8")
+    run = checkout.snakemake(*PROFILE, *TINY, "overlay.yaml")
     assert run.returncode != 0
-    line = next(line for line in run.stderr.splitlines() if "slurm: generate_dense asks" in line)
-    assert said in line
-    assert "main with 2 CPUs, 3000 MB, 30 minutes, 0 GPUs" in line
+    output = run.stdout + run.stderr
+    lines = [line for line in output.splitlines() if "slurm: generate_dense asks" in line]
+    assert len(lines) == 1, output
+    assert said in lines[0]
+    assert "main with 2 CPUs, 3000 MB, 30 minutes, 0 GPUs" in lines[0]
     assert queue("--states=all") == ""
 
 
