@@ -17,7 +17,7 @@ one row per container, other values point into it, and the answer brings the row
 are after the call. So a list sorted in place is sorted for the tests too, and two names of one
 list stay two names of one list.
 
-sandbox.py sends the text of this file to both ends.
+sandbox.py compiles this file and sends it to both ends.
 """
 
 import builtins

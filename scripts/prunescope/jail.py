@@ -12,6 +12,7 @@ that the limits bind; the filter of system calls comes last, because it forbids 
 walls. From then on the worker can neither name nor reach anything that was not handed to it.
 """
 
+import base64
 import ctypes
 import fcntl
 import json
@@ -39,13 +40,19 @@ SCRATCH = "/tmp"  # noqa: S108 - inside, an empty file system of the program's o
 """The one folder a program can write to."""
 
 
+_RUNNER = (
+    "import marshal, os; exec(marshal.loads(os.read(3, int.from_bytes(os.read(3, 8), 'big'))))"
+)
+"""What the interpreter is started on: length and code; the task is left in file 3."""
+
+
 class Start(NamedTuple):
     """What the starter sends: what to run, what it may use, and where its interpreter lies."""
 
-    source: str
-    """Python that the worker executes."""
+    code: str
+    """What the worker executes: compiled by this Python, marshalled, in base 64."""
     task: str
-    """What that reads from file 3."""
+    """What that reads from the rest of file 3."""
     files: list[int]
     """Open files of the launcher that the worker finds as 4, 5, ..."""
     interpreter: str
@@ -372,7 +379,8 @@ def become_program(start: Start, user: int, *, uncounted: int) -> NoReturn:
     os.setsid()
     task = os.memfd_create("task")
     with os.fdopen(os.dup(task), "wb") as file:
-        file.write(start.task.encode())
+        code = base64.b64decode(start.code)
+        file.write(len(code).to_bytes(8, "big") + code + start.task.encode())
     os.lseek(task, 0, os.SEEK_SET)
     nothing = os.open("/dev/null", os.O_RDONLY)
     sources = [_moved_up(file) for file in (nothing, task, *start.files)]
@@ -382,7 +390,7 @@ def become_program(start: Start, user: int, *, uncounted: int) -> NoReturn:
     give_up_rights(user)
     limit(start, uncounted=uncounted)
     forbid_calls()
-    arguments = [start.interpreter, "-P", "-s", "-S", "-c", start.source]
+    arguments = [start.interpreter, "-P", "-s", "-S", "-c", _RUNNER]
     os.execve(start.interpreter, arguments, environment())  # noqa: S606
 
 
