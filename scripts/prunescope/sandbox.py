@@ -29,7 +29,7 @@ from typing import IO, NamedTuple
 
 from prunescope import escapes, exchange, jail
 from prunescope.progress import JobError
-from prunescope.tested_names import tested_names
+from prunescope.tested_names import names_of
 
 SCRATCH_MB = 16
 """Space of the scratch folder, and the size of any one file."""
@@ -109,7 +109,7 @@ def run(program: str, tests: str, limits: Limits = Limits()) -> Outcome:  # noqa
         if a wall cannot be built; the program was not run.
     """
     try:
-        names = tested_names(tests)
+        names = names_of(tests)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Outcome(False, _one_line(f"the tests are not Python: {error}"))
     judging = exchange.JudgeTask(tests, *names)

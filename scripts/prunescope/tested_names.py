@@ -30,7 +30,7 @@ class TestedNames(NamedTuple):
     """Modules of the standard library."""
 
 
-def tested_names(tests: str) -> TestedNames:
+def names_of(tests: str) -> TestedNames:
     """Names that tests use and do not define.
 
     Raises
