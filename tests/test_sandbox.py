@@ -48,6 +48,8 @@ SUM = {
         ("    return sum(numbers\n", "SyntaxError: "),
         ("    exit(0)\n", "NameError: "),
         ("    import os; os._exit(0)\n", EARLY),
+        ("    import os; os._exit(125)\n", EARLY),
+        ("    import os; os._exit(200)\n", EARLY),
         ("    import sys; sys.exit(0)\n", "SystemExit: 0"),
         (
             "    import os\n    if os.fork(): os.abort()\n    return sum(numbers)\n",

@@ -362,8 +362,7 @@ def _outlast(worker: int, seconds: float) -> int:
     if not events.poll(_ENDING_MS):  # the worker may be ending, its files closed before itself
         return 0
     _, status = os.waitpid(worker, 0)
-    status = _exit_status(status)
-    return status if status > KILLED else 0
+    return _exit_status(status) if os.WIFSIGNALED(status) else 0
 
 
 def _exit_status(status: int) -> int:
