@@ -4,7 +4,6 @@ Imports torch only where tensors are replaced: a drop is a few indices, and look
 cost no more than that.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +58,7 @@ def write(path: str | Path, edit: Edit, made_by: Mapping[str, object]) -> None:
         f"{_DROPPED}{name}": np.asarray(blocks, dtype=np.int32)
         for name, blocks in edit.dropped.items()
     }
-    metadata = {seals.KEY: seals.BLANK, "prunescope": json.dumps(made_by, sort_keys=True)}
+    metadata = {"prunescope": seals.header({"made_by": dict(made_by)})}
     with store.written_whole(path) as part:
         if edit.tensors:
             _save_tensors(part, indices, edit.tensors, metadata)

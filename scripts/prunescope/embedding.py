@@ -164,13 +164,13 @@ class Embedder:
         """Embeddings of the texts, (n, d) float32 on the cpu; read from `file` or written to it."""
         sequences = self.encode(texts)
         key = self._key(sequences)
-        if Path(file).is_file() and seals.is_whole(file) and _metadata(file).get("key") == key:
+        if Path(file).is_file() and seals.is_whole(file) and _key_in(file) == key:
             LOG.info("%d embeddings from %s", len(texts), file)
             # Copied to where memory is aligned as that of new ones: products round alike.
             return load_file(file)["embeddings"].clone()
         embeddings = embed(self.model(), sequences, **self.settings)
         with store.written_whole(file) as part:
-            save_file({"embeddings": embeddings}, part, {"key": key, seals.KEY: seals.BLANK})
+            save_file({"embeddings": embeddings}, part, {"prunescope": seals.header({"key": key})})
             seals.seal(part)
         return embeddings
 
@@ -182,7 +182,6 @@ class Embedder:
         return digest.hexdigest()
 
 
-def _metadata(file: str | Path) -> dict[str, str]:
+def _key_in(file: str | Path) -> str:
     with safe_open(file, framework="pt") as opened:
-        found: dict[str, str] = opened.metadata() or {}
-    return found
+        return str(json.loads(opened.metadata()["prunescope"])["key"])

@@ -9,7 +9,9 @@ nothing is handed to it that has not been checked here.
 """
 
 import hashlib
+import json
 import mmap
+from collections.abc import Mapping
 from pathlib import Path
 
 from prunescope.progress import JobError
@@ -21,6 +23,15 @@ _MARK = b"prunescope-sha256:"
 _DIGITS = 64
 BLANK = (_MARK + b"0" * _DIGITS).decode()
 """What a writer puts where the digest will stand."""
+
+
+def header(content: Mapping[str, object]) -> str:
+    """Text for the header of a safetensors file: the content as JSON, and the blank.
+
+    It has to be all of the header's metadata: safetensors writes several keys in an order drawn by
+    lot, and equal edits would not be equal files.
+    """
+    return json.dumps({KEY: BLANK, **content}, sort_keys=True)
 
 
 class NoSealError(Exception):
