@@ -28,7 +28,7 @@ verify: $(STAMP)
 
 # What the present config no longer reaches: make orphans [CONFIG=overlay.yaml] [REMOVE=yes].
 orphans: $(STAMP)
-	PYTHONPATH=scripts $(BIN)/python -m prunescope.store_care orphans $(STORE) $(RESULTS) \
+	PYTHONPATH=scripts $(BIN)/python -m prunescope.store_care orphans $(STORE) $(RESULTS)/figures \
 		$(if $(REMOVE),--remove) --snakemake $(if $(CONFIG),--configfile $(CONFIG))
 
 test: $(STAMP)

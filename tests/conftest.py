@@ -1,6 +1,7 @@
 """Tiny random decoders, one per architecture; real weights where a test asks for them."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,15 @@ def model(request: pytest.FixtureRequest) -> Any:
 def generator() -> torch.Generator:
     """A seeded source of random tensors."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of pip's package index."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    return tmp_path / "index"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,15 +25,6 @@ HUB = {"from": "hub", "id": "owner/name", "revision": "0" * 40}
 
 
 @pytest.fixture
-def index(tmp_path, monkeypatch):
-    """A folder that is all of pip's package index."""
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    return tmp_path / "index"
-
-
-@pytest.fixture
 def scratch(tmp_path):
     with sources.scratch(beside=tmp_path / "store" / "artifact") as folder:
         yield folder

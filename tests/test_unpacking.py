@@ -27,15 +27,6 @@ def small_bounds(monkeypatch):
     monkeypatch.setattr(unpacking, "FREE_BYTES", 1 << 20)
 
 
-@pytest.fixture
-def index(tmp_path, monkeypatch):
-    """A folder that is all of pip's package index."""
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    return tmp_path / "index"
-
-
 def texts(file):
     return [row["text"] for _, row in row_files.read(file, file.name)]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import progress, seals
+from prunescope import progress, seals, store
 from prunescope.progress import JobError
 
 WORTH_A_WORD = 10**9
@@ -85,8 +85,7 @@ def check_folder(folder: str | Path) -> None:
     manifest = Path(f"{folder}.json")
     if not manifest.is_file():
         return
-    seals.check(manifest)
-    fetched = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    fetched = store.read_json(manifest)["files"]
     files = {name: Path(folder) / name for name in fetched}
     gone = [name for name, file in files.items() if not file.is_file()]
     there = {name: file.resolve() for name, file in files.items() if name not in gone}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import seals, store
-from prunescope.progress import LOG
+from prunescope import store
+from prunescope.progress import LOG, JobError
 
 
 def folder(output_file: str | Path) -> Path:
@@ -22,10 +22,15 @@ def file(output_file: str | Path, name: str, decides: Mapping[str, object]) -> P
 
 def taken_over(kept: Path) -> Any:
     """The result of a part that an interrupted run had finished, or None."""
-    if not kept.is_file() or not seals.is_whole(kept):
+    if not kept.is_file():
+        return None
+    try:
+        result = store.read_json(kept)["result"]
+    except JobError as error:
+        LOG.warning("computed again: %s", error)
         return None
     LOG.info("%s: taken over from an interrupted run", kept.name.rpartition("-")[0])
-    return store.read_json(kept)["result"]
+    return result
 
 
 def keep(kept: Path, result: object) -> None:

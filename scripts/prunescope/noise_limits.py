@@ -130,13 +130,14 @@ def _output_limits(table: str) -> dict[str, str]:
 
 
 def _following(table: str) -> str:
+    """The query that reads a follower without the steps its trace is without."""
     trace, condition = FOLLOWERS[table]
-    shared = {*TABLES[table].partition, *(column.name for column in TABLES[table].columns)}
-    keys = ", ".join(key for key in (*_keys(trace), "model") if key in shared)
+    of_table = {*TABLES[table].partition, *(column.name for column in TABLES[table].columns)}
+    of_trace = list(_keys(trace))
+    shared = ", ".join(key for key in of_trace if key in of_table)
     return (
-        f"SELECT * FROM all_{table} ANTI JOIN (SELECT DISTINCT {keys} FROM all_{trace} "
-        f"ANTI JOIN {trace} USING ({', '.join(dict.fromkeys(_keys(trace)))}) WHERE {condition}) "
-        f"USING ({keys})"
+        f"SELECT * FROM all_{table} ANTI JOIN (SELECT DISTINCT {shared} FROM all_{trace} "
+        f"ANTI JOIN {trace} USING ({', '.join(of_trace)}) WHERE {condition}) USING ({shared})"
     )
 
 

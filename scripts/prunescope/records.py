@@ -51,6 +51,8 @@ def take_over(store: str | Path, snakemake: str | Path) -> None:
         return  # made here, by a release that left no records in the store
     for record in list(_of_store(records, folder)):
         record.unlink()
+    # Snakemake takes records without this folder beside them for those of an old release.
+    (Path(snakemake) / "incomplete").mkdir(parents=True, exist_ok=True)
     _copy(folder / _RECORDS, records, folder)
     known = {_decoded(record, records) for record in _of_store(records, folder)}
     unknown = [str(f) for f in files(folder) if not known & {str(f), *map(str, f.parents)}]
@@ -124,11 +126,14 @@ def _copy(source: Path, target: Path, store: Path) -> None:
 def files(store: Path) -> Iterator[Path]:
     """Artifacts of a store: every file that rules name, or that lies in a folder they name.
 
-    Hidden files are left out, and embeddings kept between jobs: each holds what decides it.
+    Left out are hidden files, embeddings kept between jobs (each holds what decides it), and stores
+    within the store, which have records of their own: another config keeps its results there.
     """
-    for file in sorted(store.rglob("*")) if store.is_dir() else []:
+    found = sorted(store.rglob("*")) if store.is_dir() else []
+    nested = {file.parent for file in found if file.name == _RECORDS} - {store}
+    for file in found:
         parts = file.relative_to(store).parts
         if parts[0] == _EMBEDDINGS or any(part.startswith(".") for part in parts):
             continue
-        if file.suffix in (".parquet", ".safetensors", ".json"):
+        if nested.isdisjoint(file.parents) and file.suffix in (".parquet", ".safetensors", ".json"):
             yield file

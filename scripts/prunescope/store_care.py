@@ -1,6 +1,9 @@
 """Look a store over by hand: `make verify` reads and hashes it, `make orphans` finds what is left.
 
-Usage: python -m prunescope.store_care verify|orphans STORE RESULTS [--remove] [-- SNAKEMAKE...]
+    python -m prunescope.store_care verify FOLDER...
+    python -m prunescope.store_care orphans FOLDER... [--remove] --snakemake [ARGUMENT...]
+
+with PYTHONPATH=scripts, as the Makefile calls it.
 """
 
 import argparse
@@ -12,17 +15,23 @@ from pathlib import Path
 from prunescope import digests, progress, records, seals, store
 
 
+def artifacts(folders: Iterable[Path]) -> list[Path]:
+    """Artifacts in the folders; an exported checkpoint is its user's, and none."""
+    found = [file for folder in folders for file in records.files(folder)]
+    exported = {file.parent for file in found if file.name == "prunescope.json"}
+    return [file for file in found if exported.isdisjoint(file.parents)]
+
+
 def faults(folders: Iterable[Path]) -> Iterator[str]:
     """A line for every artifact that does not hold the bytes it was written with.
 
     Everything is read: tables, edits, figures and manifests against their seals, the files of
-    models against their manifests. An exported checkpoint is no artifact of the store's.
+    models against their manifests.
     """
-    found = [file for folder in folders for file in records.files(folder)]
+    found = artifacts(folders)
     models = [file for file in found if file.name.startswith("model=") and file.suffix == ".json"]
-    of_models = tuple(f"{manifest.with_suffix('')}/" for manifest in models)
-    exported = tuple(f"{file.parent}/" for file in found if file.name == "prunescope.json")
-    sealed = [file for file in found if not str(file).startswith((*of_models, *exported))]
+    of_models = {manifest.with_suffix("") for manifest in models}
+    sealed = [file for file in found if of_models.isdisjoint(file.parents)]
     for file in progress.track(sealed, "verifying"):
         if not seals.is_whole(file):
             yield f"{file} is damaged. Remove it and run snakemake again: it is made anew."
@@ -44,12 +53,7 @@ def _changed(manifest: Path) -> Iterator[str]:
 def orphans(folders: Iterable[Path], reached: Iterable[str]) -> list[Path]:
     """Artifacts that lie in the folders and that no rule writes by the present config."""
     known = set(reached)
-    return [
-        file
-        for folder in folders
-        for file in records.files(folder)
-        if not known & {str(file), *map(str, file.parents)}
-    ]
+    return [file for file in artifacts(folders) if not known & {str(file), *map(str, file.parents)}]
 
 
 def reached_by(arguments: Sequence[str]) -> list[str]:
@@ -58,13 +62,17 @@ def reached_by(arguments: Sequence[str]) -> list[str]:
     Raises
     ------
     SystemExit
-        if Snakemake cannot plan; it has said why.
+        if Snakemake cannot plan, which it says itself, or names no output: then nothing tells an
+        orphan from a result.
     """
     command = [sys.executable, "-m", "snakemake", "--summary", *arguments]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if run.returncode:
         raise SystemExit(run.returncode)
-    return [line.split("\t")[0] for line in run.stdout.splitlines()[1:] if "\t" in line]
+    reached = [line.split("\t")[0] for line in run.stdout.splitlines()[1:] if "\t" in line]
+    if not reached:
+        raise SystemExit("Snakemake names no output of this config. Nothing was compared.")
+    return reached
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,15 +85,16 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     if asked.task == "verify":
         damaged = list(faults(asked.folders))
-        print(*damaged, f"{len(damaged)} artifacts damaged.", sep="\n")
-        return int(bool(damaged))
+        sys.stdout.write("\n".join([*damaged, f"{len(damaged)} artifacts damaged."]) + "\n")
+        return 1 if damaged else 0
     left = orphans(asked.folders, reached_by(asked.snakemake))
-    for file in left:
-        print(f"{file.stat().st_size / 1e6:10.3f} MB  {file}")
+    sizes = [file.lstat().st_size / 1e6 for file in left]  # of a link, not of a user's weights
+    for file, size in zip(left, sizes, strict=True):
+        sys.stdout.write(f"{size:10.3f} MB  {file}\n")
         if asked.remove:
             file.unlink()
-    size = sum(file.stat().st_size for file in left if file.exists()) / 1e6
-    print(f"{len(left)} orphans, " + ("removed." if asked.remove else f"{size:.1f} MB."))
+    done = ", removed" if asked.remove else ""
+    sys.stdout.write(f"{len(left)} orphans, {sum(sizes):.1f} MB{done}.\n")
     return 0
 
 

@@ -1,0 +1,87 @@
+"""A store keeps what Snakemake recorded of its artifacts; whose store it is decides what counts."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from prunescope import records
+
+TABLE = "store/influence/model=m/part.parquet"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory with one table and the record of it."""
+    monkeypatch.chdir(tmp_path)
+    made(TABLE)
+    recorded(".snakemake/metadata", TABLE, "seed 0")
+    return tmp_path
+
+
+def made(file):
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    Path(file).write_text("a table")
+
+
+def recorded(folder, file, said):
+    """A record as Snakemake names it, cut into two folders."""
+    name = base64.urlsafe_b64encode(file.encode()).decode()
+    record = Path(folder) / f"@{name[:20]}" / name[20:]
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(said)
+    return record
+
+
+def run():
+    records.take_over("store", ".snakemake")
+    records.claim("store", ".snakemake")
+    records.leave("store", ".snakemake")
+
+
+def moved_to_another_directory():
+    """Everything but the store is gone."""
+    Path(".snakemake").rename("elsewhere")
+
+
+def test_records_come_back_with_the_store(here):
+    """And Snakemake does not take them for those of an old release, which it would convert."""
+    run()
+    moved_to_another_directory()
+    records.take_over("store", ".snakemake")
+    kept = [file.read_text() for file in Path(".snakemake/metadata").rglob("*") if file.is_file()]
+    assert kept == ["seed 0"]
+    assert Path(".snakemake/incomplete").is_dir()
+
+
+def test_ones_own_records_are_believed_after_a_kill(here):
+    """The store's copy is of the run before."""
+    run()
+    record = recorded(".snakemake/metadata", TABLE, "seed 1")
+    records.take_over("store", ".snakemake")
+    assert record.read_text() == "seed 1"
+
+
+def test_an_artifact_without_a_record_is_refused(here):
+    run()
+    made("store/influence/model=other/part.parquet")
+    moved_to_another_directory()
+    with pytest.raises(records.ForeignStoreError, match=r"1 artifacts .*model=other"):
+        records.take_over("store", ".snakemake")
+
+
+def test_a_store_of_an_earlier_release_is_ones_own_where_it_was_made(here):
+    made("store/influence/model=other/part.parquet")
+    records.take_over("store", ".snakemake")
+    moved_to_another_directory()
+    with pytest.raises(records.ForeignStoreError, match="2 artifacts"):
+        records.take_over("store", ".snakemake")
+
+
+def test_files_of_a_store_within_the_store_are_not_its_artifacts(here):
+    """Nor are kept embeddings, nor what is hidden."""
+    for file in ("other/edits/a.safetensors", "embeddings/a.safetensors", ".x.json"):
+        made(f"store/{file}")
+    records.claim("store/other", ".snakemake")
+    assert list(map(str, records.files(Path("store")))) == [TABLE]
+    assert list(map(str, records.files(Path("store/other")))) == ["store/other/edits/a.safetensors"]
