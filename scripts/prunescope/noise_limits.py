@@ -74,7 +74,7 @@ def apply(connection: "duckdb.DuckDBPyConnection") -> list[dict[str, object]]:
     if FLOOR not in found or not here:
         return []
     if "noise_level" not in found:
-        connection.execute(views.with_views("SELECT * FROM noise_level"))
+        connection.execute(views.with_views("SELECT * FROM noise_level")).fetchall()
     said: list[dict[str, object]] = []
     for table in sorted(here, key=lambda table: (table in FOLLOWERS, table)):
         if table in FOLLOWERS and FOLLOWERS[table][0] not in here:
