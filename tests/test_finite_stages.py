@@ -21,6 +21,7 @@ from prunescope import (
     quantization,
     ranking,
     retrieval,
+    runtime,
     sampling,
     spaces,
     tracing,
@@ -196,8 +197,12 @@ def test_inputs_within_the_last_block_are_checked(method, settings, sequence, ge
         method.compress(model.half(), Calibration(ids, tokens_together=64), **settings)
 
 
-def test_micro_batches_name_their_sequences(generator):
-    """Of one sequence each: a NaN in one of them, made between two linears of a block."""
+def test_micro_batches_name_their_sequences(generator, monkeypatch):
+    """Of one sequence each: a NaN in one of them, made between two linears of a block.
+
+    One after the other, because the NaN comes by count.
+    """
+    monkeypatch.setattr(runtime, "workers_for", lambda *_: 1)
     model = tiny_model("llama")
     ids = texts(generator, 9)[:, :8]
     model.model.layers[1].mlp.act_fn = _NanAt(9 * 8)
