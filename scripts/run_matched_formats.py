@@ -84,7 +84,7 @@ def rows(rows_dir: str) -> list[dict[str, Any]]:
 def proven_sandbox() -> Passes:
     """Runs a program where it can do no harm. Raises SandboxError if it could."""
     sandbox.prove()
-    return lambda program: sandbox.run(program).passed
+    return lambda program, tests: sandbox.run(program, tests).passed
 
 
 def ask(

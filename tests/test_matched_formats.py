@@ -120,13 +120,13 @@ def test_programs_run_only_where_they_may():
     assert score(item, item.answer, None) == (None, None, None)
     ran = []
 
-    def passes(program):
-        ran.append(program)
+    def passes(program, tests):
+        ran.append(tests)
         return "sum" in program
 
     assert score(item, item.answer, passes) == (True, 1.0, None)
     assert score(item, "    return 3\n", passes) == (False, 0.0, None)
-    assert all(program.endswith("check(total)\n") for program in ran)
+    assert all(tests.endswith("check(total)\n") for tests in ran)
 
 
 def test_retrieval_ignores_what_all_questions_or_all_answers_share():

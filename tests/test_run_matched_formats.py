@@ -113,9 +113,8 @@ def test_programs_go_to_the_sandbox_once_it_has_proven_itself(run, monkeypatch):
     matched, _ = run
     asked = []
     monkeypatch.setattr(sandbox, "prove", lambda: asked.append("prove"))
-    monkeypatch.setattr(
-        sandbox, "run", lambda program: (asked.append(program), sandbox.Outcome(False, "wrong"))[1]
-    )
+    wrong = sandbox.Outcome(False, "wrong")
+    monkeypatch.setattr(sandbox, "run", lambda program, tests: (asked.append(program), wrong)[1])
     rows = matched(edits.Edit({}), run_code=True)
     written = [r for r in rows if r["source"] == "humaneval" and r["format"] == "generation"]
     assert [row["correct"] for row in written] == [False] * 5

@@ -24,7 +24,7 @@ class CodeEval:
 
         Parameters
         ----------
-        references : tests of each problem, appended to every program.
+        references : tests of each problem, run against every program.
         predictions : programs of each problem.
         """
         passed = [
@@ -38,8 +38,8 @@ class CodeEval:
 
 
 def passes(program: str, tests: str) -> bool:
-    """True where the program followed by its tests ends without an error."""
-    return sandbox.run(f"{program}\n{tests}", LIMITS).passed
+    """True where the tests of the program end without an error."""
+    return sandbox.run(program, tests, LIMITS).passed
 
 
 def pass_at(k: int, n_programs: int, n_passed: int) -> float:

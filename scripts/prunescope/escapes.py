@@ -45,6 +45,8 @@ def tried(machine: Machine) -> str:
         "it reaches a socket": _possible(_connect, socket.AF_UNIX, machine.socket_name),
         "it makes namespaces": libc.unshare(_CLONE_NEWUSER) == 0,
         "it holds memory that no limit counts": _possible(os.memfd_create, "held"),
+        "it makes semaphores": libc.semget(0, 1, 0o1600) >= 0,
+        "it makes sockets": _possible(socket.socketpair),
         "its memory has no bound": _possible(bytearray, machine.memory_bytes),
         "its files have no bound": _possible(_fill, Path("large"), machine.file_bytes),
         "it starts too many processes": _started(machine.processes) == machine.processes,

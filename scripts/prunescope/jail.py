@@ -5,8 +5,14 @@ launcher makes the namespaces; their process 1 keeps the time, and with it every
 the worker gives up all rights and becomes the program. Standard input brings a Start and stays
 open: once it closes, as it does when the starter dies, process 1 ends. Standard output is the
 program's; standard error is the launcher's, for what it could not set up.
+
+The order matters. Namespaces come first, because the rest is only allowed inside them; the new
+root is built by process 1 while it may still mount; rights are given up before the limits, so
+that the limits bind; the filter of system calls comes last, because it forbids what built the
+walls. From then on the worker can neither name nor reach anything that was not handed to it.
 """
 
+import base64
 import ctypes
 import fcntl
 import json
@@ -27,38 +33,28 @@ TIMED_OUT = 124
 KILLED = 128
 """Exit status: this and the number of the signal that ended the program."""
 
+_ENDING_MS = 100
+"""How long a worker whose starter wants no more of it may take to end by itself."""
+
 SCRATCH = "/tmp"  # noqa: S108 - inside, an empty file system of the program's own
 """The one folder a program can write to."""
 
-RUNNER = """
-def run():
-    import os
-    with open(3, "rb") as sent:
-        token, program = sent.read().decode("utf-8", "surrogatepass").split("\\n", 1)
-    worker = os.getpid()
-    try:
-        exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
-    except BaseException as error:
-        try:
-            said = f"{type(error).__name__}: {error}".removesuffix(": ")
-        except BaseException:
-            said = type(error).__name__
-    else:
-        said = ""
-    if os.getpid() == worker:  # not a process it forked
-        os.write(4, f"{token}\\n{said[:1000]}".encode("utf-8", "backslashreplace"))
-    os._exit(0)
-run()
-"""
-"""What the worker executes: the program, then a verdict that carries the token it was given."""
+
+_RUNNER = (
+    "import marshal, os; exec(marshal.loads(os.read(3, int.from_bytes(os.read(3, 8), 'big'))))"
+)
+"""What the interpreter is started on: length and code; the task is left in file 3."""
 
 
 class Start(NamedTuple):
-    """What the starter sends: the program, what it may use, and where its interpreter lies."""
+    """What the starter sends: what to run, what it may use, and where its interpreter lies."""
 
-    program: str
-    token: str
-    verdict_file: int
+    code: str
+    """What the worker executes: compiled by this Python, marshalled, in base 64."""
+    task: str
+    """What that reads from the rest of file 3."""
+    files: list[int]
+    """Open files of the launcher that the worker finds as 4, 5, ..."""
     interpreter: str
     readable: list[str]
     seconds: float
@@ -84,12 +80,12 @@ _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _AT_RECURSIVE, _MNT_DETACH = 0x8000, 2
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
 _CAPABILITY_VERSION_3 = 0x2008_0522
+_RLIMIT_SIGPENDING = 11
 
 
 _CALLS = """
 pivot_root         155   41
 clone               56  220
-socket              41  198
 mount_setattr      442  442
 
 ptrace             101  117
@@ -101,8 +97,16 @@ perf_event_open    298  241
 bpf                321  280
 userfaultfd        323  282
 io_uring_setup     425  425
+socket              41  198
+socketpair          53  199
 shmget              29  194
+semget              64  190
 msgget              68  186
+io_setup           206    0
+inotify_init       253    -
+inotify_init1      294   26
+fanotify_init      300  262
+landlock_create_ruleset 444 444
 mq_open            240  180
 memfd_create       319  279
 memfd_secret       447  447
@@ -121,9 +125,9 @@ fsopen             430  430
 fsmount            432  432
 open_by_handle_at  304  265
 """
-"""System calls by name, with their numbers on x86_64 and aarch64 (asm/unistd.h). Those after the
-empty line are forbidden: they reach into other processes, hold memory no limit counts, or make
-namespaces."""
+"""System calls by name, with their numbers on x86_64 and aarch64 (asm/unistd.h; - where there is
+none). Those after the empty line are forbidden: they reach into other processes, make the kernel
+hold memory that no limit counts, or make namespaces."""
 
 _AUDIT = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 """What a filter sees of the processor, in the columns' order."""
@@ -136,7 +140,11 @@ def _numbers() -> tuple[dict[str, int], dict[str, int]]:
         raise SetupError(f"system calls of {machine} are not known, only of {', '.join(_AUDIT)}")
     column = 1 + list(_AUDIT).index(machine)
     made, forbidden = (
-        {row.split()[0]: int(row.split()[column]) for row in part.strip().splitlines()}
+        {
+            row.split()[0]: int(row.split()[column])
+            for row in part.strip().splitlines()
+            if row.split()[column] != "-"
+        }
         for part in _CALLS.split("\n\n")
     )
     return made, forbidden
@@ -191,15 +199,15 @@ def build_root(readable: list[str], scratch_bytes: int, owner: int) -> None:
     made, _ = _numbers()
     _check(_LIBC.syscall(made["pivot_root"], b".", b"old"), "pivot_root")
     os.chdir("/")
-    for path in readable:
+    Path(SCRATCH).mkdir()
+    options = f"size={scratch_bytes},nr_inodes=1000,mode=700,uid={owner},gid={_group_of(owner)}"
+    _mount("tmpfs", SCRATCH, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+    for path in readable:  # after the scratch folder, for some may lie below it
         _show(path)
     for device in ("null", "zero", "random", "urandom"):
         _show(f"/dev/{device}", device=True)
     _check(_LIBC.umount2(b"/old", _MNT_DETACH), "umount the machine's files")
     Path("/old").rmdir()
-    Path(SCRATCH).mkdir()
-    options = f"size={scratch_bytes},nr_inodes=1000,mode=700,uid={owner},gid={_group_of(owner)}"
-    _mount("tmpfs", SCRATCH, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
     _make_readonly("/")
     os.chdir(SCRATCH)
 
@@ -239,11 +247,11 @@ def give_up_rights(user: int) -> None:
 
 
 def forbid_calls() -> None:
-    """Filter system calls (seccomp): those of the table, new namespaces, any but Unix sockets."""
+    """Filter system calls (seccomp): those of the table, and clones in new namespaces."""
     made, forbidden = _numbers()
     load, jump_equal, jump_above, jump_bits, answer = 0x20, 0x15, 0x35, 0x45, 0x06
     allow, refuse, unknown, kill = 0x7FFF_0000, 0x0005_0001, 0x0005_0026, 0x8000_0000
-    call, processor, first_argument, unix = 0, 4, 16, 1
+    call, processor, first_argument = 0, 4, 16
     lines: list[tuple[int, int, int, int]] = [
         (load, 0, 0, processor),
         (jump_equal, 1, 0, _AUDIT[os.uname().machine]),
@@ -259,15 +267,9 @@ def forbid_calls() -> None:
             (answer, 0, 0, unknown if name == "clone3" else refuse),
         ]
     lines += [
-        (jump_equal, 0, 4, made["clone"]),
+        (jump_equal, 0, 3, made["clone"]),
         (load, 0, 0, first_argument),
         (jump_bits, 0, 1, _CLONE_NEWNS | _CLONE_NEWUSER | _CLONE_OTHERS),
-        (answer, 0, 0, refuse),
-        (answer, 0, 0, allow),
-        (jump_equal, 0, 4, made["socket"]),
-        (load, 0, 0, first_argument),
-        (jump_equal, 0, 1, unix),
-        (answer, 0, 0, allow),
         (answer, 0, 0, refuse),
         (answer, 0, 0, allow),
     ]
@@ -288,6 +290,7 @@ def limit(start: Start, *, uncounted: int) -> None:
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
+        (_RLIMIT_SIGPENDING, 64),  # timers and queued signals
         (resource.RLIMIT_CORE, 1),  # 1 and not 0: a core_pattern that is a program heeds only 1
     ):
         _, inherited = resource.getrlimit(what)
@@ -306,6 +309,7 @@ def launch(start: Start) -> int:
     child = os.fork()
     if child == 0:
         os._exit(_guarded(start, user, uncounted=0 if named_root else 2))
+    _close(start.files)
     _, status = os.waitpid(child, 0)
     return _exit_status(status)
 
@@ -337,8 +341,7 @@ def keep_time(start: Start, user: int, *, uncounted: int) -> int:
         finally:
             os._exit(NOT_SET_UP)
     os.close(failure_write)
-    os.close(1)
-    os.close(start.verdict_file)
+    _close([1, *start.files])
     with os.fdopen(failure_read, "rb") as failures:
         failure = failures.read()  # ends when the program starts: exec closes the other end
     if failure:
@@ -353,11 +356,13 @@ def _outlast(worker: int, seconds: float) -> int:
     events.register(handle, select.POLLIN)
     events.register(0, select.POLLHUP)
     happened = dict(events.poll(seconds * 1000))
-    if handle not in happened:
+    if not happened:
         return TIMED_OUT
+    events.unregister(0)
+    if not events.poll(_ENDING_MS):  # the worker may be ending, its files closed before itself
+        return 0
     _, status = os.waitpid(worker, 0)
-    status = _exit_status(status)
-    return status if status > KILLED else 0
+    return _exit_status(status) if os.WIFSIGNALED(status) else 0
 
 
 def _exit_status(status: int) -> int:
@@ -366,24 +371,31 @@ def _exit_status(status: int) -> int:
 
 
 def become_program(start: Start, user: int, *, uncounted: int) -> NoReturn:
-    """Give up everything and execute the interpreter on the program.
+    """Give up everything and execute the interpreter on the source.
 
-    Files: 0 empty, 1 and 2 the counted output, 3 token and program, 4 the verdict.
+    Files: 0 empty, 1 and 2 the counted output, 3 the task, from 4 on those handed over.
     """
     os.setsid()
-    sent = os.memfd_create("program")
-    with os.fdopen(os.dup(sent), "wb") as file:
-        file.write(f"{start.token}\n{start.program}".encode("utf-8", "surrogatepass"))
-    os.lseek(sent, 0, os.SEEK_SET)
-    sent, verdict = _moved_up(sent), _moved_up(start.verdict_file)
+    task = os.memfd_create("task")
+    with os.fdopen(os.dup(task), "wb") as file:
+        code = base64.b64decode(start.code)
+        file.write(len(code).to_bytes(8, "big") + code + start.task.encode())
+    os.lseek(task, 0, os.SEEK_SET)
     nothing = os.open("/dev/null", os.O_RDONLY)
-    for target, source in ((0, nothing), (2, 1), (3, sent), (4, verdict)):
+    sources = [_moved_up(file) for file in (nothing, task, *start.files)]
+    for target, source in zip((0, 3, *range(4, 4 + len(start.files))), sources, strict=True):
         os.dup2(source, target)
+    os.dup2(1, 2)
     give_up_rights(user)
     limit(start, uncounted=uncounted)
     forbid_calls()
-    arguments = [start.interpreter, "-P", "-s", "-S", "-c", RUNNER]
+    arguments = [start.interpreter, "-P", "-s", "-S", "-c", _RUNNER]
     os.execve(start.interpreter, arguments, environment())  # noqa: S606
+
+
+def _close(files: list[int]) -> None:
+    for file in files:
+        os.close(file)
 
 
 def _moved_up(file: int) -> int:

@@ -64,8 +64,8 @@ class Scored(NamedTuple):
     exact: bool | None = None
 
 
-Passes = Callable[[str], bool]
-"""Runs a program with its tests; True where it ends without an error."""
+Passes = Callable[[str, str], bool]
+"""Runs the tests (second) of a program (first); True where they end without an error."""
 
 
 class Source(NamedTuple):
@@ -123,7 +123,7 @@ def humaneval_score(item: Item, text: str, passes: Passes | None) -> Scored:
     """Does the program pass its tests? None where it may not be run."""
     if passes is None:
         return Scored(None, None)
-    passed = passes(f"{item.question}{text}\n{item.tests}")
+    passed = passes(f"{item.question}{text}", item.tests)
     return Scored(passed, float(passed))
 
 

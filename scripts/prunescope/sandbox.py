@@ -1,13 +1,19 @@
-"""Run programs that a model wrote: no network, nothing but scratch to write, bounded, then gone.
+"""Judge programs that a model wrote: no network, only scratch to write, bounded, then gone.
 
 Linux namespaces (processes, mounts, network, IPC, users), a filter of system calls, an id without
 rights and process limits: jail.py builds them. Root needs nothing else; others need the right to
-make user namespaces. `prove` tries to escape, and is asked before the first program is run.
+make user namespaces. A program and its tests have a sandbox each and talk through a pipe:
+exchange.py holds both ends. `prove` tries to escape, and is asked before the first program is run.
+docs/sandbox.md says what is defended, how, and what is left open.
 """
 
+import base64
 import contextlib
+import functools
 import json
+import marshal
 import os
+import pwd
 import secrets
 import selectors
 import signal
@@ -19,16 +25,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-from prunescope import escapes, jail
+from prunescope import escapes, exchange, jail
 from prunescope.progress import JobError
+from prunescope.tested_names import names_of
 
 SCRATCH_MB = 16
 """Space of the scratch folder, and the size of any one file."""
 
 _GRACE_SECONDS = 20.0
 """Beyond the program's own time: the start and the end of three processes on a busy machine."""
+_TESTS_SECONDS = 1.0
+"""What tests have beyond their program, so that it is the program whose time is up."""
 _REASON_CHARACTERS = 200
 _VERDICT_BYTES = 8192
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache")
@@ -58,12 +67,19 @@ class Limits(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a program ended."""
+    """How a program and its tests ended."""
 
     passed: bool
-    """It came to its end and raised nothing."""
+    """The tests came to their end and raised nothing."""
     reason: str
-    """Empty, "timed out", "killed: ...", or the error it raised: one line of bounded length."""
+    """Empty, "timed out", "killed: ...", or the error raised: one line of bounded length."""
+
+
+class _Jail(NamedTuple):
+    """One sandbox that runs."""
+
+    process: subprocess.Popen[bytes]
+    complaints: IO[bytes]
 
 
 class _Heard(NamedTuple):
@@ -74,50 +90,96 @@ class _Heard(NamedTuple):
     on_time: bool
 
 
-def run(program: str, limits: Limits = Limits()) -> Outcome:  # noqa: B008 - immutable
-    """Run one Python program on the standard library alone; when it returns, nothing is left of it.
+def run(program: str, tests: str, limits: Limits = Limits()) -> Outcome:  # noqa: B008 - immutable
+    """Judge one Python program by tests; when it returns, nothing is left of either.
 
-    A program passes if it reaches its end: `exit()` does not pass. It shares an interpreter with
-    the tests it ends in, so one made to cheat them may pass; it gets nowhere else by that.
+    Program and tests run in a sandbox each, on the standard library alone, and talk through a
+    pipe (exchange.py): what the program does to its own interpreter does not reach the verdict.
+    Tests that are empty ask nothing, so they believe the program that it came to its end.
+
+    Parameters
+    ----------
+    program : the text to be judged; nobody vouches for it.
+    tests : code that names functions of the program and raises an error where they are wrong.
+    limits : what the program and the tests may each use.
 
     Raises
     ------
     SandboxError
         if a wall cannot be built; the program was not run.
     """
-    token = secrets.token_hex(16)
-    verdict_read, verdict_write = os.pipe()
-    with (
-        os.fdopen(verdict_read, "rb", buffering=0) as verdict,
-        tempfile.TemporaryFile() as complaints,
-    ):
-        with os.fdopen(verdict_write, "wb"):
-            jailer = subprocess.Popen(
-                [sys.executable, "-I", "-S", jail.__file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                pass_fds=[verdict_write],
-                start_new_session=True,
-                cwd="/",
-                env=jail.environment(),
-            )
-        with jailer:  # its end closes standard input, and with that kills what is inside
-            heard = _listen(
-                jailer, verdict.fileno(), _message(program, token, verdict_write, limits), limits
-            )
-        complaints.seek(0)
-        complaint = complaints.read(2000).decode(errors="replace")
-    return _outcome(jailer.returncode, heard, token, complaint, limits)
+    try:
+        names = names_of(tests)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return Outcome(False, _one_line(f"the tests are not Python: {error}"))
+    judging = exchange.JudgeTask(tests, *names)
+    serving = [exchange.ServeTask(program, [])]
+    if names.helpers:
+        serving.append(exchange.ServeTask(program, names.program))
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as handed_over:
+        verdict_read, verdict_write = _pipe(ours, handed_over)
+        output_read, output_write = _pipe(ours, handed_over)
+        files, jails = [verdict_write], []
+        for task in serving:
+            request_read, request_write = _pipe(handed_over, handed_over)
+            reply_read, reply_write = _pipe(handed_over, handed_over)
+            files += [request_write, reply_read]
+            jails.append(_start(task, [request_read, reply_write], output_write, limits, ours))
+        patient = limits._replace(seconds=limits.seconds + _TESTS_SECONDS)
+        jails.append(_start(judging, files, output_write, patient, ours))
+        handed_over.close()
+        heard = _listen(jails, verdict_read, output_read, limits)
+        for each in jails:
+            each.process.wait()
+        return _outcome(jails, heard, limits)
 
 
-def _message(program: str, token: str, verdict_file: int, limits: Limits) -> bytes:
+def _pipe(read_by: contextlib.ExitStack, written_by: contextlib.ExitStack) -> tuple[int, int]:
+    """Both ends of a new pipe, each closed with what owns it."""
+    reading, writing = os.pipe()
+    read_by.callback(os.close, reading)
+    written_by.callback(os.close, writing)
+    return reading, writing
+
+
+def _start(
+    task: exchange.ServeTask | exchange.JudgeTask,
+    files: list[int],
+    output: int,
+    limits: Limits,
+    owner: contextlib.ExitStack,
+) -> _Jail:
+    """Start a sandbox on a task, with the open files that it is handed."""
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115 - its owner closes it
+    owner.callback(complaints.close)
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", jail.__file__],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=complaints,
+        pass_fds=files,
+        start_new_session=True,
+        cwd="/",
+        env=jail.environment(),
+    )
+    assert process.stdin is not None
+    owner.callback(process.wait)
+    owner.callback(process.stdin.close)
+    with contextlib.suppress(BrokenPipeError):  # then its exit status says why
+        process.stdin.write(_message(task, files, limits))
+        process.stdin.flush()
+    return _Jail(process, complaints)
+
+
+def _message(
+    task: exchange.ServeTask | exchange.JudgeTask, files: list[int], limits: Limits
+) -> bytes:
     """What the jailer waits for: length, then the Start in JSON."""
     interpreter = _interpreter()
     start = jail.Start(
-        program=program,
-        token=token,
-        verdict_file=verdict_file,
+        code=_compiled_exchange(),
+        task=json.dumps(task._asdict()),
+        files=files,
         interpreter=str(interpreter),
         readable=_readable(interpreter),
         seconds=limits.seconds,
@@ -129,6 +191,14 @@ def _message(program: str, token: str, verdict_file: int, limits: Limits) -> byt
     return len(text).to_bytes(8, "big") + text
 
 
+@functools.cache
+def _compiled_exchange() -> str:
+    """Both ends of the pipe, compiled once: each sandbox would take 10 ms for it."""
+    source = Path(exchange.__file__).read_text(encoding="utf-8")
+    code = marshal.dumps(compile(source, "<exchange>", "exec", dont_inherit=True))
+    return base64.b64encode(code).decode()
+
+
 def _interpreter() -> Path:
     """The Python that runs this, behind any virtual environment."""
     return Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
@@ -138,11 +208,13 @@ def _readable(interpreter: Path) -> list[str]:
     """Places the program sees: system libraries and the interpreter's own, none inside another."""
     own = [sys.base_prefix, sys.base_exec_prefix, sysconfig.get_path("stdlib")]
     places = [interpreter.parent, *(Path(place).resolve() for place in own)]
-    if any(Path.home().is_relative_to(place) for place in places):
-        raise SandboxError(
-            f"the sandbox would show the home folder {Path.home()}, for the Python that runs this "
-            f"lies in {sys.base_prefix}. Use another Python, or set `benchmarks.run_code: false`."
-        )
+    for home in _homes():
+        if any(home.is_relative_to(place) for place in places):
+            raise SandboxError(
+                f"the sandbox would show the home folder {home}, for the Python that runs this "
+                f"lies in {sys.base_prefix}. Use another Python, or set "
+                "`benchmarks.run_code: false`."
+            )
     shown = [Path(place) for place in _SYSTEM if Path(place).exists()]
     for place in sorted(set(places)):
         if not any(place.is_relative_to(other.resolve()) for other in shown):
@@ -150,60 +222,111 @@ def _readable(interpreter: Path) -> list[str]:
     return [str(place) for place in shown]
 
 
-def _listen(
-    jailer: subprocess.Popen[bytes], verdict_file: int, message: bytes, limits: Limits
-) -> _Heard:
-    """Hand over the program; count what it says until every process of it is gone."""
-    assert jailer.stdin is not None
-    assert jailer.stdout is not None
+def _homes() -> list[Path]:
+    """Home folders of this user: what HOME says, and what the machine knows.
+
+    HOME may be missing, empty or a folder of the system, as in containers and services; such a
+    folder holds nothing private.
+    """
+    named = [os.environ.get("HOME", "")]
+    with contextlib.suppress(KeyError):  # a user id without a name
+        named.append(pwd.getpwuid(os.getuid()).pw_dir)
+    homes = {Path(name).resolve() for name in named if Path(name).is_absolute()}
+    system = {Path("/"), *(Path(place).resolve() for place in _SYSTEM)}
+    return sorted(home for home in homes if home.is_dir() and home not in system)
+
+
+def _listen(jails: list[_Jail], verdict_file: int, output: int, limits: Limits) -> _Heard:
+    """Wait for the verdict and count what is written until every process inside is gone."""
     deadline = time.monotonic() + limits.seconds + _GRACE_SECONDS
     verdict, n_bytes, on_time = b"", 0, True
     with selectors.DefaultSelector() as files:
-        files.register(jailer.stdout, selectors.EVENT_READ)
+        files.register(output, selectors.EVENT_READ)
         files.register(verdict_file, selectors.EVENT_READ)
-        try:
-            jailer.stdin.write(message)
-            jailer.stdin.flush()
-        except BrokenPipeError:
-            return _Heard(verdict, n_bytes, on_time)  # its exit status says why
         while files.get_map():
             on_time = on_time and time.monotonic() < deadline
-            if not on_time or n_bytes > limits.output_kb * 1024:
-                jailer.stdin.close()
+            given = verdict_file not in files.get_map()
+            if given or not on_time or n_bytes > limits.output_kb * 1024:
+                _end(jails)
             for key, _ in files.select(timeout=1.0):
                 part = os.read(key.fd, 1 << 16)
-                n_bytes += len(part)
                 if key.fd == verdict_file:
                     verdict = (verdict + part)[:_VERDICT_BYTES]
+                else:
+                    n_bytes += len(part)
                 if not part:
                     files.unregister(key.fileobj)
+    _end(jails)
     return _Heard(verdict, n_bytes, on_time)
 
 
-def _outcome(status: int, heard: _Heard, token: str, complaint: str, limits: Limits) -> Outcome:
-    """Exit status of the jailer and what was heard, as an outcome; SandboxError where it failed."""
+def _end(jails: list[_Jail]) -> None:
+    """Let everything inside die."""
+    for each in jails:
+        assert each.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died already
+            each.process.stdin.close()
+
+
+def _outcome(jails: list[_Jail], heard: _Heard, limits: Limits) -> Outcome:
+    """How the jailers ended and what was heard, as an outcome; SandboxError where one failed."""
+    statuses = [each.process.returncode for each in jails]
+    for each, status in zip(jails, statuses, strict=True):
+        if status not in (0, jail.TIMED_OUT) and 0 < status <= jail.KILLED:
+            raise SandboxError(f"the sandbox cannot be built here: {_complaint(each)}. {_REMEDY}")
+    passed, reason = _verdict(heard.verdict)
     if heard.n_bytes > limits.output_kb * 1024:
         return Outcome(False, f"killed: more than {limits.output_kb} KB of output")
-    if status == jail.TIMED_OUT or not heard.on_time:
+    if passed:
+        return Outcome(True, "")
+    if jail.TIMED_OUT in statuses or not heard.on_time:
         return Outcome(False, "timed out")
-    if status < 0 or status > jail.KILLED:
-        return Outcome(False, f"killed: {_signal_name(abs(status) % jail.KILLED)}")
-    if status != 0:
-        said = complaint.strip().splitlines() or [f"exit status {status}"]
-        raise SandboxError(f"the sandbox cannot be built here: {said[-1]}. {_REMEDY}")
-    given, _, error = heard.verdict.decode(errors="replace").partition("\n")
-    if given != token:
-        return Outcome(False, "killed: it ended its own process before its last line")
-    return Outcome(not error, " ".join(error.split())[:_REASON_CHARACTERS])
+    if reason and reason != exchange.GONE:
+        return Outcome(False, _one_line(reason))
+    for status in statuses:
+        if status < 0 or status > jail.KILLED:
+            return Outcome(False, f"killed: {_in_words(abs(status) % jail.KILLED, limits)}")
+    return Outcome(False, "killed: it ended its own process before its tests were done")
 
 
-def _signal_name(number: int) -> str:
-    known = {each.value: each.name for each in signal.Signals}
-    return known.get(number, f"signal {number}")
+def _complaint(jail_: _Jail) -> str:
+    """The last line of what a jailer says it could not set up."""
+    jail_.complaints.seek(0)
+    text = jail_.complaints.read(2000).decode(errors="replace")
+    return (text.strip().splitlines() or [f"exit status {jail_.process.returncode}"])[-1]
+
+
+def _verdict(written: bytes) -> tuple[bool, str]:
+    """Whether the tests passed, and why not; empty if they never came to a verdict."""
+    try:
+        verdict = json.loads(written)
+    except ValueError:
+        return False, ""
+    return verdict["passed"], verdict["reason"]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_REASON_CHARACTERS]
+
+
+def _in_words(number: int, limits: Limits) -> str:
+    """A signal that ended a program, and what sends it."""
+    memory = f"it crashed, or needed more than its {limits.memory_mb} MB of address space"
+    causes = {
+        signal.SIGSEGV: memory,
+        signal.SIGBUS: memory,
+        signal.SIGABRT: memory,
+        signal.SIGKILL: "by itself, or because the machine ran out of memory",
+        signal.SIGXCPU: f"more than its {limits.seconds:g} s of processor time",
+    }
+    if number not in {each.value for each in signal.Signals}:
+        return f"signal {number}"
+    known = signal.Signals(number)
+    return f"{known.name} ({causes[known]})" if known in causes else known.name
 
 
 def prove(limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
-    """Try to escape, harmlessly and in every direction; takes about two seconds.
+    """Try to escape and to fake a verdict, harmlessly; takes about two seconds.
 
     Raises
     ------
@@ -212,13 +335,18 @@ def prove(limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
     """
     flood = "import os\nwhile True: os.write(1, bytes(1 << 16))"
     too_much = f"killed: more than {limits.output_kb} KB of output"
-    for what, program, given, reason in (
-        ("a true assertion", "assert 1 + 1 == 2", limits, ""),
-        ("a false assertion", "assert 1 + 1 == 3, 'sum'", limits, "AssertionError: sum"),
-        ("an endless loop", "while True: pass", limits._replace(seconds=1.0), "timed out"),
-        ("endless output", flood, limits, too_much),
+    two, early = (
+        "def two(): return 2",
+        "killed: it ended its own process before its tests were done",
+    )
+    for what, program, tests, given, reason in (
+        ("a right answer", two, "assert two() == 2", limits, ""),
+        ("a wrong answer", two, "assert two() == 3, 'two'", limits, "AssertionError: two"),
+        ("an early end", "import os\nos._exit(0)", "assert two() == 2", limits, early),
+        ("an endless loop", "while True: pass", "", limits._replace(seconds=1.0), "timed out"),
+        ("endless output", flood, "", limits, too_much),
     ):
-        outcome = run(program, given)
+        outcome = run(program, tests, given)
         if outcome.reason != reason:
             raise SandboxError(
                 f"the sandbox ends {what} with {outcome.reason!r} instead of {reason!r}. {_REMEDY}"
@@ -249,16 +377,15 @@ def _escaped(limits: Limits) -> str:
                 "/dev",
                 "/var/tmp",  # noqa: S108
                 tempfile.gettempdir(),
-                str(Path.home()),
+                *(str(home) for home in _homes()),
             ],
             memory_bytes=limits.memory_mb << 20,
             file_bytes=(SCRATCH_MB << 20) + 1,
             processes=limits.processes + 1,
         )
         source = Path(escapes.__file__).read_text(encoding="utf-8")
-        outcome = run(
-            f"{source}\nassert not (found := tried(Machine(*{tuple(machine)!r}))), found", limits
-        )
+        escape = f"{source}\ndef escape(): return tried(Machine(*{tuple(machine)!r}))\n"
+        outcome = run(escape, "assert not (escaped := escape()), escaped", limits)
         written = [file for folder in machine.folders if (file := Path(folder) / marker).exists()]
     for file in written:
         file.unlink()
@@ -277,11 +404,12 @@ def _listening(
 
 
 def _private() -> list[str]:
-    """What lies in the home folder, except on the way to the interpreter."""
-    shown = _readable(_interpreter())
-    entries = [entry for entry in Path.home().iterdir() if not entry.is_symlink()]
+    """What lies in the home folders, except on the way to the interpreter."""
+    shown = [Path(place) for place in _readable(_interpreter())]
     return [
         str(entry)
-        for entry in entries
-        if not any(Path(each).is_relative_to(entry) for each in shown)
+        for home in _homes()
+        if os.access(home, os.R_OK)
+        for entry in home.iterdir()
+        if not entry.is_symlink() and not any(place.is_relative_to(entry) for place in shown)
     ]
