@@ -24,6 +24,8 @@ rule run_lm_eval:
     conda:
         "../envs/benchmarks.yaml"
     threads: config["threads"]
+    resources:
+        **request("long"),
     params:
         tasks=suite_settings,
         batch_size=config["benchmarks"]["batch_size"],
@@ -55,6 +57,8 @@ rule run_matched_formats:
     conda:
         "../envs/benchmarks.yaml"
     threads: config["threads"]
+    resources:
+        **request("model"),
     params:
         sources=config["matched_formats"]["sources"],
         n_candidates=config["matched_formats"]["n_candidates"],

@@ -18,6 +18,8 @@ rule sample_calibration:
         "<logs>/sample_calibration/{model}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
+    resources:
+        **request("light"),
     params:
         calibration=config["calibration"],
         seed=config["seed"],

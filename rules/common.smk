@@ -1,5 +1,6 @@
 """Config checked and expanded, wildcards constrained, code fingerprints; no rules."""
 
+import functools
 import os
 import sys
 
@@ -7,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from prunescope import allocator, experiment, lock, methods, records, sources
+from prunescope import allocator, experiment, lock, methods, records, slurm, sources
 from prunescope.fingerprint import fingerprint
 from prunescope.schemas import READOUTS
 
@@ -27,6 +28,13 @@ onstart:
         lock.hold(f"{config['pathvars']['store']}/.lock")
     except lock.LockedError as error:
         raise WorkflowError(str(error)) from None
+    if on_slurm():
+        slurm.mend_executor()
+        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_norun]
+        first = [(job.name, first_request(job)) for job in jobs]
+        refused = "\n".join(slurm.refusals(first, offered_shapes()))
+        if refused:
+            raise WorkflowError(refused)
     records.claim(config["pathvars"]["store"], ".snakemake")
 
 
@@ -140,3 +148,53 @@ def method_fingerprint(wildcards):
     return fingerprint(
         "compress_model.py", f"prunescope/methods/{method_of(wildcards)}.py", *evidence
     )
+
+
+def on_slurm():
+    """Does this process submit jobs to Slurm? Not while it plans, nor inside a job."""
+    return workflow.executor_plugin is not None and workflow.executor_plugin.name == "slurm"
+
+
+@functools.cache
+def offered_shapes():
+    """Nodes of the partition that a profile names, or of all; none without Slurm."""
+    if not on_slurm():
+        return ()
+    defaults = workflow.resource_settings.default_resources
+    named = defaults.get("slurm_partition") if defaults else None
+    try:
+        return tuple(slurm.shapes(named.value if named else None))
+    except slurm.ClusterError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def first_request(job):
+    """What a job asks of Slurm, whoever said so: the rule, a profile or the command line."""
+    amounts = (job.resources.get(name, 0) for name in ("mem_mb", "runtime", "gpu"))
+    return slurm.Request(job.threads, *amounts)
+
+
+def request(kind):
+    """Memory, minutes, GPUs and partition of a kind of rule, as functions of the attempt."""
+
+    def asked(threads, attempt):
+        first = slurm.first_request(slurm.NEEDS[kind], threads, config["limits"], offered_shapes())
+        return slurm.grown(first, attempt, config["limits"], offered_shapes())
+
+    def partition(wildcards, threads):
+        node = slurm.node_for(asked(threads, 1), offered_shapes())
+        return node.partition if node else ""
+
+    return {
+        "mem_mb": lambda wildcards, threads, attempt: asked(threads, attempt).memory_mb,
+        "runtime": lambda wildcards, threads, attempt: asked(threads, attempt).minutes,
+        "gpu": lambda wildcards, threads: asked(threads, 1).gpus,
+        "slurm_partition": partition,
+    }
+
+
+def all_threads(wildcards):
+    """Every CPU of the machine, of the node that Slurm will choose, or of the Slurm job."""
+    if on_slurm():
+        return slurm.most_cpus(slurm.NEEDS["model"], config["limits"], offered_shapes())
+    return int(os.environ.get("SLURM_CPUS_PER_TASK", workflow.cores or 1))

@@ -17,6 +17,8 @@ rule score_influences:
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
+    resources:
+        **request("model"),
     params:
         dtype=lookup("models/{model}/dtype", within=config),
         kind=lookup("models/{model}/kind", within=config, default="causal"),
@@ -53,6 +55,8 @@ rule compress_model:
     conda:
         "../envs/torch.yaml"
     threads: branch(reads_evidence("model"), then=config["threads"], otherwise=1)
+    resources:
+        **request("model"),
     params:
         settings=lookup("variants/{variant}", within=config),
         dtype=lookup("models/{model}/dtype", within=config),
@@ -81,6 +85,8 @@ rule export_model:
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
+    resources:
+        **request("model"),
     params:
         settings=lookup("variants/{variant}", within=config),
         prompts=config["prompts"],

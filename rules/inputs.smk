@@ -15,6 +15,8 @@ rule fetch_model:
         "<logs>/fetch_model/{model}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
+    resources:
+        **request("light"),
     params:
         source=lookup("models/{model}/source", within=config),
         n_blocks=lookup("models/{model}/n_blocks", within=config, default=None),
@@ -40,6 +42,8 @@ rule check_model:
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
+    resources:
+        **request("model"),
     params:
         dtype=lookup("models/{model}/dtype", within=config),
         kind=lookup("models/{model}/kind", within=config, default="causal"),
@@ -58,6 +62,8 @@ rule fetch_corpus:
         "<logs>/fetch_corpus/{corpus}.seconds.tsv"
     conda:
         "../envs/fetch.yaml"
+    resources:
+        **request("light"),
     params:
         corpus=lookup("corpora/{corpus}", within=config),
         files=local_corpus_files,
@@ -77,6 +83,8 @@ rule fetch_task:
         "<logs>/fetch_task/{task}.seconds.tsv"
     conda:
         "../envs/fetch.yaml"
+    resources:
+        **request("light"),
     params:
         rows=lookup("tasks/{task}/rows", within=config),
         files=local_task_files,
@@ -97,6 +105,8 @@ rule fetch_retrieval_set:
         "<logs>/fetch_retrieval_set/{retrieval_set}.seconds.tsv"
     conda:
         "../envs/fetch.yaml"
+    resources:
+        **request("light"),
     params:
         entry=retrieval_source,
         files=local_retrieval_files,

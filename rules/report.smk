@@ -13,6 +13,8 @@ rule draw_figure:
         "<logs>/draw_figure/{figure}.seconds.tsv"
     conda:
         "../envs/report.yaml"
+    resources:
+        **request("light"),
     params:
         settings=figure_settings,
         code=figure_fingerprint,
@@ -35,6 +37,8 @@ rule build_report:
         "<logs>/build_report.seconds.tsv"
     conda:
         "../envs/report.yaml"
+    resources:
+        **request("light"),
     params:
         timings=job_timings,  # no inputs: a lost log must not re-run the job it timed
         settings={
@@ -63,6 +67,8 @@ rule build_catalog:
         "<logs>/build_catalog.seconds.tsv"
     conda:
         "../envs/report.yaml"
+    resources:
+        **request("light"),
     params:
         code=fingerprint("build_catalog.py"),
     script:

@@ -27,6 +27,8 @@ rule run_retrieval:
     conda:
         "../envs/retrieval.yaml"
     threads: config["threads"]
+    resources:
+        **request("long"),
     params:
         keep_embeddings_mb=config["retrieval"]["keep_embeddings_mb"],
         cache_dir=embeddings_dir,  # no output: Snakemake would empty it before each run

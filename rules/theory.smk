@@ -14,6 +14,8 @@ rule estimate_deviations:
         "<logs>/estimate_deviations/{model}/{variant}/{readout}.seconds.tsv"
     conda:
         "../envs/report.yaml"
+    resources:
+        **request("light"),
     params:
         code=fingerprint("estimate_deviations.py"),
     script:
@@ -33,6 +35,8 @@ rule estimate_decoding:
         "<logs>/estimate_decoding/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/report.yaml"
+    resources:
+        **request("light"),
     params:
         code=fingerprint("estimate_decoding.py"),
     script:

@@ -16,6 +16,8 @@ rule generate_dense:
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
+    resources:
+        **request("model"),
     params:
         prompts=config["prompts"],
         prompting=config["prompting"],
@@ -43,7 +45,10 @@ rule measure_variant:
         "<logs>/measure_variant/{model}/{variant}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 8  # a speed is measured with nothing beside it
+    threads: all_threads  # a speed is measured with nothing beside it
+    resources:
+        **request("model"),
+        slurm_extra="--exclusive",
     params:
         method=method_of,
         dtype=lookup("models/{model}/dtype", within=config),
@@ -72,6 +77,7 @@ rule trace_sublayers:
         "../envs/torch.yaml"
     threads: config["threads"]
     resources:
+        **request("model"),
         logits_mb=config["tracing"]["memory_mb"],  # not a param: a smaller budget gives the same numbers
     params:
         temperatures=config["tracing"]["temperatures"],
@@ -108,6 +114,7 @@ rule trace_decoding:
         "../envs/torch.yaml"
     threads: config["threads"]
     resources:
+        **request("model"),
         logits_mb=config["tracing"]["memory_mb"],
     params:
         max_new_tokens=config["decoding"]["max_new_tokens"],
@@ -138,6 +145,8 @@ rule split_attention_error:
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
+    resources:
+        **request("model"),
     params:
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("split_attention_error.py"),

@@ -229,6 +229,10 @@ def test_a_name_matches_itself_alone():
     ("change", "message"),
     [
         (("sede", 0), r"no key 'sede'. Did you mean 'seed'\?"),
+        (("limits/memory", 4), r"limits: .*no key 'memory'.* There are: mem_mb, runtime, gpu"),
+        (("limits/mem_mb", 100), r"limits/mem_mb is 100; it must be at least 500"),
+        (("limits/runtime", 0), r"limits/runtime is 0; it must be at least 1"),
+        (("limits/gpu", 2), r"limits/gpu is 2; it must be at most 1"),
         (("calibration/n_sequence", 4), r"calibration: .*Did you mean 'n_sequences'\?"),
         (("models/m", {"source": HUB, "n_blocks": 3}), r"models/m lacks `dtype`: number type"),
         (

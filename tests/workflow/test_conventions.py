@@ -4,8 +4,8 @@ import ast
 import re
 
 import pytest
-import yaml
 
+from prunescope import slurm
 from rules_of import INCLUDES, ROOT, RULES
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -44,10 +44,9 @@ def test_outputs_stand_under_the_roots(rule):
 
 @each_rule
 def test_a_cluster_gives_what_runs_a_model_a_gpu(rule):
-    """A rule that says its threads runs a model; `default-resources` would be too little for it."""
-    slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
-    asked = slurm["set-resources"].get(rule.name, {})
-    assert ("gpu" in asked) == ("threads:" in rule.text)
+    """A rule that says its threads runs a model: a light request would be too little for it."""
+    kind = re.search(r'\*\*request\("(\w+)"\)', rule.text)[1]
+    assert (slurm.NEEDS[kind].gpus > 0) == ("threads:" in rule.text)
 
 
 def test_includes_start_with_what_has_no_rules():
