@@ -62,7 +62,7 @@ if __name__ == "__main__":
             model_dir=snakemake.input.model,
             checks_file=snakemake.output.check,
             noise_file=snakemake.output.noise,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             made_by=store.provenance("check_model", settings),
             **settings,
         )

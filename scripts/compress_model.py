@@ -68,7 +68,7 @@ if __name__ == "__main__":
         **snakemake.params.settings,
         "dtype": snakemake.params.dtype,
         "forward_dtype": snakemake.params.forward_dtype,
-        "threads": snakemake.threads,
+        "threads": snakemake.config["threads"],
     }
     with progress.job("compress_model", snakemake.log[0]):
         compress_model(
@@ -77,7 +77,7 @@ if __name__ == "__main__":
             dtype=snakemake.params.dtype,
             kind=snakemake.params.kind,
             forward_dtype=snakemake.params.forward_dtype,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             edit_file=snakemake.output.edit,
             report_file=snakemake.output.report,
             run_file=snakemake.output.run,

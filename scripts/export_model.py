@@ -54,7 +54,7 @@ if __name__ == "__main__":
             prompt_texts=snakemake.params.prompts,
             checkpoint_dir=snakemake.output.checkpoint,
             dtype=snakemake.params.dtype,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             prompting=snakemake.params.prompting,
             made_by=store.provenance("export_model", settings),
         )

@@ -68,7 +68,7 @@ if __name__ == "__main__":
             seed=snakemake.params.seed,
             answers_file=snakemake.output.answers,
             dtype=snakemake.params.dtype,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             prompting=snakemake.params.prompting,
             made_by=store.provenance(
                 "generate_dense",

@@ -163,7 +163,7 @@ if __name__ == "__main__":
             edit_file=snakemake.input.edit,
             rows_dirs=dict(zip(snakemake.params.sources, snakemake.input.rows, strict=True)),
             samples_file=snakemake.output.samples,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             made_by=store.provenance("run_matched_formats", settings),
             **settings,
         )

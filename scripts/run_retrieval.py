@@ -250,7 +250,7 @@ if __name__ == "__main__":
         "sets": params.sets,
         "dtype": params.dtype,
         "kind": params.kind,
-        "threads": snakemake.threads,
+        "threads": snakemake.config["threads"],
     }
     paths = zip(
         params.sets, snakemake.input.corpus, snakemake.input.queries, snakemake.input.qrels,
@@ -272,7 +272,7 @@ if __name__ == "__main__":
             embedding_code=params.embedding_code,
             code=params.code,
             keep_embeddings_mb=params.keep_embeddings_mb,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             scores_file=snakemake.output.scores,
             samples_file=snakemake.output.samples,
             made_by=store.provenance("run_retrieval", recorded),

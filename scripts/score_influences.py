@@ -39,7 +39,7 @@ if __name__ == "__main__":
             model_dir=snakemake.input.model,
             calibration_file=snakemake.input.calibration,
             influence_file=snakemake.output.influence,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             made_by=store.provenance("score_influences", settings),
             **settings,
         )

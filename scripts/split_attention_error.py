@@ -79,7 +79,7 @@ if __name__ == "__main__":
             edit_file=snakemake.input.edit,
             answers_file=snakemake.input.answers,
             error_file=snakemake.output.attention_error,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             made_by=store.provenance("split_attention_error", settings),
             **settings,
         )

@@ -171,7 +171,7 @@ if __name__ == "__main__":
             max_new_tokens=snakemake.params.max_new_tokens,
             thresholds=snakemake.params.thresholds,
             memory_mb=snakemake.resources.logits_mb,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             prompting=snakemake.params.prompting,
             made_by=store.provenance(
                 "trace_decoding", settings | {"max_new_tokens": snakemake.params.max_new_tokens}

@@ -92,7 +92,7 @@ if __name__ == "__main__":
             trace_file=snakemake.output.trace,
             shift_file=snakemake.output.shift,
             memory_mb=snakemake.resources.logits_mb,
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
             made_by=store.provenance("trace_sublayers", settings),
             **settings,
         )

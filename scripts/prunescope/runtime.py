@@ -19,6 +19,9 @@ MOST_WORKERS = 4
 def prepare(threads: int) -> torch.device:
     """Fix the number of CPU threads (it decides the order of sums) and choose cuda or cpu.
 
+    Scripts hand over config's number, not Snakemake's, which is smaller if there are fewer cores:
+    a run on one core and a run on two then give equal tables.
+
     Probabilities below 1e-38 count as zero: arithmetic on denormals runs ten times slower.
     Tensors from 2 MB up start at a page and ask for huge ones, or glibc's slivers between them
     would keep freed memory from being used again. Call it first: torch reads this only once.

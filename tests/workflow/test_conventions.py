@@ -77,5 +77,15 @@ def test_snakemake_appears_only_in_the_last_lines(script):
 
 
 @each_script
+def test_cores_decide_no_number(script):
+    """Snakemake lowers a rule's threads to the cores it has; sums are taken by config's number.
+
+    `measure_variant` alone measures speeds: it uses what there is.
+    """
+    lowered = "snakemake.threads" in script.read_text(encoding="utf-8")
+    assert lowered == (script.stem == "measure_variant")
+
+
+@each_script
 def test_a_job_is_logged_under_its_own_name(script):
     assert f'progress.job("{script.stem}", snakemake.log[0])' in script.read_text(encoding="utf-8")
