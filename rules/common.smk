@@ -11,11 +11,14 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from prunescope import allocator, experiment, lock, methods, records, slurm, sources
 from prunescope.fingerprint import fingerprint
 from prunescope.schemas import READOUTS
+from prunescope.unfinished import stopped_at
 
 try:
     experiment.check_files(workflow.configfiles)
     config.update(experiment.resolve(config, workflow.basedir))
     records.take_over(config["pathvars"]["store"], ".snakemake")
+    if workflow.is_main_process:
+        records.restore_times(config["pathvars"]["store"])
 except (experiment.ConfigError, records.ForeignStoreError) as error:
     raise WorkflowError(str(error)) from None
 
@@ -44,6 +47,7 @@ onsuccess:
 
 onerror:
     records.leave(config["pathvars"]["store"], ".snakemake")
+    report_what_there_is()
 
 
 wildcard_constraints:

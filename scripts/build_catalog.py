@@ -8,7 +8,7 @@ from prunescope.schemas import TABLES
 
 
 def build_catalog(tables: Mapping[str, Sequence[str]], catalog_file: str) -> None:
-    """Write a DuckDB file whose views hold absolute paths: it opens from any directory."""
+    """Write a DuckDB file whose views name files relative to its folder: it moves with them."""
     with (
         store.written_whole(catalog_file) as part,
         store.open_tables(tables, part) as connection,

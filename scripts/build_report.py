@@ -1,7 +1,9 @@
 """Build the report: figures and provenance in, one self-contained page out."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ def build_report(
     timings: Mapping[str, Sequence[str]],
     settings: Mapping[str, Any],
     report_file: str,
+    missing: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write the report.
 
@@ -29,6 +32,7 @@ def build_report(
     tables : every table behind the figures; what made them is read from their metadata.
     timings : what Snakemake timed of the jobs behind the figures, by rule.
     settings : seed, calibration, decoding and tracing settings, and the prompts.
+    missing : figures that a failed run could not draw, and the jobs that each waits for.
     """
     drawn = {Path(file).stem: store.read_json(file) for file in figures}
     facts = [
@@ -40,7 +44,7 @@ def build_report(
         ("Wall time by stage", wall_times(timings)),
     ]
     with store.written_whole(report_file) as part:
-        part.write_text(page.render(drawn, facts), encoding="utf-8")
+        part.write_text(page.render(drawn, facts, missing or {}), encoding="utf-8")
 
 
 Rows = list[tuple[object, ...]]
@@ -92,17 +96,62 @@ def rendered(answers: Sequence[str]) -> Rows:
 
 
 def software(tables: Mapping[str, Sequence[str]]) -> Rows:
-    """Versions and commits recorded in the tables: more than one where a store has history."""
-    versions: dict[str, set[str]] = {}
-    for file in (file for files in tables.values() for file in files):
-        made_by = store.read_provenance(file)
-        versions.setdefault("prunescope commit", set()).add(str(made_by["commit"]))
-        packages = made_by["packages"]
-        assert isinstance(packages, dict)
-        for name, version in packages.items():
-            versions.setdefault(name, set()).add(version)
+    """Versions and commits recorded in the tables: by table where a store has history."""
+    found: dict[str, dict[str, Counter[str]]] = {}
+    for table, files in tables.items():
+        for file in files:
+            made_by = store.read_provenance(file)
+            packages = made_by["packages"]
+            assert isinstance(packages, dict)
+            for name, version in {"prunescope commit": made_by["commit"], **packages}.items():
+                found.setdefault(name, {}).setdefault(str(version), Counter())[table] += 1
     rows: Rows = [("package", "version")]
-    return rows + [(name, ", ".join(sorted(found))) for name, found in versions.items()]
+    return rows + [(name, _versions(found[name])) for name in found]
+
+
+def _versions(found: Mapping[str, Mapping[str, int]]) -> str:
+    """One version alone; several with the tables that each made, and how many files of them."""
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(
+        f"{version}: " + ", ".join(f"{table} ({n})" for table, n in sorted(tables.items()))
+        for version, tables in sorted(found.items())
+    )
+
+
+def incomplete(
+    report: Any, made: Callable[[str], bool], missing: Mapping[str, Sequence[str]]
+) -> None:
+    """The page of what a failed run did make, for `build_report` did not run.
+
+    Its time is set back to before every input, so that the next run makes it anew.
+
+    Parameters
+    ----------
+    report : Snakemake's job of `build_report`.
+    made : says whether an input of it is there and of this run's state.
+    missing : figures that are not, and the jobs that each waits for.
+    """
+    inputs = {name: [*filter(made, files)] for name, files in _inputs(report).items()}
+    build_report(
+        **inputs_of_page(inputs),
+        timings=report.params.timings,
+        settings=report.params.settings,
+        report_file=report.output.report,
+        missing=missing,
+    )
+    os.utime(report.output.report, (0, 0))
+
+
+def _inputs(report: Any) -> dict[str, list[str]]:
+    return {name: list(files) for name, files in report.input.items()}
+
+
+def inputs_of_page(inputs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Arguments of `build_report` that are inputs of the rule, tables by name in one of them."""
+    own = ("figures", "manifests", "answers")
+    tables = {name: inputs[name] for name in TABLES if name in inputs}
+    return {**{name: inputs[name] for name in own}, "tables": tables}
 
 
 def wall_times(timings: Mapping[str, Sequence[str]]) -> Rows:
@@ -130,13 +179,9 @@ def timed(file: str) -> list[dict[str, str]]:
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    files = {name: list(each) for name, each in snakemake.input.items()}
     with progress.job("build_report", snakemake.log[0]):
         build_report(
-            figures=files.pop("figures"),
-            manifests=files.pop("manifests"),
-            answers=files.pop("answers"),
-            tables={name: files.pop(name) for name in TABLES if name in files},
+            **inputs_of_page(_inputs(snakemake)),
             timings=snakemake.params.timings,
             settings=snakemake.params.settings,
             report_file=snakemake.output.report,

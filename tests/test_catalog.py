@@ -1,5 +1,6 @@
-"""The catalog opens in DuckDB from any directory, one described view per table."""
+"""The catalog opens in DuckDB in its own folder, one described view per table."""
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -21,17 +22,24 @@ def influence_file(tmp_path: Path) -> Path:
     return file
 
 
-def test_catalog_answers_from_any_directory(
+def test_a_catalog_moves_with_its_store(
     influence_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It reads the files beside it, not those it was built over, from inside and from elsewhere."""
     monkeypatch.chdir(tmp_path)
     relative = str(influence_file.relative_to(tmp_path))
-    build_catalog({"influence": [relative]}, str(tmp_path / "catalog.duckdb"))
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    with duckdb.connect(str(tmp_path / "catalog.duckdb"), read_only=True) as catalog:
-        found = catalog.sql("SELECT model, block, influence FROM influence").fetchall()
-    assert found == [("7", 0, 0.5)]
+    build_catalog({"influence": [relative]}, "store/catalog.duckdb")
+    shutil.copytree(tmp_path / "store", tmp_path / "moved")
+    row = {"block": 1, "sublayer": "attn", "influence": 0.5, "n_tokens": 4}
+    rows = pa.Table.from_pylist([row], TABLES["influence"].schema)
+    store.write(influence_file, rows, "influence", store.provenance("score_influences", {}))
+    query = "SELECT model, block, influence FROM influence"
+    where = {"file_search_path": str(tmp_path / "moved")}
+    with duckdb.connect("moved/catalog.duckdb", read_only=True, config=where) as catalog:
+        assert catalog.sql(query).fetchall() == [("7", 0, 0.5)]
+    monkeypatch.chdir(tmp_path / "moved")
+    with duckdb.connect("catalog.duckdb", read_only=True) as catalog:
+        assert catalog.sql(query).fetchall() == [("7", 0, 0.5)]
 
 
 def test_catalog_says_what_rows_and_columns_mean(influence_file: Path, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """A store keeps what Snakemake recorded of its artifacts; whose store it is decides what counts."""
 
 import base64
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from prunescope import records
+from prunescope import records, store
 
 TABLE = "store/influence/model=m/part.parquet"
 
@@ -85,3 +87,49 @@ def test_files_of_a_store_within_the_store_are_not_its_artifacts(here):
     records.claim("store/other", ".snakemake")
     assert list(map(str, records.files(Path("store")))) == [TABLE]
     assert list(map(str, records.files(Path("store/other")))) == ["store/other/edits/a.safetensors"]
+
+
+def _sealed(name, value):
+    file = Path("store/influence/model=m") / name
+    store.write_json(file, {"value": value})
+    return file
+
+
+@pytest.fixture
+def timed(here):
+    """Two sealed artifacts of a finished run, and their times."""
+    Path(TABLE).unlink()
+    both = _sealed("a.json", 1), _sealed("b.json", 2)
+    run()
+    return {file: file.stat().st_mtime_ns for file in both}
+
+
+def test_a_touched_artifact_is_as_old_as_its_bytes(timed):
+    """Whatever its size, and in a copy of the store, too."""
+    shutil.copytree("store", "copied", copy_function=shutil.copyfile)
+    for folder in ("store", "copied"):
+        for file in timed:
+            os.utime(folder / file.relative_to("store"))
+        records.restore_times(folder)
+        found = [(folder / file.relative_to("store")).stat().st_mtime_ns for file in timed]
+        assert found == list(timed.values())
+
+
+def test_an_artifact_of_other_bytes_keeps_its_time(timed):
+    """One made anew, and one whose bytes are not those of its seal."""
+    anew, damaged = timed
+    os.utime(_sealed("a.json", 3), ns=(1, 1))
+    damaged.write_text(damaged.read_text("utf-8").replace("2", "4", 1), encoding="utf-8")
+    os.utime(damaged, ns=(1, 1))
+    records.restore_times("store")
+    assert {anew.stat().st_mtime_ns, damaged.stat().st_mtime_ns} == {1}
+
+
+def test_damaged_times_are_set_aside(timed):
+    kept = Path("store/.records/times.json")
+    kept.write_text("{}", encoding="utf-8")
+    for file in timed:
+        os.utime(file, ns=(1, 1))
+    records.restore_times("store")
+    assert {file.stat().st_mtime_ns for file in timed} == {1}
+    assert not kept.exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prunescope import store
+from prunescope.finite import WAY_OUT, NotFinite
 from prunescope.progress import LOG, JobError
 
 
@@ -34,8 +35,18 @@ def taken_over(kept: Path) -> Any:
 
 
 def keep(kept: Path, result: object) -> None:
-    """Keep the result of a part, whole or not at all."""
-    store.write_json(kept, {"result": result})
+    """Keep the result of a part, whole or not at all.
+
+    Raises
+    ------
+    NotFinite
+        if it holds a NaN or an infinity, which no score and no text is.
+    """
+    try:
+        store.write_json(kept, {"result": result})
+    except ValueError as error:
+        part = kept.name.rpartition("-")[0]
+        raise NotFinite(f"{part}: a result is NaN or infinite, so it is none. {WAY_OUT}") from error
 
 
 def digest(parts: Mapping[str, object]) -> str:

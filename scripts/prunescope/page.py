@@ -136,7 +136,11 @@ def sections(figures: Mapping[str, Mapping[str, Any]]) -> list[Section]:
     return [section for section in found if section.figures]
 
 
-def render(figures: Mapping[str, Mapping[str, Any]], facts: Sequence[tuple[str, Any]]) -> str:
+def render(
+    figures: Mapping[str, Mapping[str, Any]],
+    facts: Sequence[tuple[str, Any]],
+    missing: Mapping[str, Sequence[str]],
+) -> str:
     """The page as HTML. Texts are escaped, specifications inlined so that no text ends a script.
 
     Parameters
@@ -144,6 +148,7 @@ def render(figures: Mapping[str, Mapping[str, Any]], facts: Sequence[tuple[str, 
     figures : stem -> Vega-Lite specification with `usermeta` from draw_figure.
     facts : heading and rows of each table of provenance; a row is a sequence of texts, the first
         row the head.
+    missing : stems of figures that could not be drawn, and the jobs that each waits for.
     """
     style, vega, behaviour = _ours("style.css"), _library(), _ours("report.js")
     environment = Environment(
@@ -158,6 +163,7 @@ def render(figures: Mapping[str, Mapping[str, Any]], facts: Sequence[tuple[str, 
         checked=checked(figures),
         specifications=in_script({name: untitled(figure) for name, figure in figures.items()}),
         facts=facts,
+        missing=missing,
         policy=content_policy(scripts=(vega, behaviour), styles=(style,)),
         style=style,
         behaviour=behaviour,

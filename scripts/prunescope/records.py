@@ -10,16 +10,19 @@ refused.
 """
 
 import base64
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from prunescope import progress, seals
 from prunescope import store as artifacts
 
 _RECORDS = ".records"
 _OWNER = "working-directory"
 _IDENTITY = "prunescope.id"
+_TIMES = "times.json"
 
 _EMBEDDINGS = "embeddings"
 
@@ -75,6 +78,41 @@ def leave(store: str | Path, snakemake: str | Path) -> None:
         if not (records / record.relative_to(kept)).is_file():
             record.unlink()
     _copy(records, kept, folder)
+    _leave_times(folder)
+
+
+def _leave_times(folder: Path) -> None:
+    """When each artifact was last written, and the seal it had."""
+    times = {
+        str(file.relative_to(folder)): [file.stat().st_mtime_ns, seal]
+        for file in files(folder)
+        if (seal := seals.seal_of(file))
+    }
+    if times:
+        artifacts.write_json(folder / _RECORDS / _TIMES, times)
+
+
+def restore_times(store: str | Path) -> None:
+    """Before planning: give artifacts of unchanged bytes the time back at which they were written.
+
+    Snakemake takes a file that is newer than what was made from it for a changed one, and looks
+    at the contents of small files only. `touch`, `cp` without `-p` and some network file systems
+    change times alone.
+    """
+    folder = Path(store)
+    kept = folder / _RECORDS / _TIMES
+    if not kept.is_file():
+        return
+    try:
+        times = artifacts.read_json(kept)
+    except progress.JobError:
+        return  # set aside: times as they are decide, and at worst more is made again
+    for name, (written, seal) in times.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_mtime_ns == written:
+            continue
+        if seals.seal_of(file) == seal and seals.is_whole(file):
+            os.utime(file, ns=(file.stat().st_atime_ns, written))
 
 
 def claim(store: str | Path, snakemake: str | Path) -> None:

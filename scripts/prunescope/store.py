@@ -20,7 +20,7 @@ from prunescope.schemas import SCHEMA_VERSION, TABLES
 if TYPE_CHECKING:
     import duckdb
 
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "duckdb")
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "numba", "pyarrow", "duckdb", "lm_eval")
 """Distributions whose versions travel in the metadata of every artifact."""
 
 _PROVENANCE_KEY = b"prunescope"
@@ -240,12 +240,17 @@ def read_provenance(path: str | Path) -> dict[str, object]:
 
 
 def open_tables(
-    files: Mapping[str, Sequence[str | Path]], database: str | Path = ":memory:"
+    files: Mapping[str, Sequence[str | Path]], database: str | Path | None = None
 ) -> "duckdb.DuckDBPyConnection":
     """A DuckDB connection with one view per table over exactly the files given.
 
-    Partition keys of the paths become text columns. Paths are made absolute, so that a
-    database written to disk answers from any working directory.
+    Partition keys of the paths become text columns.
+
+    Parameters
+    ----------
+    database : a file to write the views to; None keeps them in memory. Its views name files
+        relative to its own folder, so that a store may be moved with it: open it in that folder,
+        or set DuckDB's `file_search_path` to it.
 
     Raises
     ------
@@ -254,14 +259,19 @@ def open_tables(
     """
     import duckdb
 
-    connection = duckdb.connect(str(database))
+    folder = None if database is None else Path(database).resolve().parent
+    connection = duckdb.connect(
+        ":memory:" if database is None else str(database),
+        config={} if folder is None else {"file_search_path": str(folder)},
+    )
     for table, paths in files.items():
         for path in paths:
             seals.check(path)
         keys = ", ".join(f"'{key}': VARCHAR" for key in TABLES[table].partition)
-        listed = ", ".join(quoted(str(Path(path).resolve())) for path in paths)
+        absolute = [Path(path).resolve() for path in paths]
+        named = [os.path.relpath(path, folder) if folder else str(path) for path in absolute]
         connection.execute(
-            f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{listed}], "
+            f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{', '.join(map(quoted, named))}], "
             f"hive_partitioning = true, hive_types_autocast = false, hive_types = {{{keys}}})"
         )
     return connection

@@ -58,10 +58,10 @@ def test_report_is_one_file_with_every_figure(folder):
     assert '<link rel="stylesheet"' not in page
 
 
-def test_catalog_answers_from_anywhere(folder, monkeypatch, tmp_path):
+def test_catalog_answers_in_its_folder(folder, monkeypatch):
     """One view per table, partition keys as text."""
-    monkeypatch.chdir(tmp_path)
-    with duckdb.connect(str(folder / "store/tiny/catalog.duckdb"), read_only=True) as catalog:
+    monkeypatch.chdir(folder / "store/tiny")
+    with duckdb.connect("catalog.duckdb", read_only=True) as catalog:
         views = {
             name
             for (name,) in catalog.sql(
@@ -165,6 +165,27 @@ def test_a_damaged_table_is_named_and_the_same_command_heals_it(tiny_run):
     assert store.read(table, "influence").equals(whole)
     assert tiny_run.plan(*TINY) == {}
     table.with_name(".part.parquet.damaged").unlink()
+
+
+def test_a_failed_job_leaves_a_page_that_says_so(tiny_run):
+    """It is rebuilt without the figure, names the log, and the next run makes it whole."""
+    chart = tiny_run.folder / "reports/figures/fig06_theory_block14.py"
+    page = tiny_run.folder / "results/tiny/report.html"
+    right, whole = chart.read_text("utf-8"), page.read_text("utf-8")
+    chart.write_text(right.replace("return ", "return 1 / 0  # "), encoding="utf-8")
+    try:
+        run = tiny_run.snakemake("--cores", "2", "--keep-going", *TINY)
+        assert run.returncode != 0
+        incomplete = page.read_text("utf-8")
+        assert "This page is incomplete" in incomplete
+        assert "logs/tiny/draw_figure/fig06_theory_block14.log" in incomplete
+        assert 'data-figure="fig06_theory_block14"' not in incomplete
+        assert 'data-figure="fig04_' in incomplete
+    finally:
+        chart.write_text(right, encoding="utf-8")
+    assert tiny_run.plan(*TINY)["build_report"] == 1
+    tiny_run.snakemake("--cores", "2", *TINY)
+    assert page.read_text("utf-8") == whole
 
 
 def test_a_table_removed_by_hand_is_made_again(tiny_run):

@@ -1,0 +1,45 @@
+"""What the report says about its own making."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import build_report
+from prunescope import store
+from prunescope.schemas import TABLES
+
+ROW = {"block": 0, "sublayer": "attn", "influence": 0.5, "n_tokens": 4}
+
+
+@pytest.fixture
+def made_by(tmp_path: Path):
+    """Writes a table as a release of torch would."""
+
+    def write(name: str, torch: str) -> str:
+        file = tmp_path / name / "part.parquet"
+        how = {"rule": "r", "commit": "c", "packages": {"torch": torch, "numpy": "2.5"}}
+        rows = pa.Table.from_pylist([ROW], TABLES["influence"].schema)
+        store.write(file, rows, "influence", how)
+        return str(file)
+
+    return write
+
+
+def test_one_version_is_a_version(made_by):
+    tables = {"influence": [made_by("a", "2.13"), made_by("b", "2.13")]}
+    rows = build_report.software(tables)
+    assert rows[1:] == [("prunescope commit", "c"), ("numpy", "2.5"), ("torch", "2.13")]
+
+
+def test_several_versions_are_told_by_table(made_by):
+    """The commit and numpy are the same everywhere, so only torch names tables."""
+    tables = {
+        "influence": [made_by("a", "2.13"), made_by("b", "2.12"), made_by("c", "2.12")],
+        "deviation": [made_by("d", "2.13")],
+    }
+    assert build_report.software(tables)[1:] == [
+        ("prunescope commit", "c"),
+        ("numpy", "2.5"),
+        ("torch", "2.12: influence (2); 2.13: deviation (1), influence (1)"),
+    ]
