@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from prunescope import allocator, experiment, lock, methods, records, slurm, sources
+from prunescope import allocator, experiment, lock, methods, progress, records, slurm, sources
 from prunescope.fingerprint import fingerprint
 from prunescope.schemas import READOUTS
 from prunescope.unfinished import stopped_at
@@ -38,6 +38,8 @@ onstart:
         refused = "\n".join(slurm.refusals(first, offered_shapes()))
         if refused:
             raise WorkflowError(refused)
+    elif workflow.executor_plugin.name == "local":
+        os.environ[progress.RUN_PROCESS] = str(os.getpid())  # jobs inherit it
     records.claim(config["pathvars"]["store"], ".snakemake")
 
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import logging
+import os
+import select
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
@@ -11,6 +14,9 @@ from typing import TypeVar
 from tqdm import tqdm
 
 LOG = logging.getLogger("prunescope")
+
+RUN_PROCESS = "PRUNESCOPE_RUN"
+"""Environment variable: the process of the run, for jobs on the same machine."""
 
 _Item = TypeVar("_Item")
 
@@ -25,6 +31,7 @@ def job(name: str, log_file: str) -> Iterator[None]:
 
     Raises SystemExit(1) after a failure, so that Snakemake drops the job's outputs.
     """
+    _end_with_its_run(log_file)
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log_file, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -41,6 +48,28 @@ def job(name: str, log_file: str) -> Iterator[None]:
         raise SystemExit(1) from None
     LOG.info("took %.1f s", time.perf_counter() - began)
     logging.getLogger().removeHandler(handler)
+
+
+def _end_with_its_run(log_file: str) -> None:
+    """Have this process end when the run that started it is gone.
+
+    A Snakemake that is killed leaves its jobs running: they would take the cores and the memory of
+    the next run. Jobs on other machines have no such run to look at, and go on.
+    """
+    run = os.environ.get(RUN_PROCESS)
+    if run is None or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        handle = os.pidfd_open(int(run))
+    except ProcessLookupError:
+        raise SystemExit(f"prunescope: the run of this job, process {run}, has ended.") from None
+
+    def wait() -> None:
+        select.select([handle], [], [])
+        LOG.error("ended: the run of this job, process %s, was killed (log: %s)", run, log_file)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end with the run", daemon=True).start()
 
 
 def warn(message: str) -> None:

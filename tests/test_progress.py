@@ -1,0 +1,56 @@
+"""A job ends with the run that started it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prunescope import progress
+
+JOB = """
+import sys, time
+from prunescope import progress
+with progress.job("slow", sys.argv[1]):
+    print("started", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def run():
+    """A process that stands for the run."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_job_ends_when_its_run_is_killed(run, tmp_path):
+    log = tmp_path / "slow.log"
+    job = subprocess.Popen(
+        [sys.executable, "-c", JOB, str(log)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(progress.__file__).parents[1]),
+            progress.RUN_PROCESS: str(run.pid),
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout is not None
+    assert job.stdout.readline() == "started\n"
+    assert job.poll() is None
+    run.kill()
+    run.wait()
+    assert job.wait(timeout=30) == 1
+    assert f"process {run.pid}, was killed" in log.read_text(encoding="utf-8")
+
+
+def test_a_job_of_a_run_that_is_gone_does_not_start(run, tmp_path, monkeypatch):
+    run.kill()
+    run.wait()
+    monkeypatch.setenv(progress.RUN_PROCESS, str(run.pid))
+    with pytest.raises(SystemExit, match="has ended"), progress.job("slow", str(tmp_path / "log")):
+        pytest.fail("it started")
