@@ -36,7 +36,7 @@ def check_model(
     )
     checks = [
         model_check.vocabulary(model, len(tokenizer)),
-        model_check.tokenization_of(model_dir),
+        model_check.tokenization_of(tokenizer, model_dir),
         model_check.finite_weights(model),
         *model_check.structure(model, token_ids, kind),
     ]

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from prunescope import (
     anatomy,
@@ -39,13 +40,13 @@ from prunescope.schemas import PAPERS_READOUT, READOUTS, TABLES
 TOKENS = 96
 """Length of the text: more than attention takes together (64), and read in a second by 0.5B."""
 
-STEPS = 4
+STEPS = 3
 """Last tokens of it that are decoded one by one."""
 
 NOISE_TOKENS, NOISE_STEPS = 48, 8
 """Length of the text the noise floor is measured on, and how many of its tokens are decoded."""
 
-NOISE_STEPS_BETWEEN_BLOCKS = 4
+NOISE_STEPS_BETWEEN_BLOCKS = 3
 """How many of these, the last, are compared at every sublayer."""
 
 WINDOW = 16
@@ -121,7 +122,7 @@ def _structure(model: Any, token_ids: Sequence[int], kind: str) -> list[Check]:
     ids = torch.tensor([list(token_ids)], device=model.device)
     with in_float32(model), narrow_windows(model):
         states = model.base_model(ids, output_hidden_states=True, use_cache=False)
-        h = states.last_hidden_state
+        h, plain = states.last_hidden_state, _eager(model, ids)
         checks = [
             _difference(
                 "hidden states: captured between blocks, against the model's own",
@@ -132,17 +133,17 @@ def _structure(model: Any, token_ids: Sequence[int], kind: str) -> list[Check]:
             _difference(
                 "attention: as prunescope computes it, against the model's plain code",
                 h,
-                _eager(model, ids),
+                plain,
                 f"It caps, scales, masks or weights keys in a way that is left out. {_ASK}",
             ),
         ]
         if kind == "causal":
-            checks += _causal(model, ids, h)
+            checks += _causal(model, ids, h, plain)
     return checks
 
 
-def _causal(model: Any, ids: Tensor, h: Tensor) -> list[Check]:
-    """What is read of a model with logits."""
+def _causal(model: Any, ids: Tensor, h: Tensor, plain: Tensor) -> list[Check]:
+    """What is read of a model with logits; its hidden states as it computes them, and plainly."""
     body = anatomy.anatomy_of(model)
     z = model(ids, use_cache=False).logits[0].float()
     start = ids.shape[1] - 1 - STEPS
@@ -163,7 +164,7 @@ def _causal(model: Any, ids: Tensor, h: Tensor) -> list[Check]:
         _difference(
             "attention under a history: as traces compute it, against the model's plain code",
             histories.run(model, ids[0]).h,
-            _eager(model, ids),
+            plain,
             f"It caps, scales, masks or weights keys in a way that is left out. {_ASK}",
         ),
         *(
@@ -204,9 +205,9 @@ def vocabulary(model: Any, n_tokens: int) -> Check:
     )
 
 
-def tokenization_of(model_dir: str | Path) -> Check:
+def tokenization_of(tokenizer: PreTrainedTokenizerBase, model_dir: str | Path) -> Check:
     """Texts on which the loaded tokenizer and tokenizer.json itself differ."""
-    differing = tokenization.differences(model_dir)
+    differing = tokenization.differences(tokenizer, model_dir)
     return Check(
         "tokenizer: probe texts read otherwise than tokenizer.json says",
         len(differing),
@@ -286,8 +287,10 @@ def _beside_longer(model: Any, ids: Tensor) -> Tensor:
     half, whole = ids.shape[1] // 2, ids[0].tolist()
     both, mask = prompts.padded([whole, whole[:half]], left=True, device=ids.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    out = model(both, attention_mask=mask, position_ids=positions, use_cache=False)
-    z: Tensor = out.logits[1, -half:]
+    out = model(
+        both, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=half
+    )
+    z: Tensor = out.logits[1]
     return z
 
 

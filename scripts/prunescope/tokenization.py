@@ -277,9 +277,11 @@ def _renamed(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return _RENAMED_OF[tokenizer]
 
 
-def differences(model_dir: str | Path, texts: Sequence[str] = PROBES) -> list[str]:
-    """Texts whose ids by `load` are not those of tokenizer.json itself."""
-    tokenizer, file = load(model_dir), raw(Path(model_dir) / "tokenizer.json")
+def differences(
+    tokenizer: PreTrainedTokenizerBase, model_dir: str | Path, texts: Sequence[str] = PROBES
+) -> list[str]:
+    """Texts whose ids by `load` of a folder are not those of its tokenizer.json itself."""
+    file = raw(Path(model_dir) / "tokenizer.json")
     return [text for text in texts if _ids(tokenizer, text, True) != file.encode(text).ids]
 
 
