@@ -24,11 +24,11 @@ export: $(STAMP)
 STORE ?= store
 RESULTS ?= results
 verify: $(STAMP)
-	PYTHONPATH=scripts $(BIN)/python -m prunescope.store_care verify $(STORE) $(RESULTS)
+	PYTHONPATH=scripts $(BIN)/python -m prunescope.workflow.store_care verify $(STORE) $(RESULTS)
 
 # What the present config no longer reaches: make orphans [CONFIG=overlay.yaml] [REMOVE=yes].
 orphans: $(STAMP)
-	PYTHONPATH=scripts $(BIN)/python -m prunescope.store_care orphans $(STORE) $(RESULTS)/figures \
+	PYTHONPATH=scripts $(BIN)/python -m prunescope.workflow.store_care orphans $(STORE) $(RESULTS)/figures \
 		$(if $(REMOVE),--remove) --snakemake $(if $(CONFIG),--configfile $(CONFIG))
 
 test: $(STAMP)

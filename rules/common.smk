@@ -8,10 +8,14 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from prunescope import allocator, experiment, lock, methods, progress, records, slurm, sources
-from prunescope.fingerprint import fingerprint
-from prunescope.schemas import READOUTS
-from prunescope.unfinished import stopped_at
+from prunescope.machine import allocator
+from prunescope.workflow import experiment, lock, records, slurm
+from prunescope.compression import methods
+from prunescope import progress
+from prunescope.inputs import sources
+from prunescope.workflow.fingerprint import fingerprint
+from prunescope.tables.schemas import READOUTS
+from prunescope.workflow.unfinished import stopped_at
 
 try:
     experiment.check_files(workflow.configfiles)
@@ -132,7 +136,7 @@ def suite_settings(wildcards):
 def suite_fingerprint(wildcards):
     """Code of run_lm_eval, and of the tasks that are our own."""
     own = [
-        f"prunescope/lm_eval_tasks/{name}"
+        f"prunescope/evaluation/lm_eval_tasks/{name}"
         for name in ("answer_scores.py", "narrativeqa.yaml", "squad.yaml")
     ]
     return fingerprint("run_lm_eval.py", *own)
@@ -150,9 +154,9 @@ def reads_evidence(name):
 
 def method_fingerprint(wildcards):
     """Code of compress_model, of the one method this variant uses, and of what feeds it."""
-    evidence = ["prunescope/evidence.py"] if reads_evidence("model")(wildcards) else []
+    evidence = ["prunescope/compression/evidence.py"] if reads_evidence("model")(wildcards) else []
     return fingerprint(
-        "compress_model.py", f"prunescope/methods/{method_of(wildcards)}.py", *evidence
+        "compress_model.py", f"prunescope/compression/methods/{method_of(wildcards)}.py", *evidence
     )
 
 

@@ -1,7 +1,4 @@
-"""Models, corpora and tasks from hub, wheel or path: the only rules that use the network.
-
-And the check that every job with a model waits for; it decides nothing, so it is `ancient` there.
-"""
+"""Models, corpora and tasks from hub, wheel or path: the only rules that use the network."""
 
 
 rule fetch_model:
@@ -25,31 +22,6 @@ rule fetch_model:
         code=fingerprint("fetch_model.py"),
     script:
         "../scripts/fetch_model.py"
-
-
-rule check_model:
-    """Prove that a model runs as it is read, and measure its noise floor, before anything runs it."""
-    input:
-        model=ancient(rules.fetch_model.output.model),
-        manifest=rules.fetch_model.output.manifest,
-    output:
-        check="<store>/model_check/model={model}/part.parquet",
-        noise="<store>/noise_floor/model={model}/part.parquet",
-    log:
-        "<logs>/check_model/{model}.log",
-    benchmark:
-        "<logs>/check_model/{model}.seconds.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: config["threads"]
-    resources:
-        **request("model"),
-    params:
-        dtype=lookup("models/{model}/dtype", within=config),
-        kind=lookup("models/{model}/kind", within=config, default="causal"),
-        code=fingerprint("check_model.py"),
-    script:
-        "../scripts/check_model.py"
 
 
 rule fetch_corpus:

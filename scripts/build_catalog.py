@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prunescope import progress, store
-from prunescope.schemas import TABLES
+from prunescope import progress
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 
 def build_catalog(tables: Mapping[str, Sequence[str]], catalog_file: str) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prunescope import page, progress, store
-from prunescope.schemas import TABLES
-from prunescope.texts import visible
+from prunescope import progress
+from prunescope.measures.wording import visible
+from prunescope.report import page
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 
 def build_report(

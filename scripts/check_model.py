@@ -5,9 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import model_check, models, progress, runtime, store, tokenization
+from prunescope import progress
+from prunescope.checking import model_check
+from prunescope.machine import runtime
+from prunescope.model import loading, tokenization
 from prunescope.progress import LOG, JobError
-from prunescope.schemas import TABLES
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 
 def check_model(
@@ -27,7 +31,7 @@ def check_model(
         if the checkpoint is not all there or not all used, or a check fails; nothing is written.
     """
     device = runtime.prepare(threads)
-    model = models.load(model_dir, dtype, device, kind)
+    model = loading.load(model_dir, dtype, device, kind)
     tokenizer = tokenization.load(model_dir)
     token_ids = model_check.encoded(
         lambda text: tokenization.text_ids(tokenizer, text),

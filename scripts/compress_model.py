@@ -8,8 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import edits, methods, progress, store
-from prunescope.schemas import TABLES
+from prunescope import progress
+from prunescope.compression import methods
+from prunescope.model import edits
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 
 def compress_model(
@@ -33,7 +36,9 @@ def compress_model(
     forward_dtype : number type of calibration passes; `model` for the model's own `dtype`.
     """
     method = str(settings["method"])
-    running = importlib.import_module("prunescope.evidence") if "model" in files else None
+    running = (
+        importlib.import_module("prunescope.compression.evidence") if "model" in files else None
+    )
     if running is not None:
         evidence = running.load(files, dtype, kind, forward_dtype, threads)
     else:

@@ -6,9 +6,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from prunescope import charts, progress, store, views
-from prunescope.queries import rounded, run_query
-from prunescope.tabulation import Table
+from prunescope import progress
+from prunescope.report import charts, views
+from prunescope.report.queries import rounded, run_query
+from prunescope.report.text_tables import Table
+from prunescope.storage import store
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from prunescope import deviations, progress, store
+from prunescope import progress
+from prunescope.storage import store
+from prunescope.theory import deviations
 
 
 def estimate_decoding(

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import edits, export, models, progress, runtime, sources, store
+from prunescope import progress
+from prunescope.compression import export
+from prunescope.inputs import sources
+from prunescope.machine import runtime
+from prunescope.model import edits, loading
+from prunescope.storage import store
 
 
 def export_model(
@@ -22,13 +27,13 @@ def export_model(
 ) -> None:
     """Write the checkpoint beside its place, compare it with the variant, and only then rename."""
     device = runtime.prepare(threads)
-    dense = models.load(model_dir, dtype, device)
-    tokenizer = models.load_tokenizer(model_dir, prompting)
+    dense = loading.load(model_dir, dtype, device)
+    tokenizer = loading.load_tokenizer(model_dir, prompting)
     edit = edits.read(edit_file)
     with sources.scratch(beside=checkpoint_dir) as scratch:
         folder = scratch / "checkpoint"
         export.write(folder, dense, edit, model_dir)
-        variant = models.apply_edit(dense, edit)
+        variant = loading.apply_edit(dense, edit)
         texts = [prompt["text"] for prompt in prompt_texts.values()]
         proof = export.prove(folder, variant, tokenizer, texts)
         progress.LOG.info("%s", proof)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import progress, row_files, sources, store
+from prunescope import progress
+from prunescope.inputs import row_files, sources
 from prunescope.progress import LOG, JobError
-from prunescope.schemas import TABLES
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 MIN_BYTES = 16
 """Shorter texts, in UTF-8, are headings and leftovers, not documents.

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import digests, model_config, model_folder, progress, sources, store
+from prunescope import progress
+from prunescope.inputs import model_config, model_folder, sources
 from prunescope.progress import LOG, JobError
+from prunescope.storage import digests, store
 
 
 def fetch_model(
@@ -42,7 +44,7 @@ def fill(model: Path, source: Mapping[str, str], scratch: Path, kind: str | None
     files = sources.model_files(source, scratch)
     quantized = [file for name, file in files.items() if name.endswith(".gguf")]
     if quantized:
-        from prunescope import gguf_models  # here: torch, which links do without
+        from prunescope.inputs import gguf_models  # here: torch, which links do without
 
         if len(quantized) > 1:
             names = ", ".join(file.name for file in quantized)

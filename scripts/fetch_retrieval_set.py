@@ -5,9 +5,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import progress, retrieval_sets, sources, store
+from prunescope import progress
+from prunescope.inputs import retrieval_sets, sources
 from prunescope.progress import LOG, JobError
-from prunescope.schemas import TABLES
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 ROWS_PER_GROUP = 10000
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import digests, progress, sources, store, task_rows
+from prunescope import progress
+from prunescope.inputs import sources, task_rows
 from prunescope.progress import LOG, JobError
+from prunescope.storage import digests, store
 
 
 def fetch_task(splits: Sequence[Mapping[str, Any]], rows_dir: str) -> None:

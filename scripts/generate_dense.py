@@ -5,9 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import models, products, progress, prompts, runtime, store
-from prunescope.sampling import GREEDY
-from prunescope.schemas import TABLES
+from prunescope import progress
+from prunescope.machine import products, runtime
+from prunescope.model import loading, prompts
+from prunescope.model.sampling import GREEDY
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 
 def generate_dense(
@@ -30,15 +33,15 @@ def generate_dense(
         if a prompt cannot be rendered, or needs more positions than the model has.
     """
     device = runtime.prepare(threads)
-    tokenizer = models.load_tokenizer(model_dir, prompting)
+    tokenizer = loading.load_tokenizer(model_dir, prompting)
     asked = [
         prompts.Asked(name, temperature, prompts.prompt_token_ids(tokenizer, prompt["text"]))
         for temperature in (GREEDY, *sampling_temperatures)
         for name, prompt in prompt_texts.items()
     ]
-    prompts.check_lengths(asked, max_new_tokens, models.longest(model_dir))
+    prompts.check_lengths(asked, max_new_tokens, loading.longest(model_dir))
     warn_of_thinking(tokenizer, asked)
-    model = models.load(model_dir, dtype, device)
+    model = loading.load(model_dir, dtype, device)
     products.order_weights(model)
     answers = prompts.answers(model, tokenizer, asked, max_new_tokens, seed)
     ends = prompts.end_of_text(model, tokenizer)

@@ -8,9 +8,13 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from prunescope import costs, edits, models, progress, prompts, runtime, store
-from prunescope.agreement import agreement
-from prunescope.schemas import TABLES
+from prunescope import progress
+from prunescope.machine import runtime
+from prunescope.model import edits, loading, prompts
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
+from prunescope.tracing import costs
+from prunescope.tracing.agreement import agreement
 
 
 def measure_variant(
@@ -26,9 +30,9 @@ def measure_variant(
 ) -> None:
     """Write table `variant_cost` of one variant: dense and variant measured side by side."""
     device = runtime.prepare(threads)
-    dense = models.load(model_dir, dtype, device)
+    dense = loading.load(model_dir, dtype, device)
     edit = edits.read(edit_file)
-    variant = models.apply_edit(dense, edit)
+    variant = loading.apply_edit(dense, edit)
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
     token_ids = timed_prompt(answers).to(device)
     (prefill_dense, decode_dense), (prefill, decode) = costs.best_speeds(

@@ -9,19 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import (
-    digests,
-    edits,
-    finished,
-    models,
-    products,
-    progress,
-    runtime,
-    sandbox,
-    store,
-)
+from prunescope import progress
+from prunescope.machine import products, runtime
+from prunescope.model import edits, loading
 from prunescope.progress import LOG, JobError
-from prunescope.schemas import TABLES
+from prunescope.sandbox import starter
+from prunescope.storage import digests, finished, store
+from prunescope.tables.schemas import TABLES
 
 Rows = list[dict[str, Any]]
 
@@ -85,19 +79,21 @@ def lazily_loaded(
     loaded: list[Any] = []
 
     def run(name: str, settings: Mapping[str, Any], rows_dir: str) -> Any:
-        from prunescope import evaluation  # here: a run that finds all tasks finished does without
+        from prunescope.evaluation import (
+            harness,  # here: a run that finds all tasks finished does without
+        )
 
         if not loaded:
-            from prunescope.lm_eval_adapter import VariantLM
+            from prunescope.evaluation.variant_lm import VariantLM
 
             device = runtime.prepare(threads)
-            dense = models.load(model_dir, dtype, device)
-            variant = models.apply_edit(dense, edits.read(edit_file))
+            dense = loading.load(model_dir, dtype, device)
+            variant = loading.apply_edit(dense, edits.read(edit_file))
             products.order_weights(variant)
-            loaded.append(VariantLM(variant, models.load_tokenizer(model_dir), batch_size))
+            loaded.append(VariantLM(variant, loading.load_tokenizer(model_dir), batch_size))
         if settings.get("runs_code", False):
             proven()
-        return evaluation.evaluate(loaded[0], name, settings, rows_dir)
+        return harness.evaluate(loaded[0], name, settings, rows_dir)
 
     return run
 
@@ -105,7 +101,7 @@ def lazily_loaded(
 @functools.cache
 def proven() -> None:
     """Let the sandbox prove itself, once. Raises SandboxError, and then no program is run."""
-    sandbox.prove()
+    starter.prove()
 
 
 def result_of(

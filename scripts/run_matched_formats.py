@@ -9,21 +9,16 @@ import pyarrow as pa
 from lm_eval.api.instance import Instance
 from numpy.typing import NDArray
 
-from prunescope import (
-    edits,
-    embedding,
-    matched_formats,
-    models,
-    products,
-    progress,
-    runtime,
-    sandbox,
-    store,
-)
-from prunescope.lm_eval_adapter import VariantLM
-from prunescope.matched_formats import Item, Passes
+from prunescope import progress
+from prunescope.evaluation import matched_formats, text_embedding
+from prunescope.evaluation.matched_formats import Item, Passes
+from prunescope.evaluation.variant_lm import VariantLM
+from prunescope.machine import products, runtime
+from prunescope.model import edits, loading
 from prunescope.progress import JobError
-from prunescope.schemas import TABLES
+from prunescope.sandbox import starter
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 SCORED_SPLITS = ("test", "validation")
 """The first of these that a task has is asked."""
@@ -60,9 +55,9 @@ def run_matched_formats(
     }
     passes = proven_sandbox() if run_code and "humaneval" in sources else None
     device = runtime.prepare(threads)
-    variant = models.apply_edit(models.load(model_dir, dtype, device), edits.read(edit_file))
+    variant = loading.apply_edit(loading.load(model_dir, dtype, device), edits.read(edit_file))
     products.order_weights(variant)
-    lm = VariantLM(variant, models.load_tokenizer(model_dir), batch_size)
+    lm = VariantLM(variant, loading.load_tokenizer(model_dir), batch_size)
     asked = [
         {"source": source, **row}
         for source, entry in progress.track(sources.items(), "sources")
@@ -83,8 +78,8 @@ def rows(rows_dir: str) -> list[dict[str, Any]]:
 
 def proven_sandbox() -> Passes:
     """Runs a program where it can do no harm. Raises SandboxError if it could."""
-    sandbox.prove()
-    return lambda program, tests: sandbox.run(program, tests).passed
+    starter.prove()
+    return lambda program, tests: starter.run(program, tests).passed
 
 
 def ask(
@@ -130,7 +125,7 @@ def check_lengths(lm: VariantLM, source: str, items: Sequence[Item], max_new_tok
 def embeddings(lm: VariantLM, texts: Sequence[str]) -> NDArray[np.floating]:
     """Last token's hidden state after the final norm, (texts, d)."""
     sequences = [lm.tok_encode(text + matched_formats.CLOSING) for text in texts]
-    return embedding.embed(lm.model, sequences, "last_token", normalize=False).numpy()
+    return text_embedding.embed(lm.model, sequences, "last_token", normalize=False).numpy()
 
 
 def likelihoods(lm: VariantLM, asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:

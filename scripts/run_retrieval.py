@@ -12,20 +12,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from prunescope import (
-    digests,
-    edits,
-    embedding,
-    finished,
-    model_config,
-    models,
-    progress,
-    retrieval,
-    runtime,
-    store,
-)
+from prunescope import progress
+from prunescope.evaluation import retrieval, text_embedding
+from prunescope.inputs import model_config
+from prunescope.machine import runtime
+from prunescope.model import edits, loading
 from prunescope.progress import LOG, JobError
-from prunescope.schemas import TABLES
+from prunescope.storage import digests, finished, store
+from prunescope.tables.schemas import TABLES
 
 NO_LIMIT = 2**30
 """Tokens that no text has."""
@@ -67,8 +61,8 @@ def run_retrieval(
 
     @functools.cache
     def variant() -> Any:
-        dense = models.load(model_dir, dtype, device, kind)
-        return models.apply_edit(dense, edits.read(edit_file))
+        dense = loading.load(model_dir, dtype, device, kind)
+        return loading.apply_edit(dense, edits.read(edit_file))
 
     check_context(Path(model_dir), settings["max_length"])
     tokenizer = Path(model_dir) / "tokenizer.json"
@@ -80,10 +74,10 @@ def run_retrieval(
         "code": embedding_code,
     }
     around = {key: settings[key] for key in ("starts_with", "ends_with") if key in settings}
-    encode = embedding.encoder(tokenizer, settings["max_length"], **around)
-    embed = embedding.Embedder(variant, encode, pooling, made_from)
-    whole = embedding.encoder(tokenizer, NO_LIMIT, **around)
-    were_cut = functools.partial(embedding.were_cut, encode, whole, settings["max_length"])
+    encode = text_embedding.encoder(tokenizer, settings["max_length"], **around)
+    embed = text_embedding.Embedder(variant, encode, pooling, made_from)
+    whole = text_embedding.encoder(tokenizer, NO_LIMIT, **around)
+    were_cut = functools.partial(text_embedding.were_cut, encode, whole, settings["max_length"])
     scores: list[dict[str, object]] = []
     samples: list[dict[str, object]] = []
     for name, entry in sets.items():
@@ -138,7 +132,7 @@ def score(
     name: str,
     entry: Mapping[str, Any],
     template: str,
-    embed: embedding.Embedder,
+    embed: text_embedding.Embedder,
     were_cut: Callable[[Sequence[str]], list[bool]],
     cache: Path,
     device: torch.device,
@@ -226,7 +220,7 @@ def read_set(
 
 
 def chunks(
-    corpus: pa.Table, n_relevant: int, embed: embedding.Embedder, cache: Path
+    corpus: pa.Table, n_relevant: int, embed: text_embedding.Embedder, cache: Path
 ) -> Iterator[Tensor]:
     """Embeddings of the documents in order, the relevant ones in the first chunk."""
     first = max(n_relevant, min(DOCUMENTS_TOGETHER, corpus.num_rows))

@@ -7,8 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope import calibration, model_config, progress, store, tokenization
+from prunescope import progress
+from prunescope.compression import calibration
+from prunescope.inputs import model_config
+from prunescope.model import tokenization
 from prunescope.progress import JobError
+from prunescope.storage import store
 
 
 def sample_calibration(

@@ -5,7 +5,11 @@ from typing import Any
 
 import torch
 
-from prunescope import influence, models, progress, runtime, store
+from prunescope import progress
+from prunescope.compression import influence
+from prunescope.machine import runtime
+from prunescope.model import loading
+from prunescope.storage import store
 
 TOKENS_TOGETHER = 2048
 """Tokens of one forward pass: enough to reach the GEMM peak, few enough for any model."""
@@ -22,7 +26,7 @@ def score_influences(
 ) -> None:
     """Write table `influence` of one model."""
     device = runtime.prepare(threads)
-    model = models.load(model_dir, dtype, device, kind)
+    model = loading.load(model_dir, dtype, device, kind)
     sequences = store.read(calibration_file, "calibration").column("token_ids").to_pylist()
     token_ids = torch.tensor(sequences)
     batches = token_ids.split(max(1, TOKENS_TOGETHER // token_ids.shape[1]))

@@ -6,17 +6,11 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from prunescope import (
-    anatomy,
-    attention_error,
-    edits,
-    histories,
-    models,
-    progress,
-    prompts,
-    runtime,
-    store,
-)
+from prunescope import progress
+from prunescope.machine import runtime
+from prunescope.model import anatomy, edits, loading, prompts
+from prunescope.storage import store
+from prunescope.tracing import attention_error, histories
 
 
 def split_attention_error(
@@ -30,7 +24,7 @@ def split_attention_error(
 ) -> None:
     """Write table `attention_error` of one variant. Blocks whose attention is dropped are named."""
     device = runtime.prepare(threads)
-    dense = models.load(model_dir, dtype, device)
+    dense = loading.load(model_dir, dtype, device)
     edit = edits.read(edit_file)
     dropped = attention_error.left_out(edit, len(anatomy.blocks_of(dense)))
     if dropped:
@@ -38,7 +32,7 @@ def split_attention_error(
             "blocks %s are left out: their attention is dropped", ", ".join(map(str, dropped))
         )
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
-    found = errors(dense, models.apply_edit(dense, edit), edit, answers)
+    found = errors(dense, loading.apply_edit(dense, edit), edit, answers)
     with store.writer(error_file, "attention_error", made_by) as file:
         for rows in progress.track(found, "prompts split", len(answers)):
             file.write(rows)

@@ -7,24 +7,14 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from prunescope import (
-    anatomy,
-    decoding,
-    edits,
-    finite,
-    letters,
-    models,
-    options,
-    products,
-    progress,
-    prompts,
-    runtime,
-    spaces,
-    store,
-    texts,
-)
-from prunescope.sampling import GREEDY
-from prunescope.schemas import TABLES
+from prunescope import finite, progress
+from prunescope.machine import products, runtime
+from prunescope.measures import wording
+from prunescope.model import anatomy, edits, loading, prompts, unembedding
+from prunescope.model.sampling import GREEDY
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
+from prunescope.tracing import decoding, letters, options
 
 
 def trace_decoding(
@@ -49,10 +39,10 @@ def trace_decoding(
     table_files : table -> file, for each of the tables `trace_answers` yields.
     """
     device = runtime.prepare(threads)
-    dense = models.load(model_dir, dtype, device)
-    tokenizer = models.load_tokenizer(model_dir, prompting)
+    dense = loading.load(model_dir, dtype, device)
+    tokenizer = loading.load_tokenizer(model_dir, prompting)
     edit = edits.read(edit_file)
-    variant = models.apply_edit(dense, edit)
+    variant = loading.apply_edit(dense, edit)
     products.order_weights(dense, variant)
     answers = store.read(answers_file, "dense_answer").to_pylist()
     asked = [
@@ -102,7 +92,7 @@ def trace_answers(
 
     Raises ValueError for an edit of lm_head: one product serves both models.
     """
-    unembed = spaces.output_of(dense)
+    unembed = unembedding.output_of(dense)
     if anatomy.lm_head_of(variant).weight is not unembed.lm_head.weight:
         raise ValueError("the edit replaces lm_head, which dense and variant share in a trace.")
     ends = prompts.end_of_text(dense, tokenizer)
@@ -113,14 +103,14 @@ def trace_answers(
             log_p = compared.dense_log_p
             if list(own) != answer["answer_token_ids"]:
                 log_p = decoding.log_likelihoods(unembed, at.reread, own)
-        text = texts.as_row(
+        text = wording.as_row(
             answer["prompt"],
             answer["kind"],
             answer["sampling_temperature"],
             answer["answer_token_ids"],
             own,
-            texts.perplexity(log_p),
-            texts.perplexity(compared.dense_log_p),
+            wording.perplexity(log_p),
+            wording.perplexity(compared.dense_log_p),
             tokenizer,
             ends,
             thresholds,

@@ -6,19 +6,11 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from prunescope import (
-    anatomy,
-    capture,
-    edits,
-    finite,
-    models,
-    progress,
-    prompts,
-    runtime,
-    spaces,
-    store,
-    tracing,
-)
+from prunescope import finite, progress
+from prunescope.machine import runtime
+from prunescope.model import anatomy, capture, edits, loading, prompts, unembedding
+from prunescope.storage import store
+from prunescope.tracing import sublayer_traces
 
 
 def trace_sublayers(
@@ -37,10 +29,10 @@ def trace_sublayers(
 ) -> None:
     """Write tables `sublayer_trace` and `logit_shift` of one variant, prompt by prompt."""
     device = runtime.prepare(threads)
-    model = models.load(model_dir, dtype, device)
+    model = loading.load(model_dir, dtype, device)
     edit = edits.read(edit_file)
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
-    unembed = spaces.readout_of(model, final_norm)
+    unembed = unembedding.readout_of(model, final_norm)
     traced = trace_prompts(model, unembed, edit, answers, steps, temperatures, memory_mb)
     with (
         store.writer(trace_file, "sublayer_trace", made_by) as trace,
@@ -53,7 +45,7 @@ def trace_sublayers(
 
 def trace_prompts(
     model: Any,
-    unembed: spaces.Unembedding,
+    unembed: unembedding.Unembedding,
     edit: edits.Edit,
     answers: Sequence[Mapping[str, Any]],
     steps: int,
@@ -74,9 +66,11 @@ def trace_prompts(
         token_ids = torch.tensor(read, device=model.device)
         dense, variant = capture.residuals(model, token_ids, start, edit)
         with finite.named(f"prompt {answer['prompt']}"):
-            found = tracing.statistics(dense, variant, dropped, unembed, temperatures, memory_mb)
-        sublayers = tracing.traced(variant, dropped)
-        yield tracing.rows_of(answer["prompt"], sublayers, found, temperatures)
+            found = sublayer_traces.statistics(
+                dense, variant, dropped, unembed, temperatures, memory_mb
+            )
+        sublayers = sublayer_traces.traced(variant, dropped)
+        yield sublayer_traces.rows_of(answer["prompt"], sublayers, found, temperatures)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from prunescope import anatomy, edits, models
+from prunescope.model import anatomy, edits, loading
 
 
 def before(edit, model, block):
@@ -20,7 +20,7 @@ def before(edit, model, block):
 @torch.no_grad()
 def of_block(model, edit, block, token_ids):
     """Linear -> its inputs in block `block`, (tokens, in_features), of the model so edited."""
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     found = {}
     handles = [
         module.register_forward_pre_hook(
@@ -42,7 +42,7 @@ def visit(model, edit, token_ids, look):
     One pass of the variant, in which each dense block is run on what its edited twin is given;
     `inputs` is linear -> (tokens, in_features).
     """
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     pairs = zip(anatomy.blocks_of(variant), anatomy.blocks_of(model), strict=True)
 
     def run_dense(block, dense, args, kwargs):

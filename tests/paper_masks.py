@@ -5,7 +5,7 @@ import math
 import torch
 
 import linear_inputs
-from prunescope import anatomy
+from prunescope.model import anatomy
 
 
 def paper_mask(weight, x, sparsity=None, pattern=None):

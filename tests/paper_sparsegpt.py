@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from prunescope.hessians import DAMPING
+from prunescope.compression.hessians import DAMPING
 
 BATCH = 128
 """Columns that share a threshold; those right of them are updated by one product (Section 3.4)."""

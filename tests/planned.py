@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from snakemake.utils import update_config
 
-from prunescope import experiment
+from prunescope.workflow import experiment
 
 DECODED = (
     "decoded_step",

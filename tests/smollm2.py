@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from fetch_model import fetch_model
-from prunescope import models
+from prunescope.model import loading
 
 ROOT = Path(__file__).parents[1]
 NAME = "smollm2-135m-instruct"
@@ -40,5 +40,5 @@ def text_token_ids(n_sequences: int, length: int) -> torch.Tensor:
         *sorted((ROOT / "scripts").rglob("*.py")),
     ]
     text = "\n".join(Path(file).read_text(encoding="utf-8") for file in files)
-    ids = models.load_tokenizer(model_dir())(text)["input_ids"][: n_sequences * length]
+    ids = loading.load_tokenizer(model_dir())(text)["input_ids"][: n_sequences * length]
     return torch.tensor(ids).view(n_sequences, length)

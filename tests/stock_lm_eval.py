@@ -6,7 +6,7 @@ from pathlib import Path
 import lm_eval
 from lm_eval.tasks import TaskManager
 
-from prunescope.evaluation import OWN_TASKS
+from prunescope.evaluation.harness import OWN_TASKS
 from task_inputs import SETTINGS
 
 DEFINITIONS = Path(lm_eval.__file__).parent / "tasks"

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from prunescope import store
+from prunescope.storage import store
 from tiny import TEXTS
 
 WORDS = " ".join(TEXTS).replace(",", "").split()

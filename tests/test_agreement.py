@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from prunescope import agreement, edits, models
+from prunescope.model import edits, loading
+from prunescope.tracing import agreement
 from tiny import tiny_model
 
 ANSWERS = [
@@ -41,7 +42,7 @@ def _plain(dense, variant):
 @pytest.mark.parametrize("dropped", [{"attn": (1,)}, {"mlp": (0, 2)}, {"block": (1,)}], ids=str)
 def test_agreement_is_that_of_the_definitions(model, dropped):
     """Every architecture, scaled logits too; means and median are over steps, not prompts."""
-    variant = models.apply_edit(model, edits.Edit(dropped))
+    variant = loading.apply_edit(model, edits.Edit(dropped))
     plain = _plain(model, variant)
     h, z, p, kl, same = plain.mean(-1).tolist()
     found = agreement.agreement(model, variant, ANSWERS, steps=99)
@@ -56,14 +57,14 @@ def test_agreement_is_that_of_the_definitions(model, dropped):
 
 
 def test_dense_agrees_with_itself(model):
-    found = agreement.agreement(model, models.apply_edit(model, edits.Edit()), ANSWERS, steps=99)
+    found = agreement.agreement(model, loading.apply_edit(model, edits.Edit()), ANSWERS, steps=99)
     assert found == (STEPS, 1, 1, 1, 0, 0, 1)
 
 
 def test_logits_exist_only_in_chunks(monkeypatch):
     """Two rows at a time: the numbers do not change, and no more rows of logits ever exist."""
     dense = tiny_model("llama").double()
-    variant = models.apply_edit(dense, edits.Edit({"attn": (1,)}))
+    variant = loading.apply_edit(dense, edits.Edit({"attn": (1,)}))
     whole = agreement.agreement(dense, variant, ANSWERS, steps=99)
     rows = []
     output_logits = agreement.output_logits
@@ -87,7 +88,7 @@ def test_half_precision_logits_are_not_rounded():
 def test_steps_beyond_the_last_asked_for_do_not_count():
     """The same as of answers that were cut there."""
     dense = tiny_model("llama").double()
-    variant = models.apply_edit(dense, edits.Edit({"attn": (1,)}))
+    variant = loading.apply_edit(dense, edits.Edit({"attn": (1,)}))
     cut = [{**answer, "answer_token_ids": answer["answer_token_ids"][:1]} for answer in ANSWERS]
     first = agreement.agreement(dense, variant, ANSWERS, steps=1)
     assert first.steps == len(ANSWERS)

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from prunescope.lm_eval_tasks import answer_scores
+from prunescope.evaluation.lm_eval_tasks import answer_scores
 
 SAID = (
     "The answer is: 23 years",

@@ -5,21 +5,12 @@ import itertools
 import pytest
 import torch
 
-from prunescope import (
-    attention,
-    blockwise,
-    capture,
-    edits,
-    histories,
-    methods,
-    model_check,
-    models,
-    products,
-    prompts,
-    spaces,
-    tracing,
-)
-from prunescope.blockwise import Calibration
+from prunescope.checking import model_check
+from prunescope.compression import blockwise, methods
+from prunescope.compression.blockwise import Calibration
+from prunescope.machine import attention, products
+from prunescope.model import capture, edits, loading, prompts, unembedding
+from prunescope.tracing import histories, sublayer_traces
 from tiny import ARCHITECTURES, CAPPED, DROPPABLE, make_tiny_model, tiny_model
 
 CPU = torch.device("cpu")
@@ -66,7 +57,7 @@ def test_weights_are_compressed_and_run(architecture, method, ids):
     model = ready(architecture)
     edit, report = methods.load(method)(model, Calibration(ids[None]), **WEIGHT_METHODS[method])
     assert report.num_rows == 3 * (3 if method == "neuron" else 7)
-    assert_decoded(models.apply_edit(model, edit), ids)
+    assert_decoded(loading.apply_edit(model, edit), ids)
 
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, *CAPPED])
@@ -86,7 +77,7 @@ DROPS = ({"attn": (1,)}, {"mlp": (0, 2)}, {"block": (1,)}, {"attn": (0, 1, 2)})
 @pytest.mark.parametrize("architecture", [*DROPPABLE, *CAPPED])
 def test_a_drop_is_decoded_as_it_is_traced(architecture, dropped, ids):
     """Step by step with a cache, the variant gives the logits of its one pass."""
-    variant = models.apply_edit(ready(architecture), edits.Edit(dropped))
+    variant = loading.apply_edit(ready(architecture), edits.Edit(dropped))
     assert_decoded(variant, ids)
 
 
@@ -108,12 +99,12 @@ def test_a_dropped_sublayer_is_traced_as_its_input(architecture, ids):
     model = ready(architecture)
     dense, _ = capture.residuals(model, ids, 20)
     for sublayer, block in itertools.product(("attn", "mlp"), range(3)):
-        variant = models.apply_edit(model, edits.Edit({sublayer: (block,)}))
+        variant = loading.apply_edit(model, edits.Edit({sublayer: (block,)}))
         after, _ = capture.residuals(variant, ids, 20)
         place = 2 * block + (sublayer == "mlp")
         assert torch.allclose(after[:, place + 1], dense[:, place], atol=1e-5)
-    unembed = spaces.output_of(model)
-    found = tracing.statistics(dense, {}, range(6), unembed, [1.0], 64)
+    unembed = unembedding.output_of(model)
+    found = sublayer_traces.statistics(dense, {}, range(6), unembed, [1.0], 64)
     assert all(values.isfinite().all() for name, values in found.items() if "deviation" in name)
 
 
@@ -124,7 +115,7 @@ def test_intermediate_logits_are_what_the_model_would_say(architecture, ids):
     with torch.inference_mode():
         z = model(ids[None], use_cache=False).logits[0]
         stream, _ = capture.residuals(model, ids, 0)
-        read = spaces.readout_of(model, final_norm=True)(stream[:, -1])
+        read = unembedding.readout_of(model, final_norm=True)(stream[:, -1])
     assert torch.allclose(read, z, atol=1e-4)
 
 
@@ -134,7 +125,7 @@ def test_caps_are_in_traces(cap, final, ids):
     with torch.inference_mode():
         own = model(ids[None], use_cache=False).logits[0]
         h = histories.run(model, ids).h[0]
-    assert torch.allclose(spaces.output_of(model)(h), own, atol=1e-4)
+    assert torch.allclose(unembedding.output_of(model)(h), own, atol=1e-4)
     if final is not None:
         assert own.abs().max() <= final
 
@@ -163,12 +154,12 @@ SUBSETS = [c for n in range(1, 4) for c in itertools.combinations(range(3), n)]
 def test_any_attention_of_mixed_windows_may_be_dropped(kinds, dropped, ids):
     """The cache counts positions even where none of its first kind of attention is left."""
     model = ready("qwen2", use_sliding_window=True, sliding_window=8, layer_types=list(kinds))
-    assert_decoded(models.apply_edit(model, edits.Edit({"attn": dropped})), ids)
+    assert_decoded(loading.apply_edit(model, edits.Edit({"attn": dropped})), ids)
 
 
 def test_a_place_that_only_counts_takes_two_bytes_a_position(ids):
     model = ready("qwen2", use_sliding_window=True, sliding_window=8, layer_types=KINDS[0])
-    variant = models.apply_edit(model, edits.Edit({"attn": (0,)}))
+    variant = loading.apply_edit(model, edits.Edit({"attn": (0,)}))
     cache = variant(ids[None], use_cache=True).past_key_values
     assert cache.get_seq_length() == len(ids)
     assert cache.layers[0].keys.nbytes == cache.layers[0].values.nbytes == len(ids)
@@ -199,8 +190,8 @@ DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 8.0}
 def test_factors_by_length_are_those_of_short_texts(tmp_path, architecture, settings):
     """A text alone, beside a longer one, and across the border: one pass is the decode of each."""
     folder = make_tiny_model(tmp_path / "m", architecture, **settings)
-    assert models.longest(folder) == 32
-    model, tokenizer = models.load(folder, "float32", CPU), models.load_tokenizer(folder)
+    assert loading.longest(folder) == 32
+    model, tokenizer = loading.load(folder, "float32", CPU), loading.load_tokenizer(folder)
     short, long = [5, 6, 7, 8, 9, 10], list(range(20, 80))
     asked = [prompts.Asked("short", 0.0, short), prompts.Asked("long", 0.0, long)]
     alone = prompts.answers(model, tokenizer, asked[:1], 30, 0)[0]
@@ -217,5 +208,5 @@ def test_within_the_border_factors_are_the_models_own(tmp_path, ids):
     folder = make_tiny_model(tmp_path / "m", "phi3", max_position_embeddings=4096, **settings)
     stock = AutoModelForCausalLM.from_pretrained(folder)
     text = ids[None, :32]
-    model = models.load(folder, "float32", CPU)
+    model = loading.load(folder, "float32", CPU)
     assert torch.allclose(model(text).logits, stock(text).logits, atol=1e-5)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunescope import anatomy, attention
+from prunescope.machine import attention
+from prunescope.model import anatomy
 from tiny import ARCHITECTURES, EMBEDDERS, tiny_model
 
 IDS = torch.randint(3, 100, (3, 150), generator=torch.Generator().manual_seed(2))

@@ -7,9 +7,11 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from prunescope import attention_error, edits, histories, models, store
-from prunescope.anatomy import anatomy_of, blocks_of
-from prunescope.attention_error import KEYS, PATHS
+from prunescope.model import edits, loading
+from prunescope.model.anatomy import anatomy_of, blocks_of
+from prunescope.storage import store
+from prunescope.tracing import attention_error, histories
+from prunescope.tracing.attention_error import KEYS, PATHS
 from tiny import tiny_model
 
 IDS = torch.randint(3, 100, (11,), generator=torch.Generator().manual_seed(4))
@@ -180,7 +182,7 @@ WHOLE = [  # what is dropped (nothing: linears are edited), the first block wher
 def test_whole_variant_against_plain_sums(model, dropped, first):
     """Both models run as transformers runs them; the oracle adds up key by key."""
     edit = edits.Edit(dropped, {} if dropped else _every_linear(model).tensors)
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     rows = _rows(histories.run(model, IDS), histories.run(variant, IDS, edit).attended)
     left = [block for block in range(3) if block not in attention_error.left_out(edit, 3)]
     assert sorted(set(rows["block"].to_pylist())) == left
@@ -207,7 +209,7 @@ def _outputs(model):
 def test_parts_sum_to_what_o_proj_is_given(model):
     """Sum of parts against inputs of o_proj, heads in the order in which o_proj reads them."""
     edit = _every_linear(model)
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     dense_pass, whole = histories.run(model, IDS), histories.run(variant, IDS, edit)
     dense, moved = _outputs(model), _outputs(variant)
     for block in range(3):
@@ -230,7 +232,7 @@ def test_one_edited_attention_against_a_variant_edited_nowhere_else(model):
     for block in range(3):
         prefix = f"{_attn(model, block)}."
         alone = edits.Edit(tensors={n: t for n, t in edit.tensors.items() if n.startswith(prefix)})
-        variant = _Seen(models.apply_edit(model, alone))
+        variant = _Seen(loading.apply_edit(model, alone))
         _check(_where(rows, block=block), dense, variant, [block])
 
 
@@ -238,7 +240,7 @@ def test_a_norm_before_attention_belongs_to_it():
     """Pre-norm: q, k and v are read through the edited norm."""
     model = tiny_model("llama").double()
     edit = _noisy(model, lambda name: name.endswith("layers.1.input_layernorm.weight"))
-    variant = _Seen(models.apply_edit(model, edit))
+    variant = _Seen(loading.apply_edit(model, edit))
     _check(_edited(model, edit), _Seen(model), variant, [1])
 
 
@@ -246,7 +248,7 @@ def test_identity_moves_nothing(model):
     """Zeros to the bit and NULL shares, alone and as a whole variant."""
     same = edits.Edit(tensors={n: p.clone() for n, p in model.named_parameters() if "proj" in n})
     dense = histories.run(model, IDS)
-    whole = _rows(dense, histories.run(models.apply_edit(model, same), IDS, same).attended)
+    whole = _rows(dense, histories.run(loading.apply_edit(model, same), IDS, same).attended)
     for rows in (whole, _edited(model, same)):
         assert rows.num_rows == 3 * STEPS * KV_HEADS * 6
         assert not rows["relative_norm"].to_numpy().any()
@@ -291,7 +293,7 @@ def test_a_sliding_window_forgets_the_prompt():
     """Window 4: position 10 sees 7 to 10, all of them generated."""
     model = tiny_model("mistral").double()
     edit = _every_linear(model)
-    whole = histories.run(models.apply_edit(model, edit), IDS, edit).attended
+    whole = histories.run(loading.apply_edit(model, edit), IDS, edit).attended
     for rows in (_edited(model, edit), _rows(histories.run(model, IDS), whole)):
         assert _norms(rows, step=3, keys="prompt").all()
         assert not _norms(rows, step=4, keys="prompt").any()
@@ -310,7 +312,7 @@ def test_edits_without_attention_have_no_edited_sublayer(model):
     edit = _noisy(model, lambda name: "mlp" in name or "embed" in name or "lm_head" in name)
     assert attention_error.edited_attention(model, IDS, edit) == {}
     assert _edited(model, edit).num_rows == 0
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     rows = _rows(histories.run(model, IDS), histories.run(variant, IDS, edit).attended)
     assert rows["share"].null_count == 0
 
@@ -328,7 +330,7 @@ def test_chunks_of_rows_change_nothing(model, monkeypatch):
 def test_one_history_of_a_mixed_pass(model):
     """Teacher-forced among others is teacher-forced alone; several at once are refused."""
     edit = _every_linear(model)
-    dense, variant = histories.run(model, IDS), models.apply_edit(model, edit)
+    dense, variant = histories.run(model, IDS), loading.apply_edit(model, edit)
     which = list(histories.ON_DENSE_TOKENS)
     masks = torch.stack([of(len(IDS), START) for of in histories.ON_DENSE_TOKENS.values()])
     mixed = histories.run(variant, IDS, edit, dense.attended, masks).attended

@@ -5,9 +5,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import linear_inputs
-from prunescope import anatomy, methods
-from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms
-from prunescope.replacements import Masked
+from prunescope.compression import methods
+from prunescope.compression.blockwise import BlockWalk, Calibration, ColumnNorms
+from prunescope.model import anatomy
+from prunescope.model.replacements import Masked
 from tiny import tiny_model
 
 IDS = torch.randint(3, 100, (5, 9), generator=torch.Generator().manual_seed(1))

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 import build_report
-from prunescope import store
-from prunescope.schemas import TABLES
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 ROW = {"block": 0, "sublayer": "attn", "influence": 0.5, "n_tokens": 4}
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import sample_calibration
-from prunescope import calibration, store
+from prunescope.compression import calibration
 from prunescope.progress import JobError
+from prunescope.storage import store
 from tiny_inputs import BEGIN, byte_tokenizer, documents, save_model, save_tokenizer
 
 LENGTHS = [5, 40, 41, 42, 7, 90, 300, 12, 64, 45, 200, 3, 41, 40, 77]

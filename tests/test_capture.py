@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prunescope import anatomy, capture, edits, models
+from prunescope.model import anatomy, capture, edits, loading
 from tiny import tiny_model
 
 TOKENS = torch.tensor([5, 17, 3, 99, 42, 8, 64, 11, 77, 30])
@@ -24,7 +24,7 @@ def test_boundaries_equal_output_hidden_states(model):
 def test_resid_mid_is_what_dropping_the_mlp_leaves(model):
     """A block without its MLP passes resid_mid on: seen through the edited model itself."""
     last = len(anatomy.blocks_of(model)) - 1
-    variant = models.apply_edit(model, edits.Edit(dropped={"mlp": (last,)}))
+    variant = loading.apply_edit(model, edits.Edit(dropped={"mlp": (last,)}))
     dense, _ = capture.residuals(model, TOKENS, start=0)
     dropped, _ = capture.residuals(variant, TOKENS, start=0)
     torch.testing.assert_close(dropped[:, -1], dense[:, -2])
@@ -43,7 +43,7 @@ def test_replaced_sublayer_sees_the_dense_input_only(model, sublayer):
     tensor = model.get_parameter(name) * 0.5
     edit = edits.Edit(tensors={name: tensor})
     _, variant = capture.residuals(model, TOKENS, start=0, edit=edit)
-    edited, _ = capture.residuals(models.apply_edit(model, edit), TOKENS, start=0)
+    edited, _ = capture.residuals(loading.apply_edit(model, edit), TOKENS, start=0)
     s = 2 * block + sublayer
     assert list(variant) == [s]
     torch.testing.assert_close(variant[s], edited[:, s + 1])

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from build_catalog import build_catalog
-from prunescope import store
-from prunescope.schemas import TABLES
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from prunescope import charts, methods
+from prunescope.compression import methods
+from prunescope.report import charts
 
 
 def _luminance(color):

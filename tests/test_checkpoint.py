@@ -12,7 +12,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from prunescope import models
+from prunescope.model import loading
 from prunescope.progress import JobError
 from tiny import ARCHITECTURES, make_tiny_model, tiny_model
 
@@ -42,7 +42,7 @@ def test_what_was_saved_whole_is_loaded_whole(tmp_path, architecture):
     """The logits are those of the model before it was saved: nothing is missing, nothing new."""
     folder = make_tiny_model(tmp_path / "m", architecture)
     ids = torch.tensor([[5, 6, 7, 8]])
-    one, other = (models.load(folder, "float32", CPU)(ids).logits for _ in range(2))
+    one, other = (loading.load(folder, "float32", CPU)(ids).logits for _ in range(2))
     assert torch.equal(one, other)
 
 
@@ -53,7 +53,7 @@ def test_a_missing_tensor_is_refused_by_name(tmp_path, name):
     folder = make_tiny_model(tmp_path / "m")
     edited(folder, lambda weights: weights.pop(name))
     with pytest.raises(JobError, match=f"lacks {re.escape(name)}, which would be filled"):
-        models.load(folder, "float32", CPU)
+        loading.load(folder, "float32", CPU)
 
 
 def test_a_tensor_nothing_reads_is_refused_by_name(tmp_path):
@@ -63,7 +63,7 @@ def test_a_tensor_nothing_reads_is_refused_by_name(tmp_path):
         lambda weights: weights.update({"model.layers.3.mlp.up_proj.weight": torch.ones(2, 2)}),
     )
     with pytest.raises(JobError, match=r"nothing in the model reads model\.layers\.3"):
-        models.load(folder, "float32", CPU)
+        loading.load(folder, "float32", CPU)
 
 
 def test_rotary_frequencies_of_old_checkpoints_are_no_fault(tmp_path):
@@ -71,7 +71,7 @@ def test_rotary_frequencies_of_old_checkpoints_are_no_fault(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
     name = "model.layers.0.self_attn.rotary_emb.inv_freq"
     edited(folder, lambda weights: weights.update({name: torch.ones(3)}))
-    models.load(folder, "float32", CPU)
+    loading.load(folder, "float32", CPU)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
@@ -85,7 +85,7 @@ def test_quantized_numbers_are_refused(tmp_path, dtype):
 
     edited(folder, pack)
     with pytest.raises(JobError, match="quantized numbers"):
-        models.load(folder, "float32", CPU)
+        loading.load(folder, "float32", CPU)
 
 
 def test_another_shape_is_refused(tmp_path):
@@ -93,21 +93,21 @@ def test_another_shape_is_refused(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
     with pytest.raises(JobError, match="another shape than config"):
-        models.load(folder, "float32", CPU)
+        loading.load(folder, "float32", CPU)
 
 
 def test_a_second_set_of_weights_is_refused(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
     save_file(load_file(folder / "model.safetensors"), folder / "other.safetensors")
     with pytest.raises(JobError, match=r"other\.safetensors lie beside"):
-        models.load(folder, "float32", CPU)
+        loading.load(folder, "float32", CPU)
 
 
 def test_weights_by_another_name_are_refused(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
     (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
     with pytest.raises((JobError, OSError), match=r"model\.safetensors"):
-        models.load(folder, "float32", CPU)
+        loading.load(folder, "float32", CPU)
 
 
 @pytest.mark.parametrize(
@@ -117,22 +117,24 @@ def test_a_classifier_is_no_causal_model(tmp_path, auto):
     """A reward model shares all but its head with a language model; its lm_head would be random."""
     classifier = auto.from_config(tiny_model("qwen2", vocabulary=320).config)
     with pytest.raises(JobError, match="lm_head"):
-        models.load(saved(tmp_path / "m", classifier), "float32", CPU)
+        loading.load(saved(tmp_path / "m", classifier), "float32", CPU)
 
 
 def test_a_model_without_head_is_refused_as_causal_and_taken_as_encoder(tmp_path):
     folder = saved(tmp_path / "m", tiny_model("mistral", kind="encoder", vocabulary=320))
     with pytest.raises(JobError, match="kind"):
-        models.load(folder, "float32", CPU)
-    assert models.load(folder, "float32", CPU, "encoder")
+        loading.load(folder, "float32", CPU)
+    assert loading.load(folder, "float32", CPU, "encoder")
 
 
 def test_an_encoder_leaves_the_head_out(tmp_path):
     """Hidden states of a causal checkpoint are the same whether its head is loaded or not."""
     folder = make_tiny_model(tmp_path / "m")
     ids = torch.tensor([[5, 6, 7, 8]])
-    whole = models.load(folder, "float32", CPU).base_model(ids).last_hidden_state
-    assert torch.equal(models.load(folder, "float32", CPU, "encoder")(ids).last_hidden_state, whole)
+    whole = loading.load(folder, "float32", CPU).base_model(ids).last_hidden_state
+    assert torch.equal(
+        loading.load(folder, "float32", CPU, "encoder")(ids).last_hidden_state, whole
+    )
 
 
 @pytest.mark.parametrize("pooler", [True, False])
@@ -140,6 +142,6 @@ def test_a_pooler_is_neither_asked_for_nor_kept(tmp_path, pooler):
     """Embeddings are made of hidden states; a checkpoint may hold a pooler or none."""
     config = tiny_model("bert", kind="encoder", vocabulary=320).config
     folder = saved(tmp_path / "m", AutoModel.from_config(config, add_pooling_layer=pooler))
-    model = models.load(folder, "float32", CPU, "encoder")
+    model = loading.load(folder, "float32", CPU, "encoder")
     assert not any("pooler" in name for name, _ in model.named_parameters())
     assert model(torch.tensor([[5, 6]])).last_hidden_state.isfinite().all()

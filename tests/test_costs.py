@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from prunescope import anatomy, costs, edits, models
-from prunescope.replacements import Masked
+from prunescope.model import anatomy, edits, loading
+from prunescope.model.replacements import Masked
+from prunescope.tracing import costs
 from tiny import tiny_model
 
 TOKENS = torch.arange(3, 40)
@@ -20,7 +21,7 @@ def _llama(**settings):
 def test_a_dropped_block_costs_nothing():
     """d 24, 4 heads and 2 key-value heads of 6, 40 neurons, two norms, counted by hand."""
     dense = _llama()
-    variant = models.apply_edit(dense, edits.Edit({"block": (1,)}))
+    variant = loading.apply_edit(dense, edits.Edit({"block": (1,)}))
     block = 24 * 24 + 2 * 12 * 24 + 24 * 24 + 3 * 24 * 40 + 2 * 24
     assert costs.n_parameters(dense) == 3 * block + 2 * 101 * 24 + 24
     assert costs.n_parameters(variant) == 2 * block + 2 * 101 * 24 + 24
@@ -41,7 +42,7 @@ def test_zeros_are_counted_out():
     dense = _llama()
     keep = torch.ones(24, 40, dtype=torch.bool)
     keep[:, ::2] = False
-    variant = models.apply_edit(dense, edits.Edit(tensors={DOWN.format(1): Masked.by(keep)}))
+    variant = loading.apply_edit(dense, edits.Edit(tensors={DOWN.format(1): Masked.by(keep)}))
     assert costs.n_parameters(variant) == costs.n_parameters(dense)
     assert costs.n_nonzero(variant) == costs.n_nonzero(dense) - 24 * 20
 
@@ -53,15 +54,15 @@ def test_packed_tensors_count_as_packed_wherever_blocks_moved():
     packed = {DOWN.format(block): Masked.by(keep) for block in (0, 2)}
     edit = edits.Edit({"block": (0,)}, packed)
     without = edits.Edit({"block": (0,)})
-    saved = costs.n_stored_bytes(dense, models.apply_edit(dense, without), without)
-    saved -= costs.n_stored_bytes(dense, models.apply_edit(dense, edit), edit)
+    saved = costs.n_stored_bytes(dense, loading.apply_edit(dense, without), without)
+    saved -= costs.n_stored_bytes(dense, loading.apply_edit(dense, edit), edit)
     assert saved == 4 * 24 * 40 - (24 * 40 / 8 + 4 * 24 * 40 / 2)
 
 
 def test_what_is_replaced_and_dropped_counts_nothing():
     dense = _llama()
     edit = edits.Edit({"mlp": (1,)}, {DOWN.format(1): torch.ones(24, 40)})
-    variant = models.apply_edit(dense, edit)
+    variant = loading.apply_edit(dense, edit)
     assert costs.n_stored_bytes(dense, variant, edit) == costs.n_bytes(variant)
 
 
@@ -70,7 +71,7 @@ def test_what_is_replaced_and_dropped_counts_nothing():
 )
 def test_cache_holds_keys_and_values_of_the_attention_left(model, dropped, left):
     """Per position: keys and values, 2 heads of 6, 8 bytes, with a sliding window or without."""
-    variant = models.apply_edit(model, edits.Edit(dropped))
+    variant = loading.apply_edit(model, edits.Edit(dropped))
     heads = 2 * 6
     assert costs.cache_bytes_per_token(variant, TOKENS) == left * 2 * heads * 8
 

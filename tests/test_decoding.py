@@ -5,9 +5,11 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from prunescope import decoding, edits, models, prompts, spaces, texts
-from prunescope.anatomy import anatomy_of, blocks_of
-from prunescope.schemas import TABLES
+from prunescope.measures import wording
+from prunescope.model import edits, loading, prompts, unembedding
+from prunescope.model.anatomy import anatomy_of, blocks_of
+from prunescope.tables.schemas import TABLES
+from prunescope.tracing import decoding
 from tiny import ARCHITECTURES, make_tiny_model, tiny_model
 from trace_decoding import trace_answers
 
@@ -46,12 +48,12 @@ def _edited(model):
             if name.startswith(f"{prefix}.2.") and "proj" in name
         },
     )
-    return edit, models.apply_edit(model, edit)
+    return edit, loading.apply_edit(model, edit)
 
 
 def _compared(model, edit, variant, answer, own, memory_mb=64.0):
     at = decoding.states(model, variant, edit, answer, own)
-    unembed = spaces.output_of(model)
+    unembed = unembedding.output_of(model)
     return at, decoding.compare(at, unembed, answer, TEMPERATURES, memory_mb, SEED)
 
 
@@ -61,7 +63,7 @@ def test_identity_is_zero_under_every_history(model):
         torch.tensor([_answer()["prompt_token_ids"]]), max_new_tokens=LENGTH, do_sample=False
     )[0, 5:].tolist()
     answer = {**_answer(), "answer_token_ids": tokens}
-    variant = models.apply_edit(model, edits.Edit())
+    variant = loading.apply_edit(model, edits.Edit())
     at, compared = _compared(model, edits.Edit(), variant, answer, tokens)
     for name in ("h.angular_deviation", "z.angular_deviation", "p.angular_deviation"):
         assert not compared.columns[name].any(), name
@@ -92,7 +94,7 @@ def test_free_running_is_decoding_with_a_cache(model):
     (tokens, z), (own, z_variant) = generated(model), generated(variant)
     assert tokens != own
     at = decoding.states(model, variant, edit, {**_answer(), "answer_token_ids": tokens}, own)
-    unembed = spaces.output_of(model)
+    unembed = unembedding.output_of(model)
     torch.testing.assert_close(unembed(at.dense).float(), z, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(unembed(at.variant[:, 3]).float(), z_variant, rtol=1e-4, atol=1e-4)
 
@@ -186,7 +188,7 @@ def test_an_edit_of_one_block_leaves_earlier_blocks_as_they_are(model):
             if name.startswith(f"{prefix}.2.") and "proj" in name
         }
     )
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     seen = {}
     for which, of in (("dense", model), ("variant", variant)):
         block = blocks_of(of)[2]
@@ -211,8 +213,8 @@ def test_an_edit_of_one_block_leaves_earlier_blocks_as_they_are(model):
 def test_every_table_from_prompts_to_rows(tmp_path, architecture):
     """Own prompts, greedy and sampled, one of a single token, one multiple choice."""
     folder = make_tiny_model(tmp_path / "model", architecture)
-    model = models.load(folder, "float32", torch.device("cpu"))
-    tokenizer = models.load_tokenizer(folder)
+    model = loading.load(folder, "float32", torch.device("cpu"))
+    tokenizer = loading.load_tokenizer(folder)
     edit, variant = _edited(model)
     said = {
         "choice": {"kind": "multiple_choice", "text": "which? A) fox B) dog C) sea"},
@@ -275,9 +277,9 @@ def test_perplexity_of_a_text_is_denses_own(model, alike, length):
     z = model(torch.tensor([prompt + own])).logits[0, len(prompt) - 1 : -1]
     expected = z.double().log_softmax(-1).gather(-1, torch.tensor(own)[:, None]).squeeze(-1)
     at = decoding.states(model, variant, edit, answer, own)
-    found = decoding.log_likelihoods(spaces.output_of(model), at.reread, own)
+    found = decoding.log_likelihoods(unembedding.output_of(model), at.reread, own)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    assert texts.perplexity(found) == pytest.approx(float(expected.mean().neg().exp()), rel=1e-4)
+    assert wording.perplexity(found) == pytest.approx(float(expected.mean().neg().exp()), rel=1e-4)
 
 
 @pytest.mark.parametrize("dropped", [{"attn": (0,)}, {"block": (0, 2)}, {"attn": (0, 1, 2)}])
@@ -285,7 +287,7 @@ def test_perplexity_of_a_text_is_denses_own(model, alike, length):
 def test_what_both_read_is_not_read_again(model, dropped, alike):
     """Free running equals one pass over the variant's whole text, shorter, longer or as long."""
     edit = edits.Edit(dropped)
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     answer = _answer()
     for n_more in (0, 1, 5):
         own = [*answer["answer_token_ids"][:alike], *range(3, 3 + n_more)] or [9]
@@ -301,4 +303,4 @@ def test_an_edited_lm_head_is_refused():
     model = tiny_model("llama")
     edit = edits.Edit(tensors={"lm_head.weight": model.lm_head.weight * 2})
     with pytest.raises(ValueError, match="lm_head"):
-        list(trace_answers(model, models.apply_edit(model, edit), edit, None, [], (), {}, 64, 0))
+        list(trace_answers(model, loading.apply_edit(model, edit), edit, None, [], (), {}, 64, 0))

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from prunescope import anatomy, edits, spaces
-from prunescope.deviations import deviations
+from prunescope.model import anatomy, edits, unembedding
+from prunescope.theory.deviations import deviations
 from test_tracing import TEMPERATURES, _answer
 from tiny import tiny_model
 from trace_sublayers import trace_prompts
@@ -16,7 +16,7 @@ from trace_sublayers import trace_prompts
 def tables():
     """Trace, shift and deviation of every sublayer of a tiny model."""
     model = tiny_model("llama")
-    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
     (rows,) = trace_prompts(model, unembed, edit, [_answer(model)], 5, TEMPERATURES, 64)
     return *rows, pa.concat_tables(deviations(*rows, "deviation"))

@@ -5,8 +5,8 @@ import math
 import pyarrow as pa
 import pytest
 
-from prunescope import differences, store
-from prunescope.schemas import TABLES
+from prunescope.storage import differences, store
+from prunescope.tables.schemas import TABLES
 
 WALL_CLOCK = {
     "compression_run": {"seconds", "peak_memory_mb"},

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from prunescope import embedding, models
-from prunescope.edits import Edit
+from prunescope.evaluation import text_embedding
+from prunescope.model import loading
+from prunescope.model.edits import Edit
 from prunescope.progress import JobError
 from tiny import EMBEDDERS, TEXTS, tiny_model
 from tiny_inputs import save_tokenizer
@@ -22,20 +23,20 @@ def embedder(request):
 @pytest.mark.parametrize("pooling", ["mean", "last_token"])
 def test_each_text_as_if_alone(embedder, pooling, monkeypatch):
     """Batched and padded or one by one through the model itself: the same vector, in order."""
-    monkeypatch.setitem(embedding.TOKENS_TOGETHER, "cpu", 12)
-    rows = embedding.embed(embedder, SEQUENCES, pooling, normalize=False)
+    monkeypatch.setitem(text_embedding.TOKENS_TOGETHER, "cpu", 12)
+    rows = text_embedding.embed(embedder, SEQUENCES, pooling, normalize=False)
     for row, ids in zip(rows, SEQUENCES, strict=True):
         out = embedder(torch.tensor([ids]), output_hidden_states=True, use_cache=False)
         h = out.hidden_states[-1][0]
         expected = h.mean(0) if pooling == "mean" else h[-1]
         torch.testing.assert_close(row, expected, rtol=1e-4, atol=1e-5)
-    unit = embedding.embed(embedder, SEQUENCES, pooling, normalize=True)
+    unit = text_embedding.embed(embedder, SEQUENCES, pooling, normalize=True)
     torch.testing.assert_close(unit, rows / rows.norm(dim=1, keepdim=True))
 
 
 def test_half_precision_is_pooled_in_float32():
     model = tiny_model("bert", kind="encoder").bfloat16()
-    row = embedding.embed(model, [[5, 17, 3]], "mean", normalize=False)[0]
+    row = text_embedding.embed(model, [[5, 17, 3]], "mean", normalize=False)[0]
     h = model(torch.tensor([[5, 17, 3]])).last_hidden_state[0]
     assert torch.equal(row, h.float().sum(0) / 3)
 
@@ -44,24 +45,24 @@ def test_overflow_is_refused():
     model = tiny_model("llama")
     model.model.layers[1].mlp.down_proj.weight[:] = torch.inf
     with pytest.raises(JobError, match="NaN or infinity"):
-        embedding.embed(model, SEQUENCES, "mean", normalize=True)
+        text_embedding.embed(model, SEQUENCES, "mean", normalize=True)
 
 
 def test_texts_are_cut_before_their_special_tokens(tmp_path):
     """BEGIN stays in front and the ending behind, once, and never more than max_length."""
     file = save_tokenizer(tmp_path, begin=True)
     begin, end = 256, 257
-    whole = embedding.encoder(file, 64)(["abc"])[0]
-    assert embedding.encoder(file, 3)(["abc"])[0] == whole[:3] and whole[0] == begin
-    ended = embedding.encoder(file, 3, ends_with="<|endoftext|>")(
+    whole = text_embedding.encoder(file, 64)(["abc"])[0]
+    assert text_embedding.encoder(file, 3)(["abc"])[0] == whole[:3] and whole[0] == begin
+    ended = text_embedding.encoder(file, 3, ends_with="<|endoftext|>")(
         ["abc", "a<|endoftext|>", "abcdef"]
     )
     assert ended == [[*whole[:2], end], [*whole[:2], end], [*whole[:2], end]]
-    around = embedding.encoder(file, 8, starts_with="x", ends_with="yz")
-    whole = embedding.encoder(file, 64)
+    around = text_embedding.encoder(file, 8, starts_with="x", ends_with="yz")
+    whole = text_embedding.encoder(file, 64)
     assert around(["ab", "abcdefghi"]) == whole(["xabyz", "xabcdyz"])
     with pytest.raises(JobError, match="ends_with has 3 tokens, but max_length is 3"):
-        embedding.encoder(file, 3, ends_with="abc")
+        text_embedding.encoder(file, 3, ends_with="abc")
 
 
 @pytest.fixture
@@ -72,11 +73,11 @@ def remembering(tmp_path):
     def of(made_from="a", pooling="mean", max_length=32):
         def load():
             loads.append(made_from)
-            return models.apply_edit(tiny_model("llama", vocabulary=300), Edit())
+            return loading.apply_edit(tiny_model("llama", vocabulary=300), Edit())
 
-        encode = embedding.encoder(save_tokenizer(tmp_path), max_length)
+        encode = text_embedding.encoder(save_tokenizer(tmp_path), max_length)
         settings = {"pooling": pooling, "normalize": True}
-        return embedding.Embedder(load, encode, settings, {"weights": made_from})
+        return text_embedding.Embedder(load, encode, settings, {"weights": made_from})
 
     return of, loads, tmp_path / "rows.safetensors"
 
@@ -103,4 +104,4 @@ def test_what_decides_a_vector_makes_it_again(remembering):
 def test_a_text_without_a_token_is_named(pooling):
     """It has no state of its own, and must not be given that of another text's padding."""
     with pytest.raises(JobError, match=r"1 of 3 texts have no token.*number 2"):
-        embedding.embed(tiny_model("llama"), [[5, 6], [7], []], pooling, True)
+        text_embedding.embed(tiny_model("llama"), [[5, 6], [7], []], pooling, True)

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from prunescope import anatomy, capture, edits, influence, models
+from prunescope.compression import influence
+from prunescope.model import anatomy, capture, edits, loading
 from tiny import EMBEDDERS, tiny_model
 
 TOKENS = torch.tensor([[5, 17, 3, 99, 42, 8, 64]])
@@ -67,7 +68,7 @@ def test_bert_boundaries_are_its_equations(bert):
 def test_dropping_in_bert_leaves_residual_and_norm(bert, dropped):
     """The sublayer's output is zero, norm(h + 0); a block dropped whole leaves nothing."""
     expected = bert_stream(bert, TOKENS, dropped)[0][-1]
-    variant = models.apply_edit(bert, edits.Edit(dropped=dropped))
+    variant = loading.apply_edit(bert, edits.Edit(dropped=dropped))
     torch.testing.assert_close(variant(TOKENS).last_hidden_state, expected)
 
 
@@ -88,14 +89,14 @@ def test_dropping_equals_zero_weights(embedder, dropped):
         torch.nn.ModuleList(b for i, b in enumerate(blocks) if i not in dropped.get("block", ())),
     )
     by_hand.config.num_hidden_layers = len(anatomy.blocks_of(by_hand))
-    variant = models.apply_edit(embedder, edits.Edit(dropped=dropped))
+    variant = loading.apply_edit(embedder, edits.Edit(dropped=dropped))
     found, expected = (m(TOKENS, use_cache=False).last_hidden_state for m in (variant, by_hand))
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(found, embedder(TOKENS, use_cache=False).last_hidden_state)
 
 
 def test_dropped_sublayers_cost_no_product(bert):
-    variant = models.apply_edit(bert, edits.Edit(dropped={"attn": (0, 2), "mlp": (1,)}))
+    variant = loading.apply_edit(bert, edits.Edit(dropped={"attn": (0, 2), "mlp": (1,)}))
     names = [n for n, m in variant.encoder.named_modules() if isinstance(m, torch.nn.Linear)]
     assert len(names) == 3 * 6 - 2 * 4 - 2
 
@@ -129,7 +130,7 @@ def test_an_embedder_has_no_logits(embedder):
 def test_saved_and_loaded_by_kind(embedder, tmp_path):
     """From disk as config's `kind` says: the same hidden states, and no lm_head made up."""
     embedder.save_pretrained(tmp_path)
-    loaded = models.load(tmp_path, "float32", torch.device("cpu"), kind="encoder").double()
+    loaded = loading.load(tmp_path, "float32", torch.device("cpu"), kind="encoder").double()
     for output in (loaded, embedder):
         output.config.use_cache = False
     torch.testing.assert_close(loaded(TOKENS).last_hidden_state, embedder(TOKENS).last_hidden_state)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prunescope import fingerprint
+from prunescope.workflow import fingerprint
 from rules_of import RULES
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,9 @@ import math
 
 import pytest
 
-from prunescope import code_eval, exchange, sandbox
-from prunescope.sandbox import SandboxError
+from prunescope.evaluation import code_eval
+from prunescope.sandbox import exchange, starter
+from prunescope.sandbox.starter import SandboxError
 
 TESTS = "def check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\n"
 TESTS += "check(total)\n"
@@ -23,7 +24,7 @@ WRONG = "def total(numbers):\n    return 7\n"
 def _proven():
     """Nothing hostile runs before the sandbox has held; where none can be built, none of this."""
     try:
-        sandbox.prove()
+        starter.prove()
     except SandboxError as error:
         if "cannot be built here" not in str(error):
             raise
@@ -199,7 +200,7 @@ FAKES = {
 
 @pytest.mark.parametrize("program", FAKES.values(), ids=FAKES)
 def test_a_program_that_fakes_a_pass_is_wrong(program):
-    outcome = sandbox.run(program, TESTS, sandbox.Limits(seconds=3.0))
+    outcome = starter.run(program, TESTS, starter.Limits(seconds=3.0))
     assert not outcome.passed
     assert outcome.reason
 
@@ -252,7 +253,7 @@ SKIP = "import unittest\ndef total(numbers): raise unittest.SkipTest\n"
 )
 def test_what_tests_use_is_their_own(program, tests, passed):
     """unittest, builtins, modules, and handlers that catch whatever the program raises."""
-    assert sandbox.run(program, tests).passed == passed
+    assert starter.run(program, tests).passed == passed
 
 
 HELPER = "def encode(text):\n    return text[::-1]\n\ndef decode(text):\n"
@@ -273,7 +274,7 @@ DECODE = "def check(candidate):\n    assert candidate(encode('abc')) == 'abc'\nc
 )
 def test_a_helper_of_the_prompt_is_out_of_the_programs_reach(body, passed):
     """HumanEval's decode_cyclic and find_zero are tested by a function of their prompts."""
-    assert sandbox.run(HELPER + body, DECODE).passed == passed
+    assert starter.run(HELPER + body, DECODE).passed == passed
 
 
 RIGHT_PROGRAMS = """
@@ -422,11 +423,11 @@ assert f() == {'a': 1}
 def test_right_programs_pass(case):
     """Calls by reference, objects that stay with the program, errors, exact numbers."""
     program, tests = case.split("-----\n")
-    assert sandbox.run(program, tests) == sandbox.Outcome(True, "")
+    assert starter.run(program, tests) == starter.Outcome(True, "")
 
 
 def test_what_cannot_be_handed_over_is_said():
-    outcome = sandbox.run("def f(g): return g(1)", "assert f(lambda n: n) == 1")
+    outcome = starter.run("def f(g): return g(1)", "assert f(lambda n: n) == 1")
     assert outcome.reason == (
         "TypeError: a function cannot be handed to the program: it is no data"
     )

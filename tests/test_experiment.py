@@ -11,7 +11,8 @@ import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
-from prunescope import experiment, methods
+from prunescope.compression import methods
+from prunescope.workflow import experiment
 from tiny import make_tiny_model
 
 ROOT = Path(__file__).parents[1]

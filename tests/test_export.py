@@ -10,8 +10,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import export_model as script
-from prunescope import anatomy, edits, export, models, store, tokenization
-from prunescope.replacements import Columns, Rows
+from prunescope.compression import export
+from prunescope.model import anatomy, edits, loading, tokenization
+from prunescope.model.replacements import Columns, Rows
+from prunescope.storage import store
 from tiny import ARCHITECTURES, TEXTS, make_tiny_model
 
 PROMPTS = {f"p{i}": {"kind": "open_ended", "text": text} for i, text in enumerate(TEXTS)}
@@ -56,7 +58,7 @@ def test_stock_transformers_gives_the_variants_logits(dense_folder, dropped, tmp
     """Same logits as the variant that leaves sublayers out, and blocks are gone, not silenced."""
     folder = _exported(tmp_path, dense_folder, edits.Edit(dropped))
     found = AutoModelForCausalLM.from_pretrained(folder)
-    variant = models.apply_edit(
+    variant = loading.apply_edit(
         AutoModelForCausalLM.from_pretrained(dense_folder), edits.Edit(dropped)
     )
     ids = _ids(dense_folder)
@@ -102,7 +104,7 @@ def test_fewer_neurons_become_a_smaller_intermediate_size(llama, tmp_path):
     """Half of every MLP's neurons left out: weights that config describes, the variant's logits."""
     edit = _without_every_second_neuron(blocks=(0, 1, 2))
     found = AutoModelForCausalLM.from_pretrained(_exported(tmp_path, llama, edit))
-    variant = models.apply_edit(AutoModelForCausalLM.from_pretrained(llama), edit)
+    variant = loading.apply_edit(AutoModelForCausalLM.from_pretrained(llama), edit)
     assert found.config.intermediate_size == 20
     assert found.model.layers[1].mlp.down_proj.weight.shape == (24, 20)
     torch.testing.assert_close(
@@ -160,7 +162,7 @@ def test_the_folder_says_what_made_it_and_how_equal_it_is(llama, tmp_path):
     about = json.loads(
         (_exported(tmp_path, llama, edits.Edit({"mlp": (2,)})) / "prunescope.json").read_text()
     )
-    tokenizer = models.load_tokenizer(llama)
+    tokenizer = loading.load_tokenizer(llama)
     texts = [
         tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False

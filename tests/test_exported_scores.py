@@ -5,8 +5,10 @@ import torch
 
 import export_model
 import run_lm_eval
-from prunescope import edits, influence, methods, models, store
-from prunescope.blockwise import Calibration
+from prunescope.compression import influence, methods
+from prunescope.compression.blockwise import Calibration
+from prunescope.model import edits, loading
+from prunescope.storage import store
 from stock_lm_eval import stock
 from task_inputs import SETTINGS, write_task
 from tiny import TEXTS, make_tiny_model
@@ -28,7 +30,7 @@ def model_dir(tmp_path_factory):
 
 def compressed(model_dir, method, settings):
     """The edit one method makes of the model in the folder."""
-    model = models.load(model_dir, "float32", torch.device("cpu"))
+    model = loading.load(model_dir, "float32", torch.device("cpu"))
     evidence = {
         "model": model,
         "calibration": Calibration(IDS),

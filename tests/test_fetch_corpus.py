@@ -6,8 +6,8 @@ import json
 import pytest
 
 import fetch_corpus
-from prunescope import store
 from prunescope.progress import JobError
+from prunescope.storage import store
 from tiny_inputs import build_wheel, json_lines, names_below, wheel_source
 
 LONG = " and so it goes on and on"

@@ -206,7 +206,7 @@ def test_dequantized_weights_are_those_of_the_file(smollm2, tmp_path):
     from gguf import GGUFReader, dequantize
     from safetensors.numpy import load_file
 
-    from prunescope import sources
+    from prunescope.inputs import sources
 
     config = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
     source = config["models"]["smollm2-135m-instruct"]["source"]

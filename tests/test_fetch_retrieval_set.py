@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import fetch_retrieval_set
-from prunescope import store
 from prunescope.progress import JobError
+from prunescope.storage import store
 from tiny_inputs import build_wheel, json_lines, wheel_source
 
 DOCUMENTS = [

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fetch_task
-from prunescope import task_rows
+from prunescope.inputs import task_rows
 from prunescope.progress import JobError
 from tiny_inputs import build_wheel, json_lines, names_below, wheel_source
 

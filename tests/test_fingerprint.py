@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from prunescope import fingerprint as module
-from prunescope import methods
+from prunescope.compression import methods
+from prunescope.workflow import fingerprint as module
 
 ROOT = Path(__file__).parents[1]
 

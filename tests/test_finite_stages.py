@@ -5,37 +5,22 @@ import pyarrow as pa
 import pytest
 import torch
 
-from prunescope import (
-    attention_error,
-    costs,
-    decoding,
-    edits,
-    export,
-    fused,
-    histories,
-    influence,
-    masks,
-    metrics,
-    models,
-    prompts,
-    quantization,
-    ranking,
-    retrieval,
-    runtime,
-    sampling,
-    spaces,
-    tracing,
-)
-from prunescope.agreement import agreement
-from prunescope.blockwise import Calibration, ColumnNorms
-from prunescope.deviations import deviations
+from prunescope.compression import export, influence, masks, quantization, ranking
+from prunescope.compression.blockwise import Calibration, ColumnNorms
+from prunescope.compression.hessians import Hessian, inverse_factor
+from prunescope.compression.methods import awq, magnitude, neuron, rtn, sparsegpt, wanda
+from prunescope.evaluation import retrieval
+from prunescope.evaluation.matched_formats import Item, choice_rows
+from prunescope.evaluation.variant_lm import VariantLM
 from prunescope.finite import NotFinite
-from prunescope.hessians import Hessian, inverse_factor
-from prunescope.lm_eval_adapter import VariantLM
-from prunescope.matched_formats import Item, choice_rows
-from prunescope.methods import awq, magnitude, neuron, rtn, sparsegpt, wanda
+from prunescope.machine import runtime
+from prunescope.measures import fused, metrics
+from prunescope.model import edits, loading, prompts, sampling, unembedding
 from prunescope.progress import JobError
-from prunescope.schemas import TABLES
+from prunescope.tables.schemas import TABLES
+from prunescope.theory.deviations import deviations
+from prunescope.tracing import attention_error, costs, decoding, histories, sublayer_traces
+from prunescope.tracing.agreement import agreement
 from tiny import make_tiny_model, tiny_model
 
 CPU = torch.device("cpu")
@@ -135,7 +120,7 @@ def test_a_decoded_step_names_prompt_and_step(bad):
 
 def broken(folder):
     """A folder whose model gives NaN for every text."""
-    model = models.load(folder, "float32", CPU)
+    model = loading.load(folder, "float32", CPU)
     model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
     return model
 
@@ -148,13 +133,13 @@ def folder(tmp_path):
 def test_answers_of_a_broken_model_are_refused(folder):
     asked = [prompts.Asked("mine", 0.0, [5, 6])]
     with pytest.raises(NotFinite, match="prompt mine, step 0"):
-        prompts.answers(broken(folder), models.load_tokenizer(folder), asked, 3, 0)
+        prompts.answers(broken(folder), loading.load_tokenizer(folder), asked, 3, 0)
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_log_likelihoods_of_tasks_name_the_item(folder, shared):
     """By way of shared contexts and by lm-eval's own."""
-    lm = VariantLM(broken(folder), models.load_tokenizer(folder), 4)
+    lm = VariantLM(broken(folder), loading.load_tokenizer(folder), 4)
     asked = [(("the sea", text), [5, 6], [7]) for text in (" one", " two")[: 1 + shared]]
     with pytest.raises(NotFinite, match="log-likelihoods of ' one' after 'the sea'"):
         lm._loglikelihood_tokens(asked)
@@ -166,20 +151,20 @@ def test_traces_refuse_states_and_logits(bad, generator):
     dense = torch.randn(4, 7, 24, generator=generator)
     dense[2, 3, 1] = bad
     with pytest.raises(NotFinite, match="hidden states"):
-        tracing.statistics(dense, {}, range(6), spaces.output_of(model), [1.0], 64)
+        sublayer_traces.statistics(dense, {}, range(6), unembedding.output_of(model), [1.0], 64)
     dense[2, 3, 1] = 0
     model.lm_head.weight[5, 0] = bad
     with pytest.raises(NotFinite, match="logits"):
-        tracing.statistics(dense, {}, range(6), spaces.output_of(model), [1.0], 64)
+        sublayer_traces.statistics(dense, {}, range(6), unembedding.output_of(model), [1.0], 64)
 
 
 def test_the_proof_of_an_export_is_not_fooled_by_nan(folder, tmp_path):
     """NaN against NaN is no equality."""
     model = broken(folder)
     model.save_pretrained(tmp_path / "x")
-    models.load_tokenizer(folder).save_pretrained(tmp_path / "x")
+    loading.load_tokenizer(folder).save_pretrained(tmp_path / "x")
     with pytest.raises(ValueError, match="logits of the variant are not finite"):
-        export.prove(tmp_path / "x", model, models.load_tokenizer(folder), ["the sea"])
+        export.prove(tmp_path / "x", model, loading.load_tokenizer(folder), ["the sea"])
 
 
 @pytest.mark.parametrize(("method", "settings"), METHODS[:5], ids=lambda value: str(value)[-30:])
@@ -267,7 +252,7 @@ def test_an_edit_with_a_bad_tensor_makes_no_variant(bad):
     weight = model.get_parameter(name).clone()
     weight[2, 3] = bad
     with pytest.raises(NotFinite, match=rf"edit: weights {name} are not finite"):
-        models.apply_edit(model, edits.Edit(tensors={name: weight}))
+        loading.apply_edit(model, edits.Edit(tensors={name: weight}))
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -316,8 +301,8 @@ def test_estimates_from_a_damaged_table_are_refused(table, bad, generator):
     """A number in Parquet that is none, of what was measured or of what is estimated from."""
     model = tiny_model("llama")
     dense = torch.randn(2, 7, 24, generator=generator)
-    found = tracing.statistics(dense, {}, range(6), spaces.output_of(model), [1.0], 64)
-    trace, shift = tracing.rows_of("p", range(6), found, [1.0])
+    found = sublayer_traces.statistics(dense, {}, range(6), unembedding.output_of(model), [1.0], 64)
+    trace, shift = sublayer_traces.rows_of("p", range(6), found, [1.0])
     name = {"trace": "angular_deviation", "shift": "var_p"}[table]
     rows = {"trace": trace, "shift": shift}
     values = [bad if value is not None else None for value in rows[table][name].to_pylist()]
@@ -354,7 +339,7 @@ def test_vectors_of_zeros_have_a_deviation(generator):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_identity_writes_and_chooses_denses_tokens(folder, dtype):
     """Below float32 the traced pass may round to another token: the decoded one stands."""
-    dense, tokenizer = models.load(folder, dtype, CPU), models.load_tokenizer(folder)
+    dense, tokenizer = loading.load(folder, dtype, CPU), loading.load_tokenizer(folder)
     dense.lm_head.weight.mul_(0.2)
     generator = torch.Generator().manual_seed(0)
     asked = [
@@ -366,9 +351,9 @@ def test_identity_writes_and_chooses_denses_tokens(folder, dtype):
     ]
     written = prompts.answers(dense, tokenizer, asked, 24, 0)
     edit = edits.Edit()
-    variant = models.apply_edit(dense, edit)
+    variant = loading.apply_edit(dense, edit)
     assert prompts.answers(variant, tokenizer, asked, 24, 0) == written
-    unembed, other = spaces.output_of(dense), 0
+    unembed, other = unembedding.output_of(dense), 0
     for one, tokens in zip(asked, written, strict=True):
         answer = {
             "prompt": one.prompt,

@@ -12,7 +12,8 @@ import pytest
 import torch
 from numba import njit
 
-from prunescope import fused, kernels, metrics, spaces
+from prunescope.measures import fused, kernels, metrics
+from prunescope.model import unembedding
 
 TEMPERATURES = [0.3, 1.0, 1.5]
 
@@ -34,8 +35,8 @@ def _close(found, expected, rtol, floor=0.0):
 
 
 def _shift_in_float64(z, delta_z, temperature):
-    p = spaces.probabilities(z, temperature)
-    q = spaces.probabilities(z + delta_z, temperature)
+    p = unembedding.probabilities(z, temperature)
+    q = unembedding.probabilities(z + delta_z, temperature)
     return metrics.probability_shift(z, delta_z, p, q, temperature)
 
 

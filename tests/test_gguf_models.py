@@ -10,7 +10,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prunescope import gguf_header, gguf_models
+from prunescope.inputs import gguf_header, gguf_models
 from prunescope.progress import JobError
 from tiny import tiny_model
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from prunescope.hessians import DAMPING, Hessian, inverse_factor
+from prunescope.compression.hessians import DAMPING, Hessian, inverse_factor
 
 
 def _hessian(x, *parts):

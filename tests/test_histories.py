@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 
-from prunescope import edits, histories, models
-from prunescope.anatomy import anatomy_of, blocks_of
+from prunescope.model import edits, loading
+from prunescope.model.anatomy import anatomy_of, blocks_of
+from prunescope.tracing import histories
 from tiny import tiny_model
 
 IDS = torch.randint(3, 100, (11,), generator=torch.Generator().manual_seed(4))
@@ -44,7 +45,7 @@ def test_dense_pass_is_the_models_own(model):
 def test_identity_changes_not_a_bit_under_any_history(model):
     """Dense as its own variant: mixing equal keys and values is exact."""
     dense = histories.run(model, IDS)
-    variant = models.apply_edit(model, edits.Edit())
+    variant = loading.apply_edit(model, edits.Edit())
     mixed = histories.run(variant, IDS, edits.Edit(), dense.attended, _masks())
     one = histories.run(variant, IDS, edits.Edit(), dense.attended, _masks()[-1:])
     assert torch.equal(one.h, dense.h)
@@ -54,7 +55,7 @@ def test_identity_changes_not_a_bit_under_any_history(model):
 
 def test_teacher_forced_is_the_variant_on_the_dense_tokens(model):
     for edit in _every_edit(model):
-        variant = models.apply_edit(model, edit)
+        variant = loading.apply_edit(model, edit)
         dense = histories.run(model, IDS)
         expected = variant.base_model(input_ids=IDS[None], use_cache=False).last_hidden_state[0]
         found = histories.run(variant, IDS, edit, dense.attended, _masks()).h[2]
@@ -96,7 +97,7 @@ def _stepped(dense_model, variant, edit, own_until):
 def test_mixed_histories_equal_stepping_with_a_mixed_cache(model, history, own_until):
     """transformers' own cache, filled by hand, one token at a time."""
     for edit in _every_edit(model):
-        variant = models.apply_edit(model, edit)
+        variant = loading.apply_edit(model, edit)
         dense = histories.run(model, IDS)
         mask = histories.ON_DENSE_TOKENS[history](len(IDS), START)[None]
         found = histories.run(variant, IDS, edit, dense.attended, mask).h[0, START:]
@@ -107,7 +108,7 @@ def test_mixed_histories_equal_stepping_with_a_mixed_cache(model, history, own_u
 def test_at_step_zero_only_the_dense_cache_differs(model):
     """The prompt is all there is: prompt_perturbed and teacher_forced are the same there."""
     edit = _scaled(model)
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     h = histories.run(variant, IDS, edit, histories.run(model, IDS).attended, _masks()).h
     assert torch.equal(h[1, START], h[2, START])
     assert not torch.allclose(h[0, START], h[2, START])
@@ -119,7 +120,7 @@ def test_blocks_before_an_edit_are_as_dense(model):
     later = {n: p * 0.5 for n, p in model.named_parameters() if n.startswith(f"{prefix}.2.mlp")}
     edit = edits.Edit(tensors=later)
     dense = histories.run(model, IDS)
-    found = histories.run(models.apply_edit(model, edit), IDS, edit)
+    found = histories.run(loading.apply_edit(model, edit), IDS, edit)
     for block in (0, 1, 2):
         assert all(map(torch.equal, found.attended[block], dense.attended[block]))
     assert not torch.allclose(found.h, dense.h)

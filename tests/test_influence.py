@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from prunescope import capture, influence, methods
-from prunescope.schemas import TABLES
+from prunescope.compression import influence, methods
+from prunescope.model import capture
+from prunescope.tables.schemas import TABLES
 from tiny import tiny_model
 
 

@@ -3,7 +3,7 @@
 import itertools
 import random
 
-from prunescope import labels
+from prunescope.report import labels
 
 
 def test_a_name_that_has_room_stands_right_of_its_point():

@@ -7,8 +7,8 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from prunescope import edits, evaluation, models, texts
-from prunescope.lm_eval_adapter import (
+from prunescope.evaluation import harness
+from prunescope.evaluation.variant_lm import (
     Item,
     VariantLM,
     Written,
@@ -18,6 +18,8 @@ from prunescope.lm_eval_adapter import (
     shared_first,
     written,
 )
+from prunescope.measures import wording
+from prunescope.model import edits, loading
 from stock_lm_eval import FILES, stock
 from task_inputs import SETTINGS, write_task
 from tiny import ARCHITECTURES, make_tiny_model
@@ -34,11 +36,11 @@ def model_dir(tmp_path_factory):
 def test_dense_scores_equal_lm_eval_to_the_last_digit(tmp_path, model_dir, task):
     rows_dir = write_task(tmp_path, task)
     lm = VariantLM(
-        models.load(model_dir, "float32", torch.device("cpu")),
-        models.load_tokenizer(model_dir),
+        loading.load(model_dir, "float32", torch.device("cpu")),
+        loading.load_tokenizer(model_dir),
         BATCH,
     )
-    ours = evaluation.evaluate(lm, task, SETTINGS[task], rows_dir)
+    ours = harness.evaluate(lm, task, SETTINGS[task], rows_dir)
     theirs = stock(tmp_path, model_dir, task, rows_dir, BATCH)
 
     expected = theirs["results"][task]
@@ -64,12 +66,12 @@ def test_the_response_is_the_option_that_scores(tmp_path, model_dir, metric):
     """An item counts exactly where the option named as chosen is the right one."""
     rows_dir = write_task(tmp_path, "arc_easy", n_rows=40)
     lm = VariantLM(
-        models.load(model_dir, "float32", torch.device("cpu")),
-        models.load_tokenizer(model_dir),
+        loading.load(model_dir, "float32", torch.device("cpu")),
+        loading.load_tokenizer(model_dir),
         BATCH,
     )
     settings = {**SETTINGS["arc_easy"], "limit": "all"}
-    samples = evaluation.evaluate(lm, "arc_easy", settings, rows_dir).samples
+    samples = harness.evaluate(lm, "arc_easy", settings, rows_dir).samples
     mine = [row for row in samples if row["metric"] == metric]
     assert {row["outcome"] for row in mine} == {0.0, 1.0}
     assert all((row["response"] == row["target"]) == (row["outcome"] == 1.0) for row in mine)
@@ -77,9 +79,9 @@ def test_the_response_is_the_option_that_scores(tmp_path, model_dir, metric):
 
 def requests():
     """Contexts of several lengths, with one, two or four continuations of several lengths."""
-    texts = ["the fox", "a lighthouse keeper writes", "seven wagons with sixteen", "user"]
+    contexts = ["the fox", "a lighthouse keeper writes", "seven wagons with sixteen", "user"]
     ends = [" looks on", " a", " by the small station of the sea", " b"]
-    pairs = [(text, end) for n, text in enumerate(texts) for end in ends[: (1, 2, 4, 4)[n]]]
+    pairs = [(text, end) for n, text in enumerate(contexts) for end in ends[: (1, 2, 4, 4)[n]]]
     return [
         Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0, metadata=("t", i, 1))
         for i, pair in enumerate(pairs)
@@ -100,9 +102,9 @@ def requests():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_shared_contexts_give_the_likelihoods_of_whole_sequences(tmp_path, architecture, edit):
     folder = make_tiny_model(tmp_path, architecture)
-    dense = models.load(folder, "float32", torch.device("cpu"))
-    tokenizer = models.load_tokenizer(folder)
-    variant = models.apply_edit(dense, edit)
+    dense = loading.load(folder, "float32", torch.device("cpu"))
+    tokenizer = loading.load_tokenizer(folder)
+    variant = loading.apply_edit(dense, edit)
     ours = VariantLM(variant, tokenizer, 6).loglikelihood(requests())
     theirs = HFLM(pretrained=variant, tokenizer=tokenizer, batch_size=1).loglikelihood(
         requests(), disable_tqdm=True
@@ -113,8 +115,8 @@ def test_shared_contexts_give_the_likelihoods_of_whole_sequences(tmp_path, archi
 
 def test_each_context_is_read_once(model_dir):
     """Tokens through the model: every context once, every continuation but its last token."""
-    model = models.load(model_dir, "float32", torch.device("cpu"))
-    lm = VariantLM(model, models.load_tokenizer(model_dir), 8)
+    model = loading.load(model_dir, "float32", torch.device("cpu"))
+    lm = VariantLM(model, loading.load_tokenizer(model_dir), 8)
     seen = []
     model.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
@@ -150,8 +152,8 @@ def generations(n_shared):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_common_start_changes_no_text(tmp_path, architecture, n_shared):
     folder = make_tiny_model(tmp_path, architecture)
-    model = models.load(folder, "float32", torch.device("cpu"))
-    tokenizer = models.load_tokenizer(folder)
+    model = loading.load(folder, "float32", torch.device("cpu"))
+    tokenizer = loading.load_tokenizer(folder)
     ours = VariantLM(model, tokenizer, 3).generate_until(generations(n_shared))
     alone = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)
     assert ours == alone.generate_until(generations(n_shared), disable_tqdm=True)
@@ -159,8 +161,8 @@ def test_a_common_start_changes_no_text(tmp_path, architecture, n_shared):
 
 def test_a_common_start_is_read_once(model_dir):
     """By all batches of a task together: the first pass reads it, no later one does."""
-    model = models.load(model_dir, "float32", torch.device("cpu"))
-    lm = VariantLM(model, models.load_tokenizer(model_dir), 2)
+    model = loading.load(model_dir, "float32", torch.device("cpu"))
+    lm = VariantLM(model, loading.load_tokenizer(model_dir), 2)
     seen = []
     model.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
@@ -177,7 +179,9 @@ def test_a_common_start_is_read_once(model_dir):
 def test_tokens_kept_are_those_of_each_text(model_dir):
     """Every request's tokens, read again, begin with its text, and none is longer than asked."""
     lm = VariantLM(
-        models.load(model_dir, "float32", torch.device("cpu")), models.load_tokenizer(model_dir), 3
+        loading.load(model_dir, "float32", torch.device("cpu")),
+        loading.load_tokenizer(model_dir),
+        3,
     )
     said = lm.generate_until(generations(1))
     kept = [lm.written[request.args[0]] for request in generations(1)]
@@ -213,18 +217,20 @@ def test_a_text_keeps_the_token_that_ended_it(text, generated, token_ids, stoppe
 def test_samples_say_how_a_text_repeats_itself(tmp_path, model_dir):
     """Of what is written, by the measures of texts; of what is chosen, nothing."""
     lm = VariantLM(
-        models.load(model_dir, "float32", torch.device("cpu")), models.load_tokenizer(model_dir), 4
+        loading.load(model_dir, "float32", torch.device("cpu")),
+        loading.load_tokenizer(model_dir),
+        4,
     )
     asked = {task: write_task(tmp_path, task) for task in ("squad", "arc_easy")}
     said = {
-        task: evaluation.evaluate(lm, task, SETTINGS[task], rows_dir).samples
+        task: harness.evaluate(lm, task, SETTINGS[task], rows_dir).samples
         for task, rows_dir in asked.items()
     }
     assert {row["token_ids"] for row in said["arc_easy"]} == {None}
     for row in said["squad"]:
         text = lm.tok_decode(row["token_ids"])
         assert text.startswith(row["response"])
-        assert {name: row[name] for name in texts.Wording._fields} == texts.wording(
+        assert {name: row[name] for name in wording.Wording._fields} == wording.wording(
             row["token_ids"]
         )._asdict()
         assert row["stopped"] == (row["n_tokens"] < 8 or text != row["response"])
@@ -235,7 +241,7 @@ def test_texts_of_like_length_are_decoded_together():
     lengths = [494, 286, 274, 255, 216, 205, 204, 174, 164, 156, 148, 106, 102, 89, 63, 50]
 
     def padding(texts):
-        return sum(texts[0] - length for length in texts)
+        return sum(wording[0] - length for length in wording)
 
     for n_rows, most in itertools.product((1, 4, 16), (0, 144, 10_000)):
         batches = alike(lengths, n_rows, most)

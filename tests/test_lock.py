@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prunescope import lock
+from prunescope.workflow import lock
 
 HOLD = (
     "import sys; sys.path.insert(0, sys.argv[1]); from prunescope import lock;"

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from prunescope import masks, patterns
+from prunescope.compression import masks, patterns
 
 SHAPES = [(7, 24), (3, 5, 24), (1, 1536)]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from prunescope import matched_formats
-from prunescope.matched_formats import SOURCES, Item
+from prunescope.evaluation import matched_formats
+from prunescope.evaluation.matched_formats import SOURCES, Item
 from prunescope.progress import JobError
 
 

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 import measure_variant as script
-from prunescope import costs, edits, store
-from prunescope.schemas import TABLES
+from prunescope.model import edits
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
+from prunescope.tracing import costs
 from tiny import make_tiny_model
 
 ANSWERS = [

@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from prunescope import metrics, spaces, theory
+from prunescope.measures import metrics
+from prunescope.model import unembedding
+from prunescope.theory import estimates
 
 
 def _pair(generator, scale, temperature, vocabulary=150, dtype=torch.float64):
     z = 4 * torch.randn(2, vocabulary, generator=generator, dtype=torch.float64)
     delta_z = scale * torch.randn(2, vocabulary, generator=generator, dtype=torch.float64)
     z, delta_z = z.to(dtype), delta_z.to(dtype)
-    p = spaces.probabilities(z, temperature)
-    q = spaces.probabilities(z + delta_z, temperature)
+    p = unembedding.probabilities(z, temperature)
+    q = unembedding.probabilities(z + delta_z, temperature)
     return z, delta_z, p, q
 
 
@@ -101,8 +103,8 @@ def test_kl_near_and_far_from_dense_agree_with_float64(generator):
     z = 5 * torch.randn(96, 2000, generator=generator) + 20
     delta_z = torch.logspace(-4, 1.5, 96)[:, None] * torch.randn(96, 2000, generator=generator)
     for temperature in (0.3, 0.7, 1.5):
-        p = spaces.probabilities(z, temperature)
-        q = spaces.probabilities(z + delta_z, temperature)
+        p = unembedding.probabilities(z, temperature)
+        q = unembedding.probabilities(z + delta_z, temperature)
         kl, both = metrics.kl_in_float64(z, delta_z, temperature)
         assert kl.min() < 1e-7
         assert kl.max() > 50
@@ -226,10 +228,10 @@ def test_shifting_all_logits_changes_nothing_probable(generator):
 
 def test_unembed_takes_half_precision_weights_in_float32(generator):
     """Logits of a bfloat16 lm_head are those of its weights in float32, tile by tile."""
-    lm_head = torch.nn.Linear(32, spaces.VOCABULARY_TILE + 100, bias=True).bfloat16()
+    lm_head = torch.nn.Linear(32, unembedding.VOCABULARY_TILE + 100, bias=True).bfloat16()
     h = torch.randn(5, 32, generator=generator).bfloat16()
     with torch.inference_mode():
-        z = spaces.Unembedding(lm_head)(h)
+        z = unembedding.Unembedding(lm_head)(h)
     assert z.dtype == torch.float32
     expected = h.float() @ lm_head.weight.float().T + lm_head.bias.float()
     torch.testing.assert_close(z, expected)
@@ -241,5 +243,7 @@ def test_kl_never_exceeds_the_bound(generator):
         z, delta_z, p, q = _pair(generator, scale, 1.0)
         kl = metrics.probability_shift(z, delta_z, p, q, 1.0).kl_divergence.numpy()
         spread = metrics.uniform_shift(delta_z)
-        bound = theory.kl_bound(spread.min_shift.numpy(), spread.max_shift.numpy(), np.float64(1))
+        bound = estimates.kl_bound(
+            spread.min_shift.numpy(), spread.max_shift.numpy(), np.float64(1)
+        )
         assert (kl <= bound).all()

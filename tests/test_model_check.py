@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import check_model
-from prunescope import attention, model_check, models, products
+from prunescope.checking import model_check
+from prunescope.machine import attention, products
+from prunescope.model import loading
 from prunescope.progress import JobError
 from tiny import ARCHITECTURES, EMBEDDERS, make_tiny_model, tiny_model
 
@@ -213,7 +215,7 @@ def test_the_script_of_an_encoder_has_no_noise_of_decoding(tmp_path):
 
 def test_a_model_that_fails_leaves_no_table(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
-    model = models.load(folder, "float32", torch.device("cpu"))
+    model = loading.load(folder, "float32", torch.device("cpu"))
     model.model.layers[0].mlp.up_proj.weight[0, 0] = torch.inf
     model.save_pretrained(folder)
     with pytest.raises(JobError, match=re.escape("parameters that hold NaN or infinity: 1")):

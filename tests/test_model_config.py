@@ -3,7 +3,8 @@
 import pytest
 from transformers import AutoConfig
 
-from prunescope import anatomy, model_config
+from prunescope.inputs import model_config
+from prunescope.model import anatomy
 from tiny import ARCHITECTURES, tiny_model
 
 LLAMA = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from prunescope import model_folder, sources
+from prunescope.inputs import model_folder, sources
 from tiny import make_tiny_model, tiny_model
 
 FILE = "model.safetensors"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from prunescope import anatomy, edits, models
-from prunescope.replacements import Rows
+from prunescope.model import anatomy, edits, loading
+from prunescope.model.replacements import Rows
 from tiny import tiny_model
 
 TOKENS = torch.tensor([[5, 17, 3, 99, 42, 8, 64]])
@@ -50,7 +50,7 @@ def _with_zeroed_outputs(model: Any, dropped: dict[str, tuple[int, ...]]) -> tor
 def test_dropping_equals_zeroing_the_output(model, dropped):
     """Taken out or multiplied by zero: the same logits, and dense is left as it was."""
     before = model(TOKENS).logits
-    variant = models.apply_edit(model, edits.Edit(dropped=dropped))
+    variant = loading.apply_edit(model, edits.Edit(dropped=dropped))
     torch.testing.assert_close(variant(TOKENS).logits, _with_zeroed_outputs(model, dropped))
     torch.testing.assert_close(model(TOKENS).logits, before, rtol=0, atol=0)
 
@@ -58,7 +58,7 @@ def test_dropping_equals_zeroing_the_output(model, dropped):
 @pytest.mark.parametrize("dropped", DROPS, ids=str)
 def test_decoding_with_a_cache_equals_one_pass(model, dropped):
     """Cache places are renumbered right: token by token gives the logits of the whole pass."""
-    variant = models.apply_edit(model, edits.Edit(dropped=dropped))
+    variant = loading.apply_edit(model, edits.Edit(dropped=dropped))
     whole, cache, steps = variant(TOKENS).logits, None, []
     for position in range(TOKENS.shape[1]):
         out = variant(TOKENS[:, [position]], past_key_values=cache, use_cache=True)
@@ -80,7 +80,7 @@ def test_attention_of_mixed_kinds_keeps_its_kind_of_cache():
 def test_dropped_sublayers_cost_no_compute_and_no_cache():
     """Two of three attention sublayers dropped: a third of the cache, no product in the others."""
     model = tiny_model("llama")
-    variant = models.apply_edit(model, edits.Edit(dropped={"attn": (0, 2)}))
+    variant = loading.apply_edit(model, edits.Edit(dropped={"attn": (0, 2)}))
     cache = variant(TOKENS, use_cache=True).past_key_values
     filled = [layer for layer in cache.layers if layer.get_seq_length() > 0]
     assert len(filled) == 1
@@ -93,7 +93,7 @@ def test_untouched_tensors_are_shared():
     model = tiny_model("qwen3")
     name = "model.layers.1.mlp.down_proj.weight"
     edit = edits.Edit(dropped={"attn": (0,)}, tensors={name: model.get_parameter(name) * 0})
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     dense = dict(model.named_parameters())
     for other, parameter in variant.named_parameters():
         assert (parameter.data_ptr() == dense[other].data_ptr()) == (other != name)
@@ -102,7 +102,7 @@ def test_untouched_tensors_are_shared():
 def test_block_drop_beyond_the_model_is_refused():
     """The edit of a deeper model does not fit."""
     with pytest.raises(ValueError, match="there are 3 blocks"):
-        models.apply_edit(tiny_model("llama"), edits.Edit(dropped={"block": (7,)}))
+        loading.apply_edit(tiny_model("llama"), edits.Edit(dropped={"block": (7,)}))
 
 
 def test_unknown_architecture_says_what_to_do():

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from prunescope import noise, spaces
+from prunescope.checking import noise
+from prunescope.model import unembedding
 from tiny import tiny_model
 
 TEXT = torch.randint(10, 101, (24,), generator=torch.Generator().manual_seed(1)).tolist()
@@ -78,7 +79,7 @@ def test_between_blocks_float64_has_no_noise_and_bfloat16_has(model: Any) -> Non
         assert states.shape == cached.shape
         assert states.shape[0] == 4
         for final_norm in (False, True):
-            unembed = spaces.readout_of(each, final_norm)
+            unembed = unembedding.readout_of(each, final_norm)
             found = noise.between_blocks(unembed, states, cached)
             assert set(found) == {"angular_h", "angular_z", "angular_p", "kl"}
             assert all(f.shape == (4, states.shape[1] - 1) for f in found.values())

@@ -6,9 +6,10 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from prunescope import models as own_models
-from prunescope import options, prompts, tokenization
-from prunescope.letters import options_of
+from prunescope.model import loading as own_models
+from prunescope.model import prompts, tokenization
+from prunescope.tracing import options
+from prunescope.tracing.letters import options_of
 from smollm2 import model_dir
 from tiny_inputs import byte_tokenizer
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prunescope import page
+from prunescope.report import page
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--<script>&\"'\u2028"
 

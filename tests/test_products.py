@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from prunescope import models, products
-from prunescope.blockwise import Calibration
-from prunescope.edits import Edit
-from prunescope.methods import load
+from prunescope.compression.blockwise import Calibration
+from prunescope.compression.methods import load
+from prunescope.machine import products
+from prunescope.model import loading
+from prunescope.model.edits import Edit
 from tiny import ARCHITECTURES, tiny_model
 
 IDS = torch.randint(3, 100, (4, 11), generator=torch.Generator().manual_seed(2))
@@ -63,7 +64,7 @@ def test_gradients_flow(generator):
 def test_a_model_says_the_same(architecture):
     """Dense and a variant that shares its weights, before and after they are put in order."""
     dense = tiny_model(architecture)
-    variant = models.apply_edit(dense, Edit(dropped={"mlp": (0,)}))
+    variant = loading.apply_edit(dense, Edit(dropped={"mlp": (0,)}))
     before = [model(IDS).logits for model in (dense, variant)]
     for model in (dense, variant):
         products.use(model)

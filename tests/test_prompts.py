@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prunescope import capture, models, prompts
+from prunescope.model import capture, loading, prompts
 from tiny import ARCHITECTURES, make_tiny_model
 
 
@@ -11,8 +11,8 @@ from tiny import ARCHITECTURES, make_tiny_model
 def loaded(request, tmp_path):
     """A tiny model and tokenizer of every architecture, through the folder a user would have."""
     folder = make_tiny_model(tmp_path / "model", request.param)
-    model = models.load(folder, "float32", torch.device("cpu"))
-    return model, models.load_tokenizer(folder)
+    model = loading.load(folder, "float32", torch.device("cpu"))
+    return model, loading.load_tokenizer(folder)
 
 
 def _answers(model, tokenizer, ids, temperature=0.0, tokens=6):
@@ -50,7 +50,7 @@ def test_the_pass_is_the_decode(loaded):
 def test_rows_say_whether_the_model_stopped_by_itself(tmp_path):
     """End of text is kept as a token and left out of the text."""
     folder = make_tiny_model(tmp_path / "model")
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     end = tokenizer.eos_token_id
     asked = {"a": {"kind": "open_ended", "text": "x"}, "b": {"kind": "arithmetic", "text": "y"}}
     word = tokenizer("fox")["input_ids"][-1:]

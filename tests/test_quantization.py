@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from prunescope import quantization
+from prunescope.compression import quantization
 
 BITS = range(2, 9)
 SHAPE, GROUP_SIZE = (48, 64), 16

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prunescope import records, store
+from prunescope.storage import store
+from prunescope.workflow import records
 
 TABLE = "store/influence/model=m/part.parquet"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prunescope import sources
+from prunescope.inputs import sources
 from prunescope.progress import JobError
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from prunescope import edits, replacements
-from prunescope.edits import Edit
-from prunescope.replacements import Columns, Masked, Quantized, Rows, Survivors
+from prunescope.model import edits, replacements
+from prunescope.model.edits import Edit
+from prunescope.model.replacements import Columns, Masked, Quantized, Rows, Survivors
 
 SHAPES = [(1, 1), (3, 5), (7, 24), (8, 16), (13, 40)]
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from prunescope import retrieval
+from prunescope.evaluation import retrieval
 
 
 @pytest.fixture

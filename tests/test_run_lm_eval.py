@@ -15,9 +15,12 @@ import pytest
 import torch
 
 import run_lm_eval
-from prunescope import digests, edits, evaluation, finished, models, sandbox, store
-from prunescope.lm_eval_adapter import VariantLM
+from prunescope.evaluation import harness
+from prunescope.evaluation.variant_lm import VariantLM
+from prunescope.model import edits, loading
 from prunescope.progress import JobError
+from prunescope.sandbox import starter
+from prunescope.storage import digests, finished, store
 from task_inputs import SETTINGS, write_task
 from tiny import make_tiny_model
 from tiny_inputs import names_below
@@ -99,9 +102,9 @@ def test_a_failing_task_fails_the_job_and_the_others_are_kept(job, monkeypatch):
     assert not job.scores.exists()
     assert not job.samples.exists()
     evaluated = []
-    evaluate = evaluation.evaluate
+    evaluate = harness.evaluate
     monkeypatch.setattr(
-        evaluation, "evaluate", lambda *asked: evaluated.append(asked[1]) or evaluate(*asked)
+        harness, "evaluate", lambda *asked: evaluated.append(asked[1]) or evaluate(*asked)
     )
     job.run(three)
     assert evaluated == ["boolq"]
@@ -118,9 +121,9 @@ def test_a_job_without_any_score_fails_and_says_why(job):
 
 def test_without_a_sandbox_no_program_is_run(job, monkeypatch):
     def cannot(*_):
-        raise sandbox.SandboxError("no namespaces here")
+        raise starter.SandboxError("no namespaces here")
 
-    monkeypatch.setattr(sandbox, "prove", cannot)
+    monkeypatch.setattr(starter, "prove", cannot)
     run_lm_eval.proven.cache_clear()
     code = {**SETTINGS["boolq"], "runs_code": True}
     with pytest.raises(JobError, match=r"1 of 2 .*boolq: SandboxError: no namespaces here"):
@@ -196,15 +199,15 @@ def test_items_whose_contexts_do_not_fit_are_counted(tmp_path):
     """None in many positions, all in few, which is refused; between them those that are longer."""
     folder = make_tiny_model(tmp_path / "m", max_position_embeddings=48)
     model, tokenizer = (
-        models.load(folder, "float32", torch.device("cpu")),
-        models.load_tokenizer(folder),
+        loading.load(folder, "float32", torch.device("cpu")),
+        loading.load_tokenizer(folder),
     )
     rows = {task: write_task(tmp_path, task) for task in ("squad", "hellaswag")}
     settings = {**SETTINGS["squad"], "max_new_tokens": 4}
 
     def n_cut(positions, task="squad", asked=settings):
         lm._max_length = positions
-        (row, *_) = evaluation.evaluate(lm, task, asked, rows[task]).scores
+        (row, *_) = harness.evaluate(lm, task, asked, rows[task]).scores
         return row["n_cut"]
 
     lm = VariantLM(model, tokenizer, 4)
@@ -222,7 +225,7 @@ def test_a_hidden_label_is_refused_by_row(tmp_path, label):
     """lm-eval would count the item as wrong, whatever the model answers."""
     folder = make_tiny_model(tmp_path / "m")
     lm = VariantLM(
-        models.load(folder, "float32", torch.device("cpu")), models.load_tokenizer(folder), 4
+        loading.load(folder, "float32", torch.device("cpu")), loading.load_tokenizer(folder), 4
     )
     rows_dir = write_task(tmp_path, "boolq")
     file = rows_dir / "validation.parquet"
@@ -232,7 +235,7 @@ def test_a_hidden_label_is_refused_by_row(tmp_path, label):
     with pytest.raises(
         JobError, match=rf"2 of 9 items .* row 4: its label is {label}, but it has 2"
     ):
-        evaluation.evaluate(lm, "boolq", SETTINGS["boolq"], rows_dir)
+        harness.evaluate(lm, "boolq", SETTINGS["boolq"], rows_dir)
 
 
 @dataclass
@@ -253,10 +256,10 @@ class Choices:
 def test_options_that_are_empty_are_refused_and_equal_ones_are_told(caplog):
     """Only where the right one is among the equal: else the item is as good as any."""
     fine = {"options": ["a", "b", "b"], "label": 0}
-    evaluation.check_answers(Choices([fine]))
+    harness.check_answers(Choices([fine]))
     assert not caplog.records
-    evaluation.check_answers(Choices([fine, {"options": ["a", "b", "b"], "label": 2}]))
+    harness.check_answers(Choices([fine, {"options": ["a", "b", "b"], "label": 2}]))
     assert "1 of 2 items" in caplog.text
     assert "rows 2" in caplog.text
     with pytest.raises(JobError, match=r"1 of 2 items .* row 2: one of its options is empty"):
-        evaluation.check_answers(Choices([fine, {"options": ["a", " "], "label": 0}]))
+        harness.check_answers(Choices([fine, {"options": ["a", " "], "label": 0}]))

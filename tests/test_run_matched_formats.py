@@ -5,9 +5,12 @@ import pytest
 import torch
 
 import run_matched_formats as script
-from prunescope import edits, matched_formats, models, sandbox, store
-from prunescope.lm_eval_adapter import VariantLM
+from prunescope.evaluation import matched_formats
+from prunescope.evaluation.variant_lm import VariantLM
+from prunescope.model import edits, loading
 from prunescope.progress import JobError
+from prunescope.sandbox import starter
+from prunescope.storage import store
 from test_matched_formats import GSM8K, HUMANEVAL, SQUAD
 from tiny import make_tiny_model
 
@@ -81,8 +84,8 @@ def test_variants_are_asked_the_same_and_answer_differently(run):
 def test_numbers_are_those_of_a_plain_pass_over_the_whole_text(run):
     """Log p, embedding and greedy text, each from one unbatched forward pass a step."""
     _, model_dir = run
-    model = models.load(model_dir, "float32", torch.device("cpu"))
-    tokenizer = models.load_tokenizer(model_dir)
+    model = loading.load(model_dir, "float32", torch.device("cpu"))
+    tokenizer = loading.load_tokenizer(model_dir)
     lm = VariantLM(model, tokenizer, batch_size=4)
     drawn = matched_formats.draw_items("squad", SQUAD, 4, 0)
     questions = [item.question for item in drawn]
@@ -112,9 +115,9 @@ def test_programs_go_to_the_sandbox_once_it_has_proven_itself(run, monkeypatch):
     """Not before, and not at all where it does not hold."""
     matched, _ = run
     asked = []
-    monkeypatch.setattr(sandbox, "prove", lambda: asked.append("prove"))
-    wrong = sandbox.Outcome(False, "wrong")
-    monkeypatch.setattr(sandbox, "run", lambda program, tests: (asked.append(program), wrong)[1])
+    monkeypatch.setattr(starter, "prove", lambda: asked.append("prove"))
+    wrong = starter.Outcome(False, "wrong")
+    monkeypatch.setattr(starter, "run", lambda program, tests: (asked.append(program), wrong)[1])
     rows = matched(edits.Edit({}), run_code=True)
     written = [r for r in rows if r["source"] == "humaneval" and r["format"] == "generation"]
     assert [row["correct"] for row in written] == [False] * 5
@@ -123,24 +126,24 @@ def test_programs_go_to_the_sandbox_once_it_has_proven_itself(run, monkeypatch):
     assert all(row["text"] in program for row, program in zip(written, asked[1:], strict=True))
 
     def refuse():
-        raise sandbox.SandboxError("leaks")
+        raise starter.SandboxError("leaks")
 
-    monkeypatch.setattr(sandbox, "prove", refuse)
-    with pytest.raises(sandbox.SandboxError, match="leaks"):
+    monkeypatch.setattr(starter, "prove", refuse)
+    with pytest.raises(starter.SandboxError, match="leaks"):
         matched(edits.Edit({}), run_code=True)
 
 
 def test_a_question_that_does_not_fit_is_refused_by_item(tmp_path, run):
     """Cut, it would be another question; one that just fits is asked."""
     _, model_dir = run
-    model = models.load(model_dir, "float32", torch.device("cpu"))
-    lm = VariantLM(model, models.load_tokenizer(model_dir), 4)
+    model = loading.load(model_dir, "float32", torch.device("cpu"))
+    lm = VariantLM(model, loading.load_tokenizer(model_dir), 4)
     items = matched_formats.draw_items("squad", SQUAD, 3, 0)
     longest = max(items, key=lambda item: len(lm.tok_encode(item.question)))
     needed = len(lm.tok_encode(longest.question)) + 64
     for positions in (needed, needed - 1):
         model.config.max_position_embeddings = positions
-        lm = VariantLM(model, models.load_tokenizer(model_dir), 4)
+        lm = VariantLM(model, loading.load_tokenizer(model_dir), 4)
         if positions == needed:
             script.check_lengths(lm, "squad", items, 64)
         else:

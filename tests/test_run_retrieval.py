@@ -8,9 +8,11 @@ import pytest
 import torch
 
 import run_retrieval
-from prunescope import edits, embedding, models, store
+from prunescope.evaluation import text_embedding
+from prunescope.model import edits, loading
 from prunescope.progress import JobError
-from prunescope.schemas import TABLES
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 from tiny import TEXTS, make_tiny_model
 from tiny_inputs import names_below
 
@@ -72,9 +74,9 @@ def a_set(folder, queries, qrels, **entry):
 
 def by_hand(folder, texts, edit=None):
     """Unit vectors of texts from the saved model, one by one."""
-    dense = models.load(folder / "model", "float32", torch.device("cpu"))
-    model = models.apply_edit(dense, edit or edits.Edit())
-    tokenizer = models.load_tokenizer(folder / "model")
+    dense = loading.load(folder / "model", "float32", torch.device("cpu"))
+    model = loading.apply_edit(dense, edit or edits.Edit())
+    tokenizer = loading.load_tokenizer(folder / "model")
     rows = []
     for text in texts:
         ids = tokenizer(text, return_tensors="pt").input_ids[:, : SETTINGS["max_length"]]
@@ -121,8 +123,8 @@ def test_scores_follow_from_the_model(variant, dropped):
 def test_all_sets_with_one_load_and_none_the_next_time(variant, monkeypatch):
     """Embeddings are kept: the same numbers again without the model, whatever else is measured."""
     run, folder = variant
-    loads, load = [], models.load
-    monkeypatch.setattr(models, "load", lambda *args: loads.append(args) or load(*args))
+    loads, load = [], loading.load
+    monkeypatch.setattr(loading, "load", lambda *args: loads.append(args) or load(*args))
     monkeypatch.setattr(run_retrieval, "DOCUMENTS_TOGETHER", 3)
     one, two = (a_set(folder, QUERIES, QRELS) for _ in range(2))
     _, first = run({"one": one, "two": two})
@@ -157,7 +159,7 @@ def test_a_killed_job_takes_over_its_scored_sets(variant, monkeypatch, code):
     _, whole = run({"one": one, "two": two})
     shutil.rmtree(folder / "embeddings")
 
-    embed, texts = embedding.embed, []
+    embed, texts = text_embedding.embed, []
 
     def killed(model, sequences, **how):
         if len(sequences) == 1:  # the second set's query
@@ -168,10 +170,10 @@ def test_a_killed_job_takes_over_its_scored_sets(variant, monkeypatch, code):
         texts.append(len(sequences))
         return embed(model, sequences, **how)
 
-    monkeypatch.setattr(embedding, "embed", killed)
+    monkeypatch.setattr(text_embedding, "embed", killed)
     with pytest.raises(KeyboardInterrupt):
         run({"one": one, "two": two}, keep_embeddings_mb=0)
-    monkeypatch.setattr(embedding, "embed", counted)
+    monkeypatch.setattr(text_embedding, "embed", counted)
     _, again = run({"one": one, "two": two}, keep_embeddings_mb=0, code=code)
     assert again == whole
     assert sum(texts) == 1 + len(TEXTS) + (len(QUERIES) + len(TEXTS) if code == "1" else 0)
@@ -182,7 +184,7 @@ def test_a_killed_job_takes_over_the_chunks_of_the_set_it_was_in(variant, monkey
     monkeypatch.setattr(run_retrieval, "DOCUMENTS_TOGETHER", 3)  # 3 and 1, the relevant first
     sets = {"one": a_set(folder, QUERIES, QRELS)}
     _, whole = run(sets, keep_embeddings_mb=0)
-    embed, texts = embedding.embed, []
+    embed, texts = text_embedding.embed, []
 
     def killed(model, sequences, **how):
         texts.append(len(sequences))
@@ -190,12 +192,14 @@ def test_a_killed_job_takes_over_the_chunks_of_the_set_it_was_in(variant, monkey
             raise KeyboardInterrupt
         return embed(model, sequences, **how)
 
-    monkeypatch.setattr(embedding, "embed", killed)
+    monkeypatch.setattr(text_embedding, "embed", killed)
     with pytest.raises(KeyboardInterrupt):
         run(sets, keep_embeddings_mb=0)
     assert texts == [3, 3, 1]
     monkeypatch.setattr(
-        embedding, "embed", lambda *args, **how: texts.append(len(args[1])) or embed(*args, **how)
+        text_embedding,
+        "embed",
+        lambda *args, **how: texts.append(len(args[1])) or embed(*args, **how),
     )
     _, again = run(sets, keep_embeddings_mb=0)
     assert again == whole
@@ -222,7 +226,7 @@ def test_texts_that_do_not_fit_are_counted(variant):
     run, folder = variant
     qrels = {"q0": {"d0": 1, "d1": 1}, "q1": {"d2": 1}}
     found_set = a_set(folder, {"q0": TEXTS[0], "q1": TEXTS[3]}, qrels)
-    encode = embedding.encoder(folder / "model/tokenizer.json", 1 << 20)
+    encode = text_embedding.encoder(folder / "model/tokenizer.json", 1 << 20)
     asked = {"q0": len(encode([TEXTS[0]])[0]), "q1": len(encode([TEXTS[3]])[0])}
     texts = [f"{title} {text}".strip() for title, text in zip(TITLES, TEXTS, strict=True)]
     held = [len(ids) for ids in encode(texts)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from prunescope import runtime
+from prunescope.machine import runtime
 
 PAGE = 4096
 CPU = torch.device("cpu")

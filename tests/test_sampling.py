@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prunescope import sampling
+from prunescope.model import sampling
 
 VOCABULARY = 7
 

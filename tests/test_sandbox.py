@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from prunescope import jail, sandbox
-from prunescope.sandbox import Limits, Outcome, SandboxError
+from prunescope.sandbox import jail, starter
+from prunescope.sandbox.starter import Limits, Outcome, SandboxError
 
-SCRIPTS = Path(sandbox.__file__).parents[1]
+SCRIPTS = Path(starter.__file__).parents[1]
 QUICK, PATIENT = Limits(seconds=1.0), Limits(seconds=60.0)
 """What ends by time; what ends by another limit first, on a busy machine too."""
 
@@ -24,7 +24,7 @@ QUICK, PATIENT = Limits(seconds=1.0), Limits(seconds=60.0)
 def _proven():
     """Nothing hostile runs before the sandbox has held; where none can be built, none of this."""
     try:
-        sandbox.prove()
+        starter.prove()
     except SandboxError as error:
         if "cannot be built here" not in str(error):
             raise
@@ -59,7 +59,7 @@ SUM = {
 )
 def test_only_a_right_answer_passes(body, reason):
     """Rows of HumanEval's columns; an answer that ends early, or in a fork only, is wrong."""
-    outcome = sandbox.run(SUM["prompt"] + body, f"{SUM['test']}\ncheck({SUM['entry_point']})\n")
+    outcome = starter.run(SUM["prompt"] + body, f"{SUM['test']}\ncheck({SUM['entry_point']})\n")
     assert outcome.passed == (reason is None)
     assert outcome.reason.startswith(reason or "")
 
@@ -124,12 +124,12 @@ CATCH_ALL = "while True:\n    try:\n        {}\n    except OSError:\n        pas
     ],
 )
 def test_hostile_programs_are_wrong_and_the_run_goes_on(program, reason):
-    outcome = sandbox.run(program, "", QUICK if reason == "timed out" else PATIENT)
+    outcome = starter.run(program, "", QUICK if reason == "timed out" else PATIENT)
     assert not outcome.passed
     assert outcome.reason.startswith(reason)
     assert len(outcome.reason) <= 200
     assert "\n" not in outcome.reason
-    assert sandbox.run("assert True", "").passed
+    assert starter.run("assert True", "").passed
 
 
 def test_daemons_end_with_their_program():
@@ -142,7 +142,7 @@ def test_daemons_end_with_their_program():
         "    os._exit(0)\n"
     )
     before = _children(os.getpid())
-    assert sandbox.run(daemon, "").passed
+    assert starter.run(daemon, "").passed
     assert _children(os.getpid()) == before
 
 
@@ -165,13 +165,13 @@ def test_programs_run_side_by_side():
         "for _ in range(3): threading.Thread(target=time.sleep, args=[0.3]).start()"
     )
     with ThreadPoolExecutor(4) as pool:
-        assert all(outcome.passed for outcome in pool.map(sandbox.run, [program] * 4, [""] * 4))
+        assert all(outcome.passed for outcome in pool.map(starter.run, [program] * 4, [""] * 4))
 
 
 def test_sets_keep_their_order():
     """One hash seed for all: an outcome that hangs on the order of a set is the same each time."""
     program = "raise ValueError(list({'a', 'b', 'c', 'd', 'e'}))"
-    assert len({sandbox.run(program, "").reason for _ in range(4)}) == 1
+    assert len({starter.run(program, "").reason for _ in range(4)}) == 1
 
 
 @pytest.mark.parametrize(
@@ -187,24 +187,24 @@ def test_a_missing_wall_is_noticed(tmp_path, monkeypatch, wall, leak):
     """prove names the leak of a jail with one wall taken out."""
     _replace_in_jail(monkeypatch, tmp_path, wall, "")
     with pytest.raises(SandboxError, match=leak):
-        sandbox.prove()
+        starter.prove()
 
 
 def test_files_of_the_machine_are_noticed(monkeypatch):
     """A checkout that the program sees is a leak."""
-    monkeypatch.setattr(sandbox, "_SYSTEM", (*sandbox._SYSTEM, str(SCRIPTS)))
-    with pytest.raises(SandboxError, match=re.escape(f"it sees {sandbox.__file__}")):
-        sandbox.prove()
+    monkeypatch.setattr(starter, "_SYSTEM", (*starter._SYSTEM, str(SCRIPTS)))
+    with pytest.raises(SandboxError, match=re.escape(f"it sees {starter.__file__}")):
+        starter.prove()
 
 
 def test_a_marker_left_outside_is_noticed_and_removed(tmp_path, monkeypatch):
     """A folder that everyone may write to, shown without its read-only wall."""
-    monkeypatch.setattr(sandbox, "_SYSTEM", (*sandbox._SYSTEM, "/var/tmp"))
+    monkeypatch.setattr(starter, "_SYSTEM", (*starter._SYSTEM, "/var/tmp"))
     wall = "    _make_readonly(path, flags=_AT_RECURSIVE, device=device)\n"
     _replace_in_jail(monkeypatch, tmp_path, wall, "")
     before = set(Path("/var/tmp").iterdir())
     with pytest.raises(SandboxError, match="it wrote /var/tmp/prunescope-"):
-        sandbox.prove()
+        starter.prove()
     assert set(Path("/var/tmp").iterdir()) == before
 
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_built_is_refused(tmp_path, monkeypatch):
     """A program is not run behind half a wall: a failed call is an error, not a wrong item."""
     _replace_in_jail(monkeypatch, tmp_path, 'f"size={scratch', 'f"nonsense={scratch')
     with pytest.raises(SandboxError, match=r"mount /tmp: Invalid argument.*run_code: false"):
-        sandbox.run("assert True", "")
+        starter.run("assert True", "")
 
 
 @pytest.mark.parametrize("home", ["/", "", "relative", "/nowhere", "/usr", None])
@@ -222,7 +222,7 @@ def test_it_proves_itself_whatever_home_is(monkeypatch, home):
         monkeypatch.delenv("HOME")
     else:
         monkeypatch.setenv("HOME", home)
-    sandbox.prove()
+    starter.prove()
 
 
 def test_what_lies_below_scratch_is_shown_there(monkeypatch):
@@ -231,10 +231,10 @@ def test_what_lies_below_scratch_is_shown_there(monkeypatch):
         file = Path(folder, "shown")
         file.write_text("seen")
         Path(folder).chmod(0o755)
-        monkeypatch.setattr(sandbox, "_SYSTEM", (*sandbox._SYSTEM, folder))
+        monkeypatch.setattr(starter, "_SYSTEM", (*starter._SYSTEM, folder))
         program = f"open('/tmp/own', 'w').write('own')\ntext = open({str(file)!r}).read()"
-        assert sandbox.run(program, "assert text == 'seen'") == Outcome(True, "")
-        assert "OSError" in sandbox.run(f"open({str(file)!r}, 'w')", "").reason
+        assert starter.run(program, "assert text == 'seen'") == Outcome(True, "")
+        assert "OSError" in starter.run(f"open({str(file)!r}, 'w')", "").reason
 
 
 def _replace_in_jail(monkeypatch, folder, old, new):

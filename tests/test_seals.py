@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import fetch_model
-from prunescope import digests, edits, models, seals, store
-from prunescope.edits import Edit
+from prunescope.model import edits, loading
+from prunescope.model.edits import Edit
 from prunescope.progress import JobError
-from prunescope.schemas import TABLES
+from prunescope.storage import digests, seals, store
+from prunescope.tables.schemas import TABLES
 from tiny import make_tiny_model, tiny_model
 
 ROW = {"block": 0, "sublayer": "attn", "influence": 0.25, "n_tokens": 10}
@@ -131,7 +132,7 @@ def _fetched(folder: Path) -> tuple[Path, Path]:
 
 
 def _load(model_dir: Path) -> object:
-    return models.load(model_dir, "float32", torch.device("cpu"))
+    return loading.load(model_dir, "float32", torch.device("cpu"))
 
 
 def test_weights_written_over_since_they_were_fetched_are_refused(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from prunescope import slurm
+from prunescope.workflow import slurm
 
 SINFO = """\
 main*|up|30:00|1|2000|(null)

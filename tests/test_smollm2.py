@@ -4,18 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from prunescope import (
-    anatomy,
-    capture,
-    decoding,
-    edits,
-    influence,
-    models,
-    prompts,
-    runtime,
-    spaces,
-    tracing,
-)
+from prunescope.compression import influence
+from prunescope.machine import runtime
+from prunescope.model import anatomy, capture, edits, loading, prompts, unembedding
+from prunescope.tracing import decoding, sublayer_traces
 from smollm2 import model_dir
 
 STEPS = 4
@@ -26,8 +18,8 @@ TEMPERATURES = (0.5, 1.0)
 def smollm2():
     """Model, tokenizer, prompt and its greedy answer."""
     device = runtime.prepare(torch.get_num_threads())
-    model = models.load(model_dir(), "float32", device)
-    tokenizer = models.load_tokenizer(model_dir())
+    model = loading.load(model_dir(), "float32", device)
+    tokenizer = loading.load_tokenizer(model_dir())
     ids = prompts.prompt_token_ids(tokenizer, "How many legs have three spiders and a cat?")
     (answer,) = prompts.answers(model, tokenizer, [prompts.Asked("p", 0, ids)], STEPS, seed=0)
     return model, ids, answer
@@ -68,9 +60,9 @@ def test_trace_equals_cached_decoding_on_real_weights(smollm2):
     assert tokens == answer
     context = torch.tensor(ids + answer[:-1])
     dense, variant = capture.residuals(model, context, len(ids) - 1)
-    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
     dropped = range(2 * len(anatomy.blocks_of(model)))
-    found = tracing.statistics(dense, variant, dropped, unembed, TEMPERATURES, 256)
+    found = sublayer_traces.statistics(dense, variant, dropped, unembed, TEMPERATURES, 256)
     weight = model.lm_head.weight.double().numpy()
     for step in range(0, STEPS, 3):
         z = decoded[step].double().numpy() @ weight.T
@@ -104,9 +96,9 @@ def _row(ids, tokens):
 def test_identity_decodes_to_exact_zeros_on_real_weights(smollm2):
     """Every history of dense against itself, in float32: no difference in the last bit."""
     model, ids, answer = smollm2
-    row, same = _row(ids, answer), models.apply_edit(model, edits.Edit())
+    row, same = _row(ids, answer), loading.apply_edit(model, edits.Edit())
     at = decoding.states(model, same, edits.Edit(), row, answer)
-    found = decoding.compare(at, spaces.output_of(model), row, TEMPERATURES, 256, seed=0)
+    found = decoding.compare(at, unembedding.output_of(model), row, TEMPERATURES, 256, seed=0)
     for name, column in found.columns.items():
         if name.endswith(("deviation", "divergence", "_shift")) or ".var_" in name:
             assert not column.any(), name
@@ -117,7 +109,7 @@ def test_free_running_equals_plain_generate_on_real_weights(smollm2):
     """KL of both models' own logits, kept by `generate` and summed in float64."""
     model, ids, _ = smollm2
     edit = edits.Edit({"attn": (10, 20)})
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     kept = [
         each.generate(
             torch.tensor([ids]),
@@ -132,7 +124,7 @@ def test_free_running_equals_plain_generate_on_real_weights(smollm2):
     z, z_variant = (np.concatenate([each.double().numpy() for each in out.logits]) for out in kept)
     at = decoding.states(model, variant, edit, _row(ids, tokens), own)
     found = decoding.compare(
-        at, spaces.output_of(model), _row(ids, tokens), TEMPERATURES, 256, seed=0
+        at, unembedding.output_of(model), _row(ids, tokens), TEMPERATURES, 256, seed=0
     )
     for step in range(min(len(tokens), len(own))):
         for index, temperature in enumerate(TEMPERATURES):

@@ -12,8 +12,9 @@ from hashlib import sha256
 import pytest
 from huggingface_hub import errors as hub_errors
 
-from prunescope import digests, sources, unpacking
+from prunescope.inputs import sources, unpacking
 from prunescope.progress import JobError
+from prunescope.storage import digests
 from tiny_inputs import build_wheel, names_below, wheel_source
 
 MEMBERS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prunescope import squad
+from prunescope.inputs import squad
 from prunescope.progress import JobError
 
 HUB = {

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from prunescope import edits, store
-from prunescope.edits import Edit
-from prunescope.replacements import Masked
-from prunescope.schemas import TABLES
+from prunescope.model import edits
+from prunescope.model.edits import Edit
+from prunescope.model.replacements import Masked
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
 
 ROW = {"block": 0, "sublayer": "attn", "influence": 0.25, "n_tokens": 10}
 

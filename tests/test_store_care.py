@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prunescope import records, store_care
+from prunescope.workflow import records, store_care
 
 
 def made(*files):

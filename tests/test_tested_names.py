@@ -2,7 +2,7 @@
 
 import pytest
 
-from prunescope.tested_names import names_of
+from prunescope.sandbox.tested_names import names_of
 
 CHECK = "def check(candidate):\n    assert {}\ncheck({})\n"
 

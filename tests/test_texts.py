@@ -11,8 +11,8 @@ import torch
 import yaml
 from transformers import PreTrainedTokenizerFast
 
-from prunescope import texts
-from prunescope.schemas import TABLES
+from prunescope.measures import wording
+from prunescope.tables.schemas import TABLES
 from tiny_inputs import END, byte_tokenizer
 
 CONFIG = Path(__file__).parents[1] / "config.yaml"
@@ -52,8 +52,8 @@ def _repeats_by_counting(text):
 
 def test_loops_and_repetition_equal_counting():
     for text in _random_texts():
-        assert texts.longest_loop(text) == _loop_by_counting(text)
-        assert texts.repeated_ngram_share(text) == pytest.approx(_repeats_by_counting(text))
+        assert wording.longest_loop(text) == _loop_by_counting(text)
+        assert wording.repeated_ngram_share(text) == pytest.approx(_repeats_by_counting(text))
 
 
 @pytest.mark.parametrize(
@@ -70,25 +70,25 @@ def test_loops_and_repetition_equal_counting():
     ],
 )
 def test_a_loop_counts_whole_phrases(text, loop):
-    assert texts.longest_loop([ord(letter) for letter in text]) == loop
+    assert wording.longest_loop([ord(letter) for letter in text]) == loop
 
 
 def test_a_phrase_of_more_than_32_tokens_is_no_loop():
-    assert texts.longest_loop([*range(32)] * 3) == 96
-    assert texts.longest_loop([*range(33)] * 3) == 0
+    assert wording.longest_loop([*range(32)] * 3) == 96
+    assert wording.longest_loop([*range(33)] * 3) == 0
 
 
 def test_wording_of_the_shortest_texts():
     """End of text alone, one token with it, three tokens: nothing to divide by is 0 or None."""
-    assert texts.wording([2]) == texts.Wording(1, 0.0, 0, 1.0, None)
-    assert texts.wording([7, 2]) == texts.Wording(2, 0.0, 0, 1.0, 1.0)
-    assert texts.wording([7, 7, 7]) == texts.Wording(3, 0.0, 3, 1 / 3, 1 / 2)
-    assert texts.wording([7, 7, 7, 7, 7]) == texts.Wording(5, 0.5, 4 + 1, 1 / 5, 1 / 4)
+    assert wording.wording([2]) == wording.Wording(1, 0.0, 0, 1.0, None)
+    assert wording.wording([7, 2]) == wording.Wording(2, 0.0, 0, 1.0, 1.0)
+    assert wording.wording([7, 7, 7]) == wording.Wording(3, 0.0, 3, 1 / 3, 1 / 2)
+    assert wording.wording([7, 7, 7, 7, 7]) == wording.Wording(5, 0.5, 4 + 1, 1 / 5, 1 / 4)
 
 
 def test_distinct_counts_different_ngrams():
     for text in _random_texts(seed=1):
-        found = texts.wording(text)
+        found = wording.wording(text)
         assert found.distinct_1 == len(set(text)) / len(text)
         pairs = [(text[i], text[i + 1]) for i in range(len(text) - 1)]
         assert found.distinct_2 == (len(set(pairs)) / len(pairs) if pairs else None)
@@ -108,12 +108,12 @@ def test_distinct_counts_different_ngrams():
 def test_where_two_texts_part(dense, variant, step, share):
     """The same from either side."""
     for one, other in ((dense, variant), (variant, dense)):
-        assert texts.first_divergence(one, other) == step
-        assert texts.equal_share(one, other) == share
+        assert wording.first_divergence(one, other) == step
+        assert wording.equal_share(one, other) == share
 
 
 def _perplexity(z, tokens):
-    return texts.perplexity(texts.log_likelihoods(z, tokens))
+    return wording.perplexity(wording.log_likelihoods(z, tokens))
 
 
 def test_perplexity_is_that_of_the_tokens(generator, monkeypatch):
@@ -124,7 +124,7 @@ def test_perplexity_is_that_of_the_tokens(generator, monkeypatch):
     for row, token in zip(z.tolist(), tokens, strict=True):
         product *= math.exp(row[token]) / math.fsum(map(math.exp, row))
     for at_once in (1, 40, 1 << 20):
-        monkeypatch.setattr(texts, "_LOGITS_AT_ONCE", at_once)
+        monkeypatch.setattr(wording, "_LOGITS_AT_ONCE", at_once)
         assert _perplexity(z, tokens) == pytest.approx(product ** (-1 / 11), rel=1e-9)
         assert _perplexity(z + 500, tokens) == pytest.approx(product ** (-1 / 11), rel=1e-4)
     assert _perplexity(torch.zeros(4, 17).bfloat16(), [0, 5, 5, 16]) == pytest.approx(17)
@@ -132,10 +132,10 @@ def test_perplexity_is_that_of_the_tokens(generator, monkeypatch):
 
 
 def _measures(dense, variant, ratio=1.0):
-    return texts.Measures(
-        texts.wording(dense),
-        texts.wording(variant),
-        texts.first_divergence(dense, variant),
+    return wording.Measures(
+        wording.wording(dense),
+        wording.wording(variant),
+        wording.first_divergence(dense, variant),
         2.0 * ratio,
         2.0,
     )
@@ -164,12 +164,12 @@ def test_verdicts_of_clear_cases():
     }
     for expected, given in cases.items():
         for dense, variant, ratio in given:
-            assert texts.verdict(_measures(dense, variant, ratio), THRESHOLDS) == expected
+            assert wording.verdict(_measures(dense, variant, ratio), THRESHOLDS) == expected
 
 
 def test_each_threshold_decides_alone():
     """Just within it a text is changed, just beyond degenerate."""
-    alike = texts.Wording(100, 0.2, 10, 0.5, 0.8)
+    alike = wording.Wording(100, 0.2, 10, 0.5, 0.8)
     at = {
         "longest_loop": 10 + round(100 * THRESHOLDS["longest_loop_share"]),
         "repeated_ngram_share": 0.2 + THRESHOLDS["repeated_ngram_share"],
@@ -177,14 +177,14 @@ def test_each_threshold_decides_alone():
     for name, value in at.items():
         for step, expected in ((-0.01, "changed"), (0.01, "degenerate")):
             beyond = value + (100 * step if name == "longest_loop" else step)
-            measures = texts.Measures(alike, alike._replace(**{name: beyond}), 3, 2.0, 2.0)
-            assert texts.verdict(measures, THRESHOLDS) == expected
+            measures = wording.Measures(alike, alike._replace(**{name: beyond}), 3, 2.0, 2.0)
+            assert wording.verdict(measures, THRESHOLDS) == expected
             short = measures.variant._replace(n_tokens=THRESHOLDS["least_tokens"] - 1)
-            assert texts.verdict(measures._replace(variant=short), THRESHOLDS) == "changed"
+            assert wording.verdict(measures._replace(variant=short), THRESHOLDS) == "changed"
     for factor, expected in ((0.99, "changed"), (1.01, "degenerate")):
         perplexity = 2.0 * THRESHOLDS["perplexity_ratio"] * factor
-        measures = texts.Measures(alike, alike, 3, perplexity, 2.0)
-        assert texts.verdict(measures, THRESHOLDS) == expected
+        measures = wording.Measures(alike, alike, 3, perplexity, 2.0)
+        assert wording.verdict(measures, THRESHOLDS) == expected
 
 
 WRITTEN = ["B", "答案是二氧化碳。", "def f(x):\n\treturn x\n", "<b>&\x1b[31m\x00\u202e", "a a a"]
@@ -199,7 +199,7 @@ def test_a_row_fits_its_table_and_says_what_was_written(written, stopped):
     end = tokenizer.eos_token_id
     dense = [*tokenizer("B) nitrogen")["input_ids"], end]
     ids = [*tokenizer(written)["input_ids"], *[end] * stopped]
-    row = texts.as_row(
+    row = wording.as_row(
         "choice-1", "multiple_choice", 0.0, dense, ids, 3.5, 1.5, tokenizer, [end], THRESHOLDS
     )
     table = TABLES["generated_text"]
@@ -215,18 +215,18 @@ def test_a_row_fits_its_table_and_says_what_was_written(written, stopped):
 def test_a_row_of_dense_itself_is_intact():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token=END)
     ids = tokenizer("so so")["input_ids"]
-    row = texts.as_row("p", "open_ended", 1.0, ids, ids, 2.0, 2.0, tokenizer, [2], THRESHOLDS)
+    row = wording.as_row("p", "open_ended", 1.0, ids, ids, 2.0, 2.0, tokenizer, [2], THRESHOLDS)
     assert (row["verdict"], row["first_divergence"], row["equal_share"]) == ("intact", None, 1)
 
 
 def test_visible_names_what_is_not_drawn():
-    assert texts.visible("\x1b[31mred\x07\r\n\x00\x7f") == "␛[31mred␇␍\n␀␡"
-    assert texts.visible("a\u202eb\u2066c\u200bd\ufeff\x9b") == (
+    assert wording.visible("\x1b[31mred\x07\r\n\x00\x7f") == "␛[31mred␇␍\n␀␡"
+    assert wording.visible("a\u202eb\u2066c\u200bd\ufeff\x9b") == (
         "a⟨U+202E⟩b⟨U+2066⟩c⟨U+200B⟩d⟨U+FEFF⟩⟨U+009B⟩"
     )
-    assert texts.visible("\u2028\ud800\U000e0041\u3164") == ("⟨U+2028⟩⟨U+D800⟩⟨U+E0041⟩⟨U+3164⟩")
+    assert wording.visible("\u2028\ud800\U000e0041\u3164") == ("⟨U+2028⟩⟨U+D800⟩⟨U+E0041⟩⟨U+3164⟩")
     kept = "<b>&amp; 二氧化碳。 naïve שלום 🙂\n  x == 'y'"
-    assert texts.visible(kept) == kept
+    assert wording.visible(kept) == kept
 
 
 def test_nothing_unseen_gets_through():
@@ -235,12 +235,12 @@ def test_nothing_unseen_gets_through():
         r"[\p{Cc}\p{Cs}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}--\n]",
         regex.VERSION1,
     )
-    shown = texts.visible("".join(map(chr, range(0x110000))))
+    shown = wording.visible("".join(map(chr, range(0x110000))))
     assert not unseen.search(shown)
     assert shown.encode()
 
 
 def test_what_is_visible_stays_so():
     """Shown again, a shown text is the same."""
-    once = texts.visible("".join(map(chr, range(0x3000))))
-    assert texts.visible(once) == once
+    once = wording.visible("".join(map(chr, range(0x3000))))
+    assert wording.visible(once) == once

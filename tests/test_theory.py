@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from prunescope import metrics, theory
+from prunescope.measures import metrics
+from prunescope.theory import estimates
 
 
 def _errors(generator, scales, temperature):
@@ -21,23 +22,26 @@ def _errors(generator, scales, temperature):
         }
         g = metrics.geometry(z, shift)
         t = np.float64(temperature)
-        estimates = {
+        compared = {
             "angular z": (
-                theory.angular_estimate(g.relative_orthogonal_magnitude.numpy()),
+                estimates.angular_estimate(g.relative_orthogonal_magnitude.numpy()),
                 g.angular_deviation.numpy(),
             ),
             "angular p": (
-                theory.probability_angular_estimate(s["var_escort"], t),
+                estimates.probability_angular_estimate(s["var_escort"], t),
                 s["angular_deviation"],
             ),
-            "kl 2": (theory.kl_estimate(s["var_p"], t), s["kl_divergence"]),
-            "kl 3": (theory.kl_estimate_third(s["var_p"], s["cumulant_3"], t), s["kl_divergence"]),
+            "kl 2": (estimates.kl_estimate(s["var_p"], t), s["kl_divergence"]),
+            "kl 3": (
+                estimates.kl_estimate_third(s["var_p"], s["cumulant_3"], t),
+                s["kl_divergence"],
+            ),
             "kl 4": (
-                theory.kl_estimate_fourth(s["var_p"], s["cumulant_3"], s["cumulant_4"], t),
+                estimates.kl_estimate_fourth(s["var_p"], s["cumulant_3"], s["cumulant_4"], t),
                 s["kl_divergence"],
             ),
         }
-        for name, (estimated, measured) in estimates.items():
+        for name, (estimated, measured) in compared.items():
             found.setdefault(name, []).append(abs(float((estimated - measured).item())))
     return found
 
@@ -64,7 +68,7 @@ def test_two_tokens_in_closed_form():
     p, q = z.softmax(-1), delta_z.softmax(-1)
     s = metrics.probability_shift(z, delta_z, p, q, 1.0)
     assert float(s.kl_divergence) == pytest.approx(np.log(np.cosh(4.0)))
-    fourth = theory.kl_estimate_fourth(
+    fourth = estimates.kl_estimate_fourth(
         s.var_p.numpy(), s.cumulant_3.numpy(), s.cumulant_4.numpy(), np.float64(1)
     )
     assert fourth.item() == pytest.approx(16 / 2 - 2 * 256 / 24)

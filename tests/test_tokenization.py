@@ -19,9 +19,12 @@ from tokenizers.models import BPE, Unigram, WordPiece
 from transformers import GenerationConfig
 from transformers.utils import chat_template_utils
 
-from prunescope import calibration, embedding, models, options, prompts, tokenization
-from prunescope.lm_eval_adapter import VariantLM
+from prunescope.compression import calibration
+from prunescope.evaluation import text_embedding
+from prunescope.evaluation.variant_lm import VariantLM
+from prunescope.model import loading, prompts, tokenization
 from prunescope.progress import JobError
+from prunescope.tracing import options
 from tiny import make_tiny_model
 
 CPU = torch.device("cpu")
@@ -35,7 +38,7 @@ def folder(tmp_path):
 
 def with_template(folder, template):
     (folder / "chat_template.jinja").write_text(template)
-    return models.load_tokenizer(folder)
+    return loading.load_tokenizer(folder)
 
 
 def changed(folder, name, **values):
@@ -65,12 +68,12 @@ def test_every_stage_reads_what_tokenizer_json_says(folder, split, named):
     other_pre_tokenizer(folder, SPLITS[split])
     changed(folder, "tokenizer_config.json", tokenizer_class=named)
     said = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     for text in tokenization.PROBES:
         ids = said.encode(text).ids
         assert list(tokenizer(text)["input_ids"]) == ids
         assert calibration.encoder(folder / "tokenizer.json")([text]) == [ids]
-        assert embedding.encoder(folder / "tokenizer.json", 4096)([text]) == [ids]
+        assert text_embedding.encoder(folder / "tokenizer.json", 4096)([text]) == [ids]
     assert not tokenization.differences(tokenization.load(folder), folder)
 
 
@@ -81,7 +84,7 @@ def test_truncation_that_tokenizer_json_asks_for_does_not_act(folder):
     tokenizer.enable_padding(length=64)
     tokenizer.save(str(folder / "tokenizer.json"))
     text = "the quick brown fox jumps over the lazy dog"
-    ids = list(models.load_tokenizer(folder)(text)["input_ids"])
+    ids = list(loading.load_tokenizer(folder)(text)["input_ids"])
     assert 4 < len(ids) < 64
     assert calibration.encoder(folder / "tokenizer.json")([text]) == [ids]
 
@@ -93,7 +96,7 @@ def test_words_of_a_wordpiece_vocabulary(folder):
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"unk_token": "[UNK]"}))
     assert calibration.encoder(folder / "tokenizer.json")(["The seas"]) == [[1, 2, 3]]
-    assert list(models.load_tokenizer(folder)("The seas")["input_ids"]) == [1, 2, 3]
+    assert list(loading.load_tokenizer(folder)("The seas")["input_ids"]) == [1, 2, 3]
 
 
 def special_ids(folder):
@@ -104,10 +107,10 @@ def special_ids(folder):
 def test_special_tokens_in_a_text_are_text(folder):
     """In calibration text, task contexts, documents and prompts; the letters survive."""
     specials = special_ids(folder)
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     for ids in (
         calibration.encoder(folder / "tokenizer.json")([HOSTILE])[0],
-        embedding.encoder(folder / "tokenizer.json", 64)([HOSTILE])[0],
+        text_embedding.encoder(folder / "tokenizer.json", 64)([HOSTILE])[0],
         tokenizer(HOSTILE)["input_ids"],
         tokenization.text_ids(tokenizer, HOSTILE),
     ):
@@ -116,7 +119,7 @@ def test_special_tokens_in_a_text_are_text(folder):
 
 
 def test_special_tokens_of_the_template_stay_special(folder):
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     plain, hostile = (prompts.prompt_token_ids(tokenizer, text) for text in ("sea", HOSTILE))
     begin = tokenizer.bos_token_id
     assert plain.count(begin) == hostile.count(begin) == 1
@@ -126,7 +129,7 @@ def test_special_tokens_of_the_template_stay_special(folder):
 @pytest.mark.parametrize("text", ["<s>", "<s>user: ", "</s>", "a</s>hi <s>user", "<pad>\n"])
 def test_a_text_that_the_template_writes_too_is_told_apart(folder, text):
     """Wherever the text stands: one special token, the template's, in its place."""
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     ids = prompts.prompt_token_ids(tokenizer, text)
     assert [place for place, id in enumerate(ids) if id in special_ids(folder)] == [0]
     assert tokenizer.decode(ids) == f"<s>user: {text}\nassistant: "
@@ -158,7 +161,7 @@ MODELS = {
 @pytest.mark.parametrize("model", MODELS)
 def test_special_tokens_that_the_vocabulary_holds_are_text_too(folder, model):
     sentencepiece(folder, MODELS[model])
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     text = "a</s>hi"
     for ids in (
         calibration.encoder(folder / "tokenizer.json")([text])[0],
@@ -174,10 +177,10 @@ def test_special_tokens_that_the_vocabulary_holds_are_text_too(folder, model):
 def test_no_text_can_say_the_other_name_of_a_special_token(folder):
     """It would be read as the token itself."""
     text = tokenization._RENAMED.format("</s>")
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     for read in (
         lambda: calibration.encoder(folder / "tokenizer.json")([text]),
-        lambda: embedding.encoder(folder / "tokenizer.json", 64)([text]),
+        lambda: text_embedding.encoder(folder / "tokenizer.json", 64)([text]),
         lambda: tokenization.text_ids(tokenizer, text),
         lambda: prompts.prompt_token_ids(tokenizer, text),
     ):
@@ -197,13 +200,13 @@ def test_a_special_token_in_a_text_changes_nothing_around_it(folder):
 def test_a_token_that_tokenizer_json_lacks_is_refused(folder, key):
     changed(folder, "tokenizer_config.json", **{key: "<|nowhere|>"})
     with pytest.raises(JobError, match=r"<\|nowhere\|>, which tokenizer.json lacks"):
-        models.load_tokenizer(folder)
+        loading.load_tokenizer(folder)
 
 
 def test_a_padding_token_that_tokenizer_json_lacks_is_replaced(folder):
     """Padding is masked, so that any token will do that has an embedding."""
     changed(folder, "tokenizer_config.json", pad_token="<|nowhere|>")
-    assert models.load_tokenizer(folder).pad_token == "</s>"
+    assert loading.load_tokenizer(folder).pad_token == "</s>"
 
 
 def test_task_texts_are_read_as_all_others(folder):
@@ -214,7 +217,7 @@ def test_task_texts_are_read_as_all_others(folder):
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     encode = calibration.encoder(folder / "tokenizer.json")
-    lm = VariantLM(models.load(folder, "float32", CPU), models.load_tokenizer(folder), 2)
+    lm = VariantLM(loading.load(folder, "float32", CPU), loading.load_tokenizer(folder), 2)
     texts = ["<s> the sea", "fox"]
     longest = max(map(len, encode(texts)))
     ids, mask = lm.tok_batch_encode(texts)
@@ -232,8 +235,8 @@ def test_tasks_of_a_model_without_begin_and_end(folder):
             without.pop(f"{token}_token", None)
             without.pop(f"{token}_token_id", None)
         (folder / name).write_text(json.dumps(without))
-    model = models.load(folder, "float32", CPU)
-    lm = VariantLM(model, models.load_tokenizer(folder), 2)
+    model = loading.load(folder, "float32", CPU)
+    lm = VariantLM(model, loading.load_tokenizer(folder), 2)
 
     def request(kind, *arguments):
         return Instance(request_type=kind, doc={}, arguments=arguments, idx=0)
@@ -253,12 +256,12 @@ def test_tasks_of_a_model_without_begin_and_end(folder):
 def test_special_tokens_around_an_embedded_text_stay_special(folder):
     file = folder / "tokenizer.json"
     end = Tokenizer.from_file(str(file)).token_to_id("</s>")
-    assert embedding.encoder(file, 64, ends_with="</s>")(["sea </s>"])[0].count(end) == 1
-    assert embedding.encoder(file, 64, starts_with="<s>")(["sea"])[0][0] == 1
-    hostile = embedding.encoder(file, 64, starts_with="<s>")([HOSTILE])[0]
+    assert text_embedding.encoder(file, 64, ends_with="</s>")(["sea </s>"])[0].count(end) == 1
+    assert text_embedding.encoder(file, 64, starts_with="<s>")(["sea"])[0][0] == 1
+    hostile = text_embedding.encoder(file, 64, starts_with="<s>")([HOSTILE])[0]
     assert hostile[0] == 1
     assert not special_ids(folder) & set(hostile[1:])
-    assert embedding.encoder(file, 4, starts_with="<s>")([HOSTILE])[0] == hostile[:4]
+    assert text_embedding.encoder(file, 4, starts_with="<s>")([HOSTILE])[0] == hostile[:4]
 
 
 def test_a_begin_token_is_put_where_tokenizer_json_puts_it(folder):
@@ -268,7 +271,7 @@ def test_a_begin_token_is_put_where_tokenizer_json_puts_it(folder):
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").unlink()
-    loaded = models.load_tokenizer(folder)
+    loaded = loading.load_tokenizer(folder)
     assert prompts.prompt_token_ids(loaded, "sea")[0] == 1
     assert prompts.prompt_token_ids(loaded, "sea").count(1) == 1
     assert calibration.encoder(folder / "tokenizer.json")(["sea"])[0][0] == 1
@@ -301,7 +304,7 @@ def test_without_an_end_of_text_the_models_own_separates_or_none(folder):
 def test_a_model_without_an_end_writes_to_the_last_token(folder):
     """A batch of two lengths, padded with a token that is not looked at."""
     without_ends(folder)
-    model, tokenizer = models.load(folder, "float32", CPU), models.load_tokenizer(folder)
+    model, tokenizer = loading.load(folder, "float32", CPU), loading.load_tokenizer(folder)
     asked = [prompts.Asked("a", 0.0, [5, 6]), prompts.Asked("b", 0.0, [5, 6, 7])]
     answers = prompts.answers(model, tokenizer, asked, 4, 0)
     assert [len(answer) for answer in answers] == [4, 4]
@@ -309,7 +312,7 @@ def test_a_model_without_an_end_writes_to_the_last_token(folder):
 
 
 def test_tokens_without_an_embedding_are_refused(folder):
-    model, tokenizer = models.load(folder, "float32", CPU), models.load_tokenizer(folder)
+    model, tokenizer = loading.load(folder, "float32", CPU), loading.load_tokenizer(folder)
     with pytest.raises(JobError, match="prompt a holds token 999, but the model has"):
         prompts.answers(model, tokenizer, [prompts.Asked("a", 0.0, [5, 999])], 2, 0)
 
@@ -366,14 +369,14 @@ def test_a_template_may_lie_in_a_file_of_its_own(folder):
     """Processors save chat_template.json."""
     (folder / "chat_template.jinja").unlink()
     changed(folder, "chat_template.json", chat_template="<s>{{ messages[0].content }}!")
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     assert tokenizer.decode(prompts.prompt_token_ids(tokenizer, "sea")) == "<s>sea!"
 
 
 def test_a_prompt_without_a_token_is_refused(folder):
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(JobError, match="has no token"):
-        prompts.prompt_token_ids(models.load_tokenizer(folder), "")
+        prompts.prompt_token_ids(loading.load_tokenizer(folder), "")
 
 
 def on_day(day):
@@ -388,7 +391,7 @@ def on_day(day):
 def test_a_template_is_told_the_same_day_every_day(folder):
     template = "{{ strftime_now('%d %b %Y %H:%M') }}" + LOOP + "{{ m.content }}{% endfor %}"
     (folder / "chat_template.jinja").write_text(template)
-    chosen = models.load_tokenizer(folder, {"date": "2024-07-26"})
+    chosen = loading.load_tokenizer(folder, {"date": "2024-07-26"})
     rendered = set()
     for day in (1, 2):
         with on_day(day):
@@ -406,7 +409,7 @@ THINKING = (
 def test_thinking_is_off_unless_config_turns_it_on(folder):
     tokenizer = with_template(folder, THINKING)
     assert not prompts.opens_thinking(tokenizer, prompts.prompt_token_ids(tokenizer, "sea"))
-    on = models.load_tokenizer(folder, {"chat_template_kwargs": {"enable_thinking": True}})
+    on = loading.load_tokenizer(folder, {"chat_template_kwargs": {"enable_thinking": True}})
     assert prompts.opens_thinking(on, prompts.prompt_token_ids(on, "sea"))
 
 
@@ -448,7 +451,7 @@ NOT_ARGMAX = {
 def test_no_setting_of_the_checkpoint_changes_a_decoded_token(folder, name):
     """Greedy answers are the argmax of the model's own logits, read in one pass."""
     changed(folder, "generation_config.json", **{name: NOT_ARGMAX[name]})
-    model, tokenizer = models.load(folder, "float32", CPU), models.load_tokenizer(folder)
+    model, tokenizer = loading.load(folder, "float32", CPU), loading.load_tokenizer(folder)
     assert getattr(model.generation_config, name, None) in (None, getattr(GenerationConfig(), name))
     prompt = [5, 6, 7, 8]
     (answer,) = prompts.answers(model, tokenizer, [prompts.Asked("a", 0.0, prompt)], 8, 0)
@@ -458,5 +461,5 @@ def test_no_setting_of_the_checkpoint_changes_a_decoded_token(folder, name):
 
 def test_ends_of_text_are_all_that_is_left(folder):
     changed(folder, "generation_config.json", eos_token_id=[2, 7], repetition_penalty=2.0)
-    model = models.load(folder, "float32", CPU)
-    assert prompts.end_of_text(model, models.load_tokenizer(folder)) == [2, 7]
+    model = loading.load(folder, "float32", CPU)
+    assert prompts.end_of_text(model, loading.load_tokenizer(folder)) == [2, 7]

@@ -8,7 +8,10 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from prunescope import anatomy, capture, comparisons, edits, metrics, spaces, store, tracing
+from prunescope.measures import comparisons, metrics
+from prunescope.model import anatomy, capture, edits, unembedding
+from prunescope.storage import store
+from prunescope.tracing import sublayer_traces
 from tiny import tiny_model
 from trace_sublayers import trace_prompts
 
@@ -96,12 +99,12 @@ def test_trace_equals_decoding_step_by_step(model, kind, final_norm):
     drop = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 2)})
     edit = drop if kind == "drop" else _halved(model)
     answer = _answer(model)
-    unembed = spaces.readout_of(model, final_norm)
+    unembed = unembedding.readout_of(model, final_norm)
     dense, variant = capture.residuals(model, _context(answer), len(PROMPT) - 1, edit)
     dropped = edit.dropped_sublayers(3)
-    found = tracing.statistics(dense, variant, dropped, unembed, TEMPERATURES, 64)
+    found = sublayer_traces.statistics(dense, variant, dropped, unembed, TEMPERATURES, 64)
     naive = _naive(model, edit, answer)
-    sublayers = tracing.traced(variant, dropped)
+    sublayers = sublayer_traces.traced(variant, dropped)
     assert {s for _, s in naive} == set(sublayers)
     for (step, s), (h, h_variant) in naive.items():
         at = (step, sublayers.index(s))
@@ -119,7 +122,7 @@ def test_final_norm_reads_the_last_state_as_the_model_does(model):
     """Logits of the last state are the model's own after the norm, and others without it."""
     dense, _ = capture.residuals(model, torch.tensor(PROMPT), start=0)
     own = model(torch.tensor([PROMPT])).logits[0]
-    normed, plain = (spaces.readout_of(model, way)(dense[:, -1]) for way in (True, False))
+    normed, plain = (unembedding.readout_of(model, way)(dense[:, -1]) for way in (True, False))
     torch.testing.assert_close(normed, own, rtol=1e-9, atol=1e-12)
     assert not torch.allclose(plain, own, rtol=1e-2)
 
@@ -143,10 +146,10 @@ def test_memory_budget_changes_no_number(memory_mb):
     edit = edits.Edit(dropped={"attn": (0, 2), "mlp": (0, 1)}, tensors=_halved(model).tensors)
     edit = edits.Edit(edit.dropped, {n: t for n, t in edit.tensors.items() if ".1.self_attn" in n})
     dense, variant = capture.residuals(model, _context(answer), 3, edit)
-    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
 
     def statistics(budget: float) -> Any:
-        return tracing.statistics(
+        return sublayer_traces.statistics(
             dense, variant, edit.dropped_sublayers(3), unembed, TEMPERATURES, budget
         )
 
@@ -163,7 +166,7 @@ def test_too_small_a_budget_says_what_is_needed():
 
 def test_neighbouring_drops_share_their_products():
     """60 dropped sublayers in a row cost 61 rows of lm_head a position, not 120."""
-    (product,) = tracing.plan(range(60), [], max_rows=512)
+    (product,) = sublayer_traces.plan(range(60), [], max_rows=512)
     assert len(product.sources) == 61
     assert sum(len(slab.columns) for slab in product.slabs) == 60
 
@@ -171,7 +174,7 @@ def test_neighbouring_drops_share_their_products():
 def test_rows_match_the_schema_and_the_grain(tmp_path):
     """Every key once; temperature NULL exactly where a statistic does not depend on it."""
     model = tiny_model("qwen2")
-    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
     answers = [_answer(model), {**_answer(model, steps=1), "prompt": "q"}]
     tables = list(trace_prompts(model, unembed, edit, answers, 5, TEMPERATURES, 64))
@@ -190,7 +193,7 @@ def test_rows_match_the_schema_and_the_grain(tmp_path):
 def test_identity_traces_nothing():
     """An empty edit touches no sublayer: no rows, and no error."""
     model = tiny_model("llama")
-    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
     tables = trace_prompts(model, unembed, edits.Edit(), [_answer(model)], 5, TEMPERATURES, 64)
     assert list(tables) == []
 
@@ -203,11 +206,11 @@ def test_half_precision_models_are_measured_in_float32(dtype):
     dropped = range(6)
     dense, variant = capture.residuals(half, torch.tensor(PROMPT), start=0)
     assert dense.dtype == dtype
-    found = tracing.statistics(
-        dense, variant, dropped, spaces.Unembedding(half.lm_head), TEMPERATURES, 64
+    found = sublayer_traces.statistics(
+        dense, variant, dropped, unembedding.Unembedding(half.lm_head), TEMPERATURES, 64
     )
-    expected = tracing.statistics(
-        dense.float(), variant, dropped, spaces.Unembedding(wide.lm_head), TEMPERATURES, 64
+    expected = sublayer_traces.statistics(
+        dense.float(), variant, dropped, unembedding.Unembedding(wide.lm_head), TEMPERATURES, 64
     )
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-7, msg=name)

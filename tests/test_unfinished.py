@@ -1,6 +1,6 @@
 """Which jobs the missing result of a failed run waits for."""
 
-from prunescope.unfinished import stopped_at
+from prunescope.workflow.unfinished import stopped_at
 
 NEEDS = {
     "page": ["figure", "other"],

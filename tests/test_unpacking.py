@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prunescope import row_files, sources, unpacking
+from prunescope.inputs import row_files, sources, unpacking
 from prunescope.progress import JobError
 from tiny_inputs import build_wheel, wheel_source
 

@@ -3,8 +3,8 @@
 import duckdb
 import pytest
 
-from prunescope import queries, views
-from prunescope.schemas import TABLES
+from prunescope.report import queries, views
+from prunescope.tables.schemas import TABLES
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from prunescope.anatomy import ANATOMIES
-from prunescope.models import KINDS
+from prunescope.model.anatomy import ANATOMIES
+from prunescope.model.loading import KINDS
 
 DROPPABLE = ("gpt2", "mixtral", "qwen3_moe")
 """Decoders whose blocks keep matrices in no linear: dropped and traced, not pruned by weight."""

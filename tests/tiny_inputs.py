@@ -10,7 +10,7 @@ import pyarrow as pa
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from prunescope.schemas import TABLES
+from prunescope.tables.schemas import TABLES
 
 BEGIN, END = "<s>", "<|endoftext|>"
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 PATHS = {"value": charts.BLUE, "weight": charts.ORANGE, "interaction": charts.GREEN}
 KEYS = {"generated": (1, 0), "prompt": (4, 3)}

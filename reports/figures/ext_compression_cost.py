@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 GAINS = {
     "decode_speed": ("Decode speed, times dense (faster →)", "~g"),

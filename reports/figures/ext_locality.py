@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 ESTIMATES = {
     "order 2": charts.ORANGE,

@@ -11,7 +11,7 @@ import altair as alt
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 FORMATS = {
     "retrieval": charts.BLUE,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from prunescope.tabulation import Cell, Table, cell
+from prunescope.report.text_tables import Cell, Table, cell
 
 HEAD = ("compared", "measured", "at most", "KL (nats)", "other likeliest token")
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 READOUTS = {"lm_head": "lm_head alone (Eq. 2)", "final_norm": "after the final norm"}
 SUBLAYERS = {"attn": "attention dropped", "mlp": "MLP dropped"}

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 TOOLTIP = ("retrieval_set:N", "n_drop:Q", "pattern:N", "score:Q", "recall:Q", "n_queries:Q")
 NDCG = charts.Value("nDCG@10", alt.Scale(zero=True))

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 OF_ALL = {
     "score_lost": "Score lost",

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 PREDICTORS = {
     "theorem_3": "Theorem 3: Var_p(Δz) / 2",

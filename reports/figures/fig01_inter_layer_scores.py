@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 TOOLTIP = ("task:N", "metric:N", "n_drop:Q", "score:Q", "share_of_dense:Q", "n_items:Q")
 

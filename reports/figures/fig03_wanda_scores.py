@@ -10,7 +10,7 @@ gets stricter from left to right.
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 
 def draw(rows: pa.Table) -> ChartType:

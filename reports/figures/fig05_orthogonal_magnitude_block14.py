@@ -10,7 +10,7 @@ import altair as alt
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 MAGNITUDE = charts.Value("Relative orthogonal magnitude  |Δ⊥| / |dense|")
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 PANELS = {
     "angular_deviation": ("(a) angular deviation", "1 − cos(p, q)"),

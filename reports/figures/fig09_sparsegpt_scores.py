@@ -10,7 +10,7 @@ whether that holds the orange points up as the pattern gets stricter from left t
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 
 def draw(rows: pa.Table) -> ChartType:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 COLORS = {"attn": charts.BLUE, "mlp": charts.GREEN, "block": charts.ORANGE}
 TOOLTIP = ("task:N", "dropped:N", "n_drop:Q", "score:Q", "share_of_dense:Q", "n_items:Q")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 QUANTITIES = {
     "angular_deviation": charts.Value("1 − cos(p, q)"),

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 PANELS = {
     "embedding": ("(a) hidden states", charts.Value("Cosine similarity")),

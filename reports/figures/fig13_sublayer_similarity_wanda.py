@@ -11,7 +11,7 @@ Dotted: the similarity that rounding alone would leave (the noise floor).
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 
 def draw(rows: pa.Table) -> ChartType:

@@ -9,7 +9,7 @@ level changes from the first block to the last.
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 KL = charts.Value("KL(p‖q) in nats", charts.LOG)
 

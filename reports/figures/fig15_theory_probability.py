@@ -9,7 +9,7 @@ changes with depth.
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 DEVIATION = charts.Value("1 − cos(p, q)", charts.LOG)
 

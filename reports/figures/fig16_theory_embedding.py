@@ -8,7 +8,7 @@ all, and compare the level with the probabilities of Figure 15.
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 DEVIATION = charts.Value("1 − cos(h, h+Δh)", charts.LOG)
 

@@ -8,7 +8,7 @@ all, and compare the level with the hidden states of Figure 16.
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 DEVIATION = charts.Value("1 − cos(z, z+Δz)", charts.LOG)
 

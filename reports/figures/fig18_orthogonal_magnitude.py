@@ -9,7 +9,7 @@ lm_head has damped the perturbation; look for the blocks where it lies above.
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 RATIO = charts.Value("|Δ⊥|² / |dense|²", charts.LOG)
 

@@ -9,7 +9,7 @@ shift hits hardest, and for the last blocks.
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 VARIANCE = charts.Value("Var(Δz)", charts.LOG)
 

@@ -9,7 +9,7 @@ far above 1 the line runs, and where in depth.
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 RATIO = charts.Value("Var(Δz) / ratio of h", charts.LOG)
 

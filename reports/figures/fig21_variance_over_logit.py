@@ -9,7 +9,7 @@ runs, and where in depth.
 import pyarrow as pa
 from altair.typing import ChartType
 
-from prunescope import charts
+from prunescope.report import charts
 
 RATIO = charts.Value("Var(Δz) / ratio of z", charts.LOG)
 

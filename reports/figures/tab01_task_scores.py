@@ -23,7 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from prunescope.tabulation import Cell, Part, Table, cell
+from prunescope.report.text_tables import Cell, Part, Table, cell
 
 HEAD = (
     "task",

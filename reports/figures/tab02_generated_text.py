@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from prunescope import tabulation
-from prunescope.tabulation import Cell, Table, cell
+from prunescope.report import text_tables
+from prunescope.report.text_tables import Cell, Table, cell
 
 HEAD = ("variant", "text", "parts at token", "looping", "repeated", "perplexity", "verdict")
 
@@ -36,7 +36,7 @@ def _rows(rows: pa.Table) -> Iterator[list[Cell]]:
         parted = row["first_divergence"]
         yield [
             cell(row["variant"]),
-            tabulation.parted(
+            text_tables.parted(
                 row["variant_text"], row["equal_characters"], row["parted_characters"]
             ),
             cell("–" if parted is None else parted),

@@ -25,19 +25,11 @@ from timing import best, line, qkv_of, torch_attention
 from torch import nn
 
 from paper_masks import disagreements
-from prunescope import (
-    allocator,
-    anatomy,
-    attention,
-    influence,
-    methods,
-    models,
-    products,
-    replacements,
-    runtime,
-)
-from prunescope.blockwise import BlockWalk, Calibration, ColumnNorms
-from prunescope.edits import Edit
+from prunescope.compression import influence, methods
+from prunescope.compression.blockwise import BlockWalk, Calibration, ColumnNorms
+from prunescope.machine import allocator, attention, products, runtime
+from prunescope.model import anatomy, loading, replacements
+from prunescope.model.edits import Edit
 from smollm2 import model_dir, text_token_ids
 
 SEQUENCES, LENGTH = 16, 512
@@ -49,7 +41,7 @@ def main() -> None:
     """Measure, then print the table."""
     as_a_job()
     runtime.prepare(threads=torch.get_num_threads())
-    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model = loading.load(model_dir(), "float32", torch.device("cpu"))
     calibration = Calibration(text_token_ids(SEQUENCES, LENGTH))
     warm_up(model, calibration)
     weights = {
@@ -233,7 +225,7 @@ def peak_memory() -> tuple[float, float]:
     The edit, which the walk gathers, is in neither.
     """
     runtime.prepare(threads=2)
-    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model = loading.load(model_dir(), "float32", torch.device("cpu"))
     calibration = Calibration(text_token_ids(SEQUENCES, LENGTH))
     memory = BlockWalk(model, calibration, ColumnNorms).estimate()
     warm_up(model, calibration)

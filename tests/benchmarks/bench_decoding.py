@@ -17,7 +17,9 @@ import yaml
 from timing import line, peak_mb, stock_model
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from prunescope import edits, histories, models, products, prompts, runtime, spaces
+from prunescope.machine import products, runtime
+from prunescope.model import edits, loading, prompts, unembedding
+from prunescope.tracing import histories
 from smollm2 import ROOT, model_dir
 from trace_decoding import trace_answers
 
@@ -31,9 +33,9 @@ def main() -> None:
     config: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     temperatures = config["tracing"]["temperatures"]
     steps = config["decoding"]["max_new_tokens"]
-    dense = models.load(model_dir(), "float32", torch.device("cpu"))
-    variant = models.apply_edit(dense, DROPPED)
-    tokenizer = models.load_tokenizer(model_dir())
+    dense = loading.load(model_dir(), "float32", torch.device("cpu"))
+    variant = loading.apply_edit(dense, DROPPED)
+    tokenizer = loading.load_tokenizer(model_dir())
     asked = [
         prompts.Asked(name, 0.0, prompts.prompt_token_ids(tokenizer, prompt["text"]))
         for name, prompt in config["prompts"].items()
@@ -43,7 +45,7 @@ def main() -> None:
     answers = prompts.as_rows(config["prompts"], asked, tokens, tokenizer, ends)
 
     stock = stock_model()
-    stock_variant = models.apply_edit(stock, DROPPED)
+    stock_variant = loading.apply_edit(stock, DROPPED)
     free = forced = 0.0
     for each, answer in zip(asked, tokens, strict=True):
         own, on_dense = plain(stock, stock_variant, each.token_ids, answer, temperatures)
@@ -68,7 +70,7 @@ def main() -> None:
     )
     rows = sum(table.num_rows for each in tables for table in each.values())
     ours = time.perf_counter() - began
-    vocabulary = spaces.output_of(dense).vocabulary
+    vocabulary = unembedding.output_of(dense).vocabulary
     kept = sum(map(len, tokens)) * 2 * vocabulary * 4 / 2**20
 
     print(f"SmolLM2-135M, float32, {torch.get_num_threads()} threads, {len(asked)} prompts,")

@@ -13,7 +13,8 @@ import torch
 from timing import best, line, qkv_of, torch_attention
 from torch import Tensor, nn
 
-from prunescope import anatomy, attention, models, products, runtime
+from prunescope.machine import attention, products, runtime
+from prunescope.model import anatomy, loading
 from smollm2 import model_dir
 
 ROWS = (1, 16, 512)
@@ -24,7 +25,7 @@ LENGTHS = (128, 256, 512, 1024)
 def main() -> None:
     """Measure, then print the table."""
     runtime.prepare(threads=1)
-    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model = loading.load(model_dir(), "float32", torch.device("cpu"))
     body, blocks = anatomy.anatomy_of(model), anatomy.blocks_of(model)
     weights = {
         name: [block.get_submodule(name).weight for block in blocks]

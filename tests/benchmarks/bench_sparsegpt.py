@@ -14,15 +14,17 @@ from torch import Tensor
 import linear_inputs
 import paper_sparsegpt
 from paper_masks import paper_mask
-from prunescope import anatomy, methods, models, runtime
-from prunescope.blockwise import Calibration
+from prunescope.compression import methods
+from prunescope.compression.blockwise import Calibration
+from prunescope.machine import runtime
+from prunescope.model import anatomy, loading
 from smollm2 import model_dir, text_token_ids
 
 
 def main() -> None:
     """Compare at 50 % and at 2:4, then print the table."""
     runtime.prepare(threads=torch.get_num_threads())
-    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model = loading.load(model_dir(), "float32", torch.device("cpu"))
     ids = text_token_ids(16, 512)
     for level in ({"sparsity": 0.5}, {"pattern": "2:4"}):
         report(str(level), every_linear(model, ids, level))

@@ -16,7 +16,8 @@ import torch
 import yaml
 
 import fetch_task
-from prunescope import edits, store
+from prunescope.model import edits
+from prunescope.storage import store
 from smollm2 import ROOT, model_dir
 from stock_lm_eval import write_definition
 

@@ -11,19 +11,11 @@ from typing import Any
 import torch
 from timing import best, line, peak_mb, stock_model
 
-from prunescope import (
-    anatomy,
-    capture,
-    comparisons,
-    edits,
-    influence,
-    models,
-    products,
-    prompts,
-    runtime,
-    spaces,
-    tracing,
-)
+from prunescope.compression import influence
+from prunescope.machine import products, runtime
+from prunescope.measures import comparisons
+from prunescope.model import anatomy, capture, edits, loading, prompts, unembedding
+from prunescope.tracing import sublayer_traces
 from smollm2 import model_dir
 
 STEPS = 32
@@ -34,10 +26,10 @@ TEMPERATURES = [0.3, 0.5, 0.7, 1.0, 1.5]
 def main() -> None:
     """Measure, then print the table."""
     runtime.prepare(threads=torch.get_num_threads())
-    model = models.load(model_dir(), "float32", torch.device("cpu"))
-    tokenizer = models.load_tokenizer(model_dir())
+    model = loading.load(model_dir(), "float32", torch.device("cpu"))
+    tokenizer = loading.load_tokenizer(model_dir())
     ids = prompts.prompt_token_ids(tokenizer, "Explain why the sky is blue, step by step.")
-    unembed = spaces.Unembedding(anatomy.lm_head_of(model))
+    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
     n_blocks = len(anatomy.blocks_of(model))
     rows = STEPS * 2 * n_blocks
 
@@ -54,7 +46,7 @@ def main() -> None:
     def trace(edit: edits.Edit, temperatures: list[float]) -> None:
         dense, variant = capture.residuals(model, context, start, edit)
         drops = edit.dropped_sublayers(n_blocks)
-        tracing.statistics(dense, variant, drops, unembed, temperatures, MEMORY_MB)
+        sublayer_traces.statistics(dense, variant, drops, unembed, temperatures, MEMORY_MB)
 
     drop_all = edits.Edit(dropped={"attn": tuple(range(n_blocks)), "mlp": tuple(range(n_blocks))})
     before = peak_mb()
@@ -88,7 +80,7 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def only_products(dense: torch.Tensor, unembed: spaces.Unembedding) -> None:
+def only_products(dense: torch.Tensor, unembed: unembedding.Unembedding) -> None:
     """The lm_head products of the trace in its own row chunks, and nothing else."""
     at_once = comparisons.PRODUCT_ROWS // dense.shape[1]
     buffer = torch.empty(comparisons.PRODUCT_ROWS, unembed.vocabulary)

@@ -15,7 +15,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from prunescope import capture, models, prompts, runtime, spaces
+from prunescope.machine import runtime
+from prunescope.model import capture, loading, prompts, unembedding
 
 POSITIONS = 8
 """Of each prompt, the last ones."""
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("model_dir")
     model_dir = parser.parse_args().model_dir
     device = runtime.prepare(torch.get_num_threads())
-    model, tokenizer = models.load(model_dir, "float32", device), models.load_tokenizer(model_dir)
+    model, tokenizer = loading.load(model_dir, "float32", device), loading.load_tokenizer(model_dir)
     config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     states = [
         capture.residuals(model, torch.tensor(ids, device=device), len(ids) - POSITIONS)[0]
@@ -50,7 +51,7 @@ def main() -> None:
     for block in shown:
         h, before = dense[:, 2 * block + 1], dense[:, 2 * block]
         for final_norm in (False, True):
-            unembed = spaces.readout_of(model, final_norm)
+            unembed = unembedding.readout_of(model, final_norm)
             found = described(unembed(h), unembed(before)).median(-1).values.tolist()
             cells = [*found, float(h.norm(dim=-1).median())]
             name = "final_norm" if final_norm else "lm_head"

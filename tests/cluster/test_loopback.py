@@ -10,7 +10,7 @@ import time
 import loopback
 import pytest
 
-from prunescope import slurm
+from prunescope.workflow import slurm
 from tiny_run import OFFLINE, TINY, Checkout, make_inputs
 
 pytestmark = [

@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from prunescope.queries import MACROS
+from prunescope.report.queries import MACROS
 
 
 @pytest.fixture(scope="module")

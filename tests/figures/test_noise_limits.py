@@ -7,9 +7,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from prunescope import noise_limits
-from prunescope.queries import run_query
-from prunescope.schemas import TABLES
+from prunescope.report import noise_limits
+from prunescope.report.queries import run_query
+from prunescope.tables.schemas import TABLES
 
 SPACES = ("embedding", "logit", "probability")
 

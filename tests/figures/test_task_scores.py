@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from draw_figure import load_chart
-from prunescope import texts
-from prunescope.queries import run_query
-from prunescope.schemas import TABLES
+from prunescope.measures import wording
+from prunescope.report.queries import run_query
+from prunescope.tables.schemas import TABLES
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "reports" / "figures"
@@ -54,8 +54,8 @@ def test_texts_compare_in_sql_as_in_python() -> None:
         f"FROM (VALUES {listed}) AS t (number, a, b) ORDER BY number"
     )
     for (a, b), (share, parted) in zip(pairs, found, strict=True):
-        assert share == pytest.approx(texts.equal_share(a, b))
-        assert parted == texts.first_divergence(a, b)
+        assert share == pytest.approx(wording.equal_share(a, b))
+        assert parted == wording.first_divergence(a, b)
 
 
 # ---- what a variant did on the items that dense did ------------------------------------------

@@ -6,9 +6,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from prunescope.queries import run_query
-from prunescope.schemas import TABLES
-from prunescope.views import with_views
+from prunescope.report.queries import run_query
+from prunescope.report.views import with_views
+from prunescope.tables.schemas import TABLES
 
 QUERY = Path(__file__).parents[2] / "reports/figures/ext_theory_predicts.sql"
 

@@ -15,22 +15,13 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from prunescope import (
-    attention,
-    capture,
-    decoding,
-    influence,
-    methods,
-    model_check,
-    models,
-    products,
-    prompts,
-    runtime,
-    spaces,
-    tracing,
-)
-from prunescope.anatomy import blocks_of
-from prunescope.blockwise import Calibration
+from prunescope.checking import model_check
+from prunescope.compression import influence, methods
+from prunescope.compression.blockwise import Calibration
+from prunescope.machine import attention, products, runtime
+from prunescope.model import capture, loading, prompts, unembedding
+from prunescope.model.anatomy import blocks_of
+from prunescope.tracing import decoding, sublayer_traces
 
 WHOLE = {
     "hidden_size": 3584,
@@ -126,12 +117,12 @@ def stages(model: Any, text: Text, device: torch.device) -> Measured:
         readout = "after the final norm" if final_norm else "lm_head alone"
         with measured(found, f"sublayer trace of drops, {text.steps} steps, {readout}", device):
             dense, variant = capture.residuals(model, context, 64)
-            unembed = spaces.readout_of(model, final_norm)
-            tracing.statistics(dense, {}, range(n_sublayers), unembed, TEMPERATURES, 4096)
+            unembed = unembedding.readout_of(model, final_norm)
+            sublayer_traces.statistics(dense, {}, range(n_sublayers), unembed, TEMPERATURES, 4096)
     with measured(found, f"sublayer trace of Wanda, {text.steps} steps", device):
         dense, variant = capture.residuals(model, context, 64, wanda)
-        unembed = spaces.readout_of(model, False)
-        tracing.statistics(dense, variant, [], unembed, TEMPERATURES, 4096)
+        unembed = unembedding.readout_of(model, False)
+        sublayer_traces.statistics(dense, variant, [], unembed, TEMPERATURES, 4096)
 
     asked = [
         prompts.Asked(f"p{place}", 0.7 * (place % 2), ids[place % len(ids), :40].tolist())
@@ -139,7 +130,7 @@ def stages(model: Any, text: Text, device: torch.device) -> Measured:
     ]
     with measured(found, f"decoding, {text.prompts} x {text.steps} tokens", device):
         answers = prompts.answers(model, _NoTokenizer(), asked, text.steps, 0)  # type: ignore[arg-type]
-    changed = models.apply_edit(model, wanda)
+    changed = loading.apply_edit(model, wanda)
     answer = {
         "prompt": "p0",
         "sampling_temperature": 0.0,
@@ -148,7 +139,7 @@ def stages(model: Any, text: Text, device: torch.device) -> Measured:
     }
     with measured(found, f"decoding trace of Wanda, {text.steps} steps", device):
         at = decoding.states(model, changed, wanda, answer, answers[0])
-        decoding.compare(at, spaces.output_of(model), answer, TEMPERATURES, 4096, 0)
+        decoding.compare(at, unembedding.output_of(model), answer, TEMPERATURES, 4096, 0)
     return found
 
 

@@ -14,28 +14,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunescope import (
+from prunescope.checking import model_check
+from prunescope.compression import influence, methods
+from prunescope.compression.blockwise import Calibration
+from prunescope.evaluation import text_embedding
+from prunescope.machine import attention, products
+from prunescope.model import capture, edits, loading, prompts, unembedding
+from prunescope.model.anatomy import anatomy_of, blocks_of
+from prunescope.tracing import (
     agreement,
-    attention,
     attention_error,
-    capture,
     costs,
     decoding,
-    edits,
-    embedding,
     histories,
-    influence,
-    methods,
-    model_check,
-    models,
     options,
-    products,
-    prompts,
-    spaces,
-    tracing,
+    sublayer_traces,
 )
-from prunescope.anatomy import anatomy_of, blocks_of
-from prunescope.blockwise import Calibration
 from tiny import ARCHITECTURES, CAPPED, DROPPABLE, tiny_model
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -148,8 +142,8 @@ def test_residuals_and_their_trace(architecture: str, dtype: str) -> None:
     dropped = [s for s in range(6) if s not in variant]
     for final_norm in (False, True):
         ours, theirs = (
-            tracing.statistics(
-                *states, dropped, spaces.readout_of(model, final_norm), TEMPERATURES, 64
+            sublayer_traces.statistics(
+                *states, dropped, unembedding.readout_of(model, final_norm), TEMPERATURES, 64
             )
             for model, states in ((subject, (dense, variant)), (reference, same))
         )
@@ -220,7 +214,7 @@ def test_methods_compress_alike(architecture: str, method: str, dtype: str) -> N
                 for table in (report, expected)
             )
             torch.testing.assert_close(ours, theirs, rtol=rtol, atol=0.02, msg=column)
-        variant = models.apply_edit(subject, edit)
+        variant = loading.apply_edit(subject, edit)
         assert variant(IDS.to(DEVICE)).logits.isfinite().all()
 
 
@@ -238,18 +232,18 @@ def test_decoding_under_every_history(architecture: str, dtype: str) -> None:
     found = []
     for model in (subject, reference):
         edit = _edit(model, cpu)
-        variant = models.apply_edit(model, edit)
+        variant = loading.apply_edit(model, edit)
         found.append(decoding.states(model, variant, edit, answer, own))
     ours, theirs = found
     _close(ours.dense, theirs.dense, TOLERANCE[dtype])
     _close(ours.variant[: ours.both], theirs.variant[: theirs.both], TOLERANCE[dtype])
-    unembed = spaces.output_of(subject)
+    unembed = unembedding.output_of(subject)
     compared = decoding.compare(ours, unembed, answer, TEMPERATURES, 64, 0)
     tables = decoding.rows_of(answer, own, ours, compared, TEMPERATURES)
     assert tables["decoding_trace"].num_rows > 0
     options.rows_of("p", {"A": 5, "B": 9}, *compared.first_logits[:2], TEMPERATURES, _Tokenizer())
     same = decoding.states(
-        subject, models.apply_edit(subject, edits.Edit()), edits.Edit(), answer, own
+        subject, loading.apply_edit(subject, edits.Edit()), edits.Edit(), answer, own
     )
     zero = decoding.compare(same, unembed, answer, TEMPERATURES, 64, 0).columns
     forced = histories_index("teacher_forced")
@@ -307,8 +301,8 @@ def test_attention_error(architecture: str, dtype: str) -> None:
 @every_dtype
 def test_cost_agreement_and_embedding(dtype: str) -> None:
     subject, reference = _pair("qwen2", dtype)
-    variant = models.apply_edit(subject, edits.Edit({"attn": (1,)}))
-    expected = models.apply_edit(reference, edits.Edit({"attn": (1,)}))
+    variant = loading.apply_edit(subject, edits.Edit({"attn": (1,)}))
+    expected = loading.apply_edit(reference, edits.Edit({"attn": (1,)}))
     ours = agreement.agreement(subject, variant, [_answer()], 6)
     theirs = agreement.agreement(reference, expected, [_answer()], 6)
     assert ours.similarity_logit == pytest.approx(theirs.similarity_logit, abs=TOLERANCE[dtype])
@@ -321,7 +315,7 @@ def test_cost_agreement_and_embedding(dtype: str) -> None:
     )
     texts = [row[: 5 + 3 * place].tolist() for place, row in enumerate(IDS)]
     vectors, wanted = (
-        embedding.embed(model, texts, "last_token", normalize=True)
+        text_embedding.embed(model, texts, "last_token", normalize=True)
         for model in (subject, reference)
     )
     _close(vectors, wanted.double(), TOLERANCE[dtype])

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import linear_inputs
-from prunescope import anatomy, models, quantization, replacements
-from prunescope.blockwise import Calibration
-from prunescope.methods import awq as module
-from prunescope.methods import load
-from prunescope.replacements import Quantized
+from prunescope.compression import quantization
+from prunescope.compression.blockwise import Calibration
+from prunescope.compression.methods import awq as module
+from prunescope.compression.methods import load
+from prunescope.model import anatomy, loading, replacements
+from prunescope.model.replacements import Quantized
 from smollm2 import model_dir
 from tiny import tiny_model
 
@@ -45,10 +46,10 @@ def output_error(dense, replacement, x):
 
 def two_blocks():
     """SmolLM2's first two blocks, and 512 tokens of a text."""
-    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model = loading.load(model_dir(), "float32", torch.device("cpu"))
     model.model.layers = model.model.layers[:2]
     model.config.num_hidden_layers = 2
-    tokenizer = models.load_tokenizer(model_dir())
+    tokenizer = loading.load_tokenizer(model_dir())
     text = " ".join(f"On day {day} the keeper read letter {day * 7} twice." for day in range(90))
     return model, torch.tensor(tokenizer(text)["input_ids"][:512]).view(4, 128)
 

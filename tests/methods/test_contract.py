@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from prunescope import anatomy, edits, influence, methods, models
-from prunescope.blockwise import Calibration
-from prunescope.schemas import TABLES
+from prunescope.compression import influence, methods
+from prunescope.compression.blockwise import Calibration
+from prunescope.model import anatomy, edits, loading
+from prunescope.tables.schemas import TABLES
 from tiny import EMBEDDERS, tiny_model
 
 KNOWN = {"model", "calibration", *TABLES}
@@ -81,8 +82,8 @@ def test_edit_round_trips_and_runs_on_every_architecture(name, model, tmp_path):
     """Written and read again, it makes the same variant, whose logits are finite."""
     edit, report = compressed(name, model)
     edits.write(tmp_path / "edit.safetensors", edit, {})
-    logits = models.apply_edit(model, edit)(IDS).logits
-    again = models.apply_edit(model, edits.read(tmp_path / "edit.safetensors"))(IDS).logits
+    logits = loading.apply_edit(model, edit)(IDS).logits
+    again = loading.apply_edit(model, edits.read(tmp_path / "edit.safetensors"))(IDS).logits
     assert torch.equal(again, logits)
     assert logits.isfinite().all()
     assert torch.equal(logits, model(IDS).logits) == (name == "identity")
@@ -100,7 +101,7 @@ def test_models_that_make_embeddings_are_compressed_too(name, architecture):
     assert all(key.startswith(blocks) for key in edit.tensors)
     assert set(report.column("block").to_pylist()) == {0, 1, 2}
     h, dense = (
-        m(IDS, use_cache=False).last_hidden_state for m in (models.apply_edit(model, edit), model)
+        m(IDS, use_cache=False).last_hidden_state for m in (loading.apply_edit(model, edit), model)
     )
     assert h.isfinite().all()
     assert not torch.equal(h, dense)
@@ -114,7 +115,7 @@ def test_untouched_tensors_are_dense_bit_for_bit(name, model):
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
     assert not [key for key in edit.tensors if "norm" in key or "embed" in key or "lm_head" in key]
     if not edit.dropped:
-        variant = models.apply_edit(model, edit).state_dict()
+        variant = loading.apply_edit(model, edit).state_dict()
         kept = set(before) - set(edit.tensors)
         assert all(torch.equal(before[key], variant[key]) for key in kept)
 
@@ -138,7 +139,7 @@ def test_report_tells_of_every_edited_linear(name):
 def test_half_precision_models_keep_their_dtype(name, dtype):
     model = tiny_model("llama").to(dtype)
     edit, _ = compressed(name, model)
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     assert {parameter.dtype for parameter in variant.parameters()} == {dtype}
     assert variant(IDS).logits.isfinite().all()
 
@@ -165,5 +166,5 @@ def test_inputs_that_are_always_zero_do_no_harm(name):
     model = tiny_model("llama")
     model.model.layers[0].mlp.up_proj.weight[:30] = 0
     edit, report = compressed(name, model)
-    assert models.apply_edit(model, edit)(IDS).logits.isfinite().all()
+    assert loading.apply_edit(model, edit)(IDS).logits.isfinite().all()
     assert isinstance(report, pa.Table)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import linear_inputs
-from prunescope import models
-from prunescope.blockwise import Calibration
-from prunescope.methods import load
+from prunescope.compression.blockwise import Calibration
+from prunescope.compression.methods import load
+from prunescope.model import loading
 from tiny import tiny_model
 
 IDS = torch.randint(3, 100, (6, 11), generator=torch.Generator().manual_seed(2))
@@ -38,9 +38,9 @@ def test_pattern_holds_in_every_group():
 def test_pruning_once_more_changes_nothing(level):
     model = tiny_model("llama")
     edit, _ = magnitude(model, Calibration(IDS), **level)
-    once = models.apply_edit(model, edit)
+    once = loading.apply_edit(model, edit)
     again, _ = magnitude(once, Calibration(IDS), **level)
-    for name, tensor in models.apply_edit(once, again).state_dict().items():
+    for name, tensor in loading.apply_edit(once, again).state_dict().items():
         assert torch.equal(tensor, once.state_dict()[name]), name
 
 

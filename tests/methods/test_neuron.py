@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import linear_inputs
-from prunescope import anatomy, models
-from prunescope.blockwise import Calibration
-from prunescope.methods import load
+from prunescope.compression.blockwise import Calibration
+from prunescope.compression.methods import load
+from prunescope.model import anatomy, loading
 from tiny import tiny_model
 
 IDS = torch.randint(3, 100, (6, 11), generator=torch.Generator().manual_seed(2))
@@ -21,7 +21,7 @@ def _down(model, block):
 def test_smaller_mlps_equal_dense_with_neurons_silenced(model):
     """Hooks zero the same neurons before down_proj: the same logits from fewer weights."""
     edit, _ = neuron(model, Calibration(IDS), sparsity=0.3)
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     full = f"{anatomy.anatomy_of(model).blocks}.{{}}.{anatomy.anatomy_of(model).mlp_out}.weight"
     handles = []
     for block in range(3):
@@ -55,14 +55,14 @@ def test_none_of_them():
     """Nothing changes."""
     model = tiny_model("llama")
     edit, _ = neuron(model, Calibration(IDS), sparsity=0.0)
-    torch.testing.assert_close(models.apply_edit(model, edit)(IDS).logits, model(IDS).logits)
+    torch.testing.assert_close(loading.apply_edit(model, edit)(IDS).logits, model(IDS).logits)
 
 
 def test_all_but_one_may_leave_but_not_all():
     """Of 40 neurons 39 leave at 0.999; an MLP without a neuron is a dropped one, by its name."""
     model = tiny_model("llama")
     edit, _ = neuron(model, Calibration(IDS), sparsity=0.999)
-    assert _down(models.apply_edit(model, edit), 0).in_features == 1
+    assert _down(loading.apply_edit(model, edit), 0).in_features == 1
     with pytest.raises(ValueError, match="leaves none of the 40 neurons"):
         neuron(model, Calibration(IDS), sparsity=1.0)
 
@@ -71,7 +71,7 @@ def test_biases_go_with_their_rows():
     """A Llama with MLP biases: gate and up lose the bias of a neuron that leaves."""
     model = tiny_model("llama", mlp_bias=True)
     edit, _ = neuron(model, Calibration(IDS), sparsity=0.5)
-    variant = models.apply_edit(model, edit)
+    variant = loading.apply_edit(model, edit)
     mlp = variant.model.layers[0].mlp
     assert isinstance(mlp.up_proj, nn.Linear)
     assert mlp.up_proj.bias.shape == mlp.gate_proj.bias.shape == (20,)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import linear_inputs
-from prunescope import edits, models, replacements
-from prunescope.blockwise import Calibration
-from prunescope.methods import load
+from prunescope.compression.blockwise import Calibration
+from prunescope.compression.methods import load
+from prunescope.model import edits, loading, replacements
 from smollm2 import model_dir
 from tiny import tiny_model
 
@@ -78,7 +78,7 @@ def test_a_group_size_must_divide_every_width(method):
 @pytest.mark.parametrize("bits", [3, 4])
 def test_edit_on_disk_is_near_its_information_content(bits, tmp_path):
     """SmolLM2's shapes: bits and a group's share of scale and zero point, for each weight."""
-    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model = loading.load(model_dir(), "float32", torch.device("cpu"))
     model.model.layers = model.model.layers[:1]
     edit, _ = rtn(model, Calibration(IDS), bits=bits, group_size=64)
     edits.write(tmp_path / "edit.safetensors", edit, {})

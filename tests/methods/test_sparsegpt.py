@@ -8,10 +8,10 @@ import torch
 import linear_inputs
 import paper_sparsegpt
 from paper_masks import paper_mask
-from prunescope import models, replacements
-from prunescope.blockwise import Calibration
-from prunescope.hessians import DAMPING
-from prunescope.methods import load
+from prunescope.compression.blockwise import Calibration
+from prunescope.compression.hessians import DAMPING
+from prunescope.compression.methods import load
+from prunescope.model import loading, replacements
 from smollm2 import model_dir
 from tiny import tiny_model
 
@@ -140,11 +140,11 @@ def test_error_is_below_wandas_and_magnitudes(model, level):
 
 def test_error_is_below_on_real_weights():
     """SmolLM2's first blocks, on a text."""
-    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model = loading.load(model_dir(), "float32", torch.device("cpu"))
     model.model.layers = model.model.layers[:2]
     model.config.num_hidden_layers = 2
     text = "A lighthouse keeper reads a letter twice before he puts it away. " * 50
-    ids = torch.tensor(models.load_tokenizer(model_dir())(text)["input_ids"][:512]).view(2, 256)
+    ids = torch.tensor(loading.load_tokenizer(model_dir())(text)["input_ids"][:512]).view(2, 256)
     level = {"pattern": "2:4"}
     edit, _ = sparsegpt(model, Calibration(ids), **level)
     for block, name, full in linear_inputs.own_linears(model):

@@ -5,9 +5,9 @@ import torch
 
 import linear_inputs
 from paper_masks import disagreements
-from prunescope import anatomy, edits, models
-from prunescope.blockwise import Calibration
-from prunescope.methods import load
+from prunescope.compression.blockwise import Calibration
+from prunescope.compression.methods import load
+from prunescope.model import anatomy, edits, loading
 from smollm2 import model_dir, text_token_ids
 from tiny import tiny_model
 
@@ -30,7 +30,7 @@ def test_masks_are_the_papers_on_real_weights(level):
 
     `make bench` compares all of its blocks.
     """
-    model = models.load(model_dir(), "float32", torch.device("cpu"))
+    model = loading.load(model_dir(), "float32", torch.device("cpu"))
     model.model.layers = model.model.layers[:2]
     model.config.num_hidden_layers = 2
     ids = text_token_ids(16, 512)
@@ -45,9 +45,9 @@ def test_pruning_once_more_changes_nothing(level):
     model = tiny_model("llama")
     model.model.layers[0].mlp.up_proj.weight[:30] = 0  # most inputs of down_proj are dead
     edit, _ = wanda(model, Calibration(IDS), **level)
-    once = models.apply_edit(model, edit)
+    once = loading.apply_edit(model, edit)
     again, _ = wanda(once, Calibration(IDS), **level)
-    twice = models.apply_edit(once, again)
+    twice = loading.apply_edit(once, again)
     for name, tensor in once.state_dict().items():
         assert torch.equal(tensor, twice.state_dict()[name]), name
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from prunescope import slurm
+from prunescope.workflow import slurm
 from rules_of import INCLUDES, ROOT, RULES
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from planned import DECODED, Planned
-from prunescope import store
+from prunescope.storage import store
 from tiny_run import TINY, Checkout, make_inputs
 
 pytestmark = pytest.mark.slow
@@ -217,7 +217,7 @@ def test_verify_and_orphans_tell_what_a_store_holds(tiny_run):
 
     def care(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "prunescope.store_care", *arguments],
+            [sys.executable, "-m", "prunescope.workflow.store_care", *arguments],
             cwd=tiny_run.folder,
             env={**os.environ, "PYTHONPATH": "scripts"},
             capture_output=True,
@@ -310,9 +310,9 @@ COMMENTS = [
         "rule estimate_deviations:\n",
         "rule estimate_deviations:  # A comment.\n",
     ),
-    ("scripts/prunescope/metrics.py", "\n", "\n# A comment.\n"),
-    ("scripts/prunescope/theory.py", '"""', '"""Another docstring. '),
-    ("scripts/prunescope/store.py", "\n", "\nCARRIES_NUMBERS_ONLY = True\n"),
+    ("scripts/prunescope/measures/metrics.py", "\n", "\n# A comment.\n"),
+    ("scripts/prunescope/theory/estimates.py", '"""', '"""Another docstring. '),
+    ("scripts/prunescope/storage/store.py", "\n", "\nCARRIES_NUMBERS_ONLY = True\n"),
     ("scripts/trace_sublayers.py", "\n", "\n\n# A comment.\n"),
     (f"{FIG04}.sql", "SELECT", "-- A comment.\nSELECT"),
     (f"{FIG04}.py", "\ndef draw", "\n# A comment.\ndef draw"),
@@ -383,9 +383,11 @@ def test_a_new_style_builds_the_report_again(tiny_run):
 
 
 def test_edited_theory_is_estimated_again(tiny_run, planned):
-    file = tiny_run.folder / "scripts/prunescope/theory.py"
+    file = tiny_run.folder / "scripts/prunescope/theory/estimates.py"
     line = re.search(r"^    return .+\n", file.read_text(encoding="utf-8"), re.MULTILINE)[0]
-    with tiny_run.edited("scripts/prunescope/theory.py", line, line.replace("return ", "return +")):
+    with tiny_run.edited(
+        "scripts/prunescope/theory/estimates.py", line, line.replace("return ", "return +")
+    ):
         assert tiny_run.plan(*TINY) == {
             "estimate_deviations": len(planned.traces("deviation")),
             "estimate_decoding": len(planned.variants("decoding_deviation")),
@@ -402,7 +404,7 @@ def compressed(planned, *methods):
 
 def test_an_edited_method_compresses_its_own_variants_again(tiny_run, planned):
     with tiny_run.edited(
-        "scripts/prunescope/methods/block_drop.py", '("block",)', '("block", "x")'
+        "scripts/prunescope/compression/methods/block_drop.py", '("block",)', '("block", "x")'
     ):
         variants = compressed(planned, "block_drop")
         assert tiny_run.plan(*TINY) == below_compression(planned, variants)
@@ -411,7 +413,7 @@ def test_an_edited_method_compresses_its_own_variants_again(tiny_run, planned):
 def test_an_edited_way_through_blocks_compresses_weights_again(tiny_run, planned):
     """Methods that read weights, and what follows; no drop, no trace of a drop."""
     with tiny_run.edited(
-        "scripts/prunescope/blockwise.py", "SAMPLED_TOKENS = 128", "SAMPLED_TOKENS = 64"
+        "scripts/prunescope/compression/blockwise.py", "SAMPLED_TOKENS = 128", "SAMPLED_TOKENS = 64"
     ):
         variants = compressed(planned, *WEIGHTS)
         assert tiny_run.plan(*TINY) == below_compression(planned, variants)

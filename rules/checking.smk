@@ -1,0 +1,26 @@
+"""Every job with a model waits for this check; it decides nothing, so it is `ancient` there."""
+
+
+rule check_model:
+    """Prove that a model runs as it is read, and measure its noise floor, before anything runs it."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+    output:
+        check="<store>/model_check/model={model}/part.parquet",
+        noise="<store>/noise_floor/model={model}/part.parquet",
+    log:
+        "<logs>/check_model/{model}.log",
+    benchmark:
+        "<logs>/check_model/{model}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **request("model"),
+    params:
+        dtype=lookup("models/{model}/dtype", within=config),
+        kind=lookup("models/{model}/kind", within=config, default="causal"),
+        code=fingerprint("check_model.py"),
+    script:
+        "../scripts/check_model.py"

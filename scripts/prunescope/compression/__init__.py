@@ -1,0 +1,1 @@
+"""Calibration text in, an edit of the dense model out: drops, pruning and quantization."""

@@ -1,0 +1,142 @@
+"""A variant as a plain Hugging Face checkpoint, and the proof that it is the variant."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from prunescope import finite
+from prunescope.model import anatomy, loading, prompts, tokenization
+from prunescope.model.edits import Edit
+from prunescope.storage import store
+
+TOLERANCE = {
+    torch.float64: 1e-12,
+    torch.float32: 1e-5,
+    torch.float16: 5e-3,
+    torch.bfloat16: 3e-2,
+}
+"""Largest difference allowed, relative to the largest logit: what another order of sums may do."""
+
+_REWRITTEN = ("*.safetensors", "*.safetensors.index.json", "config.json")
+"""Files of the dense folder whose place the variant's own take; the tokenizer's stay."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How far the checkpoint's logits lie from the variant's.
+
+    Attributes
+    ----------
+    largest_difference, largest_logit : over every token of every prompt, in logits.
+    tolerance : the difference allowed, in logits.
+    n_tokens : tokens compared.
+    """
+
+    largest_difference: float
+    largest_logit: float
+    tolerance: float
+    n_tokens: int
+
+
+def plain(dense: Any, edit: Edit) -> Any:
+    """The variant in the architecture's own modules; untouched tensors are those of `dense`.
+
+    Dropped blocks are left out. A dropped sublayer is the dense one with a zero output
+    projection: its norm, if one follows, maps zero to zero.
+    """
+    body = anatomy.anatomy_of(dense)
+    blocks_only = {"block": edit.dropped.get("block", ())}
+    model = loading.apply_edit(dense, Edit(blocks_only, edit.tensors))
+    kept = edit.kept_blocks(len(anatomy.blocks_of(dense)))
+    for index, block in zip(kept, anatomy.blocks_of(model), strict=True):
+        for sublayer in anatomy.SUBLAYERS:
+            if edit.is_dropped(index, sublayer):
+                _set_to_zero(block.get_submodule(getattr(body, f"{sublayer}_out")))
+    model.config.intermediate_size = _intermediate_size(model)
+    return model
+
+
+def _set_to_zero(linear: nn.Module) -> None:
+    for name, parameter in list(linear.named_parameters()):
+        setattr(linear, name, nn.Parameter(torch.zeros_like(parameter), requires_grad=False))
+
+
+def _intermediate_size(model: Any) -> int:
+    """Neurons of every MLP. Raises ValueError where blocks differ: config holds one number."""
+    name = anatomy.anatomy_of(model).mlp_out
+    sizes = [
+        block.get_submodule(name).get_parameter("weight").shape[1]
+        for block in anatomy.blocks_of(model)
+    ]
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"MLPs of the variant have {min(sizes)} to {max(sizes)} neurons, but a checkpoint has "
+            "one intermediate_size for all blocks. Export a variant that prunes them alike."
+        )
+    return sizes[0] if sizes else model.config.intermediate_size
+
+
+def write(folder: Path, dense: Any, edit: Edit, dense_folder: str | Path) -> None:
+    """Write config, generation config and weights of the variant, and dense's tokenizer files."""
+    plain(dense, edit).save_pretrained(folder)
+    for file in folder.glob("*.safetensors"):
+        store.set_usual_mode(file)
+    for file in Path(dense_folder).iterdir():
+        if file.is_file() and not any(file.match(pattern) for pattern in _REWRITTEN):
+            shutil.copyfile(file, folder / file.name)
+
+
+@torch.inference_mode()
+def prove(
+    folder: Path, variant: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> Proof:
+    """Load the checkpoint as anyone would, and compare it with the variant as it runs here.
+
+    Parameters
+    ----------
+    variant : what `models.apply_edit` made. tokenizer : dense's.
+    texts : prompts, before the chat template.
+
+    Raises
+    ------
+    ValueError
+        if dtype or tokens are not dense's, or if logits differ beyond the tolerance.
+    """
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
+    exported = loaded.to(variant.device).eval()
+    exported_tokenizer = tokenization.load(folder)
+    if exported.dtype != variant.dtype:
+        raise ValueError(
+            f"the variant is {variant.dtype}, its checkpoint loads as {exported.dtype}."
+        )
+    largest_difference = largest_logit = 0.0
+    n_tokens = 0
+    for text in texts:
+        ids = prompts.prompt_token_ids(tokenizer, text)
+        if prompts.prompt_token_ids(exported_tokenizer, text) != ids:
+            raise ValueError(f"the exported tokenizer does not give dense's tokens of {text!r}.")
+        z, z_exported = (
+            model(torch.tensor([ids], device=variant.device)).logits.to(torch.float64)
+            for model in (variant, exported)
+        )
+        for whose, logits in (("variant", z), ("checkpoint", z_exported)):
+            finite.checked(logits, f"prompt {text[:40]!r}: logits of the {whose}")
+        largest_difference = max(largest_difference, (z_exported - z).abs().max().item())
+        largest_logit = max(largest_logit, z.abs().max().item())
+        n_tokens += len(ids)
+    proof = Proof(
+        largest_difference, largest_logit, TOLERANCE[variant.dtype] * largest_logit, n_tokens
+    )
+    if not largest_difference <= proof.tolerance:
+        raise ValueError(
+            f"logits of the checkpoint differ from the variant's by {largest_difference:.3g}, more "
+            f"than {proof.tolerance:.3g} for logits up to {largest_logit:.3g} in {variant.dtype}. "
+            "The checkpoint is not the variant: nothing was written."
+        )
+    return proof

@@ -1,0 +1,19 @@
+"""Drop whole attention or MLP sublayers, the least influential first (He et al. 2026)."""
+
+import pyarrow as pa
+
+from prunescope.compression.ranking import drop_least_influential
+from prunescope.model.edits import Edit
+
+
+def compress(influence: pa.Table, *, sublayer: str, n_drop: int | str) -> tuple[Edit, pa.Table]:
+    """Drop the `n_drop` least influential sublayers at once, all scored on the dense model.
+
+    Parameters
+    ----------
+    influence : table `influence`.
+    sublayer : `attn`, `mlp`, or `any` to rank both kinds together (joint layer drop).
+    n_drop : how many, or `all`.
+    """
+    kinds = ("attn", "mlp") if sublayer == "any" else (sublayer,)
+    return drop_least_influential(influence, kinds, n_drop, method="sublayer_drop")

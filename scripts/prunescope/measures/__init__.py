@@ -1,0 +1,1 @@
+"""Statistics of two vectors, two distributions or two texts."""

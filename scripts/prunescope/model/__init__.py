@@ -1,0 +1,1 @@
+"""A transformer as prunescope sees it: blocks, sublayers, edits, and the states between."""

@@ -1,0 +1,163 @@
+"""Where a decoder or encoder keeps its blocks, sublayers, norms and lm_head. No model is forked.
+
+To add an architecture: one entry in `ANATOMIES`, and its name in tests/tiny.py.
+"""
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+SUBLAYERS = ("attn", "mlp")
+"""The halves of a block, in the order they run."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Dotted names: of parts of the model, and of parts of a block.
+
+    Residual streams are read where the model itself passes them: `resid_pre` is the block's
+    input, `resid_mid` the input of `reads_resid_mid`, `resid_post` the block's output. Whatever
+    a block does inside (norms before or after a sublayer, scaled residuals) needs no entry.
+    `attn_out` and `mlp_out` are the linears that write a sublayer's output, `block_settings` the
+    keys of the model's config, where it has them, that hold one value per block;
+    `logit_divisor`, `logit_factor` and `logit_cap` are the keys of what the model divides and
+    multiplies its own logits by and of the cap c in c tanh(z/c), where its config has them.
+
+    `attn_norms` and `mlp_norms` belong to their sublayer and go with it. An encoder of BERT's kind
+    norms the stream itself, resid_mid = norm(resid_pre + attention): such a norm stays where the
+    sublayer is dropped. It is `attn_sum_norm` or `mlp_sum_norm`, and its input is the sum. There
+    `attn` and `mlp` are the modules before `attn_out` and `mlp_out`, and no norm or lm_head follows
+    the blocks.
+    """
+
+    blocks: str = "model.layers"
+    final_norm: str | None = "model.norm"
+    lm_head: str | None = "lm_head"
+    attn: str = "self_attn"
+    mlp: str = "mlp"
+    attn_out: str = "self_attn.o_proj"
+    mlp_out: str = "mlp.down_proj"
+    reads_resid_mid: str = "post_attention_layernorm"
+    attn_norms: tuple[str, ...] = ("input_layernorm",)
+    mlp_norms: tuple[str, ...] = ("post_attention_layernorm",)
+    block_settings: tuple[str, ...] = ("layer_types",)
+    logit_divisor: str = "logits_scaling"
+    logit_factor: str = "logit_scale"
+    logit_cap: str = "final_logit_softcapping"
+    attn_sum_norm: str | None = None
+    mlp_sum_norm: str | None = None
+
+    def sublayer_of(self, name: str) -> str | None:
+        """The sublayer that a module or parameter of a block belongs to, norms included."""
+        for sublayer in SUBLAYERS:
+            parts = (getattr(self, sublayer), getattr(self, f"{sublayer}_out"))
+            owned = (*parts, *getattr(self, f"{sublayer}_norms"))
+            if any(f"{name}.".startswith(f"{part}.") for part in owned):
+                return sublayer
+        return None
+
+
+_FOUR_NORMS = Anatomy(
+    reads_resid_mid="pre_feedforward_layernorm",
+    attn_norms=("input_layernorm", "post_attention_layernorm"),
+    mlp_norms=("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+)
+
+_EXPERTS = Anatomy(mlp_out="mlp.experts")
+
+_POST_NORM = Anatomy(
+    reads_resid_mid="mlp",
+    attn_norms=("post_attention_layernorm",),
+    mlp_norms=("post_feedforward_layernorm",),
+)
+
+ANATOMIES: dict[str, Anatomy] = {
+    "llama": Anatomy(),
+    "mistral": Anatomy(),
+    "qwen2": Anatomy(),
+    "qwen3": Anatomy(),
+    "smollm3": Anatomy(block_settings=("layer_types", "no_rope_layers")),
+    "phi3": Anatomy(),
+    "granite": Anatomy(),
+    "olmo2": _POST_NORM,
+    "gemma": Anatomy(),
+    "gemma2": _FOUR_NORMS,
+    "gemma3_text": _FOUR_NORMS,
+    "mixtral": _EXPERTS,
+    "qwen3_moe": _EXPERTS,
+    "gpt2": Anatomy(
+        blocks="transformer.h",
+        final_norm="transformer.ln_f",
+        attn="attn",
+        attn_out="attn.c_proj",
+        mlp_out="mlp.c_proj",
+        reads_resid_mid="ln_2",
+        attn_norms=("ln_1",),
+        mlp_norms=("ln_2",),
+    ),
+    "bert": Anatomy(
+        blocks="encoder.layer",
+        final_norm=None,
+        lm_head=None,
+        attn="attention.self",
+        mlp="intermediate",
+        attn_out="attention.output.dense",
+        mlp_out="output.dense",
+        reads_resid_mid="intermediate",
+        attn_norms=(),
+        mlp_norms=(),
+        attn_sum_norm="attention.output.LayerNorm",
+        mlp_sum_norm="output.LayerNorm",
+    ),
+}
+"""By `config.model_type`."""
+
+
+def anatomy_of(model: nn.Module) -> Anatomy:
+    """Anatomy of a loaded model. Raises ValueError for a model type without an entry.
+
+    A decoder loaded without its lm_head, as embedding models are, has no `model.` (GPT-2: no
+    `transformer.`) in its names.
+    """
+    model_type = model.config.model_type  # type: ignore[union-attr]
+    try:
+        found = ANATOMIES[model_type]  # type: ignore[index]
+    except KeyError:
+        raise ValueError(
+            f"model type {model_type!r} is not known; known are {', '.join(sorted(ANATOMIES))}. "
+            "Add an entry to ANATOMIES in scripts/prunescope/model/anatomy.py: "
+            "docs/extend/architecture.md says how."
+        ) from None
+    if found.lm_head is None or model.base_model is not model:
+        return found
+    prefix = f"{model.base_model_prefix}."
+    blocks, norm = found.blocks.removeprefix(prefix), str(found.final_norm).removeprefix(prefix)
+    return replace(found, blocks=blocks, final_norm=norm, lm_head=None)
+
+
+def blocks_of(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks, in order."""
+    blocks = model.get_submodule(anatomy_of(model).blocks)
+    assert isinstance(blocks, nn.ModuleList)
+    return blocks
+
+
+def lm_head_of(model: nn.Module) -> nn.Linear:
+    """The linear that maps h to z. Raises ValueError for a model that has none."""
+    lm_head = _part(model, "lm_head")
+    assert isinstance(lm_head, nn.Linear)
+    return lm_head
+
+
+def final_norm_of(model: nn.Module) -> nn.Module:
+    """The norm before `lm_head`. Raises ValueError for a model that has none."""
+    return _part(model, "final_norm")
+
+
+def _part(model: nn.Module, part: str) -> nn.Module:
+    name = getattr(anatomy_of(model), part)
+    if name is None:
+        raise ValueError(
+            f"the model has no {part}: it makes embeddings, not logits. Choose a causal model."
+        )
+    return model.get_submodule(name)

@@ -1,0 +1,171 @@
+"""Record the residual stream at every sublayer boundary, dense and with one sublayer edited."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from prunescope.model import anatomy
+from prunescope.model.edits import Edit
+from prunescope.model.replacements import Replacement, replaced_in
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a block, as the model passed them."""
+
+
+class _ReachedMid(Exception):
+    """Ends a block's run once its attention half is done."""
+
+
+@contextlib.contextmanager
+def boundaries(
+    model: Any, visit: Callable[[int, Tensor], None], calls: dict[int, Call] | None = None
+) -> Iterator[None]:
+    """While open, every pass of `model` shows `visit` the residual stream at each boundary.
+
+    Boundary 2b is resid_pre of block b, 2b + 1 its resid_mid, the last one resid_post of the
+    last block: sublayer s reads boundary s and writes s + 1. `visit` gets the boundary's index
+    and the stream, (batch, sequence, d). `calls` collects how the model called each block.
+    """
+    body = anatomy.anatomy_of(model)
+    blocks = anatomy.blocks_of(model)
+    handles = []
+    for index, block in enumerate(blocks):
+
+        def before(_: nn.Module, args: Any, kwargs: Any, index: int = index) -> None:
+            visit(2 * index, _first(args, kwargs))
+            if calls is not None:
+                calls[index] = (args, kwargs)
+
+        def between(_: nn.Module, args: Any, kwargs: Any, index: int = index) -> None:
+            visit(2 * index + 1, _first(args, kwargs))
+
+        mid = block.get_submodule(body.reads_resid_mid)
+        handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(mid.register_forward_pre_hook(between, with_kwargs=True))
+    handles.append(
+        blocks[-1].register_forward_hook(lambda _, __, out: visit(2 * len(blocks), state_of(out)))
+    )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def sums(model: Any, visit: Callable[[Tensor], None]) -> Iterator[None]:
+    """While open, `visit` sees input + output of every sublayer whose sum is normed at once.
+
+    In order, each before the boundary it becomes; (batch, sequence, d). Where nothing norms the
+    stream itself (every decoder here), the sum is the next boundary, and `visit` is not called.
+    """
+    body = anatomy.anatomy_of(model)
+    norms = [name for name in (body.attn_sum_norm, body.mlp_sum_norm) if name is not None]
+    handles = [
+        block.get_submodule(name).register_forward_pre_hook(lambda _, args: visit(args[0]))
+        for block in anatomy.blocks_of(model)
+        for name in norms
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.inference_mode()
+def residuals(
+    model: Any, token_ids: Tensor, start: int, edit: Edit | None = None
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """The residual stream of one pass, and the same with one sublayer at a time replaced.
+
+    Parameters
+    ----------
+    token_ids : (sequence,), the dense model's own context.
+    start : first position kept.
+    edit : each sublayer whose tensors it replaces runs once more on its dense input, with the
+        keys and values of all positions from the edited weights.
+
+    Returns
+    -------
+    dense : (positions, boundaries, d) in the model's dtype.
+    variant : sublayer s -> (positions, d), the stream after it when it alone is replaced. A
+        dropped sublayer is not listed: its variant is the boundary it reads, dense[:, s].
+    """
+    body, blocks = anatomy.anatomy_of(model), anatomy.blocks_of(model)
+    edited = _tensors_by_sublayer(body, edit) if edit is not None else {}
+    stream: dict[int, Tensor] = {}
+    calls: dict[int, Call] = {}
+
+    def keep(boundary: int, h: Tensor) -> None:
+        stream[boundary] = h[0, start:]
+
+    with boundaries(model, keep, calls):
+        model.base_model(input_ids=token_ids.unsqueeze(0), use_cache=False)
+    variant = {
+        s: _rerun(blocks[s // 2], body, calls[s // 2], tensors, stops_at_mid=s % 2 == 0)[0, start:]
+        for s, tensors in edited.items()
+    }
+    return torch.stack([stream[boundary] for boundary in sorted(stream)], dim=1), variant
+
+
+def _rerun(
+    block: nn.Module,
+    body: anatomy.Anatomy,
+    call: Call,
+    packed: Mapping[str, Tensor | Replacement],
+    stops_at_mid: bool,
+) -> Tensor:
+    """The block's resid_mid or resid_post on the inputs of `call`, with edited tensors in place."""
+    tensors = replaced_in(block, packed)
+    reached: list[Tensor] = []
+
+    def stop(_: nn.Module, args: Any, kwargs: Any) -> None:
+        reached.append(_first(args, kwargs))
+        raise _ReachedMid
+
+    args, kwargs = call
+    if not stops_at_mid:
+        return state_of(functional_call(block, tensors, args, kwargs))
+    mid = block.get_submodule(body.reads_resid_mid)
+    handle = mid.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        with contextlib.suppress(_ReachedMid):
+            functional_call(block, tensors, args, kwargs)
+    finally:
+        handle.remove()
+    return reached[0]
+
+
+def _tensors_by_sublayer(
+    body: anatomy.Anatomy, edit: Edit
+) -> dict[int, dict[str, Tensor | Replacement]]:
+    """Sublayer index -> replaced tensors, named relative to their block.
+
+    Raises ValueError for a tensor outside the sublayers: one sublayer at a time has no place for
+    an edited embedding or lm_head.
+    """
+    found: dict[int, dict[str, Tensor | Replacement]] = {}
+    for name, tensor in edit.tensors.items():
+        index, _, inner = name.removeprefix(f"{body.blocks}.").partition(".")
+        half = body.sublayer_of(inner)
+        if half is None or not index.isdigit():
+            raise ValueError(f"edit replaces {name}, which lies in no sublayer: nothing to trace.")
+        found.setdefault(2 * int(index) + anatomy.SUBLAYERS.index(half), {})[inner] = tensor
+    return dict(sorted(found.items()))
+
+
+def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """The hidden states a module was called with, by position or by keyword."""
+    state: Tensor = args[0] if args else kwargs["hidden_states"]
+    return state
+
+
+def state_of(output: Any) -> Tensor:
+    """The hidden states a block returned, bare or first of a tuple."""
+    state: Tensor = output[0] if isinstance(output, tuple) else output
+    return state

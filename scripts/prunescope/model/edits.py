@@ -1,0 +1,113 @@
+"""An edit: what turns dense into a variant. Dropped sublayers and blocks, replaced tensors.
+
+Imports torch only where tensors are replaced: a drop is a few indices, and looking them up should
+cost no more than that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from prunescope.storage import seals, store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prunescope.model.replacements import Replacement
+
+_DROPPED = "dropped."
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Difference between a variant and dense. Empty: the variant is dense.
+
+    Attributes
+    ----------
+    dropped : sublayer (`attn`, `mlp`) or `block` -> the blocks, ascending, where it is dropped.
+    tensors : parameter name in the dense model -> what replaces it, packed or as a tensor.
+    """
+
+    dropped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tensors: "Mapping[str, Tensor | Replacement]" = field(default_factory=dict)
+
+    def is_dropped(self, block: int, sublayer: str) -> bool:
+        """True where the sublayer is dropped, alone or with its block."""
+        return block in self.dropped.get(sublayer, ()) or block in self.dropped.get("block", ())
+
+    def kept_blocks(self, n_blocks: int) -> list[int]:
+        """Blocks of dense that the variant has, ascending: its own block i is the i-th of them."""
+        return [block for block in range(n_blocks) if block not in self.dropped.get("block", ())]
+
+    def dropped_sublayers(self, n_blocks: int) -> list[int]:
+        """Sublayers dropped, ascending: 2b is attn of block b, 2b + 1 its mlp."""
+        return [s for s in range(2 * n_blocks) if self.is_dropped(s // 2, ("attn", "mlp")[s % 2])]
+
+
+def write(path: str | Path, edit: Edit, made_by: Mapping[str, object]) -> None:
+    """Write an edit as safetensors: index arrays, replaced tensors, provenance in the metadata.
+
+    A replaced tensor is stored as `<field>/<parameter name>`, one tensor for each field.
+    """
+    indices = {
+        f"{_DROPPED}{name}": np.asarray(blocks, dtype=np.int32)
+        for name, blocks in edit.dropped.items()
+    }
+    metadata = {"prunescope": seals.header({"made_by": dict(made_by)})}
+    with store.written_whole(path) as part:
+        if edit.tensors:
+            _save_tensors(part, indices, edit.tensors, metadata)
+        else:
+            save_file(indices, part, metadata)
+        seals.seal(part)
+
+
+def _save_tensors(
+    part: Path,
+    indices: Mapping[str, Any],
+    replaced: "Mapping[str, Tensor | Replacement]",
+    metadata: Mapping[str, str],
+) -> None:
+    import torch
+    from safetensors.torch import save_file as save_tensors
+
+    from prunescope.model.replacements import as_tensors
+
+    tensors = {name: torch.from_numpy(array) for name, array in indices.items()}
+    for name, replacement in replaced.items():
+        for part_name, tensor in as_tensors(replacement).items():
+            own = tensor.clone(memory_format=torch.contiguous_format)  # parameters may share one
+            tensors[f"{part_name}/{name}"] = own
+    save_tensors(tensors, part, dict(metadata))
+
+
+def read(path: str | Path) -> Edit:
+    """Read an edit. Replaced tensors come on the cpu, packed as they were written.
+
+    Raises JobError if the file is damaged.
+    """
+    seals.check(path)
+    with safe_open(path, framework="numpy") as file:
+        names = list(file.keys())
+        dropped = {
+            name.removeprefix(_DROPPED): tuple(int(block) for block in file.get_tensor(name))
+            for name in sorted(names)
+            if name.startswith(_DROPPED)
+        }
+    if len(dropped) == len(names):
+        return Edit(dropped)
+    from safetensors.torch import load_file
+
+    from prunescope.model.replacements import from_tensors
+
+    fields: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in load_file(path).items():
+        if not name.startswith(_DROPPED):
+            part_name, _, parameter = name.partition("/")
+            fields.setdefault(parameter, {})[part_name] = tensor
+    return Edit(dropped, {name: from_tensors(found) for name, found in sorted(fields.items())})

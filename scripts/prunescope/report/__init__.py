@@ -1,0 +1,1 @@
+"""Queries, charts and the page."""

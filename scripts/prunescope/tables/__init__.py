@@ -1,0 +1,1 @@
+"""What every table of the store holds: columns, types, units and keys."""

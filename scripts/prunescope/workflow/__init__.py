@@ -1,0 +1,1 @@
+"""What Snakemake needs before and around the jobs: config, requests, records, locks."""
