@@ -14,7 +14,7 @@ from prunescope.compression import methods
 from prunescope import progress
 from prunescope.inputs import sources
 from prunescope.workflow.fingerprint import fingerprint
-from prunescope.tables.schemas import READOUTS
+from prunescope.tables import schemas
 from prunescope.workflow.unfinished import stopped_at
 
 try:
@@ -64,7 +64,7 @@ wildcard_constraints:
     suite=experiment.one_of(config["suites"]),
     retrieval_set=experiment.one_of(config["retrieval_sets"]),
     figure=experiment.one_of(config["figures"]),
-    readout=experiment.one_of(READOUTS),
+    readout=experiment.one_of(schemas.READOUTS),
 
 
 def local_model_files(wildcards):

@@ -40,7 +40,8 @@ rule build_report:
     resources:
         **request("light"),
     params:
-        timings=job_timings,  # no inputs: a lost log must not re-run the job it timed
+        logs=config["pathvars"]["logs"],  # no inputs: a lost log must not re-run the job it timed
+        timed=timed_rules(),
         settings={
             key: config[key]
             for key in ("seed", "calibration", "decoding", "texts", "tracing", "prompts")
@@ -48,6 +49,7 @@ rule build_report:
         code=fingerprint(
             "build_report.py",
             "../reports/report.html.j2",
+            "../reports/sections.yaml",
             "../reports/report.js",
             "../reports/style.css",
         ),

@@ -19,7 +19,8 @@ def build_report(
     manifests: Sequence[str],
     answers: Sequence[str],
     tables: Mapping[str, Sequence[str]],
-    timings: Mapping[str, Sequence[str]],
+    logs: str,
+    timed: Sequence[str],
     settings: Mapping[str, Any],
     report_file: str,
     missing: Mapping[str, Sequence[str]] | None = None,
@@ -32,7 +33,8 @@ def build_report(
     manifests : one of fetch_model for every model a figure reads.
     answers : tables `dense_answer`, which hold the prompts as each model read them.
     tables : every table behind the figures; what made them is read from their metadata.
-    timings : what Snakemake timed of the jobs behind the figures, by rule.
+    logs : folder in which Snakemake timed every job, a folder per rule.
+    timed : rules whose jobs are timed, in data-flow order.
     settings : seed, calibration, decoding and tracing settings, and the prompts.
     missing : figures that a failed run could not draw, and the jobs that each waits for.
     """
@@ -43,7 +45,7 @@ def build_report(
         ("Prompts", prompts(settings["prompts"])),
         ("Prompts as each model reads them", rendered(answers)),
         ("Software", software(tables)),
-        ("Wall time by stage", wall_times(timings)),
+        ("Wall time by rule", wall_times(Path(logs), timed)),
     ]
     with store.written_whole(report_file) as part:
         part.write_text(page.render(drawn, facts, missing or {}), encoding="utf-8")
@@ -137,7 +139,8 @@ def incomplete(
     inputs = {name: [*filter(made, files)] for name, files in _inputs(report).items()}
     build_report(
         **inputs_of_page(inputs),
-        timings=report.params.timings,
+        logs=report.params.logs,
+        timed=report.params.timed,
         settings=report.params.settings,
         report_file=report.output.report,
         missing=missing,
@@ -156,11 +159,14 @@ def inputs_of_page(inputs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return {**{name: inputs[name] for name in own}, "tables": tables}
 
 
-def wall_times(timings: Mapping[str, Sequence[str]]) -> Rows:
-    """Jobs, seconds and largest memory of each rule, by Snakemake's own clock."""
-    rows: Rows = [("stage", "jobs", "seconds in all", "longest job (s)", "largest memory (MB)")]
-    for rule, files in timings.items():
-        jobs = [job for file in files for job in timed(file)]
+def wall_times(logs: Path, timed: Sequence[str]) -> Rows:
+    """Jobs, seconds and largest memory of each rule, by Snakemake's own clock.
+
+    All jobs whose logs are kept count; where the folder was cleared, there are none.
+    """
+    rows: Rows = [("rule", "jobs", "seconds in all", "longest job (s)", "largest memory (MB)")]
+    for rule in timed:
+        jobs = [job for file in sorted((logs / rule).rglob("*.seconds.tsv")) for job in runs(file)]
         if not jobs:
             continue
         seconds = [float(job["s"]) for job in jobs]
@@ -170,11 +176,9 @@ def wall_times(timings: Mapping[str, Sequence[str]]) -> Rows:
     return rows
 
 
-def timed(file: str) -> list[dict[str, str]]:
-    """Rows of one of Snakemake's benchmark files; none where the log folder was cleared."""
-    if not Path(file).is_file():
-        return []
-    with Path(file).open(encoding="utf-8") as lines:
+def runs(file: Path) -> list[dict[str, str]]:
+    """Rows of one of Snakemake's benchmark files."""
+    with file.open(encoding="utf-8") as lines:
         return list(csv.DictReader(lines, delimiter="\t"))
 
 
@@ -184,7 +188,8 @@ if __name__ == "__main__":
     with progress.job("build_report", snakemake.log[0]):
         build_report(
             **inputs_of_page(_inputs(snakemake)),
-            timings=snakemake.params.timings,
+            logs=snakemake.params.logs,
+            timed=snakemake.params.timed,
             settings=snakemake.params.settings,
             report_file=snakemake.output.report,
         )

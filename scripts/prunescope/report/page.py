@@ -9,109 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import vl_convert
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from prunescope.paths import REPORTS
-
-SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    (
-        "tasks",
-        "What compression does to tasks",
-        "Tasks that choose among given answers and tasks that write, scored by lm-eval on the same "
-        "variants, with 95 % intervals over items.",
-        (
-            "tab01",
-            "fig01",
-            "fig10",
-            "fig03",
-            "fig09",
-            "ext_task",
-            "ext_matched",
-            "ext_retrieval",
-            "ext_theory",
-        ),
-    ),
-    (
-        "check",
-        "Whether the model runs as it is read",
-        "Before anything else runs a model, what is read of it is compared with what the model "
-        "itself computes, and its noise floor is measured.",
-        ("ext_model",),
-    ),
-    (
-        "influence",
-        "What may be dropped",
-        "Layer dropping removes the sublayers or blocks that turn the hidden state least on a "
-        "calibration text. Everything below asks what becomes of the model when one of them goes.",
-        ("ext_influence",),
-    ),
-    (
-        "compression",
-        "What compression changes, gains and costs",
-        "Pruning and quantization change weights inside a linear. Its error on calibration text is "
-        "what the methods compete in; bytes, speed and cache are what they are for, and how far "
-        "the model's own output moves is what they cost.",
-        ("ext_output", "ext_compression"),
-    ),
-    (
-        "similarity",
-        "One perturbation in three spaces",
-        "One sublayer at a time is edited on the dense model's own context, and its output is "
-        "compared with the dense one three times: as hidden state h, as logits z = lm_head(h), and "
-        "as probabilities p = softmax(z/T).",
-        ("fig04", "fig13"),
-    ),
-    (
-        "lm-head",
-        "From hidden states to logits",
-        "Only the part of a perturbation orthogonal to the dense vector turns it. Theorem 1: the "
-        "angular deviation is half the square of that part's relative length, in h and in z alike. "
-        "So what lm_head does to it decides whether logits stay as similar as hidden states.",
-        ("fig05", "fig16", "fig17", "fig18"),
-    ),
-    (
-        "softmax",
-        "From logits to probabilities",
-        "Softmax looks at differences between logits. Theorems 2 and 3: to second order the "
-        "deviation of the probabilities is the variance of the logit shift Δz over 2T², weighted "
-        "by p² for the angle and by p for the KL divergence.",
-        (
-            "fig06",
-            "fig11",
-            "fig14",
-            "fig15",
-            "fig19",
-            "fig20",
-            "fig21",
-            "ext_readout",
-            "ext_locality",
-        ),
-    ),
-    (
-        "options",
-        "Why choices survive",
-        "A multiple-choice answer is read off a handful of tokens at the first step. Here the same "
-        "perturbation is looked at in the whole vocabulary and among the options alone.",
-        ("fig08",),
-    ),
-    (
-        "time",
-        "Why generation does not",
-        "Whole variants beside dense, step by step. What a step reads of earlier ones is its "
-        "history: dense's or the variant's own keys and values, dense's or the variant's own "
-        "tokens. Taken one after the other, these histories split the shift Δz exactly.",
-        (
-            "fig07",
-            "ext_history",
-            "ext_divergence",
-            "ext_attention",
-            "fig12",
-            "tab02",
-        ),
-    ),
-)
-"""Anchor, heading, lead, and the figures' stems up to the first underscore after the number."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +30,10 @@ def sections(figures: Mapping[str, Mapping[str, Any]]) -> list[Section]:
     """Figures, stem -> Vega-Lite specification, in the paper's order; the rest at the end."""
     left = dict(figures)
     found = []
-    for anchor, heading, lead, stems in SECTIONS:
+    for entry in yaml.safe_load(_ours("sections.yaml")):
+        stems = entry.pop("figures")
         names = [name for stem in stems for name in figures if (name + "_").startswith(f"{stem}_")]
-        found.append(Section(anchor, heading, lead, {name: left.pop(name) for name in names}))
+        found.append(Section(**entry, figures={name: left.pop(name) for name in names}))
     found.append(Section("more", "More figures", "Figures of this project's own.", left))
     return [section for section in found if section.figures]
 
