@@ -16,7 +16,7 @@ DROPPABLE = ("gpt2", "mixtral", "qwen3_moe")
 """Decoders whose blocks keep matrices in no linear: dropped and traced, not pruned by weight."""
 
 CAPPED = ("gemma2", "gemma3_text")
-"""Decoders that norm in float32 in any dtype, cap or mix windows: tests/test_architectures.py."""
+"""Decoders that norm in float32 in any dtype, cap or mix windows (test_architectures.py)."""
 
 ARCHITECTURES = sorted(
     name for name, body in ANATOMIES.items() if body.lm_head and name not in (*DROPPABLE, *CAPPED)

@@ -4,12 +4,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from prunescope.machine import runtime
+from prunescope.paths import SCRIPTS
 
 PAGE = 4096
 CPU = torch.device("cpu")
@@ -94,7 +94,9 @@ def test_rounding_of_denormals_reaches_the_workers(flushed, set_threads):
 
 
 SCRIPT = """
-from prunescope import models, runtime, tracing
+from prunescope.machine import runtime
+from prunescope.model import loading
+from prunescope.tracing import sublayer_traces
 import torch
 runtime.prepare(threads=1)
 print(torch.get_num_threads())
@@ -107,7 +109,7 @@ def _printed(script: str) -> list[int]:
     """The numbers a script prints in a process of its own."""
     run = subprocess.run(
         [sys.executable, "-c", script],
-        env={"PYTHONPATH": str(Path(__file__).parents[1] / "scripts")},
+        env={"PYTHONPATH": str(SCRIPTS)},
         capture_output=True,
         text=True,
         check=False,
@@ -126,7 +128,7 @@ def test_large_tensors_start_at_a_page():
 
 FREED = """
 from pathlib import Path
-from prunescope import runtime
+from prunescope.machine import runtime
 import torch
 
 def resident():

@@ -13,13 +13,13 @@ import yaml
 from draw_figure import draw_figure, load_chart
 from figure_rows import decoding_rows
 from prunescope import progress
+from prunescope.paths import ROOT
 from prunescope.report import charts, noise_limits, views
 from prunescope.report.noise_limits import FLOOR
 from prunescope.report.queries import rounded, run_query
 from prunescope.storage import store
 from prunescope.tables.schemas import READOUTS, SCHEMA_VERSION, TABLES
 
-ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "reports" / "figures"
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 STEMS = sorted(CONFIG["figures"])

@@ -1,14 +1,12 @@
 """The fingerprint changes with what code computes, and with nothing else."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
 from prunescope.compression import methods
+from prunescope.paths import ROOT
 from prunescope.workflow import fingerprint as module
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -10,6 +9,7 @@ import torch
 
 from prunescope.compression import influence, methods
 from prunescope.model import capture
+from prunescope.paths import SCRIPTS
 from prunescope.tables.schemas import TABLES
 from tiny import tiny_model
 
@@ -86,11 +86,11 @@ def test_more_than_there_are_is_refused():
 
 def test_dropping_imports_no_torch():
     """A lookup must not cost seconds of imports."""
-    scripts = Path(__file__).parents[1] / "scripts"
+    scripts = SCRIPTS
     script = (
         f"import sys; sys.path.insert(0, {str(scripts)!r})\n"
         "import compress_model\n"
-        "from prunescope import methods\n"
+        "from prunescope.compression import methods\n"
         "for name in ('identity', 'sublayer_drop', 'block_drop'): methods.load(name)\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )

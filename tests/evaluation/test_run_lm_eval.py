@@ -18,6 +18,7 @@ import run_lm_eval
 from prunescope.evaluation import harness
 from prunescope.evaluation.variant_lm import VariantLM
 from prunescope.model import edits, loading
+from prunescope.paths import ROOT
 from prunescope.progress import JobError
 from prunescope.sandbox import starter
 from prunescope.storage import digests, finished, store
@@ -136,21 +137,21 @@ def test_a_killed_job_takes_over_its_finished_tasks(job):
     whole = job.tables()
     for file in (job.scores, job.samples):
         file.unlink()
-    folders = [str(Path(__file__).parent), str(Path(run_lm_eval.__file__).parent)]
+    folders = [str(ROOT / "tests"), str(Path(run_lm_eval.__file__).parent)]
     program = textwrap.dedent(
         f"""
         import os, signal, sys
         sys.path[:0] = {folders!r}
-        from prunescope import evaluation
+        from prunescope.evaluation import harness
         import run_lm_eval
 
-        own = evaluation.evaluate
+        own = harness.evaluate
         def evaluate(lm, name, settings, rows_dir):
             if name == "squad":
                 os.kill(os.getpid(), signal.SIGKILL)
             return own(lm, name, settings, rows_dir)
 
-        evaluation.evaluate = evaluate
+        harness.evaluate = evaluate
         run_lm_eval.run_lm_eval(**{job.arguments()!r})
         """
     )

@@ -12,10 +12,10 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from prunescope.compression import methods
+from prunescope.paths import ROOT
 from prunescope.workflow import experiment
 from tiny import make_tiny_model
 
-ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 MODEL = CONFIG["default_model"]
 READS = "figures/ext_influence/reads"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from prunescope.paths import SCRIPTS
 from prunescope.sandbox import jail, starter
 from prunescope.sandbox.starter import Limits, Outcome, SandboxError
 
-SCRIPTS = Path(starter.__file__).parents[1]
 QUICK, PATIENT = Limits(seconds=1.0), Limits(seconds=60.0)
 """What ends by time; what ends by another limit first, on a busy machine too."""
 
@@ -147,9 +147,10 @@ def test_daemons_end_with_their_program():
 
 
 def test_a_killed_starter_takes_the_program_with_it():
-    loop = "sandbox.run('while True: pass', '', sandbox.Limits(seconds=600))"
+    loop = "starter.run('while True: pass', '', starter.Limits(seconds=600))"
     command = (
-        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\nfrom prunescope import sandbox\n{loop}"
+        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        f"from prunescope.sandbox import starter\n{loop}"
     )
     with subprocess.Popen([sys.executable, "-c", command]) as starter:
         _wait(lambda: len(_children(starter.pid)) == 6)  # launcher, process 1, worker, twice
@@ -251,8 +252,8 @@ def test_without_the_right_to_namespaces_it_says_so(tmp_path):
     """As in a container: root, but without CAP_SYS_ADMIN."""
     command = (
         f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
-        "from prunescope import sandbox\n"
-        "sandbox.prove()"
+        "from prunescope.sandbox import starter\n"
+        "starter.prove()"
     )
     drop = (
         "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 21, 0, 0, 0);"

@@ -2,22 +2,21 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from prunescope.paths import SCRIPTS
 from prunescope.workflow import lock
 
 HOLD = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from prunescope import lock;"
+    "import sys; sys.path.insert(0, sys.argv[1]); from prunescope.workflow import lock;"
     "lock.hold(sys.argv[2]); print('held', flush=True); sys.stdin.read()"
 )
 
 
 def test_lock_is_held_until_its_process_is_killed(tmp_path):
     file = tmp_path / "new" / "lock"
-    scripts = Path(lock.__file__).parents[1]
-    command = [sys.executable, "-c", HOLD, str(scripts), str(file)]
+    command = [sys.executable, "-c", HOLD, str(SCRIPTS), str(file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(lock.LockedError, match=f"process {other.pid} already runs"):

@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from prunescope import progress
+from prunescope.paths import SCRIPTS
 
 JOB = """
 import sys, time
@@ -33,7 +33,7 @@ def test_a_job_ends_when_its_run_is_killed(run, tmp_path):
         [sys.executable, "-c", JOB, str(log)],
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(progress.__file__).parents[1]),
+            "PYTHONPATH": str(SCRIPTS),
             progress.RUN_PROCESS: str(run.pid),
         },
         stdout=subprocess.PIPE,

@@ -3,7 +3,6 @@
 import itertools
 import math
 import random
-from pathlib import Path
 
 import pytest
 import regex
@@ -12,10 +11,11 @@ import yaml
 from transformers import PreTrainedTokenizerFast
 
 from prunescope.measures import wording
+from prunescope.paths import ROOT
 from prunescope.tables.schemas import TABLES
 from tiny_inputs import END, byte_tokenizer
 
-CONFIG = Path(__file__).parents[1] / "config.yaml"
+CONFIG = ROOT / "config.yaml"
 THRESHOLDS = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["texts"]["degenerate"]
 
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import fetch_model
+from prunescope.paths import ROOT
 from prunescope.progress import JobError
 from tiny_inputs import build_wheel, names_below, save_model, wheel_source
 
@@ -159,7 +160,7 @@ def test_what_transformers_refuses_is_told_in_one_line(fetch, tmp_path):
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory):
     """config.yaml's own model, dequantized out of its wheel."""
-    config = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
     entry = config["models"]["smollm2-135m-instruct"]
     folder = tmp_path_factory.mktemp("store") / "model=smollm2"
     manifest = folder.with_suffix(".json")
@@ -208,7 +209,7 @@ def test_dequantized_weights_are_those_of_the_file(smollm2, tmp_path):
 
     from prunescope.inputs import sources
 
-    config = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
     source = config["models"]["smollm2-135m-instruct"]["source"]
     (file,) = sources.model_files(source, tmp_path).values()
     stored = {tensor.name: tensor for tensor in GGUFReader(file).tensors}

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from test_tracing import TEMPERATURES, _answer
 
 from prunescope.model import anatomy, edits, unembedding
 from prunescope.theory.deviations import deviations
-from test_tracing import TEMPERATURES, _answer
 from tiny import tiny_model
 from trace_sublayers import trace_prompts
 

@@ -4,14 +4,12 @@ A library that is told nothing asks on a terminal, and a `y` runs what the check
 """
 
 import ast
-from pathlib import Path
 
 import pytest
 
 from prunescope.inputs import sources
+from prunescope.paths import SCRIPTS
 from prunescope.progress import JobError
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 LOADERS = {
     "from_pretrained",

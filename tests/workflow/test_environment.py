@@ -4,15 +4,14 @@ import ast
 import re
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 import yaml
 
+from prunescope.paths import ROOT
 from prunescope.workflow import fingerprint
 from rules_of import RULES
 
-ROOT = Path(__file__).parents[1]
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
 
 

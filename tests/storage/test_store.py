@@ -13,6 +13,7 @@ import torch
 from prunescope.model import edits
 from prunescope.model.edits import Edit
 from prunescope.model.replacements import Masked
+from prunescope.paths import SCRIPTS
 from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 
@@ -71,12 +72,12 @@ def test_sigkill_leaves_nothing_that_looks_whole(tmp_path):
     path = _path(tmp_path, "m")
     script = (
         "import os, signal\n"
-        "from prunescope import store\n"
+        "from prunescope.storage import store\n"
         f"with store.written_whole({str(path)!r}) as part:\n"
         "    part.write_bytes(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    scripts = Path(__file__).parents[1] / "scripts"
+    scripts = SCRIPTS
     run = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(scripts)}, check=False
     )

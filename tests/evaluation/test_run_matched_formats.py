@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 import torch
+from test_matched_formats import GSM8K, HUMANEVAL, SQUAD
 
 import run_matched_formats as script
 from prunescope.evaluation import matched_formats
@@ -11,7 +12,6 @@ from prunescope.model import edits, loading
 from prunescope.progress import JobError
 from prunescope.sandbox import starter
 from prunescope.storage import store
-from test_matched_formats import GSM8K, HUMANEVAL, SQUAD
 from tiny import make_tiny_model
 
 ROWS = {

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import comb
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,10 +14,10 @@ import yaml
 
 from draw_figure import load_chart
 from prunescope.measures import wording
+from prunescope.paths import ROOT
 from prunescope.report.queries import run_query
 from prunescope.tables.schemas import TABLES
 
-ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "reports" / "figures"
 Rows = list[dict[str, Any]]
 

@@ -1,16 +1,16 @@
 """The rank correlation of estimate and loss is that of the rows, and so is the verdict."""
 
 import json
-from pathlib import Path
 
 import duckdb
 import pytest
 
+from prunescope.paths import REPORTS
 from prunescope.report.queries import run_query
 from prunescope.report.views import with_views
 from prunescope.tables.schemas import TABLES
 
-QUERY = Path(__file__).parents[2] / "reports/figures/ext_theory_predicts.sql"
+QUERY = REPORTS / "figures/ext_theory_predicts.sql"
 
 LOSSES = {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.5, "e": 0.7, "f": 0.6}
 """Share of a generative score lost, by variant. The task that chooses loses the opposite."""
