@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from prunescope.paths import ROOT
+
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LONGEST_README = 900
 GENERATED = ("store/", "results/", "logs/", ".venv/", ".snakemake/", "inputs/")
