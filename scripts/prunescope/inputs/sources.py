@@ -399,28 +399,36 @@ def _hub_failures(source: Mapping[str, str]) -> Iterator[None]:
 
 
 def _hub_failure(error: Exception) -> str:
-    names = {cls.__name__ for each in _causes(error) for cls in type(each).__mro__}
+    """What went wrong and what to do, from whatever the hub's library raised first or last."""
+    from huggingface_hub import errors  # here: wheels and paths do without
+
+    causes = _causes(error)
+
+    def is_a(*kinds: type[Exception]) -> bool:
+        return any(isinstance(each, kinds) for each in causes)
+
     text = _first_line(error)
-    if "GatedRepoError" in names or "gated" in text.lower():
+    if is_a(errors.GatedRepoError) or "gated" in text.lower():
         return (
             "the hub asks for an agreement to its terms. Accept them on the model's page, run "
             "`hf auth login`, then run again; or use `from: path`."
         )
-    if "RevisionNotFoundError" in names or "RevisionResolutionError" in names:
+    if is_a(errors.RevisionNotFoundError, errors.RevisionResolutionError):
         return "the hub has no such revision. Correct `revision` in config (a commit hash)."
-    if names & {"RepositoryNotFoundError", "DatasetNotFoundError", "HFValidationError"}:
+    if is_a(errors.RepositoryNotFoundError, errors.HFValidationError):
         return (
             "the hub has no such id, or it is private. Correct `id` in config, or run "
             "`hf auth login`."
         )
-    if "OfflineModeIsEnabled" in names or "(OfflineModeIsEnabled)" in text:
+    if is_a(errors.OfflineModeIsEnabled) or "(OfflineModeIsEnabled)" in text:
         return (
             "not in the hub's cache, and HF_HUB_OFFLINE is set. Unset it, point HF_HOME to a cache "
             "that holds it, or use `from: path`."
         )
-    if names & {"LocalEntryNotFoundError", "IncompleteSnapshotError", "ConnectionError"} | (
-        names & {"ConnectError", "TimeoutException", "ProxyError", "TransportError"}
-    ):
+    network = errors.HTTPError  # type: ignore[attr-defined] # of whichever library it asks by
+    unreachable = is_a(network) and not is_a(errors.HfHubHTTPError)
+    partly_cached = is_a(errors.LocalEntryNotFoundError, errors.IncompleteSnapshotError)
+    if unreachable or partly_cached or is_a(ConnectionError, TimeoutError):
         return (
             "the hub cannot be reached and its cache does not hold all of it. Check the network "
             "and run again (a download resumes), point HF_HOME to a filled cache, or use "

@@ -4,12 +4,13 @@ Snakemake's own lock is a file: it outlives a kill or a power cut, and the same 
 refuses to start. The profiles switch it off for this one.
 """
 
-import fcntl
 import os
 from pathlib import Path
 
-_HELD: list[object] = []
-"""Open lock files: the lock ends when they are closed, at the latest with the process."""
+from filelock import FileLock, Timeout
+
+_HELD: list[FileLock] = []
+"""Locks of this process: each ends when it is released, at the latest with the process."""
 
 
 class LockedError(Exception):
@@ -17,9 +18,9 @@ class LockedError(Exception):
 
 
 def hold(file: str | Path) -> None:
-    """Lock `file` until this process ends.
+    """Lock `file` until this process ends, and leave its number beside it.
 
-    Where a file system knows no locks, nothing is locked.
+    If a file system knows no locks, nothing is locked.
 
     Raises
     ------
@@ -28,18 +29,17 @@ def hold(file: str | Path) -> None:
     """
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = path.open("a+", encoding="utf-8")
+    holder = path.with_name(f"{path.name}.process")
+    lock = FileLock(path)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.seek(0)
+        lock.acquire(timeout=0)
+    except Timeout:
+        process = holder.read_text(encoding="utf-8") if holder.is_file() else "?"
         raise LockedError(
-            f"process {handle.read().strip() or '?'} already runs this workflow and holds "
-            f"{path.resolve()}. Wait until it ends, or stop it."
+            f"process {process} already runs this workflow and holds {path.resolve()}. Wait until "
+            "it ends, or stop it."
         ) from None
-    except OSError:
+    except NotImplementedError:
         return
-    handle.truncate(0)
-    handle.write(f"{os.getpid()}\n")
-    handle.flush()
-    _HELD.append(handle)
+    holder.write_text(str(os.getpid()), encoding="utf-8")
+    _HELD.append(lock)
