@@ -45,9 +45,16 @@ def _each_once(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+@functools.cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """One empty database for all queries: opening it takes longer than parsing them."""
+    return duckdb.connect(config={"threads": 1})
+
+
+@functools.cache
 def _statements(sql: str) -> list[duckdb.Statement]:
     try:
-        return duckdb.extract_statements(sql)
+        return _parser().extract_statements(sql)
     except duckdb.ParserException as error:
         raise ValueError(str(error)) from None
 
@@ -55,8 +62,9 @@ def _statements(sql: str) -> list[duckdb.Statement]:
 @functools.cache
 def _nodes(sql: str) -> tuple[Node, ...]:
     """Every node of the statements' syntax trees, a node before those below it."""
-    with duckdb.connect() as connection:
-        trees = [_tree(connection, _selected(each.query)) for each in _statements(sql)]
+    selects = [_selected(each.query) for each in _statements(sql)]
+    told = "SELECT json_serialize_sql(each) FROM (SELECT unnest(?) AS each)"
+    trees = [json.loads(tree) for (tree,) in _parser().execute(told, [selects]).fetchall()]
     return tuple(node for tree in trees for node in _with_inner(tree))
 
 
@@ -68,15 +76,11 @@ def _with_inner(part: Any) -> Iterator[Node]:
             yield from _with_inner(each)
 
 
-def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> Node:
-    """The syntax tree of a SELECT; of another statement only that there is none."""
-    answer = connection.execute("SELECT json_serialize_sql(?)", [select]).fetchone()
-    tree: Node = json.loads(answer[0]) if answer else {}
-    return tree
-
-
 def _selected(statement: str) -> str:
-    """The SELECT of a statement that makes a view or a table of it, or the statement itself."""
+    """The SELECT of a statement that makes a view or a table of it, or the statement itself.
+
+    Of what is no SELECT, DuckDB says as JSON that there is no tree.
+    """
     text = statement.encode()  # tokens are counted in bytes
     kinds = duckdb.tokenize(statement)
     starts = [start for start, kind in kinds if kind == duckdb.token_type.keyword]
