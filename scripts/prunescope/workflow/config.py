@@ -22,7 +22,7 @@ from prunescope.workflow.fields import (
     not_empty,
 )
 from prunescope.workflow.method_fields import Variant
-from prunescope.workflow.source_fields import ModelSource, Source
+from prunescope.workflow.source_fields import ModelSource, Source, WheelFile
 
 # ---- how it runs ------------------------------------------------------------------------------
 
@@ -369,19 +369,24 @@ class Export(Section):
     """What `make export` writes as plain Hugging Face checkpoints."""
 
     model: Selection | None = Field(
-        None, description="names of models, or patterns; without it the default model"
+        None,
+        description="names of models or of model_sets, or patterns; without it the default model",
     )
-    variant: Selection = Field(description='names of variants, or patterns such as "drop-*a"')
+    variant: Selection = Field(
+        description="names of variants, of sweeps or of variant_sets, or patterns such as drop-*a"
+    )
 
 
 class Read(Section):
     """Which files of a table a figure reads."""
 
     model: Selection | None = Field(
-        None, description="names of models, or patterns; without it those of the figure"
+        None,
+        description="names of models or of model_sets, or patterns; without it those of the figure",
     )
     variant: Selection | None = Field(
-        None, description='names of variants, or patterns such as "drop-*a"'
+        None,
+        description="names of variants, of sweeps or of variant_sets, or patterns such as drop-*a",
     )
     suite: Selection | None = Field(None, description="names of suites, or patterns")
     readout: Selection | None = Field(
@@ -420,8 +425,8 @@ class Figure(Section):
     )
     models: Selection | None = Field(
         None,
-        description="names of models, or patterns, for tables that name none; without it the "
-        "default model alone",
+        description="names of models or of model_sets, or patterns, for tables that name none; "
+        "without it the default model alone",
     )
     settings: FigureSettings | None = Field(
         None, description="what the chart and the query may look up"
@@ -447,11 +452,17 @@ class Experiment(Section):
     limits: Limits = Field(
         description="the most that any job asks of a cluster; first attempts ask for a share of it"
     )
+    wheels: dict[Name, WheelFile] | None = Field(
+        None, description="Python wheels by name, for sources to name them"
+    )
     models: Annotated[dict[Name, Model], Field(min_length=1)] = Field(
         description="dense models by name; defined here, run only where a figure reads them"
     )
     default_model: str = Field(
         description="name of the model that figures read unless they name their own"
+    )
+    model_sets: dict[Name, Selection] | None = Field(
+        None, description="lists of models by name, for figures and the export to name them"
     )
     corpora: Annotated[dict[Name, Corpus], Field(min_length=1)] = Field(
         description="texts to calibrate on, by name"
@@ -482,6 +493,9 @@ class Experiment(Section):
         ],
         Field(min_length=1),
     ] = Field(description="compressed models by name; a name stands for its settings")
+    variant_sets: dict[Name, Selection] | None = Field(
+        None, description="lists of variants by name, for figures and the export to name them"
+    )
     tasks: dict[Name, Task] = Field(
         description="benchmark tasks by name, run by lm-eval where a figure reads their suite"
     )

@@ -13,7 +13,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from prunescope.workflow import messages, references, requests, source_requests, sweeps, yaml_keys
+from prunescope.workflow import (
+    messages,
+    references,
+    requests,
+    source_requests,
+    sweeps,
+    wheels,
+    yaml_keys,
+)
 from prunescope.workflow.config import Experiment
 from prunescope.workflow.messages import ConfigError
 from prunescope.workflow.requests import figure_files
@@ -24,6 +32,9 @@ Config = dict[str, Any]
 
 ASKING = ("instruction", "queries_are_documents")
 """Keys of a retrieval set that say how it is asked, not what is in it."""
+
+_SHORTHAND = ("wheels", "model_sets", "variant_sets")
+"""Sections that name things for others to refer to; written out, nothing is left of them."""
 
 yaml_keys.refuse_in(yaml.FullLoader, ConfigError)
 """The loader Snakemake reads config files with: a program that reads them so after importing this
@@ -49,14 +60,23 @@ def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
         if config breaks the schema, names what does not exist, or asks for what cannot be.
     """
     messages.refuse(_unusable_values(config, "config"))
-    messages.refuse(sweeps.mistakes(config.get("variants")))
-    written = {**config, "variants": sweeps.expanded(config.get("variants", {}))}
-    checked = _checked(written)
-    messages.refuse(references.mistakes(checked))
-    named = {**checked, **references.written_out(checked)}
-    resolved = source_requests.with_paths(named, Path(basedir))
+    messages.refuse([*sweeps.mistakes(config.get("variants")), *wheels.mistakes(config)])
+    checked = _checked(
+        {
+            **wheels.written_out(config, config.get("wheels", {})),
+            "variants": sweeps.expanded(config.get("variants", {})),
+        }
+    )
+    groups = references.groups(checked, sweeps.names(config["variants"]))
+    messages.refuse(references.mistakes(checked, groups))
+    named = {**checked, **references.written_out(checked, groups)}
+    resolved = source_requests.with_paths(_without(named, _SHORTHAND), Path(basedir))
     messages.refuse(requests.mistakes(resolved, Path(basedir)))
     return resolved
+
+
+def _without(config: Config, keys: Iterable[str]) -> Config:
+    return {key: value for key, value in config.items() if key not in keys}
 
 
 def _checked(config: Config) -> Config:

