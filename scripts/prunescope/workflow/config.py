@@ -96,8 +96,8 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="number type of the weights during every forward pass"
     )
-    kind: Literal["causal", "encoder"] | None = Field(
-        None,
+    kind: Literal["causal", "encoder"] = Field(
+        "causal",
         description="causal, a language model (the default), or encoder, a model without lm_head, "
         "which only makes embeddings",
     )
@@ -115,8 +115,8 @@ class Corpus(Section):
         description="how a row becomes a document: text (its column `text`, or `text_column`; a "
         ".txt file is one row) or passages (benchmark requests that hold a passage)"
     )
-    text_column: str | None = Field(
-        None, description="column of format text that holds the document; without it `text`"
+    text_column: str = Field(
+        "text", description="column of format text that holds the document; without it `text`"
     )
     n_documents: int | None = Field(
         None,
@@ -238,8 +238,8 @@ class TaskSplit(Section):
     source: Source = Field(
         description="where its rows come from; the hub's split is of the same name unless given"
     )
-    format: Literal["hub", "boolq", "squad", "narrativeqa", "wikitext"] | None = Field(
-        None,
+    format: Literal["hub", "boolq", "squad", "narrativeqa", "wikitext"] = Field(
+        "hub",
         description="how rows are brought to the hub's columns "
         "(scripts/prunescope/inputs/task_rows.py)",
     )
@@ -269,8 +269,8 @@ class Task(Section):
     subtasks: Text | None = Field(
         None, description="of a group, the column that says which of its tasks a row belongs to"
     )
-    runs_code: bool | None = Field(
-        None, description="true where scoring runs programs that the model wrote"
+    runs_code: bool = Field(
+        default=False, description="true where scoring runs programs that the model wrote"
     )
     rows: Annotated[
         list[Annotated[TaskSplit, Field(description="one split")]], Field(min_length=1)
@@ -324,8 +324,8 @@ class RetrievalSet(Section):
         None,
         description="what a query asks for, in words, for models that read an instruction",
     )
-    queries_are_documents: bool | None = Field(
-        None,
+    queries_are_documents: bool = Field(
+        default=False,
         description="true where a query is itself a document of the set, which it must not find",
     )
 
@@ -461,9 +461,9 @@ class Experiment(Section):
     default_model: str = Field(
         description="name of the model that figures read unless they name their own"
     )
-    model_sets: dict[Name, Selection] | None = Field(
-        None, description="lists of models by name, for figures and the export to name them"
-    )
+    model_sets: (
+        dict[Name, Annotated[Selection, Field(description="names of models, or patterns")]] | None
+    ) = Field(None, description="lists of models by name, for figures and the export to name them")
     corpora: Annotated[dict[Name, Corpus], Field(min_length=1)] = Field(
         description="texts to calibrate on, by name"
     )
@@ -493,7 +493,9 @@ class Experiment(Section):
         ],
         Field(min_length=1),
     ] = Field(description="compressed models by name; a name stands for its settings")
-    variant_sets: dict[Name, Selection] | None = Field(
+    variant_sets: (
+        dict[Name, Annotated[Selection, Field(description="names of variants, or patterns")]] | None
+    ) = Field(
         None, description="lists of variants by name, for figures and the export to name them"
     )
     tasks: dict[Name, Task] = Field(

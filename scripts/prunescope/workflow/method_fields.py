@@ -104,8 +104,8 @@ class Awq(Section):
     method: Literal["awq"] = Field(description="name of the method")
     bits: _Bits
     group_size: _GroupSize
-    clip: bool | None = Field(
-        None, description="true also searches how far each group's range may be narrowed"
+    clip: bool = Field(
+        default=False, description="true also searches how far each group's range may be narrowed"
     )
 
 

