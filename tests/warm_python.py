@@ -1,0 +1,90 @@
+"""A Python that has imported the large libraries, and runs each command in a fork of itself.
+
+`python`, `pytest` and `snakemake` spend most of a short command on imports. Started as a program,
+this module imports what they need once and then reads commands, one JSON object a line; each runs
+in a fork, from a folder and with an environment of its own, as if it had been started there. No
+module of this repository is imported here: a fork imports those of the folder it works in.
+"""
+
+import importlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn, Self
+
+
+class WarmPython:
+    """The warmed-up process, as a context."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # an end of file ends it
+
+    def run(
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, output: Path
+    ) -> int:
+        """Exit status of a command; what it prints goes to the file `output`."""
+        asked = [list(argv), dict(environment), str(folder), str(output)]
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+
+def _serve() -> None:
+    """Answer each command with its exit status."""
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _become(*json.loads(line))
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _become(argv: list[str], environment: dict[str, str], folder: str, output: str) -> NoReturn:
+    """Run a command in this process, and end it."""
+    for number, path in ((0, os.devnull), (1, output), (2, output)):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666), number)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    local = [str(Path(path).resolve()) for path in environment.get("PYTHONPATH", "").split(":")]
+    sys.path[:] = [*filter(None, local), *(path for path in sys.path if path != HERE)]
+    program, *sys.argv = argv
+    if program != "python":
+        sys.argv.insert(0, program)
+        runpy.run_module(program, run_name="__main__")
+    elif sys.argv[0] == "-c":
+        del sys.argv[0]
+        exec(compile(sys.argv.pop(0), "<command>", "exec"), {"__name__": "__main__"})
+    else:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.exit()
+
+
+HERE = str(Path(__file__).resolve().parent)
+
+LARGE = (
+    *("altair", "duckdb", "numba", "pyarrow.parquet", "pytest", "snakemake.cli", "torch"),
+    *("transformers.models.auto", "transformers.models.llama.modeling_llama", "vl_convert"),
+)
+
+if __name__ == "__main__":
+    for name in LARGE:
+        importlib.import_module(name)
+    _serve()
