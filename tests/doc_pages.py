@@ -89,7 +89,7 @@ def _hunks(lines: list[str]) -> Iterator[list[str]]:
 
 def _run(command: str, folder: Path, environment: Mapping[str, str], python: WarmPython) -> str:
     """What a command prints. Raises AssertionError where it fails."""
-    words = shlex.split(command)
+    words = shlex.split(command.replace("\\\n", " "))
     own = dict(itertools.takewhile(lambda pair: pair[1], (_assignment(word) for word in words)))
     output = folder / ".printed"
     output.unlink(missing_ok=True)

@@ -12,8 +12,13 @@ from warm_python import WarmPython
 
 PAGES = sorted((ROOT / "docs/extend").glob("[a-z]*.md"))
 ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
+    **{
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST", "PYTHON"))
+    },
     **OFFLINE,
+    "PYTEST_ADDOPTS": "-W ignore::pytest.PytestAssertRewriteWarning",  # of what is warm already
 }
 
 
