@@ -6,15 +6,17 @@ in a fork, from a folder and with an environment of its own, as if it had been s
 module of this repository is imported here: a fork imports those of the folder it works in.
 """
 
+import gc
 import importlib
 import json
 import os
 import runpy
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Self
 
 
 class WarmPython:
@@ -48,16 +50,17 @@ class WarmPython:
 
 def _serve() -> None:
     """Answer each command with its exit status."""
+    gc.freeze()  # what is there already is shared with forks, which leave it as it is
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _become(*json.loads(line))
+            os._exit(_run(*json.loads(line)))  # without taking down, which takes two seconds
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _become(argv: list[str], environment: dict[str, str], folder: str, output: str) -> NoReturn:
-    """Run a command in this process, and end it."""
+def _run(argv: list[str], environment: dict[str, str], folder: str, output: str) -> int:
+    """Exit status of a command that is run in this process."""
     for number, path in ((0, os.devnull), (1, output), (2, output)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666), number)
     os.chdir(folder)
@@ -65,16 +68,30 @@ def _become(argv: list[str], environment: dict[str, str], folder: str, output: s
     os.environ.update(environment)
     local = [str(Path(path).resolve()) for path in environment.get("PYTHONPATH", "").split(":")]
     sys.path[:] = [*filter(None, local), *(path for path in sys.path if path != HERE)]
-    program, *sys.argv = argv
+    try:
+        _run_as_main(*argv)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def _run_as_main(program: str, *arguments: str) -> None:
+    """What `python`, or a program that is a module, does with its arguments."""
     if program != "python":
-        sys.argv.insert(0, program)
+        sys.argv = [program, *arguments]
         runpy.run_module(program, run_name="__main__")
-    elif sys.argv[0] == "-c":
-        del sys.argv[0]
-        exec(compile(sys.argv.pop(0), "<command>", "exec"), {"__name__": "__main__"})
+    elif arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        exec(compile(arguments[1], "<command>", "exec"), {"__name__": "__main__"})
     else:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    sys.exit()
+        sys.argv = [*arguments]
+        runpy.run_path(arguments[0], run_name="__main__")
 
 
 HERE = str(Path(__file__).resolve().parent)
