@@ -1,6 +1,6 @@
 """Where a decoder or encoder keeps its blocks, sublayers, norms and lm_head. No model is forked.
 
-To add an architecture: one entry in `ANATOMIES`, and its name in tests/tiny.py.
+To add an architecture: one entry in `ANATOMIES`; docs/extend/architecture.md says how.
 """
 
 from dataclasses import dataclass, replace

@@ -126,7 +126,7 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
     shown = [space for space in SPACES if space in rows.column("space").unique().to_pylist()]
     scale = alt.Scale(domain=shown, range=[SPACES[space] for space in shown])
     color = alt.Color("space:N", scale=scale, legend=_legend())
-    tooltip = ["space:N", x, "mean:Q", "low:Q", "high:Q"]
+    tooltip = ["space:N", x.shorthand, "mean:Q", "low:Q", "high:Q"]
     base = alt.Chart(rows).encode(x, color)
     band = base.mark_area(opacity=0.18).encode(y.of("low"), alt.Y2("high:Q"))
     mean = base.mark_line(strokeWidth=2).encode(y.of("mean"), tooltip=tooltip)
