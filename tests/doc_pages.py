@@ -1,8 +1,8 @@
 """Pages of docs/extend/ as a reader follows them: files to write, edits to make, commands to run.
 
 A fenced block is one step. The line before it says where it goes, in backticks with a colon at the
-end, as in "Write `scripts/prunescope/compression/methods/ria.py`:". What kind of step it is, the word after the
-fence says:
+end, as in "Write `scripts/prunescope/compression/methods/ria.py`:". The word after the fence says
+what kind of step it is:
 
 - `diff`: an edit of that file. Lines that begin with `+` are added, lines with `-` are removed, the
   others show where. A line `@@` begins another edit of the same file.
