@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
+from pair_columns import by_name
 from prunescope.measures import comparisons, metrics
 from prunescope.model import anatomy, capture, edits, unembedding
 from prunescope.storage import store
@@ -16,6 +17,7 @@ from tiny import tiny_model
 from trace_sublayers import trace_prompts
 
 TEMPERATURES = (0.5, 1.0)
+SETTINGS = sublayer_traces.Settings(TEMPERATURES, final_norm=False, steps=5, memory_mb=64)
 PROMPT = [5, 17, 3, 99]
 
 
@@ -102,7 +104,7 @@ def test_trace_equals_decoding_step_by_step(model, kind, final_norm):
     unembed = unembedding.readout_of(model, final_norm)
     dense, variant = capture.residuals(model, _context(answer), len(PROMPT) - 1, edit)
     dropped = edit.dropped_sublayers(3)
-    found = sublayer_traces.statistics(dense, variant, dropped, unembed, TEMPERATURES, 64)
+    found = by_name(sublayer_traces.statistics(dense, variant, dropped, unembed, TEMPERATURES, 64))
     naive = _naive(model, edit, answer)
     sublayers = sublayer_traces.traced(variant, dropped)
     assert {s for _, s in naive} == set(sublayers)
@@ -153,7 +155,7 @@ def test_memory_budget_changes_no_number(memory_mb):
             dense, variant, edit.dropped_sublayers(3), unembed, TEMPERATURES, budget
         )
 
-    reference, found = statistics(1000), statistics(memory_mb)
+    reference, found = by_name(statistics(1000)), by_name(statistics(memory_mb))
     for name, value in reference.items():
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-14)
 
@@ -174,10 +176,9 @@ def test_neighbouring_drops_share_their_products():
 def test_rows_match_the_schema_and_the_grain(tmp_path):
     """Every key once; temperature NULL exactly where a statistic does not depend on it."""
     model = tiny_model("qwen2")
-    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
     answers = [_answer(model), {**_answer(model, steps=1), "prompt": "q"}]
-    tables = list(trace_prompts(model, unembed, edit, answers, 5, TEMPERATURES, 64))
+    tables = list(trace_prompts(model, edit, answers, SETTINGS))
     trace = pa.concat_tables(t for t, _ in tables)
     shift = pa.concat_tables(s for _, s in tables)
     assert trace.num_rows == 6 * 6 * (2 + len(TEMPERATURES))
@@ -193,8 +194,7 @@ def test_rows_match_the_schema_and_the_grain(tmp_path):
 def test_identity_traces_nothing():
     """An empty edit touches no sublayer: no rows, and no error."""
     model = tiny_model("llama")
-    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
-    tables = trace_prompts(model, unembed, edits.Edit(), [_answer(model)], 5, TEMPERATURES, 64)
+    tables = trace_prompts(model, edits.Edit(), [_answer(model)], SETTINGS)
     assert list(tables) == []
 
 
@@ -212,5 +212,5 @@ def test_half_precision_models_are_measured_in_float32(dtype):
     expected = sublayer_traces.statistics(
         dense.float(), variant, dropped, unembedding.Unembedding(wide.lm_head), TEMPERATURES, 64
     )
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-7, msg=name)
+    for name, value in by_name(expected).items():
+        torch.testing.assert_close(by_name(found)[name], value, rtol=1e-3, atol=1e-7, msg=name)
