@@ -236,7 +236,7 @@ def _difference(check: str, ours: Tensor, own: Tensor, remedy: str) -> Check:
 def _captured(model: Any, ids: Tensor) -> Tensor:
     """Streams before each block, and what the model returns, (blocks + 1, positions, d)."""
     stream, _ = capture.residuals(model, ids, 0)
-    between = stream[:, ::2].transpose(0, 1).clone()
+    between = stream[:, :: len(anatomy.SUBLAYERS)].transpose(0, 1).clone()
     if anatomy.anatomy_of(model).final_norm is not None:
         between[-1] = anatomy.final_norm_of(model)(between[-1])
     return between
@@ -271,8 +271,8 @@ def _around_dropped(model: Any, ids: Tensor, sublayer: str) -> tuple[Tensor, Ten
     """Streams after and before a sublayer dropped in every block, (positions, blocks, d)."""
     blocks = tuple(range(len(anatomy.blocks_of(model))))
     stream, _ = capture.residuals(loading.apply_edit(model, Edit({sublayer: blocks})), ids[0], 0)
-    first = anatomy.SUBLAYERS.index(sublayer)
-    return stream[:, first + 1 :: 2], stream[:, first:-1:2]
+    read = [anatomy.Sublayer(block, sublayer).index for block in blocks]
+    return stream[:, [boundary + 1 for boundary in read]], stream[:, read]
 
 
 def _beside_longer(model: Any, ids: Tensor) -> Tensor:
@@ -372,18 +372,19 @@ def _rows_between_blocks(
     }
     for space, deviations in angular.items():
         turned, has_kl = deviations.double(), space == "probability"
-        for sublayer in range(turned.shape[1]):
+        for index in range(turned.shape[1]):
+            sublayer = anatomy.Sublayer.from_index(index)
             yield {
                 "comparison": comparison,
                 "readout": readout,
-                "block": sublayer // 2,
-                "sublayer": anatomy.SUBLAYERS[sublayer % 2],
+                "block": sublayer.block,
+                "sublayer": sublayer.kind,
                 "space": space,
                 "n_positions": len(turned),
-                "mean_angular_deviation": float(turned[:, sublayer].mean()),
-                "max_angular_deviation": float(turned[:, sublayer].max()),
-                "mean_kl_divergence": float(kl[:, sublayer].mean()) if has_kl else None,
-                "max_kl_divergence": float(kl[:, sublayer].max()) if has_kl else None,
+                "mean_angular_deviation": float(turned[:, index].mean()),
+                "max_angular_deviation": float(turned[:, index].max()),
+                "mean_kl_divergence": float(kl[:, index].mean()) if has_kl else None,
+                "max_kl_divergence": float(kl[:, index].max()) if has_kl else None,
             }
 
 

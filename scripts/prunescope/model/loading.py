@@ -194,18 +194,17 @@ def apply_edit(dense: Any, edit: Edit) -> Any:
     for index, block in enumerate(blocks):
         for sublayer in anatomy.SUBLAYERS:
             if edit.is_dropped(index, sublayer):
-                _drop(block, body, sublayer)
+                _drop(block, sublayer, body.sublayers[sublayer])
     _keep_blocks(variant, edit.kept_blocks(len(blocks)))
     _renumber_caches(variant)
     return variant
 
 
-def _drop(block: nn.Module, body: anatomy.Anatomy, sublayer: str) -> None:
+def _drop(block: nn.Module, sublayer: str, parts: anatomy.SublayerParts) -> None:
     """Take a sublayer out: the module, its norms, and the linear it writes through, if outside."""
-    name, out = getattr(body, sublayer), getattr(body, f"{sublayer}_out")
-    block.set_submodule(name, DroppedSublayer(sublayer))
-    passed = getattr(body, f"{sublayer}_norms")
-    for each in passed if out.startswith(f"{name}.") else (*passed, out):
+    block.set_submodule(parts.module, DroppedSublayer(sublayer))
+    outside = () if parts.out.startswith(f"{parts.module}.") else (parts.out,)
+    for each in (*parts.norms, *outside):
         block.set_submodule(each, nn.Identity())
 
 

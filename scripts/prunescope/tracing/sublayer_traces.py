@@ -15,7 +15,7 @@ from torch import Tensor
 
 from prunescope.measures import comparisons
 from prunescope.measures.comparisons import PAIRS_TOGETHER, Columns, Slab
-from prunescope.model.anatomy import SUBLAYERS
+from prunescope.model.anatomy import Sublayer
 from prunescope.model.unembedding import Unembedding
 
 
@@ -142,7 +142,7 @@ def statistics(
 
 
 def traced(variant: Iterable[int], dropped: Sequence[int]) -> list[int]:
-    """The sublayers a trace compares, ascending; sublayer 2b is attn of block b, 2b + 1 its mlp."""
+    """Numbers of the sublayers a trace compares (`anatomy.Sublayer`), ascending."""
     return sorted({*dropped, *variant})
 
 
@@ -158,10 +158,10 @@ def rows_of(prompt: str, sublayers: Sequence[int], found: Columns) -> tuple[pa.T
 
 
 def _key(prompt: str, steps: int, sublayers: Sequence[int]) -> dict[str, pa.Array]:
-    step, sublayer = np.meshgrid(np.arange(steps), np.asarray(sublayers), indexing="ij")
+    compared = [Sublayer.from_index(index) for index in sublayers] * steps
     return {
-        "prompt": pa.repeat(prompt, step.size),
-        "step": pa.array(step.ravel(), pa.int32()),
-        "block": pa.array(sublayer.ravel() // 2, pa.int32()),
-        "sublayer": comparisons.labelled(SUBLAYERS, sublayer.ravel() % 2),
+        "prompt": pa.repeat(prompt, len(compared)),
+        "step": pa.array(np.repeat(np.arange(steps), len(sublayers)), pa.int32()),
+        "block": pa.array([each.block for each in compared], pa.int32()),
+        "sublayer": pa.array([each.kind for each in compared], pa.string()),
     }
