@@ -14,6 +14,7 @@ from numba import njit
 
 from prunescope.measures import fused, kernels, metrics
 from prunescope.model import unembedding
+from prunescope.paths import SCRIPTS
 
 TEMPERATURES = [0.3, 1.0, 1.5]
 
@@ -160,7 +161,7 @@ def test_exponentials_are_those_of_fifty_digits(dtype, rtol):
 _PRINT_STATISTICS = """
 import sys
 import numpy as np, torch
-from prunescope import fused, kernels
+from prunescope.measures import fused, kernels
 
 def compare(dtype):
     generator = torch.Generator().manual_seed(0)
@@ -185,7 +186,7 @@ print({name: found[name] for name in dtypes})
 
 def _in_a_process(cache, *dtypes):
     """Hits and misses of one kernel's cache, and every statistic's bytes, by a new process."""
-    scripts = str(Path(kernels.__file__).parents[1])
+    scripts = str(SCRIPTS)
     run = subprocess.run(
         [sys.executable, "-c", _PRINT_STATISTICS, *dtypes],
         env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": scripts},

@@ -14,8 +14,6 @@ MOST_LINES = 100
 
 MORE_PARAMETERS = {
     "generate_dense.generate_dense": "Scripts outside the repository call it by position.",
-    "kernels._sum_moments": "Compiled code takes arrays one by one.",
-    "kernels.take_pairs": "Compiled code takes arrays one by one.",
 }
 """Functions that have more, and why."""
 
