@@ -73,8 +73,10 @@ def models_answering():
 
 
 def timed_rules():
-    """Rules whose jobs Snakemake times, in data-flow order; the logs of each have its name."""
-    return [rule.name for rule in workflow.rules if rule.benchmark]
+    """Folders in which Snakemake times jobs, one per rule and named as it, in data-flow order."""
+    return [
+        f"{config['pathvars']['logs']}/{rule.name}" for rule in workflow.rules if rule.benchmark
+    ]
 
 
 def exported_checkpoints(wildcards):
@@ -85,3 +87,27 @@ def exported_checkpoints(wildcards):
             "under `variants` in config.yaml."
         )
     return expand(rules.export_model.output.checkpoint, **config["export"])
+
+
+def report_what_there_is():
+    """After a failed run: the page without what is missing, and with the reasons."""
+    unmade = set(workflow.dag.needrun_jobs())
+    page = next((job for job in unmade if job.rule.name == "build_report"), None)
+    if page is None:
+        return
+    import build_report  # not before: it reads libraries that only the report needs
+
+    drawing = {str(job.output): job for job in unmade if job.rule.name == "draw_figure"}
+    stale = {file for job in unmade for file in job.output}
+    build_report.incomplete(
+        page,
+        made=lambda file: file not in stale,
+        missing={
+            figure: [
+                f"{' '.join([job.rule.name, *job.wildcards])} (log: {job.log})"
+                for job in stopped_at(drawing[file], workflow.dag.dependencies.get, unmade)
+            ]
+            for figure, file in zip(config["figures"], page.input.figures)
+            if file in drawing
+        },
+    )

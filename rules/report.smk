@@ -40,8 +40,7 @@ rule build_report:
     resources:
         **request("light"),
     params:
-        logs=config["pathvars"]["logs"],  # no inputs: a lost log must not re-run the job it timed
-        timed=timed_rules(),
+        timed=timed_rules(),  # no inputs: a lost log must not re-run the job it timed
         settings={
             key: config[key]
             for key in ("seed", "calibration", "decoding", "texts", "tracing", "prompts")
@@ -75,27 +74,3 @@ rule build_catalog:
         code=fingerprint("build_catalog.py"),
     script:
         "../scripts/build_catalog.py"
-
-
-def report_what_there_is():
-    """After a failed run: the page without what is missing, and with the reasons."""
-    unmade = set(workflow.dag.needrun_jobs())
-    page = next((job for job in unmade if job.rule.name == "build_report"), None)
-    if page is None:
-        return
-    import build_report  # not before: it reads libraries that only the report needs
-
-    drawing = {str(job.output): job for job in unmade if job.rule.name == "draw_figure"}
-    stale = {file for job in unmade for file in job.output}
-    build_report.incomplete(
-        page,
-        made=lambda file: file not in stale,
-        missing={
-            figure: [
-                f"{' '.join([job.rule.name, *job.wildcards])} (log: {job.log})"
-                for job in stopped_at(drawing[file], workflow.dag.dependencies.get, unmade)
-            ]
-            for figure, file in zip(config["figures"], page.input.figures)
-            if file in drawing
-        },
-    )

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from prunescope import progress
 from prunescope.compression import methods
+from prunescope.compression.passes import ForwardPasses
 from prunescope.model import edits
 from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
@@ -18,10 +19,7 @@ from prunescope.tables.schemas import TABLES
 def compress_model(
     files: Mapping[str, str],
     settings: Mapping[str, object],
-    dtype: str,
-    kind: str,
-    forward_dtype: str,
-    threads: int,
+    passes: ForwardPasses,
     edit_file: str,
     report_file: str,
     run_file: str,
@@ -33,14 +31,16 @@ def compress_model(
     ----------
     files : what the method reads, by the name its `compress` gives it.
     settings : the variant's entry in config, `method` and the method's own settings.
-    forward_dtype : number type of calibration passes; `model` for the model's own `dtype`.
+    passes : how calibration passes are run.
+    edit_file, report_file, run_file : what is written.
+    made_by : the provenance that they carry.
     """
     method = str(settings["method"])
     running = (
         importlib.import_module("prunescope.compression.evidence") if "model" in files else None
     )
     if running is not None:
-        evidence = running.load(files, dtype, kind, forward_dtype, threads)
+        evidence = running.load(files, passes)
     else:
         evidence = {name: store.read(file, name) for name, file in files.items()}
     own = {name: value for name, value in settings.items() if name != "method"}
@@ -55,13 +55,13 @@ def compress_model(
         "seconds": seconds,
         "peak_memory_mb": None,
         "n_tokens": 0,
-        "threads": threads,
+        "threads": passes.threads,
         "forward_dtype": None,
     }
     if running is not None:
         run["peak_memory_mb"] = running.peak_memory_mb()
         run["n_tokens"] = evidence["calibration"].token_ids.numel()
-        run["forward_dtype"] = dtype if forward_dtype == "model" else forward_dtype
+        run["forward_dtype"] = passes.forward_dtype
     schema = TABLES["compression_run"].schema
     store.write(run_file, pa.Table.from_pylist([run], schema), "compression_run", made_by)
 
@@ -69,20 +69,18 @@ def compress_model(
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
+    params, threads = snakemake.params, snakemake.config["threads"]
     recorded = {
-        **snakemake.params.settings,
-        "dtype": snakemake.params.dtype,
-        "forward_dtype": snakemake.params.forward_dtype,
-        "threads": snakemake.config["threads"],
+        **params.settings,
+        "dtype": params.dtype,
+        "forward_dtype": params.forward_dtype,
+        "threads": threads,
     }
     with progress.job("compress_model", snakemake.log[0]):
         compress_model(
             files={name: file for name, file in snakemake.input.items() if file},
-            settings=snakemake.params.settings,
-            dtype=snakemake.params.dtype,
-            kind=snakemake.params.kind,
-            forward_dtype=snakemake.params.forward_dtype,
-            threads=snakemake.config["threads"],
+            settings=params.settings,
+            passes=ForwardPasses(params.dtype, params.kind, params.forward_dtype, threads),
             edit_file=snakemake.output.edit,
             report_file=snakemake.output.report,
             run_file=snakemake.output.run,

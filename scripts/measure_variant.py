@@ -9,8 +9,7 @@ import pyarrow as pa
 import torch
 
 from prunescope import progress
-from prunescope.machine import runtime
-from prunescope.model import edits, loading, prompts
+from prunescope.model import loading, prompts
 from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 from prunescope.tracing import costs
@@ -18,21 +17,24 @@ from prunescope.tracing.agreement import agreement
 
 
 def measure_variant(
-    model_dir: str,
-    edit_file: str,
+    source: loading.VariantSource,
     answers_file: str,
     cost_file: str,
     method: str,
-    dtype: str,
     steps: int,
-    threads: int,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write table `variant_cost` of one variant: dense and variant measured side by side."""
-    device = runtime.prepare(threads)
-    dense = loading.load(model_dir, dtype, device)
-    edit = edits.read(edit_file)
-    variant = loading.apply_edit(dense, edit)
+    """Write table `variant_cost` of one variant: dense and variant measured side by side.
+
+    Parameters
+    ----------
+    source : the variant. answers_file : table `dense_answer`. cost_file : what is written.
+    method : the variant's, in config.
+    steps : of each answer on which both models' outputs are compared, at most.
+    made_by : the provenance that the table carries.
+    """
+    loaded = loading.load_variant(source)
+    dense, variant, device = loaded.dense, loaded.variant.model, loaded.dense.device
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
     token_ids = timed_prompt(answers).to(device)
     (prefill_dense, decode_dense), (prefill, decode) = costs.best_speeds(
@@ -44,8 +46,8 @@ def measure_variant(
         "parameters": costs.n_parameters(variant),
         "nonzero_parameters": costs.n_nonzero(variant),
         "bytes_dense": costs.n_bytes(dense),
-        "bytes": costs.n_stored_bytes(dense, variant, edit),
-        "bytes_edit": Path(edit_file).stat().st_size,
+        "bytes": costs.n_stored_bytes(dense, variant, loaded.edit),
+        "bytes_edit": Path(source.edit_file).stat().st_size,
         "kv_cache_bytes_per_token_dense": costs.cache_bytes_per_token(dense, token_ids),
         "kv_cache_bytes_per_token": costs.cache_bytes_per_token(variant, token_ids),
         "prefill_tokens_per_second_dense": prefill_dense,
@@ -55,7 +57,7 @@ def measure_variant(
         "prefill_tokens": len(token_ids),
         "decoded_tokens": costs.DECODED_TOKENS,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": threads,
+        "threads": source.threads,
         **agreement(dense, variant, answers, steps)._asdict(),
     }
     table = pa.Table.from_pylist([row], schema=TABLES["variant_cost"].schema)
@@ -72,14 +74,18 @@ def timed_prompt(answers: Sequence[Mapping[str, Any]]) -> torch.Tensor:
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    settings = {name: snakemake.params[name] for name in ("method", "dtype", "steps")}
+    recorded = {name: snakemake.params[name] for name in ("method", "dtype", "steps")}
     with progress.job("measure_variant", snakemake.log[0]):
         measure_variant(
-            model_dir=snakemake.input.model,
-            edit_file=snakemake.input.edit,
+            source=loading.VariantSource(
+                model_dir=snakemake.input.model,
+                edit_file=snakemake.input.edit,
+                dtype=snakemake.params.dtype,
+                threads=snakemake.threads,
+            ),
             answers_file=snakemake.input.answers,
             cost_file=snakemake.output.cost,
-            threads=snakemake.threads,
-            made_by=store.provenance("measure_variant", settings),
-            **settings,
+            method=snakemake.params.method,
+            steps=snakemake.params.steps,
+            made_by=store.provenance("measure_variant", recorded),
         )

@@ -7,33 +7,32 @@ import pyarrow as pa
 import torch
 
 from prunescope import finite, progress
-from prunescope.machine import runtime
 from prunescope.model import anatomy, capture, edits, loading, prompts, unembedding
 from prunescope.storage import store
 from prunescope.tracing import sublayer_traces
+from prunescope.tracing.sublayer_traces import Settings
 
 
 def trace_sublayers(
-    model_dir: str,
-    edit_file: str,
+    source: loading.VariantSource,
     answers_file: str,
     trace_file: str,
     shift_file: str,
-    temperatures: Sequence[float],
-    final_norm: bool,
-    steps: int,
-    memory_mb: float,
-    dtype: str,
-    threads: int,
+    settings: Settings,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write tables `sublayer_trace` and `logit_shift` of one variant, prompt by prompt."""
-    device = runtime.prepare(threads)
-    model = loading.load(model_dir, dtype, device)
-    edit = edits.read(edit_file)
+    """Write tables `sublayer_trace` and `logit_shift` of one variant, prompt by prompt.
+
+    Parameters
+    ----------
+    source : the variant. settings : what is read of its answers, and how.
+    answers_file : table `dense_answer`.
+    trace_file, shift_file : what is written.
+    made_by : the provenance that the tables carry.
+    """
+    loaded = loading.load_variant(source)
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
-    unembed = unembedding.readout_of(model, final_norm)
-    traced = trace_prompts(model, unembed, edit, answers, steps, temperatures, memory_mb)
+    traced = trace_prompts(loaded.dense, loaded.edit, answers, settings)
     with (
         store.writer(trace_file, "sublayer_trace", made_by) as trace,
         store.writer(shift_file, "logit_shift", made_by) as shift,
@@ -44,49 +43,53 @@ def trace_sublayers(
 
 
 def trace_prompts(
-    model: Any,
-    unembed: unembedding.Unembedding,
-    edit: edits.Edit,
-    answers: Sequence[Mapping[str, Any]],
-    steps: int,
-    temperatures: Sequence[float],
-    memory_mb: float,
+    model: Any, edit: edits.Edit, answers: Sequence[Mapping[str, Any]], settings: Settings
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Rows of both tables for one prompt after another, the first `steps` of each answer.
+    """Rows of both tables for one prompt after another; none for an edit of no sublayer.
 
-    `answers` are rows of `dense_answer`.
-
-    An empty edit touches no sublayer: no rows.
+    Parameters
+    ----------
+    model : dense. edit : its dropped sublayers and replaced tensors are traced one by one.
+    answers : rows of `dense_answer`.
+    settings : how many steps of each answer are traced, at which temperatures and by which readout.
     """
     dropped = edit.dropped_sublayers(len(anatomy.blocks_of(model)))
     if not dropped and not edit.tensors:
         return
+    unembed = unembedding.readout_of(model, settings.final_norm)
     for answer in answers:
-        read, start = prompts.context_of(answer, steps)
+        read, start = prompts.context_of(answer, settings.steps)
         token_ids = torch.tensor(read, device=model.device)
         dense, variant = capture.residuals(model, token_ids, start, edit)
         with finite.named(f"prompt {answer['prompt']}"):
             found = sublayer_traces.statistics(
-                dense, variant, dropped, unembed, temperatures, memory_mb
+                dense, variant, dropped, unembed, settings.temperatures, settings.memory_mb
             )
         sublayers = sublayer_traces.traced(variant, dropped)
-        yield sublayer_traces.rows_of(answer["prompt"], sublayers, found, temperatures)
+        yield sublayer_traces.rows_of(answer["prompt"], sublayers, found)
 
 
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
     decisive = ("temperatures", "final_norm", "steps", "dtype")
-    settings = {name: snakemake.params[name] for name in decisive}
+    recorded = {name: snakemake.params[name] for name in decisive}
     with progress.job("trace_sublayers", snakemake.log[0]):
         trace_sublayers(
-            model_dir=snakemake.input.model,
-            edit_file=snakemake.input.edit,
+            source=loading.VariantSource(
+                model_dir=snakemake.input.model,
+                edit_file=snakemake.input.edit,
+                dtype=snakemake.params.dtype,
+                threads=snakemake.config["threads"],
+            ),
             answers_file=snakemake.input.answers,
             trace_file=snakemake.output.trace,
             shift_file=snakemake.output.shift,
-            memory_mb=snakemake.resources.logits_mb,
-            threads=snakemake.config["threads"],
-            made_by=store.provenance("trace_sublayers", settings),
-            **settings,
+            settings=Settings(
+                temperatures=snakemake.params.temperatures,
+                final_norm=snakemake.params.final_norm,
+                steps=snakemake.params.steps,
+                memory_mb=snakemake.resources.logits_mb,
+            ),
+            made_by=store.provenance("trace_sublayers", recorded),
         )

@@ -16,6 +16,7 @@ from prunescope.finite import NotFinite
 from prunescope.machine import runtime
 from prunescope.measures import fused, metrics
 from prunescope.model import edits, loading, prompts, sampling, unembedding
+from prunescope.model.variant import Variant
 from prunescope.progress import JobError
 from prunescope.tables.schemas import TABLES
 from prunescope.theory.deviations import deviations
@@ -302,7 +303,7 @@ def test_estimates_from_a_damaged_table_are_refused(table, bad, generator):
     model = tiny_model("llama")
     dense = torch.randn(2, 7, 24, generator=generator)
     found = sublayer_traces.statistics(dense, {}, range(6), unembedding.output_of(model), [1.0], 64)
-    trace, shift = sublayer_traces.rows_of("p", range(6), found, [1.0])
+    trace, shift = sublayer_traces.rows_of("p", range(6), found)
     name = {"trace": "angular_deviation", "shift": "var_p"}[table]
     rows = {"trace": trace, "shift": shift}
     values = [bad if value is not None else None for value in rows[table][name].to_pylist()]
@@ -361,9 +362,9 @@ def test_identity_writes_and_chooses_denses_tokens(folder, dtype):
             "prompt_token_ids": list(one.token_ids),
             "answer_token_ids": tokens,
         }
-        at = decoding.states(dense, variant, edit, answer, tokens)
+        at = decoding.states(dense, Variant(variant, edit), answer, tokens)
         compared = decoding.compare(at, unembed, answer, [1.0], 64, 0)
-        rows = decoding.rows_of(answer, tokens, at, compared, [1.0])["decoded_step"].to_pylist()
+        rows = decoding.rows_of(answer, tokens, at, compared)["decoded_step"].to_pylist()
         assert len(rows) == 4 * len(tokens)
         assert all(row["variant_token"] == row["dense_token"] for row in rows)
         if one.sampling_temperature == 0:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from pair_columns import by_name
 from prunescope.compression import influence
 from prunescope.machine import runtime
 from prunescope.model import anatomy, capture, edits, loading, prompts, unembedding
+from prunescope.model.variant import Variant
 from prunescope.tracing import decoding, sublayer_traces
 from smollm2 import model_dir
 
@@ -69,7 +71,7 @@ def test_trace_equals_cached_decoding_on_real_weights(smollm2):
         for s in dropped:
             for i, t in enumerate(TEMPERATURES):
                 for name, value in _oracle(z[s + 1], z[s], t).items():
-                    ours = float(found[f"p.{name}"][step, s, i])
+                    ours = float(getattr(found.p, name)[step, s, i])
                     # Two float32 passes differ in their logits, in probabilities 1/T times so.
                     near = pytest.approx(value, rel=3e-3 / t, abs=1e-8)
                     assert ours == near, (name, step, s, t)
@@ -97,9 +99,9 @@ def test_identity_decodes_to_exact_zeros_on_real_weights(smollm2):
     """Every history of dense against itself, in float32: no difference in the last bit."""
     model, ids, answer = smollm2
     row, same = _row(ids, answer), loading.apply_edit(model, edits.Edit())
-    at = decoding.states(model, same, edits.Edit(), row, answer)
+    at = decoding.states(model, Variant(same), row, answer)
     found = decoding.compare(at, unembedding.output_of(model), row, TEMPERATURES, 256, seed=0)
-    for name, column in found.columns.items():
+    for name, column in by_name(found.columns).items():
         if name.endswith(("deviation", "divergence", "_shift")) or ".var_" in name:
             assert not column.any(), name
     assert found.variant_token.tolist() == [[token] * 4 for token in answer]
@@ -122,12 +124,12 @@ def test_free_running_equals_plain_generate_on_real_weights(smollm2):
     ]
     tokens, own = (out.sequences[0, len(ids) :].tolist() for out in kept)
     z, z_variant = (np.concatenate([each.double().numpy() for each in out.logits]) for out in kept)
-    at = decoding.states(model, variant, edit, _row(ids, tokens), own)
+    at = decoding.states(model, Variant(variant, edit), _row(ids, tokens), own)
     found = decoding.compare(
         at, unembedding.output_of(model), _row(ids, tokens), TEMPERATURES, 256, seed=0
     )
     for step in range(min(len(tokens), len(own))):
         for index, temperature in enumerate(TEMPERATURES):
             for name, expected in _oracle(z[step], z_variant[step], temperature).items():
-                measured = float(found.columns[f"p.{name}"][step, 3, index])
+                measured = float(getattr(found.columns.p, name)[step, 3, index])
                 assert measured == pytest.approx(expected, rel=1e-2, abs=1e-6), (step, name)

@@ -7,6 +7,7 @@ there: `from prunescope import models` now gives `prunescope.model.loading`. To 
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -78,8 +79,8 @@ def names_of(old: str) -> Callable[[str], Any]:
     """`__getattr__` of a folder that is called as a module was: the module's names."""
 
     def name_of_module(name: str) -> Any:
-        if name.startswith("__") or f"{old}.{name}" in MOVED.values():  # to be imported, then
-            raise AttributeError(name)
+        if name.startswith("__") or importlib.util.find_spec(f"{old}.{name}") is not None:
+            raise AttributeError(name)  # a module of the folder: to be imported, then
         return getattr(_moved(old), name)
 
     return name_of_module

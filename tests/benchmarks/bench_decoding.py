@@ -19,9 +19,10 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from prunescope.machine import products, runtime
 from prunescope.model import edits, loading, prompts, unembedding
-from prunescope.tracing import histories
+from prunescope.model.variant import Variant
+from prunescope.tracing import decoding, histories
+from prunescope.tracing.answer_traces import trace_answers
 from smollm2 import ROOT, model_dir
-from trace_decoding import trace_answers
 
 DROPPED = edits.Edit({"attn": (4, 8, 12, 16, 19, 22, 25, 28)})
 """Eight attention sublayers: which ones does not matter to the time."""
@@ -59,14 +60,16 @@ def main() -> None:
     decoded = time.perf_counter() - began
     tables = trace_answers(
         dense,
-        variant,
-        DROPPED,
+        Variant(variant, DROPPED),
         tokenizer,
         list(zip(answers, written, strict=True)),
-        temperatures,
-        config["texts"]["degenerate"],
-        config["tracing"]["memory_mb"],
-        seed=0,
+        decoding.Settings(
+            max_new_tokens=steps,
+            seed=0,
+            temperatures=temperatures,
+            thresholds=config["texts"]["degenerate"],
+            memory_mb=config["tracing"]["memory_mb"],
+        ),
     )
     rows = sum(table.num_rows for each in tables for table in each.values())
     ours = time.perf_counter() - began

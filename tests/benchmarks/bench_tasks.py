@@ -16,7 +16,7 @@ import torch
 import yaml
 
 import fetch_task
-from prunescope.model import edits
+from prunescope.model import edits, loading
 from prunescope.storage import store
 from smollm2 import ROOT, model_dir
 from stock_lm_eval import write_definition
@@ -54,27 +54,30 @@ def main() -> None:
 def one_job(folder: Path, tasks: dict[str, Any], batch_size: int) -> tuple[float, Any]:
     """Seconds of run_lm_eval as a process, and its scores."""
     arguments = {
-        "model_dir": str(model_dir()),
-        "edit_file": str(folder / "edit.safetensors"),
+        "source": loading.VariantSource(
+            str(model_dir()),
+            str(folder / "edit.safetensors"),
+            "float32",
+            torch.get_num_threads(),
+        ),
         "rows_dirs": {name: str(folder / f"task={name}") for name in tasks},
         "scores_file": str(folder / "task_scores.parquet"),
         "samples_file": str(folder / "task_samples.parquet"),
         "tasks": tasks,
         "batch_size": batch_size,
-        "dtype": "float32",
-        "threads": torch.get_num_threads(),
         "decides": {},
         "made_by": {},
     }
     paths = [str(ROOT / "scripts")]
     program = (
         f"import sys; sys.path[:0] = {paths!r}\n"
+        "from prunescope.model.loading import VariantSource\n"
         f"import run_lm_eval; run_lm_eval.run_lm_eval(**{arguments!r})"
     )
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", program], check=True, stderr=subprocess.DEVNULL)
     seconds = time.perf_counter() - began
-    return seconds, store.read(arguments["scores_file"], "task_scores").to_pylist()
+    return seconds, store.read(str(arguments["scores_file"]), "task_scores").to_pylist()
 
 
 def one_command(

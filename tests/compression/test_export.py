@@ -28,12 +28,11 @@ DROPS = [
 def _exported(tmp_path, dense_folder, edit, dtype="float32"):
     edits.write(tmp_path / "edit.safetensors", edit, {})
     script.export_model(
-        model_dir=str(dense_folder),
-        edit_file=str(tmp_path / "edit.safetensors"),
+        loading.VariantSource(
+            str(dense_folder), str(tmp_path / "edit.safetensors"), dtype, threads=2
+        ),
         prompt_texts=PROMPTS,
         checkpoint_dir=str(tmp_path / "exported"),
-        dtype=dtype,
-        threads=2,
         made_by=store.provenance("export_model", {}),
     )
     return tmp_path / "exported"

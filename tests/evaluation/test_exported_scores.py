@@ -43,15 +43,12 @@ def compressed(model_dir, method, settings):
 def scored(folder, model_dir, edit_file, rows_dirs):
     """Score of every (task, metric, filter), and every response, as the workflow's job has them."""
     run_lm_eval.run_lm_eval(
-        model_dir=str(model_dir),
-        edit_file=str(edit_file),
+        loading.VariantSource(str(model_dir), str(edit_file), "float32", threads=1),
         rows_dirs=rows_dirs,
         scores_file=str(folder / "scores.parquet"),
         samples_file=str(folder / "samples.parquet"),
         tasks={task: SETTINGS[task] for task in rows_dirs},
         batch_size=BATCH,
-        dtype="float32",
-        threads=1,
         decides={},
         made_by={},
     )
@@ -67,12 +64,9 @@ def test_the_checkpoint_scores_what_the_variant_scores(tmp_path, model_dir, vari
     edit_file = tmp_path / "edit.safetensors"
     edits.write(edit_file, compressed(model_dir, *VARIANTS[variant]), {})
     export_model.export_model(
-        model_dir=str(model_dir),
-        edit_file=str(edit_file),
+        loading.VariantSource(str(model_dir), str(edit_file), "float32", threads=1),
         prompt_texts={"p": {"kind": "open_ended", "text": TEXTS[0]}},
         checkpoint_dir=str(tmp_path / "exported"),
-        dtype="float32",
-        threads=1,
         made_by={},
     )
     ours, said = scored(tmp_path, model_dir, edit_file, rows_dirs)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import run_lm_eval
-from prunescope.evaluation import harness
+from prunescope.evaluation import harness, suites
 from prunescope.evaluation.variant_lm import VariantLM
 from prunescope.model import edits, loading
 from prunescope.paths import ROOT
@@ -48,15 +48,14 @@ class Job:
     def arguments(self, tasks=None, **decides):
         tasks = tasks or {task: SETTINGS[task] for task in TASKS}
         return {
-            "model_dir": str(self.folder / "model"),
-            "edit_file": str(self.folder / "edit.safetensors"),
+            "source": loading.VariantSource(
+                str(self.folder / "model"), str(self.folder / "edit.safetensors"), "float32", 1
+            ),
             "rows_dirs": {name: str(self.folder / f"task={name}") for name in tasks},
             "scores_file": str(self.scores),
             "samples_file": str(self.samples),
             "tasks": tasks,
             "batch_size": 4,
-            "dtype": "float32",
-            "threads": 1,
             "decides": {"code": "1", **decides},
             "made_by": {"rule": "run_lm_eval"},
         }
@@ -125,7 +124,7 @@ def test_without_a_sandbox_no_program_is_run(job, monkeypatch):
         raise starter.SandboxError("no namespaces here")
 
     monkeypatch.setattr(starter, "prove", cannot)
-    run_lm_eval.proven.cache_clear()
+    suites.proven.cache_clear()
     code = {**SETTINGS["boolq"], "runs_code": True}
     with pytest.raises(JobError, match=r"1 of 2 .*boolq: SandboxError: no namespaces here"):
         job.run({"boolq": code, "squad": SETTINGS["squad"]})
@@ -143,6 +142,7 @@ def test_a_killed_job_takes_over_its_finished_tasks(job):
         import os, signal, sys
         sys.path[:0] = {folders!r}
         from prunescope.evaluation import harness
+        from prunescope.model.loading import VariantSource
         import run_lm_eval
 
         own = harness.evaluate
@@ -160,7 +160,7 @@ def test_a_killed_job_takes_over_its_finished_tasks(job):
     assert not job.scores.exists()
 
     computed = []
-    own = run_lm_eval.lazily_loaded
+    own = suites.lazily_loaded
 
     def counting(*arguments):
         run = own(*arguments)
@@ -172,7 +172,7 @@ def test_a_killed_job_takes_over_its_finished_tasks(job):
         return counted
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_lm_eval, "lazily_loaded", counting)
+        patch.setattr(suites, "lazily_loaded", counting)
         job.run()
     assert computed == ["squad"]
     assert job.tables() == whole

@@ -6,7 +6,7 @@ import torch
 from test_matched_formats import GSM8K, HUMANEVAL, SQUAD
 
 import run_matched_formats as script
-from prunescope.evaluation import matched_formats
+from prunescope.evaluation import matched_formats, matched_questions
 from prunescope.evaluation.variant_lm import VariantLM
 from prunescope.model import edits, loading
 from prunescope.progress import JobError
@@ -26,9 +26,8 @@ SETTINGS = {
     "sources": {source: {"n_items": 5, "max_new_tokens": 6} for source in ROWS},
     "n_candidates": 3,
     "batch_size": 4,
+    "run_code": False,
     "seed": 0,
-    "dtype": "float32",
-    "threads": 1,
 }
 
 
@@ -44,12 +43,13 @@ def run(tmp_path_factory):
     def matched(edit, **changes):
         edits.write(folder / "edit.safetensors", edit, {})
         script.run_matched_formats(
-            model_dir=str(model_dir),
-            edit_file=str(folder / "edit.safetensors"),
+            loading.VariantSource(
+                str(model_dir), str(folder / "edit.safetensors"), "float32", threads=1
+            ),
             rows_dirs={source: str(folder / source) for source in ROWS},
             samples_file=str(folder / "part.parquet"),
+            settings=matched_questions.Settings(**{**SETTINGS, **changes}),
             made_by={},
-            **{"run_code": False, **SETTINGS, **changes},
         )
         return store.read(folder / "part.parquet", "matched_samples").to_pylist()
 
@@ -89,9 +89,9 @@ def test_numbers_are_those_of_a_plain_pass_over_the_whole_text(run):
     lm = VariantLM(model, tokenizer, batch_size=4)
     drawn = matched_formats.draw_items("squad", SQUAD, 4, 0)
     questions = [item.question for item in drawn]
-    found = script.likelihoods(lm, [(q, [i.answer for i in drawn]) for q in questions])
-    embedded = script.embeddings(lm, questions)
-    texts = script.generated(lm, questions, ("\n",), 5)
+    found = matched_questions.likelihoods(lm, [(q, [i.answer for i in drawn]) for q in questions])
+    embedded = matched_questions.embeddings(lm, questions)
+    texts = matched_questions.generated(lm, questions, ("\n",), 5)
     for place, question in enumerate(questions):
         read = tokenizer(question)["input_ids"]
         for other, item in enumerate(drawn):
@@ -145,7 +145,7 @@ def test_a_question_that_does_not_fit_is_refused_by_item(tmp_path, run):
         model.config.max_position_embeddings = positions
         lm = VariantLM(model, loading.load_tokenizer(model_dir), 4)
         if positions == needed:
-            script.check_lengths(lm, "squad", items, 64)
+            matched_questions.check_lengths(lm, "squad", items, 64)
         else:
             with pytest.raises(JobError, match=rf"sources/squad: .* item {longest.item} has"):
-                script.check_lengths(lm, "squad", items, 64)
+                matched_questions.check_lengths(lm, "squad", items, 64)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import run_retrieval
-from prunescope.evaluation import text_embedding
+from prunescope.evaluation import retrieval_scores, text_embedding
 from prunescope.model import edits, loading
 from prunescope.progress import JobError
 from prunescope.storage import store
@@ -30,18 +30,18 @@ def variant(tmp_path):
         edits.write(tmp_path / "edit.safetensors", edit or edits.Edit(), {})
         files = {name: str(tmp_path / f"{name}.parquet") for name in ("scores", "samples")}
         run_retrieval.run_retrieval(
-            model_dir=str(model_dir),
+            loading.VariantSource(
+                str(model_dir), str(tmp_path / "edit.safetensors"), "float32", threads=1
+            ),
             manifest_file=str(tmp_path / "model.json"),
-            edit_file=str(tmp_path / "edit.safetensors"),
             sets=sets,
-            cache_dir=str(tmp_path / "embeddings"),
-            settings=SETTINGS | settings,
-            dtype="float32",
-            kind="causal",
-            embedding_code="0",
-            code=code,
-            keep_embeddings_mb=keep_embeddings_mb,
-            threads=1,
+            settings=retrieval_scores.Settings(
+                embedding=SETTINGS | settings,
+                cache_dir=str(tmp_path / "embeddings"),
+                keep_embeddings_mb=keep_embeddings_mb,
+                embedding_code="0",
+                code=code,
+            ),
             scores_file=files["scores"],
             samples_file=files["samples"],
             made_by={},
@@ -125,7 +125,7 @@ def test_all_sets_with_one_load_and_none_the_next_time(variant, monkeypatch):
     run, folder = variant
     loads, load = [], loading.load
     monkeypatch.setattr(loading, "load", lambda *args: loads.append(args) or load(*args))
-    monkeypatch.setattr(run_retrieval, "DOCUMENTS_TOGETHER", 3)
+    monkeypatch.setattr(retrieval_scores, "DOCUMENTS_TOGETHER", 3)
     one, two = (a_set(folder, QUERIES, QRELS) for _ in range(2))
     _, first = run({"one": one, "two": two})
     _, again = run({"one": one, "two": two})
@@ -181,7 +181,7 @@ def test_a_killed_job_takes_over_its_scored_sets(variant, monkeypatch, code):
 
 def test_a_killed_job_takes_over_the_chunks_of_the_set_it_was_in(variant, monkeypatch):
     run, folder = variant
-    monkeypatch.setattr(run_retrieval, "DOCUMENTS_TOGETHER", 3)  # 3 and 1, the relevant first
+    monkeypatch.setattr(retrieval_scores, "DOCUMENTS_TOGETHER", 3)  # 3 and 1, the relevant first
     sets = {"one": a_set(folder, QUERIES, QRELS)}
     _, whole = run(sets, keep_embeddings_mb=0)
     embed, texts = text_embedding.embed, []

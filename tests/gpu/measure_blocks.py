@@ -21,6 +21,7 @@ from prunescope.compression.blockwise import Calibration
 from prunescope.machine import attention, products, runtime
 from prunescope.model import capture, loading, prompts, unembedding
 from prunescope.model.anatomy import blocks_of
+from prunescope.model.variant import Variant
 from prunescope.tracing import decoding, sublayer_traces
 
 WHOLE = {
@@ -138,7 +139,7 @@ def stages(model: Any, text: Text, device: torch.device) -> Measured:
         "answer_token_ids": answers[0],
     }
     with measured(found, f"decoding trace of Wanda, {text.steps} steps", device):
-        at = decoding.states(model, changed, wanda, answer, answers[0])
+        at = decoding.states(model, Variant(changed, wanda), answer, answers[0])
         decoding.compare(at, unembedding.output_of(model), answer, TEMPERATURES, 4096, 0)
     return found
 

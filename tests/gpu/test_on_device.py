@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pair_columns import by_name
 from prunescope.checking import model_check
 from prunescope.compression import influence, methods
 from prunescope.compression.blockwise import Calibration
@@ -21,6 +22,7 @@ from prunescope.evaluation import text_embedding
 from prunescope.machine import attention, products
 from prunescope.model import capture, edits, loading, prompts, unembedding
 from prunescope.model.anatomy import anatomy_of, blocks_of
+from prunescope.model.variant import Variant
 from prunescope.tracing import (
     agreement,
     attention_error,
@@ -150,12 +152,12 @@ def test_residuals_and_their_trace(architecture: str, dtype: str) -> None:
         # A final norm in half precision rounds what lm_head reads, and that is the model's own.
         rounds = final_norm and dtype != "float32"
         rtol, least = (0.3, 0.02) if rounds else (2e-3, 1e-6)
-        for name, value in theirs.items():
+        for name, value in by_name(theirs).items():
             signed = name.rpartition(".")[2] in SIGNED
             atol = max(least, 1e-4, 1e-5 * float(value.abs().max())) if signed else least
             if name.startswith("h.") or not rounds or name.endswith("angular_deviation"):
                 torch.testing.assert_close(
-                    ours[name].cpu(),
+                    by_name(ours)[name].cpu(),
                     value,
                     rtol=rtol,
                     atol=atol,
@@ -233,21 +235,19 @@ def test_decoding_under_every_history(architecture: str, dtype: str) -> None:
     for model in (subject, reference):
         edit = _edit(model, cpu)
         variant = loading.apply_edit(model, edit)
-        found.append(decoding.states(model, variant, edit, answer, own))
+        found.append(decoding.states(model, Variant(variant, edit), answer, own))
     ours, theirs = found
     _close(ours.dense, theirs.dense, TOLERANCE[dtype])
     _close(ours.variant[: ours.both], theirs.variant[: theirs.both], TOLERANCE[dtype])
     unembed = unembedding.output_of(subject)
     compared = decoding.compare(ours, unembed, answer, TEMPERATURES, 64, 0)
-    tables = decoding.rows_of(answer, own, ours, compared, TEMPERATURES)
+    tables = decoding.rows_of(answer, own, ours, compared)
     assert tables["decoding_trace"].num_rows > 0
     options.rows_of("p", {"A": 5, "B": 9}, *compared.first_logits[:2], TEMPERATURES, _Tokenizer())
-    same = decoding.states(
-        subject, loading.apply_edit(subject, edits.Edit()), edits.Edit(), answer, own
-    )
+    same = decoding.states(subject, Variant(loading.apply_edit(subject, edits.Edit())), answer, own)
     zero = decoding.compare(same, unembed, answer, TEMPERATURES, 64, 0).columns
     forced = histories_index("teacher_forced")
-    assert (zero["p.kl_divergence"][:, forced].abs() <= 1e-12).all()
+    assert (zero.p.kl_divergence[:, forced].abs() <= 1e-12).all()
 
 
 def histories_index(name: str) -> int:

@@ -200,7 +200,12 @@ def test_a_row_fits_its_table_and_says_what_was_written(written, stopped):
     dense = [*tokenizer("B) nitrogen")["input_ids"], end]
     ids = [*tokenizer(written)["input_ids"], *[end] * stopped]
     row = wording.as_row(
-        "choice-1", "multiple_choice", 0.0, dense, ids, 3.5, 1.5, tokenizer, [end], THRESHOLDS
+        _answer("multiple_choice", 0.0, dense),
+        ids,
+        wording.Perplexities(3.5, 1.5),
+        tokenizer,
+        [end],
+        THRESHOLDS,
     )
     table = TABLES["generated_text"]
     assert list(row.keys() ^ {column.name for column in table.columns}) == []
@@ -212,10 +217,22 @@ def test_a_row_fits_its_table_and_says_what_was_written(written, stopped):
     assert (kept["perplexity_under_dense"], kept["dense_perplexity"]) == (3.5, 1.5)
 
 
+def _answer(kind, sampling_temperature, token_ids):
+    """What is read of a row of `dense_answer`."""
+    return {
+        "prompt": "p",
+        "kind": kind,
+        "sampling_temperature": sampling_temperature,
+        "answer_token_ids": token_ids,
+    }
+
+
 def test_a_row_of_dense_itself_is_intact():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token=END)
     ids = tokenizer("so so")["input_ids"]
-    row = wording.as_row("p", "open_ended", 1.0, ids, ids, 2.0, 2.0, tokenizer, [2], THRESHOLDS)
+    answer = _answer("open_ended", 1.0, ids)
+    equal = wording.Perplexities(2.0, 2.0)
+    row = wording.as_row(answer, ids, equal, tokenizer, [2], THRESHOLDS)
     assert (row["verdict"], row["first_divergence"], row["equal_share"]) == ("intact", None, 1)
 
 

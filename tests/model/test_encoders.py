@@ -80,9 +80,7 @@ def test_dropping_equals_zero_weights(embedder, dropped):
     blocks = anatomy.blocks_of(by_hand)
     for sublayer in anatomy.SUBLAYERS:
         for index in dropped.get(sublayer, ()):
-            for parameter in (
-                blocks[index].get_submodule(getattr(body, f"{sublayer}_out")).parameters()
-            ):
+            for parameter in blocks[index].get_submodule(body.sublayers[sublayer].out).parameters():
                 parameter.zero_()
     by_hand.set_submodule(
         body.blocks,

@@ -28,9 +28,9 @@ def _with_zeroed_outputs(model: Any, dropped: dict[str, tuple[int, ...]]) -> tor
         for half in anatomy.SUBLAYERS:
             if edit.is_dropped(index, half):
                 # A post-norm block normalises the output first: zero what leaves the norm.
-                norms = [n for n in getattr(body, f"{half}_norms") if n != body.reads_resid_mid]
+                norms = [n for n in body.sublayers[half].norms if n != body.reads_resid_mid]
                 post = body.reads_resid_mid == "mlp"
-                name = norms[0] if post else getattr(body, half)
+                name = norms[0] if post else body.sublayers[half].module
                 handles.append(
                     block.get_submodule(name).register_forward_hook(
                         lambda _, __, out: (

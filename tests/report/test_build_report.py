@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import build_report
+from prunescope.report import facts
 from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 
@@ -28,7 +28,7 @@ def made_by(tmp_path: Path):
 
 def test_one_version_is_a_version(made_by):
     tables = {"influence": [made_by("a", "2.13"), made_by("b", "2.13")]}
-    rows = build_report.software(tables)
+    rows = facts.software(tables)
     assert rows[1:] == [("prunescope commit", "c"), ("numpy", "2.5"), ("torch", "2.13")]
 
 
@@ -38,7 +38,7 @@ def test_several_versions_are_told_by_table(made_by):
         "influence": [made_by("a", "2.13"), made_by("b", "2.12"), made_by("c", "2.12")],
         "deviation": [made_by("d", "2.13")],
     }
-    assert build_report.software(tables)[1:] == [
+    assert facts.software(tables)[1:] == [
         ("prunescope commit", "c"),
         ("numpy", "2.5"),
         ("torch", "2.12: influence (2); 2.13: deviation (1), influence (1)"),

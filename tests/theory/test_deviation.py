@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from test_tracing import TEMPERATURES, _answer
 
-from prunescope.model import anatomy, edits, unembedding
+from prunescope.model import edits
 from prunescope.theory.deviations import deviations
 from tiny import tiny_model
+from trace_inputs import SETTINGS, TEMPERATURES, answer_of
 from trace_sublayers import trace_prompts
 
 
@@ -16,9 +16,8 @@ from trace_sublayers import trace_prompts
 def tables():
     """Trace, shift and deviation of every sublayer of a tiny model."""
     model = tiny_model("llama")
-    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
-    (rows,) = trace_prompts(model, unembed, edit, [_answer(model)], 5, TEMPERATURES, 64)
+    (rows,) = trace_prompts(model, edit, [answer_of(model)], SETTINGS)
     return *rows, pa.concat_tables(deviations(*rows, "deviation"))
 
 

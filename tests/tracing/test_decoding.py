@@ -5,13 +5,15 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
+from pair_columns import by_name
 from prunescope.measures import wording
 from prunescope.model import edits, loading, prompts, unembedding
 from prunescope.model.anatomy import anatomy_of, blocks_of
+from prunescope.model.variant import Variant
 from prunescope.tables.schemas import TABLES
 from prunescope.tracing import decoding
+from prunescope.tracing.answer_traces import trace_answers
 from tiny import ARCHITECTURES, make_tiny_model, tiny_model
-from trace_decoding import trace_answers
 
 TEMPERATURES = (0.5, 1.0)
 THRESHOLDS = {
@@ -22,6 +24,7 @@ THRESHOLDS = {
 }
 SEED = 3
 LENGTH = 7
+SETTINGS = decoding.Settings(LENGTH, SEED, TEMPERATURES, THRESHOLDS, 64)
 
 
 def _answer(prompt="p", steps=6, temperature=0.0, kind="arithmetic", model_seed=5):
@@ -52,7 +55,7 @@ def _edited(model):
 
 
 def _compared(model, edit, variant, answer, own, memory_mb=64.0):
-    at = decoding.states(model, variant, edit, answer, own)
+    at = decoding.states(model, Variant(variant, edit), answer, own)
     unembed = unembedding.output_of(model)
     return at, decoding.compare(at, unembed, answer, TEMPERATURES, memory_mb, SEED)
 
@@ -65,13 +68,14 @@ def test_identity_is_zero_under_every_history(model):
     answer = {**_answer(), "answer_token_ids": tokens}
     variant = loading.apply_edit(model, edits.Edit())
     at, compared = _compared(model, edits.Edit(), variant, answer, tokens)
+    columns = by_name(compared.columns)
     for name in ("h.angular_deviation", "z.angular_deviation", "p.angular_deviation"):
-        assert not compared.columns[name].any(), name
+        assert not columns[name].any(), name
     for name in ("p.kl_divergence", "p.reverse_kl_divergence", "z.var_uniform", "p.var_p"):
-        assert not compared.columns[name].any(), name
+        assert not columns[name].any(), name
     assert not compared.term_norm.any()
     assert compared.variant_token.tolist() == [[token] * 4 for token in tokens]
-    rows = decoding.rows_of(answer, tokens, at, compared, TEMPERATURES)
+    rows = decoding.rows_of(answer, tokens, at, compared)
     assert rows["history_term"]["share"].null_count == rows["history_term"].num_rows
 
 
@@ -93,7 +97,8 @@ def test_free_running_is_decoding_with_a_cache(model):
 
     (tokens, z), (own, z_variant) = generated(model), generated(variant)
     assert tokens != own
-    at = decoding.states(model, variant, edit, {**_answer(), "answer_token_ids": tokens}, own)
+    answer = {**_answer(), "answer_token_ids": tokens}
+    at = decoding.states(model, Variant(variant, edit), answer, own)
     unembed = unembedding.output_of(model)
     torch.testing.assert_close(unembed(at.dense).float(), z, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(unembed(at.variant[:, 3]).float(), z_variant, rtol=1e-4, atol=1e-4)
@@ -103,7 +108,8 @@ def test_at_step_0_only_the_current_token_can_differ_in_history(model):
     """The last three histories are one at step 0, to the bit; later they are not."""
     edit, variant = _edited(model)
     answer = _answer()
-    at = decoding.states(model, variant, edit, answer, [9, *answer["answer_token_ids"][1:]])
+    own = [9, *answer["answer_token_ids"][1:]]
+    at = decoding.states(model, Variant(variant, edit), answer, own)
     assert torch.equal(at.variant[0, 1], at.variant[0, 2])
     assert torch.equal(at.variant[0, 2], at.variant[0, 3])
     assert not torch.equal(at.variant[0, 0], at.variant[0, 1])
@@ -116,7 +122,7 @@ def test_free_running_is_teacher_forcing_until_texts_part(model):
     edit, variant = _edited(model)
     answer = _answer()
     own = [*answer["answer_token_ids"][:3], 9, 9, 9]
-    at = decoding.states(model, variant, edit, answer, own)
+    at = decoding.states(model, Variant(variant, edit), answer, own)
     assert torch.equal(at.variant[:4, 2], at.variant[:4, 3])
     assert not torch.isclose(at.variant[4:, 2], at.variant[4:, 3]).all(-1).any()
 
@@ -127,7 +133,7 @@ def test_terms_telescope(model):
     answer = _answer()
     own = [9, *answer["answer_token_ids"][:4]]
     at, compared = _compared(model, edit, variant, answer, own)
-    rows = decoding.rows_of(answer, own, at, compared, TEMPERATURES)["history_term"]
+    rows = decoding.rows_of(answer, own, at, compared)["history_term"]
     assert rows.num_rows == 5 * 4
     weight = model.lm_head.weight.double()
     stages = torch.cat([at.dense[:, None], at.variant], 1).double() @ weight.T
@@ -161,7 +167,7 @@ def test_statistics_are_those_of_the_definitions(model):
             "var_p": (p * (delta - (p * delta).sum(-1, keepdim=True)) ** 2).sum(-1),
         }
         for name, value in expected.items():
-            found = compared.columns[f"p.{name}"][..., index].double()
+            found = by_name(compared.columns)[f"p.{name}"][..., index].double()
             torch.testing.assert_close(found, value, rtol=2e-3, atol=1e-7)
 
 
@@ -172,8 +178,8 @@ def test_chunks_change_nothing_beyond_rounding(model):
     own = [9, *answer["answer_token_ids"][1:]]
     _, whole = _compared(model, edit, variant, answer, own)
     _, small = _compared(model, edit, variant, answer, own, memory_mb=0.03)
-    for name, column in whole.columns.items():
-        torch.testing.assert_close(small.columns[name], column, rtol=1e-3, atol=1e-5)
+    for name, column in by_name(whole.columns).items():
+        torch.testing.assert_close(by_name(small.columns)[name], column, rtol=1e-3, atol=1e-5)
     assert torch.equal(small.variant_token, whole.variant_token)
     torch.testing.assert_close(small.term_norm, whole.term_norm, rtol=1e-4, atol=1e-5)
 
@@ -200,7 +206,7 @@ def test_an_edit_of_one_block_leaves_earlier_blocks_as_they_are(model):
         )
         answer = _answer()
         try:
-            decoding.states(model, variant, edit, answer, answer["answer_token_ids"])
+            decoding.states(model, Variant(variant, edit), answer, answer["answer_token_ids"])
         finally:
             handle.remove()
     assert len(seen["dense"]) == 1
@@ -232,9 +238,8 @@ def test_every_table_from_prompts_to_rows(tmp_path, architecture):
     answers = prompts.as_rows(said, asked, dense, tokenizer, ends)
     found: dict[str, list[pa.Table]] = {}
     for tables in trace_answers(
-        model, variant, edit, tokenizer, list(zip(answers, own, strict=True)),
-        TEMPERATURES, THRESHOLDS, 64, SEED,
-    ):  # fmt: skip
+        model, Variant(variant, edit), tokenizer, list(zip(answers, own, strict=True)), SETTINGS
+    ):
         for name, rows in tables.items():
             found.setdefault(name, []).append(rows)
     whole = {name: pa.concat_tables(rows) for name, rows in found.items()}
@@ -276,7 +281,7 @@ def test_perplexity_of_a_text_is_denses_own(model, alike, length):
     own = [*answer["answer_token_ids"][:alike], *range(3, 93)][:length]
     z = model(torch.tensor([prompt + own])).logits[0, len(prompt) - 1 : -1]
     expected = z.double().log_softmax(-1).gather(-1, torch.tensor(own)[:, None]).squeeze(-1)
-    at = decoding.states(model, variant, edit, answer, own)
+    at = decoding.states(model, Variant(variant, edit), answer, own)
     found = decoding.log_likelihoods(unembedding.output_of(model), at.reread, own)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert wording.perplexity(found) == pytest.approx(float(expected.mean().neg().exp()), rel=1e-4)
@@ -291,7 +296,7 @@ def test_what_both_read_is_not_read_again(model, dropped, alike):
     answer = _answer()
     for n_more in (0, 1, 5):
         own = [*answer["answer_token_ids"][:alike], *range(3, 3 + n_more)] or [9]
-        at = decoding.states(model, variant, edit, answer, own)
+        at = decoding.states(model, Variant(variant, edit), answer, own)
         whole = torch.tensor([answer["prompt_token_ids"] + own[:-1]])
         for found, of in ((at.variant[: at.both, 3], variant), (at.reread, model)):
             h = of.base_model(input_ids=whole, use_cache=False).last_hidden_state[0, 4:]
@@ -302,5 +307,6 @@ def test_what_both_read_is_not_read_again(model, dropped, alike):
 def test_an_edited_lm_head_is_refused():
     model = tiny_model("llama")
     edit = edits.Edit(tensors={"lm_head.weight": model.lm_head.weight * 2})
+    variant = Variant(loading.apply_edit(model, edit), edit)
     with pytest.raises(ValueError, match="lm_head"):
-        list(trace_answers(model, loading.apply_edit(model, edit), edit, None, [], (), {}, 64, 0))
+        list(trace_answers(model, variant, None, [], SETTINGS))

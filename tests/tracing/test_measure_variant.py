@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import measure_variant as script
-from prunescope.model import edits
+from prunescope.model import edits, loading
 from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 from prunescope.tracing import costs
@@ -33,14 +33,16 @@ def measured(tmp_path):
     rows = pa.Table.from_pylist([{**REST, **answer} for answer in ANSWERS], schema)
     store.write(tmp_path / "answers.parquet", rows, "dense_answer", {})
     script.measure_variant(
-        model_dir=str(make_tiny_model(tmp_path / "model")),
-        edit_file=str(tmp_path / "edit.safetensors"),
+        loading.VariantSource(
+            str(make_tiny_model(tmp_path / "model")),
+            str(tmp_path / "edit.safetensors"),
+            "float32",
+            threads=2,
+        ),
         answers_file=str(tmp_path / "answers.parquet"),
         cost_file=str(tmp_path / "cost.parquet"),
         method="block_drop",
-        dtype="float32",
         steps=2,
-        threads=2,
         made_by={},
     )
     (row,) = store.read(tmp_path / "cost.parquet", "variant_cost").to_pylist()

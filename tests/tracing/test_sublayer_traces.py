@@ -8,30 +8,14 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
+from pair_columns import by_name
 from prunescope.measures import comparisons, metrics
 from prunescope.model import anatomy, capture, edits, unembedding
 from prunescope.storage import store
 from prunescope.tracing import sublayer_traces
 from tiny import tiny_model
+from trace_inputs import PROMPT, SETTINGS, TEMPERATURES, answer_of
 from trace_sublayers import trace_prompts
-
-TEMPERATURES = (0.5, 1.0)
-PROMPT = [5, 17, 3, 99]
-
-
-def _greedy(model: Any, prompt: list[int], steps: int) -> list[int]:
-    ids = list(prompt)
-    for _ in range(steps):
-        ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
-    return ids[len(prompt) :]
-
-
-def _answer(model: Any, steps: int = 5) -> dict[str, Any]:
-    return {
-        "prompt": "p",
-        "prompt_token_ids": PROMPT,
-        "answer_token_ids": _greedy(model, PROMPT, steps),
-    }
 
 
 def _halved(model: Any) -> edits.Edit:
@@ -98,11 +82,11 @@ def test_trace_equals_decoding_step_by_step(model, kind, final_norm):
     """All statistics to 1e-9 in float64: one teacher-forced pass is the decode."""
     drop = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 2)})
     edit = drop if kind == "drop" else _halved(model)
-    answer = _answer(model)
+    answer = answer_of(model)
     unembed = unembedding.readout_of(model, final_norm)
     dense, variant = capture.residuals(model, _context(answer), len(PROMPT) - 1, edit)
     dropped = edit.dropped_sublayers(3)
-    found = sublayer_traces.statistics(dense, variant, dropped, unembed, TEMPERATURES, 64)
+    found = by_name(sublayer_traces.statistics(dense, variant, dropped, unembed, TEMPERATURES, 64))
     naive = _naive(model, edit, answer)
     sublayers = sublayer_traces.traced(variant, dropped)
     assert {s for _, s in naive} == set(sublayers)
@@ -142,7 +126,7 @@ def _same(expected: Any, space: str, found: Any, at: tuple[int, ...]) -> None:
 def test_memory_budget_changes_no_number(memory_mb):
     """However the rows are cut into products and slabs, the same statistics come out."""
     model = tiny_model("llama").double()
-    answer = _answer(model)
+    answer = answer_of(model)
     edit = edits.Edit(dropped={"attn": (0, 2), "mlp": (0, 1)}, tensors=_halved(model).tensors)
     edit = edits.Edit(edit.dropped, {n: t for n, t in edit.tensors.items() if ".1.self_attn" in n})
     dense, variant = capture.residuals(model, _context(answer), 3, edit)
@@ -153,7 +137,7 @@ def test_memory_budget_changes_no_number(memory_mb):
             dense, variant, edit.dropped_sublayers(3), unembed, TEMPERATURES, budget
         )
 
-    reference, found = statistics(1000), statistics(memory_mb)
+    reference, found = by_name(statistics(1000)), by_name(statistics(memory_mb))
     for name, value in reference.items():
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-14)
 
@@ -174,10 +158,9 @@ def test_neighbouring_drops_share_their_products():
 def test_rows_match_the_schema_and_the_grain(tmp_path):
     """Every key once; temperature NULL exactly where a statistic does not depend on it."""
     model = tiny_model("qwen2")
-    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
-    answers = [_answer(model), {**_answer(model, steps=1), "prompt": "q"}]
-    tables = list(trace_prompts(model, unembed, edit, answers, 5, TEMPERATURES, 64))
+    answers = [answer_of(model), {**answer_of(model, steps=1), "prompt": "q"}]
+    tables = list(trace_prompts(model, edit, answers, SETTINGS))
     trace = pa.concat_tables(t for t, _ in tables)
     shift = pa.concat_tables(s for _, s in tables)
     assert trace.num_rows == 6 * 6 * (2 + len(TEMPERATURES))
@@ -193,8 +176,7 @@ def test_rows_match_the_schema_and_the_grain(tmp_path):
 def test_identity_traces_nothing():
     """An empty edit touches no sublayer: no rows, and no error."""
     model = tiny_model("llama")
-    unembed = unembedding.Unembedding(anatomy.lm_head_of(model))
-    tables = trace_prompts(model, unembed, edits.Edit(), [_answer(model)], 5, TEMPERATURES, 64)
+    tables = trace_prompts(model, edits.Edit(), [answer_of(model)], SETTINGS)
     assert list(tables) == []
 
 
@@ -212,5 +194,5 @@ def test_half_precision_models_are_measured_in_float32(dtype):
     expected = sublayer_traces.statistics(
         dense.float(), variant, dropped, unembedding.Unembedding(wide.lm_head), TEMPERATURES, 64
     )
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-7, msg=name)
+    for name, value in by_name(expected).items():
+        torch.testing.assert_close(by_name(found)[name], value, rtol=1e-3, atol=1e-7, msg=name)

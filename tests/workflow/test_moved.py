@@ -32,6 +32,15 @@ def test_a_folder_called_as_a_module_has_its_names(old):
         assert getattr(importlib.import_module(old), name) is getattr(module, name)
 
 
+@pytest.mark.parametrize("folder", sorted(FOLDERS))
+def test_a_module_of_a_folder_is_no_old_name(folder):
+    """`from folder import module` asks the folder for the name first: nothing else is imported."""
+    own = paths.SCRIPTS.joinpath(*folder.split("."))
+    for name in (file.stem for file in own.glob("[!_]*.py")):
+        with pytest.raises(AttributeError, match=name):
+            moved.names_of(folder)(name)
+
+
 def test_the_repository_itself_uses_none():
     """Every module is imported in a process in which an old path is an error."""
     package = paths.SCRIPTS / "prunescope"

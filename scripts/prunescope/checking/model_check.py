@@ -14,7 +14,7 @@ its own dtype is no fault; `noise_floor` measures it.
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -236,7 +236,7 @@ def _difference(check: str, ours: Tensor, own: Tensor, remedy: str) -> Check:
 def _captured(model: Any, ids: Tensor) -> Tensor:
     """Streams before each block, and what the model returns, (blocks + 1, positions, d)."""
     stream, _ = capture.residuals(model, ids, 0)
-    between = stream[:, ::2].transpose(0, 1).clone()
+    between = stream[:, :: len(anatomy.SUBLAYERS)].transpose(0, 1).clone()
     if anatomy.anatomy_of(model).final_norm is not None:
         between[-1] = anatomy.final_norm_of(model)(between[-1])
     return between
@@ -271,8 +271,8 @@ def _around_dropped(model: Any, ids: Tensor, sublayer: str) -> tuple[Tensor, Ten
     """Streams after and before a sublayer dropped in every block, (positions, blocks, d)."""
     blocks = tuple(range(len(anatomy.blocks_of(model))))
     stream, _ = capture.residuals(loading.apply_edit(model, Edit({sublayer: blocks})), ids[0], 0)
-    first = anatomy.SUBLAYERS.index(sublayer)
-    return stream[:, first + 1 :: 2], stream[:, first:-1:2]
+    read = [anatomy.Sublayer(block, sublayer).index for block in blocks]
+    return stream[:, [boundary + 1 for boundary in read]], stream[:, read]
 
 
 def _beside_longer(model: Any, ids: Tensor) -> Tensor:
@@ -339,44 +339,52 @@ CACHED, EXACT = "one pass against decoding with a cache", "against float32"
 """Two comparisons of the noise floor."""
 
 
-_SPACES = {"embedding": "h", "logit": "z", "probability": "p"}
-"""Space as tables name it -> its letter in the names of `noise`."""
-
-
 def _rows_of_output(comparison: str, found: noise.Noise) -> Iterator[dict[str, Any]]:
     """Rows of one comparison of the model's own output, a space each."""
-    for space, letter in _SPACES.items():
+    angular = {
+        "embedding": (found.angular_h_mean, found.angular_h_max),
+        "logit": (found.angular_z_mean, found.angular_z_max),
+        "probability": (found.angular_p_mean, found.angular_p_max),
+    }
+    for space, (mean, largest) in angular.items():
+        has_kl = space == "probability"
         yield {
             "comparison": comparison,
             "space": space,
             "n_positions": found.positions,
-            "mean_angular_deviation": getattr(found, f"angular_{letter}_mean"),
-            "max_angular_deviation": getattr(found, f"angular_{letter}_max"),
-            "mean_kl_divergence": found.kl_mean if letter == "p" else None,
-            "max_kl_divergence": found.kl_max if letter == "p" else None,
+            "mean_angular_deviation": mean,
+            "max_angular_deviation": largest,
+            "mean_kl_divergence": found.kl_mean if has_kl else None,
+            "max_kl_divergence": found.kl_max if has_kl else None,
             "n_disagreements": found.disagreements,
         }
 
 
 def _rows_between_blocks(
-    comparison: str, readout: str, found: Mapping[str, Tensor]
+    comparison: str, readout: str, found: noise.BetweenBlocks
 ) -> Iterator[dict[str, Any]]:
     """Rows of one comparison of the states that sublayers write, a sublayer and space each."""
-    kl = found["kl"].double()
-    for space, letter in _SPACES.items():
-        turned = found[f"angular_{letter}"].double()
-        for sublayer in range(turned.shape[1]):
+    kl = found.kl.double()
+    angular = {
+        "embedding": found.angular_h,
+        "logit": found.angular_z,
+        "probability": found.angular_p,
+    }
+    for space, deviations in angular.items():
+        turned, has_kl = deviations.double(), space == "probability"
+        for index in range(turned.shape[1]):
+            sublayer = anatomy.Sublayer.from_index(index)
             yield {
                 "comparison": comparison,
                 "readout": readout,
-                "block": sublayer // 2,
-                "sublayer": anatomy.SUBLAYERS[sublayer % 2],
+                "block": sublayer.block,
+                "sublayer": sublayer.kind,
                 "space": space,
                 "n_positions": len(turned),
-                "mean_angular_deviation": float(turned[:, sublayer].mean()),
-                "max_angular_deviation": float(turned[:, sublayer].max()),
-                "mean_kl_divergence": float(kl[:, sublayer].mean()) if letter == "p" else None,
-                "max_kl_divergence": float(kl[:, sublayer].max()) if letter == "p" else None,
+                "mean_angular_deviation": float(turned[:, index].mean()),
+                "max_angular_deviation": float(turned[:, index].max()),
+                "mean_kl_divergence": float(kl[:, index].mean()) if has_kl else None,
+                "max_kl_divergence": float(kl[:, index].max()) if has_kl else None,
             }
 
 

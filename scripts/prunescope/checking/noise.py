@@ -50,6 +50,18 @@ class Noise(NamedTuple):
         return self.disagreements / self.positions
 
 
+class BetweenBlocks(NamedTuple):
+    """How far two computations of the states that sublayers write are apart; T = 1.
+
+    Each field (positions, sublayers): 1 - cos of h, of z and of p, and KL in nats.
+    """
+
+    angular_h: Tensor
+    angular_z: Tensor
+    angular_p: Tensor
+    kl: Tensor
+
+
 class Outputs(NamedTuple):
     """What a model computes at some positions: h (positions, d) after the final norm, z logits."""
 
@@ -136,28 +148,23 @@ def traced_states(model: Any, token_ids: Sequence[int], start: int) -> Tensor:
 
 def between_blocks(
     unembed: unembedding.Unembedding, first: Tensor, second: Tensor
-) -> dict[str, Tensor]:
+) -> BetweenBlocks:
     """How far two computations of the states between sublayers are apart, as traces measure it.
 
     Parameters
     ----------
     unembed : the readout, of Eq. 2 or with the final norm.
     first, second : (positions, boundaries, d).
-
-    Returns
-    -------
-    name -> (positions, sublayers): "angular_h", "angular_z", "angular_p" and "kl", T = 1, of the
-    state that each sublayer wrote.
     """
     one, other = (states.to(unembed.dtype) for states in (first, second))
     written = {s: other[:, s + 1] for s in range(other.shape[1] - 1)}
     found = sublayer_traces.statistics(one, written, (), unembed, [1.0], _MEMORY_MB)
-    return {
-        "angular_h": found["h.angular_deviation"],
-        "angular_z": found["z.angular_deviation"],
-        "angular_p": found["p.angular_deviation"][..., 0],
-        "kl": found["p.kl_divergence"][..., 0],
-    }
+    return BetweenBlocks(
+        found.h.angular_deviation,
+        found.z.angular_deviation,
+        found.p.angular_deviation[..., 0],
+        found.p.kl_divergence[..., 0],
+    )
 
 
 def compare(first: Outputs, second: Outputs) -> Noise:

@@ -11,27 +11,26 @@ from typing import Any
 import torch
 
 from prunescope.compression.blockwise import Calibration
+from prunescope.compression.passes import ForwardPasses
 from prunescope.machine import runtime
 from prunescope.model import loading
 from prunescope.storage import store
 
 
-def load(
-    files: Mapping[str, str], dtype: str, kind: str, forward_dtype: str, threads: int
-) -> dict[str, Any]:
+def load(files: Mapping[str, str], passes: ForwardPasses) -> dict[str, Any]:
     """The dense model, on the cpu, and the calibration text with where and how it flows.
 
     Parameters
     ----------
     files : `model`, a folder, and `calibration`, a table.
-    dtype : of the model's weights. kind : a key of `models.KINDS`.
-    forward_dtype : of calibration passes; `model` for the same.
+    passes : how the text flows.
     """
-    device = runtime.prepare(threads)
+    device = runtime.prepare(passes.threads)
     rows = store.read(files["calibration"], "calibration").column("token_ids").to_pylist()
-    flows_in = None if forward_dtype == "model" else loading.DTYPES[forward_dtype]
+    flows_in = None if passes.forward == "model" else loading.DTYPES[passes.forward]
+    model = loading.load(files["model"], passes.dtype, torch.device("cpu"), passes.kind)
     return {
-        "model": loading.load(files["model"], dtype, torch.device("cpu"), kind),
+        "model": model,
         "calibration": Calibration(torch.tensor(rows), device, flows_in),
     }
 

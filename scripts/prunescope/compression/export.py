@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from prunescope import finite
 from prunescope.model import anatomy, loading, prompts, tokenization
 from prunescope.model.edits import Edit
+from prunescope.model.variant import Variant
 from prunescope.storage import store
 
 TOLERANCE = {
@@ -50,14 +51,13 @@ def plain(dense: Any, edit: Edit) -> Any:
     Dropped blocks are left out. A dropped sublayer is the dense one with a zero output
     projection: its norm, if one follows, maps zero to zero.
     """
-    body = anatomy.anatomy_of(dense)
-    blocks_only = {"block": edit.dropped.get("block", ())}
-    model = loading.apply_edit(dense, Edit(blocks_only, edit.tensors))
-    kept = edit.kept_blocks(len(anatomy.blocks_of(dense)))
-    for index, block in zip(kept, anatomy.blocks_of(model), strict=True):
+    parts = anatomy.anatomy_of(dense).sublayers
+    without_blocks = Edit({"block": edit.dropped.get("block", ())}, edit.tensors)
+    model = loading.apply_edit(dense, without_blocks)
+    for index, block in Variant(model, without_blocks).blocks().items():
         for sublayer in anatomy.SUBLAYERS:
             if edit.is_dropped(index, sublayer):
-                _set_to_zero(block.get_submodule(getattr(body, f"{sublayer}_out")))
+                _set_to_zero(block.get_submodule(parts[sublayer].out))
     model.config.intermediate_size = _intermediate_size(model)
     return model
 

@@ -11,6 +11,9 @@ from prunescope import finite
 from prunescope.model import anatomy, capture
 from prunescope.tables.schemas import TABLES
 
+_SCORED = (*anatomy.SUBLAYERS, "block")
+"""What is scored of each block, in the order of columns."""
+
 
 @torch.inference_mode()
 def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
@@ -33,30 +36,30 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
     finite.NotFinite
         if a hidden state is not finite, by block and sequence.
     """
-    totals = torch.zeros(len(anatomy.blocks_of(model)), 3, dtype=torch.float64, device=model.device)
+    size = (len(anatomy.blocks_of(model)), len(_SCORED))
+    totals = torch.zeros(size, dtype=torch.float64, device=model.device)
     counts = torch.zeros_like(totals)
     sequences = 0
     units: list[Tensor] = []
     before_norm: list[Tensor] = []
 
     def visit(boundary: int, h: Tensor) -> None:
-        """Compare with the boundary one and two before; sublayers end at every one."""
+        """Compare with the boundary one and two before; each but the first ends a sublayer."""
         finite.checked(
             h, lambda: f"{_place(boundary)}, {_where(h, sequences)}: hidden states in {h.dtype}"
         )
         units.append(_unit(h))
-        block, ends_block = (boundary - 1) // 2, boundary % 2 == 0
-        if boundary > 0:
-            output = units[-1]
-            if before_norm:
-                added = before_norm.pop()
-                finite.checked(
-                    added, lambda: f"{_place(boundary)}, {_where(added, sequences)}: sums"
-                )
-                output = _unit(added)
-            _add(totals, counts, (block, (boundary - 1) % 2), units[-2], output)
-        if boundary > 0 and ends_block:
-            _add(totals, counts, (block, 2), units[-3], units[-1])
+        if boundary == 0:
+            return
+        writer = _writer(boundary)
+        output = units[-1]
+        if before_norm:
+            added = before_norm.pop()
+            finite.checked(added, lambda: f"{_place(boundary)}, {_where(added, sequences)}: sums")
+            output = _unit(added)
+        _add(totals, counts, (writer.block, _SCORED.index(writer.kind)), units[-2], output)
+        if writer.kind == anatomy.SUBLAYERS[-1]:
+            _add(totals, counts, (writer.block, _SCORED.index("block")), units[-3], units[-1])
         del units[:-3]
 
     with capture.boundaries(model, visit), capture.sums(model, before_norm.append):
@@ -72,8 +75,13 @@ def influences(model: Any, batches: Iterable[Tensor]) -> pa.Table:
     return _rows(means.tolist(), counts.long().tolist())
 
 
+def _writer(boundary: int) -> anatomy.Sublayer:
+    """The sublayer whose output is the residual stream at a boundary, any but the first."""
+    return anatomy.Sublayer.from_index(boundary - 1)
+
+
 def _place(boundary: int) -> str:
-    return "the embedding" if boundary == 0 else f"block {(boundary - 1) // 2}"
+    return "the embedding" if boundary == 0 else f"block {_writer(boundary).block}"
 
 
 def _where(h: Tensor, first: int) -> str:
@@ -108,8 +116,6 @@ def _rows(means: list[list[float]], counts: list[list[int]]) -> pa.Table:
     rows = [
         {"block": block, "sublayer": name, "influence": influence, "n_tokens": n_tokens}
         for block, (scores, tokens) in enumerate(zip(means, counts, strict=True))
-        for name, influence, n_tokens in zip(
-            (*anatomy.SUBLAYERS, "block"), scores, tokens, strict=True
-        )
+        for name, influence, n_tokens in zip(_SCORED, scores, tokens, strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=TABLES["influence"].schema)

@@ -39,9 +39,6 @@ def attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    is_causal: bool | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """softmax(q·k scaling) v over the keys up to each query, (batch, positions, heads, d_head).
@@ -50,14 +47,15 @@ def attend(
     ----------
     query : (batch, heads, positions, d_head). key, value : (batch, kv_heads, keys, d_head).
     attention_mask : None where the causal mask is the only one.
+    options : of transformers, among them `scaling` and `is_causal`, None where the model leaves
+        them to the module, and `dropout`.
     """
+    is_causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    more = any(options.get(option) is not None for option in _ELSEWHERE)
-    if causal and attention_mask is None and not dropout and not more and _serves(query, key):
-        return causal_attention(query, key, value, scaling), None
-    return sdpa_attention_forward(
-        module, query, key, value, attention_mask, dropout, scaling, is_causal, **options
-    )
+    more = options.get("dropout") or any(options.get(name) is not None for name in _ELSEWHERE)
+    if causal and attention_mask is None and not more and _serves(query, key):
+        return causal_attention(query, key, value, options.get("scaling")), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:

@@ -4,7 +4,7 @@ A slab is a few pairs whose logits lie side by side in one product, sharing soft
 share a state. On a CPU `fused` takes them all; elsewhere tensors do, a few at a time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,9 +66,13 @@ class Slab:
 
 
 class Columns:
-    """Every statistic of so many pairs at so many steps, as float64 tensors by name.
+    """Every statistic of so many pairs at so many steps, float64; NaN until it is put.
 
-    `h.…` and `z.…` are (steps, pairs), `p.…` are (steps, pairs, temperatures).
+    Attributes
+    ----------
+    h, z : geometry of the hidden states and of the logits, fields (steps, pairs).
+    shift : Δz over the vocabulary, fields (steps, pairs).
+    p : deviation of the probabilities, fields (steps, pairs, temperatures).
     """
 
     def __init__(
@@ -80,8 +84,17 @@ class Columns:
     ) -> None:
         self.shape = (steps, pairs)
         self.temperatures = temperatures
-        self.device = device
-        self.tensors: dict[str, Tensor] = {}
+
+        def unknown(n_fields: int, *more: int) -> Iterator[Tensor]:
+            size = (steps, pairs, *more)
+            for _ in range(n_fields):
+                yield torch.full(size, torch.nan, dtype=torch.float64, device=device)
+
+        self.h = metrics.Geometry(*unknown(len(metrics.Geometry._fields)))
+        self.z = metrics.Geometry(*unknown(len(metrics.Geometry._fields)))
+        self.shift = metrics.UniformShift(*unknown(len(metrics.UniformShift._fields)))
+        n_fields = len(metrics.ProbabilityShift._fields)
+        self.p = metrics.ProbabilityShift(*unknown(n_fields, len(temperatures)))
 
     def put_states(self, dense: Tensor, variant: Tensor) -> None:
         """Geometry of hidden states, (steps, pairs, d) each, in float32 or better."""
@@ -89,7 +102,7 @@ class Columns:
         dense = finite.checked(dense.to(wide), "hidden states of dense")
         variant = finite.checked(variant.to(wide), "hidden states of the variant")
         columns = range(self.shape[1])
-        self._put("h", slice(None), columns, metrics.geometry(dense, variant - dense))
+        _put(self.h, "h", slice(None), columns, metrics.geometry(dense, variant - dense))
 
     def put_logits(self, steps: slice, z: Tensor, slab: Slab) -> None:
         """Statistics of z and p of one slab. z : (steps, rows of a product, vocab), contiguous."""
@@ -110,16 +123,16 @@ class Columns:
         dense = np.broadcast_to(rows[:, slab.dense], variant.shape)
         threads = torch.get_num_threads()
         found = fused.compare(z.flatten(0, 1), dense, variant, self.temperatures, threads)
-        self._put("z", steps, slab.columns, found.geometry)
-        self._put("z", steps, slab.columns, found.uniform_shift)
-        self._put("p", steps, slab.columns, found.probability_shift)
+        _put(self.z, "z", steps, slab.columns, found.geometry)
+        _put(self.shift, "z", steps, slab.columns, found.uniform_shift)
+        _put(self.p, "p", steps, slab.columns, found.probability_shift)
 
     def _put_slab(self, steps: slice, z: Tensor, slab: Slab) -> None:
         z_variant = z[:, slab.variant]
         z_dense = z[:, slab.dense].expand_as(z_variant)
         delta_z = z_variant - z_dense
-        self._put("z", steps, slab.columns, metrics.geometry(z_dense, delta_z))
-        self._put("z", steps, slab.columns, metrics.uniform_shift(delta_z))
+        _put(self.z, "z", steps, slab.columns, metrics.geometry(z_dense, delta_z))
+        _put(self.shift, "z", steps, slab.columns, metrics.uniform_shift(delta_z))
         top = z.amax(-1)
         shifts = []
         for temperature in self.temperatures:
@@ -136,53 +149,49 @@ class Columns:
                 )
             )
         fields = (torch.stack(field, -1) for field in zip(*shifts, strict=True))
-        self._put("p", steps, slab.columns, metrics.ProbabilityShift(*fields))
+        _put(self.p, "p", steps, slab.columns, metrics.ProbabilityShift(*fields))
 
-    def _put(self, space: str, steps: slice, pairs: Sequence[int], values: Metrics) -> None:
-        """Fields (steps, pairs, …) into the columns of a space."""
-        for name, value in values._asdict().items():
-            finite.checked(value, f"statistics {space}.{name}", _WAY_OUT)
-            column = self.tensors.setdefault(
-                f"{space}.{name}",
-                torch.empty(
-                    (*self.shape, *value.shape[2:]), dtype=torch.float64, device=self.device
-                ),
-            )
-            column[steps, list(pairs)] = value.double()
+    def as_tables(
+        self, trace: str, shift: str, key: Mapping[str, pa.Array], kept: Tensor | None = None
+    ) -> tuple[pa.Table, pa.Table]:
+        """The columns as rows of two tables: deviations by space, and the distribution of Δz.
+
+        Parameters
+        ----------
+        trace, shift : names of the tables.
+        key : columns that name a pair at a step, in the order of the flattened (steps, pairs).
+        kept : (steps, pairs) bool, the pairs that become rows; None for all of them.
+        """
+        rows = torch.ones(self.shape, dtype=torch.bool) if kept is None else kept
+
+        def arrays(fields: Metrics, temperature: int | None = None) -> dict[str, np.ndarray]:
+            return {
+                name: (values if temperature is None else values[..., temperature])
+                .cpu()[rows]
+                .numpy()
+                for name, values in fields._asdict().items()
+            }
+
+        of_h, of_z = arrays(self.h), {**arrays(self.z), **arrays(self.shift)}
+        deviations = [
+            _table(trace, key, None, of_h, "embedding"),
+            _table(trace, key, None, of_z, "logit"),
+        ]
+        shifts = [_table(shift, key, None, of_z)]
+        for index, temperature in enumerate(self.temperatures):
+            of_p = arrays(self.p, index)
+            deviations.append(_table(trace, key, temperature, of_p, "probability"))
+            shifts.append(_table(shift, key, temperature, of_p))
+        return pa.concat_tables(deviations), pa.concat_tables(shifts)
 
 
-def as_tables(
-    trace: str,
-    shift: str,
-    key: Mapping[str, pa.Array],
-    found: Mapping[str, Tensor],
-    temperatures: Sequence[float],
-) -> tuple[pa.Table, pa.Table]:
-    """Filled columns as rows of two tables: deviations by space, and the distribution of Δz.
-
-    Parameters
-    ----------
-    trace, shift : names of the tables.
-    key : columns that name a pair at a step, in the order of the flattened (steps, pairs).
-    found : `Columns.tensors`.
-    """
-    spaces: list[tuple[str, str, int | None]] = [("embedding", "h", None), ("logit", "z", None)]
-    spaces += [("probability", "p", i) for i in range(len(temperatures))]
-    deviations, shifts = [], []
-    for space, letter, index in spaces:
-        temperature = None if index is None else temperatures[index]
-        columns = {
-            name.removeprefix(f"{letter}."): (value if index is None else value[..., index])
-            .flatten()
-            .cpu()
-            .numpy()
-            for name, value in found.items()
-            if name.startswith(f"{letter}.")
-        }
-        deviations.append(_table(trace, key, temperature, columns, space))
-        if space != "embedding":
-            shifts.append(_table(shift, key, temperature, columns))
-    return pa.concat_tables(deviations), pa.concat_tables(shifts)
+def _put(
+    columns: Metrics, letter: str, steps: slice, pairs: Sequence[int], values: Metrics
+) -> None:
+    """Fields (steps, pairs, …) into the columns of the same kind, which `letter` names."""
+    for name, column, value in zip(values._fields, columns, values, strict=True):
+        finite.checked(value, f"statistics {letter}.{name}", _WAY_OUT)
+        column[steps, list(pairs)] = value.double()
 
 
 def _table(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from prunescope.measures import kernels
-from prunescope.measures.kernels import Array
+from prunescope.measures.kernels import Array, Centre, LogitSum, Moment, Rows
 from prunescope.measures.metrics import Geometry, ProbabilityShift, UniformShift
 
 _NEAR = 0.1
@@ -37,15 +37,6 @@ class Comparison(NamedTuple):
     probability_shift: ProbabilityShift
 
 
-class _Rows(NamedTuple):
-    """What is known of each row by itself: the largest logit, its place, Σ z², Σ e and Σ e²."""
-
-    top: Array
-    place: Array
-    squares: Array
-    sums: Array
-
-
 def compare(
     z: Tensor, dense: Array, variant: Array, temperatures: Sequence[float], threads: int
 ) -> Comparison:
@@ -62,7 +53,7 @@ def compare(
     inverse = 1 / np.asarray(temperatures, np.float64)
     narrow = inverse.astype(logits.dtype)
     rows = _of_rows(logits, pairs, narrow, threads)
-    whole = np.zeros((len(pairs), 7))
+    whole = np.zeros((len(pairs), len(LogitSum)))
     _spread(kernels.take_logits, len(pairs), threads, logits, pairs, rows.squares, whole)
 
     with np.errstate(invalid="ignore", divide="ignore"):  # rows of zeros
@@ -71,7 +62,8 @@ def compare(
     turn = np.where(zero_dense | zero_variant, zero_dense != zero_variant, turn)
 
     shift, holds = _of_tokens(logits, pairs, narrow, rows, threads)
-    holds |= (whole[:, 5] == whole[:, 6])[:, None]  # one shift for all tokens: p stays, exactly
+    one_shift = whole[:, LogitSum.LEAST] == whole[:, LogitSum.MOST]
+    holds |= one_shift[:, None]  # for all tokens: p stays, exactly
     for t, again in enumerate(~holds.T):
         if again.any():
             precise = inverse[t : t + 1]
@@ -83,7 +75,7 @@ def compare(
 
     return Comparison(
         Geometry(*shaped((turn, *magnitudes))),
-        UniformShift(*shaped((whole[:, 2] / z.shape[1], whole[:, 4] / z.shape[1], *whole.T[5:]))),
+        UniformShift(*shaped(_uniform(whole, z.shape[1]))),
         ProbabilityShift(*shaped(shift)),
     )
 
@@ -96,21 +88,23 @@ def _spread(kernel: Callable[..., None], count: int, threads: int, *args: Any) -
             pass
 
 
-def _of_rows(z: Array, pairs: Array, inverse: Array, threads: int) -> _Rows:
+def _of_rows(z: Array, pairs: Array, inverse: Array, threads: int) -> Rows:
     """Sums over each row that some pair reads; the others stay undefined."""
     top, place = np.empty(len(z), z.dtype), np.empty(len(z), np.int64)
-    known = _Rows(top, place, np.empty(len(z)), np.zeros((len(z), len(inverse), 2)))
+    known = Rows(top, place, np.empty(len(z)), np.zeros((len(z), len(inverse), 2)))
     read = np.unique(pairs)
-    _spread(kernels.take_rows, len(read), threads, read, z, inverse, *known)
+    _spread(kernels.take_rows, len(read), threads, read, z, inverse, known)
     return known
 
 
 def _turned(sums: Array) -> tuple[Array, Array, Array]:
-    """Fields of `Geometry` from sums over logits, (pairs, 7) -> (pairs,) each.
+    """Fields of `Geometry` from sums by `LogitSum`, (pairs, 7) -> (pairs,) each.
 
     1 - cos is sin²/(1 + cos) with sin = |Δ⊥|/|variant|: nothing cancels.
     """
-    squares, along, _, across, *_ = sums.T
+    squares, along, across = (
+        sums[:, column] for column in (LogitSum.SQUARES, LogitSum.ALONG, LogitSum.ACROSS)
+    )
     ratio = along / squares
     variant = squares * (1 + ratio) ** 2 + across
     cosine = squares * (1 + ratio) / np.sqrt(squares * variant)
@@ -118,26 +112,38 @@ def _turned(sums: Array) -> tuple[Array, Array, Array]:
     return turn, np.sqrt(across / squares), np.abs(ratio)
 
 
+def _uniform(sums: Array, vocabulary: int) -> tuple[Array, Array, Array, Array]:
+    """Fields of `UniformShift` from sums by `LogitSum`, (pairs, 7) -> (pairs,) each."""
+    mean, variance = sums[:, LogitSum.TOTAL] / vocabulary, sums[:, LogitSum.SPREAD] / vocabulary
+    return mean, variance, sums[:, LogitSum.LEAST], sums[:, LogitSum.MOST]
+
+
 def _of_tokens(
-    z: Array, pairs: Array, inverse: Array, rows: _Rows, threads: int
+    z: Array, pairs: Array, inverse: Array, rows: Rows, threads: int
 ) -> tuple[Array, Array]:
     """Fields of `ProbabilityShift`, (fields, pairs, temperatures), and where they hold.
 
     Moments are about a centre that is off by `error`, their own first moment.
     """
     size = (len(pairs), len(inverse))
-    centres, moments = np.zeros((*size, 4)), np.zeros((*size, 11))
+    centres, moments = np.zeros((*size, len(Centre))), np.zeros((*size, len(Moment)))
     most = _LARGEST_GROWTH[inverse.dtype.name]
-    known = (z, pairs, inverse, rows.top, rows.place, rows.sums, most, centres, moments)
+    known = (z, pairs, inverse, rows, most, centres, moments)
     _spread(kernels.take_pairs, len(pairs), threads, *known)
 
     dense, variant = pairs.T
     total, squares = np.moveaxis(rows.sums[dense], -1, 0)
     variant_total, variant_squares = np.moveaxis(rows.sums[variant], -1, 0)
-    centre, _, growth, stretch = np.moveaxis(centres, -1, 0)
-    error, second, third, fourth = np.moveaxis(moments[..., :4], -1, 0) / total
-    escort_error, escort_second = np.moveaxis(moments[..., 4:6], -1, 0) / squares
-    along, turned, gain, jeffreys, reverse = np.moveaxis(moments[..., 6:], -1, 0)
+    centre, growth, stretch = (
+        centres[..., column] for column in (Centre.MEAN, Centre.GROWTH, Centre.STRETCH)
+    )
+    of = {moment: moments[..., moment] for moment in Moment}
+    error, second = of[Moment.FIRST] / total, of[Moment.SECOND] / total
+    third, fourth = of[Moment.THIRD] / total, of[Moment.FOURTH] / total
+    escort_error, escort_second = (
+        of[moment] / squares for moment in (Moment.ESCORT_FIRST, Moment.ESCORT_SECOND)
+    )
+    along, turned = of[Moment.ALONG], of[Moment.TURNED]
     variance = second - error**2
     skew = third - 3 * error * second + 2 * error**3
     fourth = fourth - 4 * error * third + 6 * error**2 * second - 3 * error**4
@@ -146,8 +152,8 @@ def _of_tokens(
     cosine = (squares + along) / np.sqrt(squares * scaled)
     sine_squared = (squares * turned - along**2) / (squares * scaled)
 
-    far, far_both = growth - error, reverse / variant_total - error
-    gain, jeffreys = gain / total + error, jeffreys / total
+    far, far_both = growth - error, of[Moment.REVERSE] / variant_total - error
+    gain, jeffreys = of[Moment.GAIN] / total + error, of[Moment.JEFFREYS] / total
     with np.errstate(invalid="ignore", divide="ignore"):  # where the bracket was not summed
         near, near_both = np.log1p(gain) - error, (jeffreys - error * gain) / (1 + gain)
     summed = growth < most

@@ -13,8 +13,9 @@ never in the cache: the job that compiles a kernel and the jobs that load it run
 """
 
 from collections.abc import Callable
+from enum import IntEnum
 from math import factorial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -29,6 +30,72 @@ TILE = 2048
 
 KEPT = 2.0
 """Likeliest token of p still likeliest but for this much of z/T under q: a scale to compare at."""
+
+
+class LogitSum(IntEnum):
+    """Columns of the sums over the logits of one pair, Δ = y - z: see `_sum_logits`."""
+
+    SQUARES = 0
+    ALONG = 1
+    TOTAL = 2
+    ACROSS = 3
+    SPREAD = 4
+    LEAST = 5
+    MOST = 6
+
+
+class Centre(IntEnum):
+    """Columns of what the moments of one pair are about: see `_find_centres`."""
+
+    MEAN = 0
+    ESCORT_MEAN = 1
+    GROWTH = 2
+    STRETCH = 3
+
+
+class Moment(IntEnum):
+    """Columns of the sums over the tokens of one pair: see `_sum_moments`."""
+
+    FIRST = 0
+    SECOND = 1
+    THIRD = 2
+    FOURTH = 3
+    ESCORT_FIRST = 4
+    ESCORT_SECOND = 5
+    ALONG = 6
+    TURNED = 7
+    GAIN = 8
+    JEFFREYS = 9
+    REVERSE = 10
+
+
+class Rows(NamedTuple):
+    """What is known of each row by itself, arrays of all rows.
+
+    top, place : the largest logit and where it stands. squares : Σ z². sums : (rows, temperatures,
+    2), Σ e and Σ e² of e = e^((z - top)/T).
+    """
+
+    top: Array
+    place: Array
+    squares: Array
+    sums: Array
+
+
+class Pair(NamedTuple):
+    """A dense row and a variant's, and what is known of each by itself.
+
+    z, y : (vocabulary,) logits of dense and of the variant. tops : the largest of each. place :
+    of the largest in z. of_dense, of_variant : (temperatures, 2), from `_sum_row`.
+    """
+
+    z: Array
+    y: Array
+    tops: Array
+    place: int
+    of_dense: Array
+    of_variant: Array
+
 
 _EXACT: Any = {"fastmath": {"contract"}, "forceinline": True}
 """Sums are taken as written, whatever the caller allows: adding a constant rounds to whole."""
@@ -202,10 +269,10 @@ def _sum_row(z: Array, top: float, inverse: Array, sums: Array) -> float:
 def _sum_logits(z: Array, y: Array, found: Array) -> None:
     """Σ z Δ, Σ Δ, then Σ |Δ⊥|² and Σ (Δ - mean)², smallest and largest Δ = y - z, into `found`.
 
-    found : (7,), at 0 the Σ z² of `_sum_row`.
+    found : (7,), by `LogitSum`, with the Σ z² of `_sum_row` in its place.
     """
     n = z.shape[0]
-    found[5], found[6] = np.inf, -np.inf
+    found[LogitSum.LEAST], found[LogitSum.MOST] = np.inf, -np.inf
     for low in range(0, n, TILE):
         dense, variant = z[low : low + TILE], y[low : low + TILE]
         along = total = z[0] - z[0]
@@ -213,11 +280,13 @@ def _sum_logits(z: Array, y: Array, found: Array) -> None:
             delta = variant[i] - dense[i]
             along += dense[i] * delta
             total += delta
-        found[1] += along
-        found[2] += total
+        found[LogitSum.ALONG] += along
+        found[LogitSum.TOTAL] += total
         least, most = _extent(dense, variant)
-        found[5], found[6] = min(found[5], least), max(found[6], most)
-    ratio, mean = z.dtype.type(found[1] / found[0]), z.dtype.type(found[2] / n)
+        found[LogitSum.LEAST] = min(found[LogitSum.LEAST], least)
+        found[LogitSum.MOST] = max(found[LogitSum.MOST], most)
+    ratio = z.dtype.type(found[LogitSum.ALONG] / found[LogitSum.SQUARES])
+    mean = z.dtype.type(found[LogitSum.TOTAL] / n)
     for low in range(0, n, TILE):
         dense, variant = z[low : low + TILE], y[low : low + TILE]
         across = spread = z[0] - z[0]
@@ -226,32 +295,23 @@ def _sum_logits(z: Array, y: Array, found: Array) -> None:
             residual = delta - ratio * dense[i]
             across += residual * residual
             spread += (delta - mean) * (delta - mean)
-        found[3] += across
-        found[4] += spread
+        found[LogitSum.ACROSS] += across
+        found[LogitSum.SPREAD] += spread
 
 
 @_part
-def _find_centres(
-    z: Array,
-    y: Array,
-    tops: Array,
-    place: int,
-    inverse: Array,
-    of_dense: Array,
-    of_variant: Array,
-    centres: Array,
-) -> None:
+def _find_centres(pair: Pair, inverse: Array, centres: Array) -> None:
     """What the moments of one pair are about, at every temperature; D = Δ - Δ_t.
 
     Parameters
     ----------
-    tops : largest logit of z and of y. place : t, where z has it.
+    pair : its `place` is t.
     inverse : (temperatures,), 1/T; its dtype is that of the sums' terms.
-    of_dense, of_variant : (temperatures, 2), from `_sum_row`.
-    centres : (temperatures, 4), filled: X = D/T has mean [0] under p, [1] under r; [2] is
-        log E_p[e^Y], Y = X - [0]; [3] scales f so that f - e is small: to f_t = 1 where q
-        has kept t among its likeliest, else to the length of e.
+    centres : (temperatures, 4), by `Centre`, filled: X = D/T has mean MEAN under p, ESCORT_MEAN
+        under r; GROWTH is log E_p[e^Y], Y = X - MEAN; STRETCH scales f so that f - e is small: to
+        f_t = 1 where q has kept t among its likeliest, else to the length of e.
     """
+    z, y, tops, place, of_dense, of_variant = pair
     real = inverse.dtype.type
     n, zero = z.shape[0], real(0)
     start, top_z = y[place] - z[place], real(tops[0])
@@ -266,44 +326,35 @@ def _find_centres(
                 weighted = e * shift
                 mean += weighted
                 escort += e * weighted
-            centres[t, 0] += mean
-            centres[t, 1] += escort
+            centres[t, Centre.MEAN] += mean
+            centres[t, Centre.ESCORT_MEAN] += escort
 
     for t in range(inverse.shape[0]):
         per_degree = np.float64(inverse[t])
-        centres[t, 0] *= per_degree / of_dense[t, 0]
-        centres[t, 1] *= per_degree / of_dense[t, 1]
+        centres[t, Centre.MEAN] *= per_degree / of_dense[t, 0]
+        centres[t, Centre.ESCORT_MEAN] *= per_degree / of_dense[t, 1]
         moved = (np.float64(y[place]) - np.float64(z[place])) * per_degree
         lifted = (np.float64(tops[1]) - np.float64(tops[0])) * per_degree - moved
         growth = np.log(of_variant[t, 0]) - np.log(of_dense[t, 0]) + lifted
-        centres[t, 2] = growth - centres[t, 0]
+        centres[t, Centre.GROWTH] = growth - centres[t, Centre.MEAN]
         fallen = (np.float64(tops[1]) - np.float64(y[place])) * per_degree
         same = np.sqrt(of_dense[t, 1] / of_variant[t, 1])
-        centres[t, 3] = np.exp(fallen) if fallen < KEPT else same
+        centres[t, Centre.STRETCH] = np.exp(fallen) if fallen < KEPT else same
 
 
 @_part
-def _sum_moments(
-    z: Array,
-    y: Array,
-    tops: Array,
-    place: int,
-    inverse: Array,
-    of_dense: Array,
-    of_variant: Array,
-    centres: Array,
-    most: float,
-    sums: Array,
-) -> None:
+def _sum_moments(pair: Pair, inverse: Array, centres: Array, most: float, sums: Array) -> None:
     """Sums over tokens of one pair at every temperature, with weights e of p, f of q, e_t = 1.
 
     Parameters
     ----------
-    z, …, centres : as in `_find_centres`, which has filled the centres.
+    pair, inverse, centres : as in `_find_centres`, which has filled the centres.
     most : log E_p[e^Y] up to which the bracket is summed.
-    sums : (temperatures, 11), filled: Σ eYⁿ for n to 4; Σ e²Yʳ and its square's, Yʳ = X - [1];
-        Σ e d and Σ d², d = [3] f - e; Σ e (e^Y - 1 - Y), Σ e Y (e^Y - 1); Σ f Y.
+    sums : (temperatures, 11), by `Moment`, filled: Σ eYⁿ for n to 4; Σ e²Yʳ and its square's,
+        Yʳ = X - ESCORT_MEAN; Σ e d and Σ d², d = STRETCH f - e; Σ e (e^Y - 1 - Y),
+        Σ e Y (e^Y - 1); Σ f Y.
     """
+    z, y, tops, place, of_dense, of_variant = pair
     real = inverse.dtype.type
     n, zero, one = z.shape[0], real(0), real(1)
     start = y[place] - z[place]
@@ -313,14 +364,14 @@ def _sum_moments(
         dense, variant = z[low : low + TILE], y[low : low + TILE]
         for t in range(inverse.shape[0]):
             scale = inverse[t]
-            middle = real(centres[t, 0])
-            rest = real(centres[t, 0] - middle)
-            escort_middle = real(centres[t, 1])
-            escort_rest = real(centres[t, 1] - escort_middle)
+            middle = real(centres[t, Centre.MEAN])
+            rest = real(centres[t, Centre.MEAN] - middle)
+            escort_middle = real(centres[t, Centre.ESCORT_MEAN])
+            escort_rest = real(centres[t, Centre.ESCORT_MEAN] - escort_middle)
             grown = zero
-            if centres[t, 2] < most:
-                grown = real(np.exp(centres[t, 2]) * of_dense[t, 0] / of_variant[t, 0])
-            stretch = real(centres[t, 3])
+            if centres[t, Centre.GROWTH] < most:
+                grown = real(np.exp(centres[t, Centre.GROWTH]) * of_dense[t, 0] / of_variant[t, 0])
+            stretch = real(centres[t, Centre.STRETCH])
             anchored = one if lost * np.float64(scale) < KEPT else zero
             first = second = third = fourth = zero
             escort_first = escort_second = zero
@@ -351,25 +402,17 @@ def _sum_moments(
                 power = e * e * x
                 escort_first += power
                 escort_second += power * x
-            moments = (first, second, third, fourth, escort_first, escort_second)
-            for column, moment in enumerate(moments):
-                sums[t, column] += moment
+            powers = (first, second, third, fourth, escort_first, escort_second)
+            for column, total in enumerate(powers):
+                sums[t, Moment.FIRST + column] += total
             for column, total in enumerate((along, turned, gain, jeffreys, reverse)):
-                sums[t, len(moments) + column] += total
+                sums[t, Moment.ALONG + column] += total
 
 
 @_kernel
-def take_rows(
-    places: Array,
-    read: Array,
-    z: Array,
-    inverse: Array,
-    top: Array,
-    place: Array,
-    squares: Array,
-    sums: Array,
-) -> None:
-    """What is known of some of the rows `read`, by itself, into arrays of all rows."""
+def take_rows(places: Array, read: Array, z: Array, inverse: Array, rows: Rows) -> None:
+    """What is known of some of the rows `read`, by itself, into the arrays of all rows."""
+    top, place, squares, sums = rows
     for row in read[places]:
         top[row], place[row] = _largest(z[row])
         squares[row] = _sum_row(z[row], inverse.dtype.type(top[row]), inverse, sums[row])
@@ -380,7 +423,7 @@ def take_logits(places: Array, z: Array, pairs: Array, squares: Array, found: Ar
     """`_sum_logits` of some pairs, (pairs, 2) rows of z."""
     for k in places:
         dense, variant = pairs[k]
-        found[k, 0] = squares[dense]
+        found[k, LogitSum.SQUARES] = squares[dense]
         _sum_logits(z[dense], z[variant], found[k])
 
 
@@ -390,17 +433,22 @@ def take_pairs(
     z: Array,
     pairs: Array,
     inverse: Array,
-    top: Array,
-    place: Array,
-    rows: Array,
+    rows: Rows,
     most: float,
     centres: Array,
     moments: Array,
 ) -> None:
-    """`_find_centres` and `_sum_moments` of some pairs."""
+    """`_find_centres` and `_sum_moments` of some pairs.
+
+    Parameters
+    ----------
+    places : of the pairs. z : (rows, vocabulary). pairs : (pairs, 2) rows of z.
+    inverse : (temperatures,), 1/T. rows : what is known of each row. most : as in `_sum_moments`.
+    centres, moments : (pairs, temperatures, …), filled.
+    """
     for k in places:
         a, b = pairs[k]
-        tops = np.array([top[a], top[b]])
-        args = (z[a], z[b], tops, place[a], inverse, rows[a], rows[b], centres[k])
-        _find_centres(*args)
-        _sum_moments(*args, most, moments[k])
+        tops = np.array([rows.top[a], rows.top[b]])
+        pair = Pair(z[a], z[b], tops, rows.place[a], rows.sums[a], rows.sums[b])
+        _find_centres(pair, inverse, centres[k])
+        _sum_moments(pair, inverse, centres[k], most, moments[k])

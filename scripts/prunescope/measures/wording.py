@@ -8,7 +8,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,16 @@ class Wording(NamedTuple):
     longest_loop: int
     distinct_1: float
     distinct_2: float | None
+
+
+class Perplexities(NamedTuple):
+    """How unlikely both texts are, by the dense model: of the variant's text and of dense's own.
+
+    In nats per token, exponentiated; in the columns of `generated_text`.
+    """
+
+    perplexity_under_dense: float
+    dense_perplexity: float
 
 
 class Measures(NamedTuple):
@@ -163,13 +173,9 @@ def verdict(measures: Measures, thresholds: Mapping[str, float]) -> str:
 
 
 def as_row(
-    prompt: str,
-    kind: str,
-    sampling_temperature: float,
-    dense_token_ids: Sequence[int],
+    answer: Mapping[str, Any],
     variant_token_ids: Sequence[int],
-    perplexity_under_dense: float,
-    dense_perplexity: float,
+    perplexities: Perplexities,
     tokenizer: "PreTrainedTokenizerBase",
     ends: Sequence[int],
     thresholds: Mapping[str, float],
@@ -178,17 +184,19 @@ def as_row(
 
     Parameters
     ----------
-    perplexity_under_dense, dense_perplexity : of the variant's and of dense's text, both under
-        dense (`perplexity`).
+    answer : a row of `dense_answer`.
+    variant_token_ids : what the variant wrote in its place.
+    perplexities : of both texts.
+    tokenizer : of both models.
     ends : tokens at which the model stops.
     thresholds : `texts: degenerate` in config.
     """
+    dense_token_ids = answer["answer_token_ids"]
     measures = Measures(
         wording(dense_token_ids),
         wording(variant_token_ids),
         first_divergence(dense_token_ids, variant_token_ids),
-        perplexity_under_dense,
-        dense_perplexity,
+        *perplexities,
     )
     variant_text = _decoded(variant_token_ids, tokenizer)
     equal, end = (
@@ -196,9 +204,9 @@ def as_row(
         for count in parting(measures.first_divergence, len(variant_token_ids))
     )
     return {
-        "prompt": prompt,
-        "kind": kind,
-        "sampling_temperature": sampling_temperature,
+        "prompt": answer["prompt"],
+        "kind": answer["kind"],
+        "sampling_temperature": answer["sampling_temperature"],
         "dense_text": _decoded(dense_token_ids, tokenizer),
         "variant_text": variant_text,
         "dense_token_ids": list(dense_token_ids),
@@ -209,8 +217,7 @@ def as_row(
         "parted_characters": end - equal,
         "equal_share": equal_share(dense_token_ids, variant_token_ids),
         **measures.variant._asdict(),
-        "perplexity_under_dense": perplexity_under_dense,
-        "dense_perplexity": dense_perplexity,
+        **perplexities._asdict(),
         "verdict": verdict(measures, thresholds),
     }
 

@@ -4,11 +4,44 @@ To add an architecture: one entry in `ANATOMIES`; docs/extend/architecture.md sa
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from torch import nn
 
 SUBLAYERS = ("attn", "mlp")
 """The halves of a block, in the order they run."""
+
+
+@dataclass(frozen=True)
+class Sublayer:
+    """One sublayer of a model, by its block and its kind, a name of `SUBLAYERS`.
+
+    Sublayers are counted in the order they run. Sublayer number s reads boundary s of the residual
+    stream and writes boundary s + 1.
+    """
+
+    block: int
+    kind: str
+
+    @property
+    def index(self) -> int:
+        """Its number among all sublayers of the model."""
+        return len(SUBLAYERS) * self.block + SUBLAYERS.index(self.kind)
+
+    @classmethod
+    def from_index(cls, index: int) -> "Sublayer":
+        """The sublayer of that number."""
+        block, half = divmod(index, len(SUBLAYERS))
+        return cls(block, SUBLAYERS[half])
+
+
+class SublayerParts(NamedTuple):
+    """Dotted names, within a block, of what belongs to one sublayer: see `Anatomy`."""
+
+    module: str
+    out: str
+    norms: tuple[str, ...]
+    sum_norm: str | None
 
 
 @dataclass(frozen=True)
@@ -47,13 +80,20 @@ class Anatomy:
     attn_sum_norm: str | None = None
     mlp_sum_norm: str | None = None
 
+    @property
+    def sublayers(self) -> dict[str, SublayerParts]:
+        """What belongs to each sublayer of a block, by its kind."""
+        return {
+            "attn": SublayerParts(self.attn, self.attn_out, self.attn_norms, self.attn_sum_norm),
+            "mlp": SublayerParts(self.mlp, self.mlp_out, self.mlp_norms, self.mlp_sum_norm),
+        }
+
     def sublayer_of(self, name: str) -> str | None:
         """The sublayer that a module or parameter of a block belongs to, norms included."""
-        for sublayer in SUBLAYERS:
-            parts = (getattr(self, sublayer), getattr(self, f"{sublayer}_out"))
-            owned = (*parts, *getattr(self, f"{sublayer}_norms"))
+        for kind, parts in self.sublayers.items():
+            owned = (parts.module, parts.out, *parts.norms)
             if any(f"{name}.".startswith(f"{part}.") for part in owned):
-                return sublayer
+                return kind
         return None
 
 
@@ -144,18 +184,17 @@ def blocks_of(model: nn.Module) -> nn.ModuleList:
 
 def lm_head_of(model: nn.Module) -> nn.Linear:
     """The linear that maps h to z. Raises ValueError for a model that has none."""
-    lm_head = _part(model, "lm_head")
+    lm_head = _part(model, anatomy_of(model).lm_head, "lm_head")
     assert isinstance(lm_head, nn.Linear)
     return lm_head
 
 
 def final_norm_of(model: nn.Module) -> nn.Module:
     """The norm before `lm_head`. Raises ValueError for a model that has none."""
-    return _part(model, "final_norm")
+    return _part(model, anatomy_of(model).final_norm, "final_norm")
 
 
-def _part(model: nn.Module, part: str) -> nn.Module:
-    name = getattr(anatomy_of(model), part)
+def _part(model: nn.Module, name: str | None, part: str) -> nn.Module:
     if name is None:
         raise ValueError(
             f"the model has no {part}: it makes embeddings, not logits. Choose a causal model."

@@ -26,9 +26,10 @@ def boundaries(
 ) -> Iterator[None]:
     """While open, every pass of `model` shows `visit` the residual stream at each boundary.
 
-    Boundary 2b is resid_pre of block b, 2b + 1 its resid_mid, the last one resid_post of the
-    last block: sublayer s reads boundary s and writes s + 1. `visit` gets the boundary's index
-    and the stream, (batch, sequence, d). `calls` collects how the model called each block.
+    A boundary has the number of the sublayer that reads it: resid_pre of a block that of its
+    attention, resid_mid that of its MLP. The last one is resid_post of the last block. `visit`
+    gets the boundary's number and the stream, (batch, sequence, d). `calls` collects how the model
+    called each block.
     """
     body = anatomy.anatomy_of(model)
     blocks = anatomy.blocks_of(model)
@@ -36,19 +37,18 @@ def boundaries(
     for index, block in enumerate(blocks):
 
         def before(_: nn.Module, args: Any, kwargs: Any, index: int = index) -> None:
-            visit(2 * index, _first(args, kwargs))
+            visit(anatomy.Sublayer(index, "attn").index, _first(args, kwargs))
             if calls is not None:
                 calls[index] = (args, kwargs)
 
         def between(_: nn.Module, args: Any, kwargs: Any, index: int = index) -> None:
-            visit(2 * index + 1, _first(args, kwargs))
+            visit(anatomy.Sublayer(index, "mlp").index, _first(args, kwargs))
 
         mid = block.get_submodule(body.reads_resid_mid)
         handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
         handles.append(mid.register_forward_pre_hook(between, with_kwargs=True))
-    handles.append(
-        blocks[-1].register_forward_hook(lambda _, __, out: visit(2 * len(blocks), state_of(out)))
-    )
+    last = anatomy.Sublayer(len(blocks), "attn").index
+    handles.append(blocks[-1].register_forward_hook(lambda _, __, out: visit(last, state_of(out))))
     try:
         yield
     finally:
@@ -64,7 +64,7 @@ def sums(model: Any, visit: Callable[[Tensor], None]) -> Iterator[None]:
     stream itself (every decoder here), the sum is the next boundary, and `visit` is not called.
     """
     body = anatomy.anatomy_of(model)
-    norms = [name for name in (body.attn_sum_norm, body.mlp_sum_norm) if name is not None]
+    norms = [parts.sum_norm for parts in body.sublayers.values() if parts.sum_norm is not None]
     handles = [
         block.get_submodule(name).register_forward_pre_hook(lambda _, args: visit(args[0]))
         for block in anatomy.blocks_of(model)
@@ -106,10 +106,12 @@ def residuals(
 
     with boundaries(model, keep, calls):
         model.base_model(input_ids=token_ids.unsqueeze(0), use_cache=False)
-    variant = {
-        s: _rerun(blocks[s // 2], body, calls[s // 2], tensors, stops_at_mid=s % 2 == 0)[0, start:]
-        for s, tensors in edited.items()
-    }
+    variant: dict[int, Tensor] = {}
+    for index, tensors in edited.items():
+        sublayer = anatomy.Sublayer.from_index(index)
+        block, call = blocks[sublayer.block], calls[sublayer.block]
+        h = _rerun(block, body, call, tensors, stops_at_mid=sublayer.kind == "attn")
+        variant[index] = h[0, start:]
     return torch.stack([stream[boundary] for boundary in sorted(stream)], dim=1), variant
 
 
@@ -152,10 +154,10 @@ def _tensors_by_sublayer(
     found: dict[int, dict[str, Tensor | Replacement]] = {}
     for name, tensor in edit.tensors.items():
         index, _, inner = name.removeprefix(f"{body.blocks}.").partition(".")
-        half = body.sublayer_of(inner)
-        if half is None or not index.isdigit():
+        kind = body.sublayer_of(inner)
+        if kind is None or not index.isdigit():
             raise ValueError(f"edit replaces {name}, which lies in no sublayer: nothing to trace.")
-        found.setdefault(2 * int(index) + anatomy.SUBLAYERS.index(half), {})[inner] = tensor
+        found.setdefault(anatomy.Sublayer(int(index), kind).index, {})[inner] = tensor
     return dict(sorted(found.items()))
 
 

@@ -45,8 +45,11 @@ class Edit:
         return [block for block in range(n_blocks) if block not in self.dropped.get("block", ())]
 
     def dropped_sublayers(self, n_blocks: int) -> list[int]:
-        """Sublayers dropped, ascending: 2b is attn of block b, 2b + 1 its mlp."""
-        return [s for s in range(2 * n_blocks) if self.is_dropped(s // 2, ("attn", "mlp")[s % 2])]
+        """Numbers of the sublayers dropped (`anatomy.Sublayer`), ascending."""
+        from prunescope.model.anatomy import SUBLAYERS, Sublayer
+
+        every = [Sublayer(block, kind) for block in range(n_blocks) for kind in SUBLAYERS]
+        return [each.index for each in every if self.is_dropped(each.block, each.kind)]
 
 
 def write(path: str | Path, edit: Edit, made_by: Mapping[str, object]) -> None:

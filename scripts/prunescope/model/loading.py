@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from transformers import (
 
 from prunescope import finite
 from prunescope.inputs import model_config
-from prunescope.machine import attention, products
-from prunescope.model import anatomy, checkpoint, prompts, tokenization
+from prunescope.machine import attention, products, runtime
+from prunescope.model import anatomy, checkpoint, edits, prompts, tokenization
 from prunescope.model.edits import Edit
 from prunescope.model.replacements import replaced
+from prunescope.model.variant import Variant
 from prunescope.storage import digests
 
 _DAMAGED_EDIT = (
@@ -67,6 +70,53 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
     prompts.decode_by_argmax(model)
     fix_rotary_factors(model)
     return attention.use(products.use(model.to(device).eval().requires_grad_(False)))
+
+
+@dataclass(frozen=True)
+class VariantSource:
+    """The files that a variant is loaded from, and how its models are run.
+
+    Attributes
+    ----------
+    model_dir : folder of the dense model. edit_file : what `edits.write` wrote.
+    dtype : a key of `DTYPES`.
+    threads : CPU threads that sums are spread over.
+    kind : a key of `KINDS`.
+    prompting : the model's `prompting` in config; None for the tokenizer as it is.
+    """
+
+    model_dir: str
+    edit_file: str
+    dtype: str
+    threads: int
+    kind: str = "causal"
+    prompting: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The dense model and an edit of it. Variant and tokenizer are made when first asked for."""
+
+    source: VariantSource
+    dense: Any
+    edit: Edit
+
+    @cached_property
+    def variant(self) -> Variant:
+        """The dense model as the edit leaves it."""
+        return Variant(apply_edit(self.dense, self.edit), self.edit)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The dense model's, which the variant shares."""
+        return load_tokenizer(self.source.model_dir, self.source.prompting)
+
+
+def load_variant(source: VariantSource) -> Loaded:
+    """Choose device and threads, load the dense model, read the edit. Raises what `load` does."""
+    device = runtime.prepare(source.threads)
+    dense = load(source.model_dir, source.dtype, device, source.kind)
+    return Loaded(source, dense, edits.read(source.edit_file))
 
 
 def fix_rotary_factors(model: Any) -> None:
@@ -144,18 +194,17 @@ def apply_edit(dense: Any, edit: Edit) -> Any:
     for index, block in enumerate(blocks):
         for sublayer in anatomy.SUBLAYERS:
             if edit.is_dropped(index, sublayer):
-                _drop(block, body, sublayer)
+                _drop(block, sublayer, body.sublayers[sublayer])
     _keep_blocks(variant, edit.kept_blocks(len(blocks)))
     _renumber_caches(variant)
     return variant
 
 
-def _drop(block: nn.Module, body: anatomy.Anatomy, sublayer: str) -> None:
+def _drop(block: nn.Module, sublayer: str, parts: anatomy.SublayerParts) -> None:
     """Take a sublayer out: the module, its norms, and the linear it writes through, if outside."""
-    name, out = getattr(body, sublayer), getattr(body, f"{sublayer}_out")
-    block.set_submodule(name, DroppedSublayer(sublayer))
-    passed = getattr(body, f"{sublayer}_norms")
-    for each in passed if out.startswith(f"{name}.") else (*passed, out):
+    block.set_submodule(parts.module, DroppedSublayer(sublayer))
+    outside = () if parts.out.startswith(f"{parts.module}.") else (parts.out,)
+    for each in (*parts.norms, *outside):
         block.set_submodule(each, nn.Identity())
 
 

@@ -17,8 +17,6 @@ _LOGITS_AT_ONCE = 1 << 21
 _PAIR = Slab((0,), slice(None), slice(0, 1), slice(1, 2))
 """Two rows of logits of a step, dense and variant."""
 
-_COMPARED = ("h.angular_deviation", "z.angular_deviation", "p.angular_deviation", "p.kl_divergence")
-
 
 class Agreement(NamedTuple):
     """Means over all steps of all prompts, each step counting once; T = 1."""
@@ -81,6 +79,11 @@ def _compared(z: Tensor, z_variant: Tensor, h: Tensor, h_variant: Tensor) -> Ten
     columns = Columns(len(z), 1, [1.0], z.device)
     columns.put_states(h.unsqueeze(1), h_variant.unsqueeze(1))
     columns.put_logits(slice(0, len(z)), torch.stack([z, z_variant], 1), _PAIR)
-    found = [columns.tensors[name].flatten() for name in _COMPARED]
+    found = (
+        columns.h.angular_deviation,
+        columns.z.angular_deviation,
+        columns.p.angular_deviation,
+        columns.p.kl_divergence,
+    )
     same = (z.argmax(-1) == z_variant.argmax(-1)).double()
-    return torch.stack([*found, same]).cpu()
+    return torch.stack([*(column.flatten() for column in found), same]).cpu()

@@ -20,6 +20,7 @@ from prunescope.measures import comparisons
 from prunescope.model import anatomy, capture
 from prunescope.model.edits import Edit
 from prunescope.model.replacements import Replacement, replaced_in
+from prunescope.model.variant import Variant
 from prunescope.tables.schemas import TABLES
 from prunescope.tracing import histories
 from prunescope.tracing.histories import Attended, Scoring
@@ -85,7 +86,7 @@ def edited_attention(model: Any, token_ids: Tensor, edit: Edit) -> dict[int, Att
         found[block] = own
         raise _Read
 
-    with histories.reading(model, Edit(), read):
+    with histories.reading(Variant(model), read):
         for index, packed in edited.items():
             block = blocks[index]
             args, kwargs = calls[index]

@@ -1,7 +1,6 @@
 """What a variant costs beside dense: parameters, bytes, key-value cache, speed."""
 
 import itertools
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +9,9 @@ import torch
 from torch import Tensor
 
 from prunescope import finite
-from prunescope.model import anatomy
 from prunescope.model.edits import Edit
 from prunescope.model.replacements import stored_bytes
+from prunescope.model.variant import Variant
 
 PREFILL_TOKENS = 128
 """Length of the timed prompt: long enough that its products, not its overheads, are timed."""
@@ -44,13 +43,10 @@ def n_stored_bytes(dense: Any, variant: Any, edit: Edit) -> int:
 
     What the edit drops counts nothing.
     """
-    blocks = re.escape(anatomy.anatomy_of(dense).blocks)
-    kept = edit.kept_blocks(len(anatomy.blocks_of(dense)))
+    edited = Variant(variant, edit)
     total = 0.0
     for name, parameter in variant.named_parameters():
-        in_dense = re.sub(
-            rf"^({blocks}\.)(\d+)", lambda match: f"{match[1]}{kept[int(match[2])]}", name
-        )
+        in_dense = edited.name_in_dense(name)
         if in_dense in edit.tensors:
             total += stored_bytes(dense.get_parameter(in_dense), edit.tensors[in_dense])
         else:

@@ -6,6 +6,7 @@ tokens, free running is teacher forcing, to the bit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from prunescope import finite
 from prunescope.measures import comparisons, metrics, wording
 from prunescope.measures.comparisons import Columns, Slab
 from prunescope.model import prompts, sampling, unembedding
-from prunescope.model.edits import Edit
+from prunescope.model.variant import Variant
 from prunescope.tables.schemas import TABLES
 from prunescope.tracing import histories
 
@@ -31,6 +32,25 @@ TERMS = ("parameters", "prompt_history", "generated_history", "diverged_tokens")
 
 _SLAB = Slab(tuple(range(len(HISTORIES))), slice(None), slice(0, 1), slice(1, None))
 """Dense and the variant under every history: one dense row serves all."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a variant decodes, and what is read of that.
+
+    Attributes
+    ----------
+    max_new_tokens : of an answer. seed : of the noise that tokens are sampled with.
+    temperatures : T of softmax(z/T) in the statistics; not that of the sampling.
+    thresholds : `texts: degenerate` in config.
+    memory_mb : memory for logits, in MiB.
+    """
+
+    max_new_tokens: int
+    seed: int
+    temperatures: Sequence[float]
+    thresholds: Mapping[str, float]
+    memory_mb: float
 
 
 class States(NamedTuple):
@@ -50,12 +70,12 @@ class States(NamedTuple):
 class Compared(NamedTuple):
     """One answer of dense and of the variant, compared.
 
-    columns : from `Columns`, (steps, histories, …). term_norm, term_share : (steps, terms).
+    columns : (steps, histories, …). term_norm, term_share : (steps, terms).
     variant_token : (steps, histories), what the variant chose (`_chosen`). dense_log_p : (steps,),
     in nats, of dense's own tokens at T = 1. first_logits : (1 + histories, vocab) at step 0.
     """
 
-    columns: dict[str, Tensor]
+    columns: Columns
     term_norm: Tensor
     term_share: Tensor
     variant_token: Tensor
@@ -64,13 +84,12 @@ class Compared(NamedTuple):
 
 
 @torch.inference_mode()
-def states(
-    dense: Any, variant: Any, edit: Edit, answer: Mapping[str, Any], own: Sequence[int]
-) -> States:
+def states(dense: Any, variant: Variant, answer: Mapping[str, Any], own: Sequence[int]) -> States:
     """States of both models under every history.
 
     Parameters
     ----------
+    dense : the model that `variant` was made from.
     answer : a row of `dense_answer`.
     own : tokens the variant wrote in its place.
     """
@@ -80,21 +99,23 @@ def states(
     passes = []
     for history, of in histories.ON_DENSE_TOKENS.items():
         if history == "teacher_forced":
-            passes.append(histories.run(variant, token_ids, edit))
+            passes.append(histories.run(variant.model, token_ids, variant.edit))
         else:
             mask = of(len(read), start).unsqueeze(0)
-            passes.append(histories.run(variant, token_ids, edit, of_dense.attended, mask))
-    free = _on_own_tokens(variant, edit, passes[-1], answer, own)
+            passes.append(
+                histories.run(variant.model, token_ids, variant.edit, of_dense.attended, mask)
+            )
+    free = _on_own_tokens(variant, passes[-1], answer, own)
     found = [each.h[0, start:] for each in passes]
     steps = len(found[-1])
     found.append(torch.cat([free, found[-1][len(free) :]])[:steps])
     both = min(steps, len(own))
-    reread = _on_own_tokens(dense, Edit(), of_dense, answer, own)
+    reread = _on_own_tokens(Variant(dense), of_dense, answer, own)
     return States(of_dense.h[0, start:], torch.stack(found, 1), both, reread)
 
 
 def _on_own_tokens(
-    model: Any, edit: Edit, on_dense: histories.Pass, answer: Mapping[str, Any], own: Sequence[int]
+    model: Variant, on_dense: histories.Pass, answer: Mapping[str, Any], own: Sequence[int]
 ) -> Tensor:
     """A model's states on the variant's text, (tokens, d): as on dense's until the two part.
 
@@ -108,7 +129,7 @@ def _on_own_tokens(
     if same == len(read):
         return states
     rest = torch.tensor(read[same:], device=states.device)
-    return torch.cat([states, histories.go_on(model, edit, on_dense.attended, same, rest)])
+    return torch.cat([states, histories.go_on(model, on_dense.attended, same, rest)])
 
 
 @torch.inference_mode()
@@ -139,7 +160,7 @@ def compare(
             (*_terms(z), _chosen(z, answer, seed, here), wording.log_likelihoods(z[:, 0], tokens))
         )
     norm, share, chosen, log_p = (torch.cat(each) for each in zip(*parts, strict=True))
-    return Compared(columns.tensors, norm, share, chosen, log_p, first_logits[0])
+    return Compared(columns, norm, share, chosen, log_p, first_logits[0])
 
 
 def _logits(
@@ -221,13 +242,14 @@ def rows_of(
     own: Sequence[int],
     at: States,
     compared: Compared,
-    temperatures: Sequence[float],
 ) -> dict[str, pa.Table]:
     """Rows of `decoded_step`, `decoding_trace`, `decoding_shift` and `history_term` of one answer.
 
     Parameters
     ----------
+    answer : a row of `dense_answer`.
     own : tokens the variant wrote.
+    at, compared : from `states` and `compare`, of this answer.
     """
     steps = len(at.dense)
     step, history = np.indices((steps, len(HISTORIES)))
@@ -241,10 +263,8 @@ def rows_of(
         "history": comparisons.labelled(HISTORIES, history[counts]),
         "step": pa.array(step[counts], pa.int32()),
     }
-    kept = torch.from_numpy(counts)
-    found = {column: values.cpu()[kept] for column, values in compared.columns.items()}
-    trace, shift = comparisons.as_tables(
-        "decoding_trace", "decoding_shift", key, found, temperatures
+    trace, shift = compared.columns.as_tables(
+        "decoding_trace", "decoding_shift", key, torch.from_numpy(counts)
     )
     term_step, term = np.indices((at.both, len(TERMS)))
     share = compared.term_share[: at.both].double().cpu().numpy().ravel()

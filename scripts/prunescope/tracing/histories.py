@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AttentionInterface, DynamicCache
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from prunescope.model import anatomy
 from prunescope.model.edits import Edit
+from prunescope.model.variant import Variant
 
 NAME = "prunescope_history"
 """What transformers knows our attention by."""
@@ -127,7 +128,7 @@ def run(
         weights = attention_weights(own, other, chosen, *scores)
         return _mixed(weights, own, other, chosen)
 
-    with reading(model, edit or Edit(), read):
+    with reading(Variant(model, edit or Edit()), read):
         ids = token_ids.unsqueeze(0).expand(histories, -1)
         h = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     return Pass(h, attended, scoring)
@@ -135,19 +136,21 @@ def run(
 
 @torch.inference_mode()
 def go_on(
-    model: Any, edit: Edit, attended: Mapping[int, Attended], n_read: int, token_ids: Tensor
+    variant: Variant, attended: Mapping[int, Attended], n_read: int, token_ids: Tensor
 ) -> Tensor:
     """States after the final norm of other tokens from a place on, (tokens, d).
 
     Parameters
     ----------
-    model, edit, attended : of a pass that began with the same `n_read` tokens.
+    variant : or dense, as a variant of an empty edit.
+    attended : what the attention of its blocks read in a pass that began with the same `n_read`
+        tokens, by block of the dense model.
     token_ids : (tokens,), what follows them.
     """
+    model = variant.model
     body = anatomy.anatomy_of(model)
-    blocks = anatomy.blocks_of(model)
     cache = DynamicCache(config=model.config)
-    for index, block in _by_dense_index(blocks, edit).items():
+    for index, block in variant.blocks().items():
         if index in attended:
             read = attended[index]
             attention: Any = block.get_submodule(body.attn)
@@ -200,11 +203,11 @@ def _repeated(heads: Tensor, groups: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def reading(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
-    """While open, every attention sublayer of `model` reads by `read`, in dense numbering."""
+def reading(variant: Variant, read: Reads) -> Iterator[None]:
+    """While open, every attention sublayer of the model reads by `read`, in dense numbering."""
+    model = variant.model
     body = anatomy.anatomy_of(model)
-    blocks = _by_dense_index(anatomy.blocks_of(model), edit)
-    index = {id(block.get_submodule(body.attn)): place for place, block in blocks.items()}
+    index = {id(block.get_submodule(body.attn)): i for i, block in variant.blocks().items()}
 
     def attend(
         module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **options: Any
@@ -229,9 +232,3 @@ def reading(model: Any, edit: Edit, read: Reads) -> Iterator[None]:
         yield
     finally:
         model.config._attn_implementation = usual
-
-
-def _by_dense_index(blocks: nn.ModuleList, edit: Edit) -> dict[int, nn.Module]:
-    """A variant's blocks by their index in the dense model."""
-    kept = edit.kept_blocks(len(blocks) + len(edit.dropped.get("block", ())))
-    return dict(zip(kept, blocks, strict=True))

@@ -15,8 +15,26 @@ from torch import Tensor
 
 from prunescope.measures import comparisons
 from prunescope.measures.comparisons import PAIRS_TOGETHER, Columns, Slab
-from prunescope.model.anatomy import SUBLAYERS
+from prunescope.model.anatomy import Sublayer
 from prunescope.model.unembedding import Unembedding
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a variant's sublayers are traced.
+
+    Attributes
+    ----------
+    temperatures : T of softmax(z/T).
+    final_norm : whether intermediate states pass the final norm before lm_head.
+    steps : of each answer, at most.
+    memory_mb : memory for logits, in MiB.
+    """
+
+    temperatures: Sequence[float]
+    final_norm: bool
+    steps: int
+    memory_mb: float
 
 
 @dataclass(frozen=True)
@@ -84,7 +102,7 @@ def statistics(
     unembed: Unembedding,
     temperatures: Sequence[float],
     memory_mb: float,
-) -> dict[str, Tensor]:
+) -> Columns:
     """Every statistic of `sublayer_trace` and `logit_shift` for one prompt.
 
     Parameters
@@ -92,11 +110,12 @@ def statistics(
     dense : (steps, boundaries, d), from `capture.residuals`.
     variant : replaced sublayer -> (steps, d), from `capture.residuals`.
     dropped : the sublayers whose variant is the boundary they read, ascending.
+    unembed : the readout of states between sublayers.
+    temperatures : T of softmax(z/T). memory_mb : memory for logits, in MiB.
 
     Returns
     -------
-    name -> (steps, sublayers) for `h.…` and `z.…`, (steps, sublayers, temperatures) for `p.…`;
-    sublayers as in `traced(variant, dropped)`.
+    columns of pairs (steps, sublayers); sublayers as in `traced(variant, dropped)`.
     """
     sublayers = traced(variant, dropped)
     steps = dense.shape[0]
@@ -119,30 +138,30 @@ def statistics(
             z = unembed(h.flatten(0, 1), buffer[: h.shape[0] * width]).unflatten(0, (-1, width))
             for slab in product.slabs:
                 found.put_logits(here, z, slab)
-    return found.tensors
+    return found
 
 
 def traced(variant: Iterable[int], dropped: Sequence[int]) -> list[int]:
-    """The sublayers a trace compares, ascending; sublayer 2b is attn of block b, 2b + 1 its mlp."""
+    """Numbers of the sublayers a trace compares (`anatomy.Sublayer`), ascending."""
     return sorted({*dropped, *variant})
 
 
-def rows_of(
-    prompt: str,
-    sublayers: Sequence[int],
-    found: Mapping[str, Tensor],
-    temperatures: Sequence[float],
-) -> tuple[pa.Table, pa.Table]:
-    """The statistics of one prompt as rows of `sublayer_trace` and of `logit_shift`."""
-    key = _key(prompt, found["h.angular_deviation"].shape[0], sublayers)
-    return comparisons.as_tables("sublayer_trace", "logit_shift", key, found, temperatures)
+def rows_of(prompt: str, sublayers: Sequence[int], found: Columns) -> tuple[pa.Table, pa.Table]:
+    """The statistics of one prompt as rows of `sublayer_trace` and of `logit_shift`.
+
+    Parameters
+    ----------
+    prompt : its name. sublayers : those compared, ascending. found : from `statistics`.
+    """
+    key = _key(prompt, found.shape[0], sublayers)
+    return found.as_tables("sublayer_trace", "logit_shift", key)
 
 
 def _key(prompt: str, steps: int, sublayers: Sequence[int]) -> dict[str, pa.Array]:
-    step, sublayer = np.meshgrid(np.arange(steps), np.asarray(sublayers), indexing="ij")
+    compared = [Sublayer.from_index(index) for index in sublayers] * steps
     return {
-        "prompt": pa.repeat(prompt, step.size),
-        "step": pa.array(step.ravel(), pa.int32()),
-        "block": pa.array(sublayer.ravel() // 2, pa.int32()),
-        "sublayer": comparisons.labelled(SUBLAYERS, sublayer.ravel() % 2),
+        "prompt": pa.repeat(prompt, len(compared)),
+        "step": pa.array(np.repeat(np.arange(steps), len(sublayers)), pa.int32()),
+        "block": pa.array([each.block for each in compared], pa.int32()),
+        "sublayer": pa.array([each.kind for each in compared], pa.string()),
     }

@@ -1,0 +1,125 @@
+"""A variant asked the same items in three formats: what is embedded, compared and generated.
+
+`matched_formats` draws the items and scores the answers; here the model is asked.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lm_eval.api.instance import Instance
+from numpy.typing import NDArray
+
+from prunescope.evaluation import matched_formats, text_embedding
+from prunescope.evaluation.matched_formats import Item, Passes
+from prunescope.evaluation.variant_lm import VariantLM
+from prunescope.progress import JobError
+from prunescope.sandbox import starter
+from prunescope.storage import store
+
+SCORED_SPLITS = ("test", "validation")
+"""The first of these that a task has is asked."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of a variant, and how.
+
+    Attributes
+    ----------
+    sources : config's entries, by source: `n_items`, and `max_new_tokens` of an answer.
+    n_candidates : answers that a question of multiple choice offers.
+    batch_size : sequences of one pass.
+    run_code : whether programs that the model writes are run, in the sandbox.
+    seed : of the draw of items and candidates.
+    """
+
+    sources: Mapping[str, Mapping[str, int]]
+    n_candidates: int
+    batch_size: int
+    run_code: bool
+    seed: int
+
+
+def rows(rows_dir: str) -> list[dict[str, Any]]:
+    """Rows of the split that is scored."""
+    split = next(s for s in SCORED_SPLITS if (Path(rows_dir) / f"{s}.parquet").is_file())
+    found: list[dict[str, Any]] = store.read_parquet(
+        Path(rows_dir) / f"{split}.parquet"
+    ).to_pylist()
+    return found
+
+
+def proven_sandbox() -> Passes:
+    """Runs a program where it can do no harm. Raises SandboxError if it could."""
+    starter.prove()
+    return lambda program, tests: starter.run(program, tests).passed
+
+
+def ask(
+    lm: VariantLM, source: str, items: Sequence[Item], settings: Settings, passes: Passes | None
+) -> Iterator[dict[str, object]]:
+    """Rows of `matched_samples` of one source: every item in every format.
+
+    Parameters
+    ----------
+    lm : the variant. source, items : from `matched_formats.draw_items`.
+    settings : candidates, seed and the length of an answer.
+    passes : runs a program that was written; None runs none.
+    """
+    max_new_tokens = settings.sources[source]["max_new_tokens"]
+    questions = [item.question for item in items]
+    answers = [item.answer for item in items]
+    check_lengths(lm, source, items, max_new_tokens)
+    yield from matched_formats.retrieval_rows(
+        items, embeddings(lm, questions), embeddings(lm, answers)
+    )
+    candidates = matched_formats.draw_candidates(len(items), settings.n_candidates, settings.seed)
+    log_p = likelihoods(
+        lm, [(questions[i], [answers[j] for j in c]) for i, c in enumerate(candidates)]
+    )
+    yield from matched_formats.choice_rows(items, candidates, log_p)
+    texts = generated(lm, questions, matched_formats.SOURCES[source].ends, max_new_tokens)
+    yield from matched_formats.generation_rows(source, items, texts, passes)
+
+
+def check_lengths(lm: VariantLM, source: str, items: Sequence[Item], max_new_tokens: int) -> None:
+    """Raise JobError if a question does not fit the model's positions with any of the answers."""
+    answer = max(len(lm.tok_encode(item.answer + matched_formats.CLOSING)) for item in items)
+    room = lm.max_length - max(answer, max_new_tokens)
+    lengths = [len(lm.tok_encode(item.question)) for item in items]
+    longest = max(range(len(items)), key=lambda place: lengths[place])
+    if lengths[longest] > room:
+        raise JobError(
+            f"matched_formats/sources/{source}: the question of item {items[longest].item} has "
+            f"{lengths[longest]} tokens, but the model reads {lm.max_length} and the answers take "
+            f"up to {lm.max_length - room}. Set a smaller max_new_tokens, name a task of shorter "
+            "texts under `task`, or leave the model out."
+        )
+
+
+def embeddings(lm: VariantLM, texts: Sequence[str]) -> NDArray[np.floating]:
+    """Last token's hidden state after the final norm, (texts, d)."""
+    sequences = [lm.tok_encode(text + matched_formats.CLOSING) for text in texts]
+    return text_embedding.embed(lm.model, sequences, "last_token", normalize=False).numpy()
+
+
+def likelihoods(lm: VariantLM, asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
+    """log p in nats of every candidate after its question."""
+    pairs = [(question, text) for question, texts in asked for text in texts]
+    found = iter(lm.loglikelihood([_request("loglikelihood", *pair) for pair in pairs]))
+    return [[next(found)[0] for _ in texts] for _, texts in asked]
+
+
+def generated(
+    lm: VariantLM, questions: Sequence[str], ends: Sequence[str], max_new_tokens: int
+) -> list[str]:
+    """What the model writes after each question, greedily, up to the first of `ends`."""
+    how = {"until": list(ends), "do_sample": False, "max_gen_toks": max_new_tokens}
+    return lm.generate_until([_request("generate_until", question, how) for question in questions])
+
+
+def _request(kind: str, *arguments: object) -> Instance:
+    return Instance(request_type=kind, doc={}, arguments=arguments, idx=0)

@@ -1,0 +1,42 @@
+"""A function has few parameters, and a rule script fits a screen."""
+
+import ast
+
+import pytest
+
+from prunescope.paths import SCRIPTS
+
+MOST_PARAMETERS = 8
+"""Of a function or method; `*rest` and `**options` count as one each."""
+
+MOST_LINES = 100
+"""Of a rule script; what is not about files belongs in the package."""
+
+MORE_PARAMETERS = {
+    "generate_dense.generate_dense": "Scripts outside the repository call it by position.",
+}
+"""Functions that have more, and why."""
+
+MODULES = sorted(SCRIPTS.rglob("*.py"))
+RULE_SCRIPTS = sorted(SCRIPTS.glob("*.py"))
+
+
+def functions_of(module):
+    """Name and number of parameters of every function in a file."""
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            given = node.args
+            named = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs)
+            rest = (given.vararg is not None) + (given.kwarg is not None)
+            yield f"{module.stem}.{getattr(node, 'name', 'lambda')}", named + rest
+
+
+def test_functions_have_few_parameters():
+    """What belongs together is one argument; an exception that is none any more goes."""
+    counts = [pair for module in MODULES for pair in functions_of(module)]
+    assert {name for name, count in counts if count > MOST_PARAMETERS} == set(MORE_PARAMETERS)
+
+
+@pytest.mark.parametrize("script", RULE_SCRIPTS, ids=lambda script: script.stem)
+def test_a_rule_script_fits_a_screen(script):
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
