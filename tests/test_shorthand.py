@@ -178,3 +178,8 @@ def test_mistakes_of_one_section_are_told_together():
         "tracing/temperatures is [1.0, 1.0, 0]; nothing may occur twice",
     ):
         assert f"config: {part}" in told
+
+
+def test_a_date_is_a_day_of_the_calendar():
+    with pytest.raises(experiment.ConfigError, match=r"date is '2026-02-31', which is no day"):
+        resolved({"prompting": {"date": "2026-02-31"}})
