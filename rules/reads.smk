@@ -2,7 +2,7 @@
 
 
 def tables_by_path():
-    """Every table a figure may read, and where its rule writes it: the folder bears its name."""
+    """Every table a figure may read, and the path its rule writes; the folder bears its name."""
     files = [str(f) for rule in workflow.rules for f in getattr(rules, rule.name).output]
     return {table: file for file in files for table in schemas.TABLES if f"/{table}/" in file}
 

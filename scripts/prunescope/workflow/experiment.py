@@ -67,9 +67,8 @@ def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
             "variants": sweeps.expanded(config.get("variants", {})),
         }
     )
-    groups = references.groups(checked, sweeps.names(config["variants"]))
-    messages.refuse(references.mistakes(checked, groups))
-    named = {**checked, **references.written_out(checked, groups)}
+    messages.refuse(references.mistakes(checked))
+    named = {**checked, **references.written_out(checked)}
     resolved = source_requests.with_paths(_without(named, _SHORTHAND), Path(basedir))
     messages.refuse(requests.mistakes(resolved, Path(basedir)))
     return resolved

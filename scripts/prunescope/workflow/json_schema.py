@@ -77,7 +77,10 @@ def resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def meaning(part: Mapping[str, Any]) -> str:
     """What a key means, in its own words or in those of what it refers to."""
-    return str(part.get("description") or resolved(part).get("description", "see the schema"))
+    if "description" in part:
+        return str(part["description"])
+    docstring = str(resolved(part).get("description", "see the schema")).rstrip(".")
+    return docstring[0].lower() + docstring[1:]
 
 
 def alternatives(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -77,6 +77,8 @@ def _no_choice(keys: list[str], mistake: Mistake, key: str, names: list[str]) ->
 
 def _demand(mistake: Mistake, part: Mapping[str, Any]) -> str:
     kind, context = mistake["type"], mistake.get("ctx", {})
+    if kind == "string_type" and isinstance(mistake["input"], Mapping | list):
+        return "it must be text"  # quotes would not make it so
     if kind in _DEMANDS:
         return _DEMANDS[kind](context, part)
     return str(mistake["msg"])  # of our own, or of a kind that no model of today can meet

@@ -1,4 +1,4 @@
-"""Names that must exist, and what stands for several: sets, sweeps and patterns."""
+"""Names that must exist, and what stands for several of them: sets and patterns."""
 
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,9 +10,6 @@ from prunescope.workflow.messages import instead
 
 Config = Mapping[str, Any]
 
-Groups = Mapping[str, Mapping[str, list[str]]]
-"""`model` or `variant` -> name of a set or a sweep -> what it stands for."""
-
 _Unmatched = Callable[[str, Iterable[str], str], Iterator[str]]
 """(kind, selection, where) -> what nothing stands for in a selection."""
 
@@ -20,21 +17,12 @@ _Selected = Callable[[str, Iterable[str]], list[str]]
 """(kind, selection) -> the names that a selection stands for."""
 
 
-def groups(config: Config, sweeps: Mapping[str, list[str]]) -> Groups:
-    """Sets of models and of variants by name; a sweep stands for its variants, in sets, too."""
-    variants = {
-        name: [each for member in members for each in sweeps.get(member, [member])]
-        for name, members in config.get("variant_sets", {}).items()
-    }
-    return {"model": config.get("model_sets", {}), "variant": {**sweeps, **variants}}
-
-
-def mistakes(config: Config, groups: Groups) -> Iterator[str]:
+def mistakes(config: Config) -> Iterator[str]:
     """References to models, corpora, variants and tables that nothing defines."""
     known = _known(config)
 
     def unmatched(kind: str, selection: Iterable[str], where: str) -> Iterator[str]:
-        return _unmatched(kind, selection, where, known[kind], groups.get(kind, {}))
+        return _unmatched(kind, selection, where, known[kind], _sets(kind, config))
 
     yield from _taken_names(config)
     yield from _undefined("default_model", "model", [config["default_model"]], config["models"])
@@ -118,10 +106,16 @@ def _known(config: Config) -> dict[str, Iterable[str]]:
     }
 
 
+def _sets(kind: str, config: Config) -> Mapping[str, list[str]]:
+    """Name of every set of models or of variants -> names and patterns in it."""
+    found: Mapping[str, list[str]] = config.get(f"{kind}_sets", {})
+    return found
+
+
 def _taken_names(config: Config) -> Iterator[str]:
     """Sets that are called as something else is."""
     for kind in ("model", "variant"):
-        for name in config.get(f"{kind}_sets", {}):
+        for name in _sets(kind, config):
             if name in config[f"{kind}s"]:
                 yield f"{kind}_sets/{name}: there is a {kind} of this name, too. Rename the set."
 
@@ -131,27 +125,27 @@ def _unmatched(
     selection: Iterable[str],
     where: str,
     known: Iterable[str],
-    groups: Mapping[str, list[str]],
+    sets: Mapping[str, list[str]],
 ) -> Iterator[str]:
     """Names and patterns that stand for nothing, in a selection or in a set that it names."""
     for name in selection:
-        if groups.get(name) and not _matches(name, known):
+        if name in sets:
             origin = f"{kind}_sets/{name}, which {where} names"
-            yield from _unmatched(kind, groups[name], origin, known, {})
+            yield from _unmatched(kind, sets[name], origin, known, {})
         elif not _matches(name, known):
-            yield f"{where}: there is no {kind} {name!r}.{instead(name, [*known, *groups])}"
+            yield f"{where}: there is no {kind} {name!r}.{instead(name, [*known, *sets])}"
 
 
 def _matches(pattern: str, known: Iterable[str]) -> list[str]:
     return [name for name in known if fnmatch.fnmatchcase(name, pattern)]
 
 
-def written_out(config: Config, groups: Groups) -> dict[str, Any]:
+def written_out(config: Config) -> dict[str, Any]:
     """The sections `figures` and `export`, where there is one, with every name written out."""
     known = _known(config)
 
     def selected(kind: str, selection: Iterable[str]) -> list[str]:
-        members = groups.get(kind, {})
+        members = _sets(kind, config)
         each = [name for entry in selection for name in members.get(entry, [entry])]
         return _selected(each, known[kind])
 

@@ -1,5 +1,6 @@
 """What config asks for and the models, the disk or the workflow cannot give."""
 
+import datetime
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ def mistakes(config: Config, basedir: Path) -> Iterator[str]:
             yield f"pathvars: {one} and {other} are both {roots[one]!r}. Give each its own folder."
     yield from source_requests.missing_sources(config)
     yield from _unlettered(config["prompts"])
+    yield from _no_day(config["prompting"]["date"])
     for task, entry in config["tasks"].items():
         yield from source_requests.unaskable(task, entry)
     yield from source_requests.unwanted_code(config)
@@ -80,6 +82,14 @@ def _read_of(model: str, config: Config) -> tuple[list[str], list[str]]:
     read = [(table, keys) for table, keys in selections if model in keys["model"]]
     variants = [variant for _, keys in read for variant in keys.get("variant", [])]
     return list(dict.fromkeys(t for t, _ in read)), list(dict.fromkeys(variants))
+
+
+def _no_day(date: str) -> Iterator[str]:
+    """A date that no calendar has, which chat templates could not be told."""
+    try:
+        datetime.date.fromisoformat(date)
+    except ValueError:
+        yield f"prompting/date is {date!r}, which is no day of the calendar. Choose one that is."
 
 
 def _unlettered(prompts: Mapping[str, Any]) -> Iterator[str]:

@@ -18,12 +18,6 @@ def expanded(variants: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def names(variants: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Name of every sweep, as it is written -> names of the variants it makes."""
-    swept = [template for template in variants if _fields(template)]
-    return {template: [name for name, _ in _swept(template, variants)] for template in swept}
-
-
 def _swept(template: str, variants: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     fields = _fields(template)
     if not fields:
