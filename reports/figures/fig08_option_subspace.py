@@ -1,10 +1,11 @@
 """Figure 8. Multiple choice: the whole vocabulary and the options alone.
 
-A column per prompt, at the first step of the answer and T = 1. (a) Probabilities of the five
-likeliest tokens of dense and of the variant, likeliest in dense first; tokens that stand for an
-option are in brackets. (b) Log-likelihoods of the options. A filled point is the likeliest of its
-model in that panel. Look for filled points of both models above one another: there the choice
-survived. The order of the options often does where that of the vocabulary does not.
+Each column is a prompt, at the first step of the answer and T = 1. Row (a) shows the probabilities
+of the five likeliest tokens of the dense model and of the variant, sorted by the dense probability;
+tokens of options are in brackets. Row (b) shows the log-likelihoods of the options. In each panel
+the filled points are the likeliest token of each model. If the filled points of both models lie at
+the same token, the choice has survived. Look for whether it survives among the options more often
+than in the vocabulary.
 """
 
 import altair as alt
@@ -25,8 +26,8 @@ LABEL = "datum.panel == 'vocabulary' && datum.is_option ? '[' + datum.written + 
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Two rows of panels per variant, a column per prompt."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """Two rows of panels per variant and a column per prompt."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.VConcatChart:
@@ -54,7 +55,7 @@ def _one_variant(rows: pa.Table) -> alt.VConcatChart:
 
 
 def _panel(rows: pa.Table, value: charts.Value, heading: str) -> alt.LayerChart:
-    """Tokens from left to right, a line and points per model."""
+    """Tokens from left to right, with a line and points per model."""
     sides = list(SIDES)
     legend = alt.Legend(title=None, orient="top", symbolFillColor="transparent")
     color = alt.Scale(domain=sides, range=[color for color, _ in SIDES.values()])
