@@ -38,13 +38,13 @@ findings AS (
         1 AS place,
         kind,
         format(
-            'The least influential of {}, from the least on, are those of block {}. The most '
-            'influential is that of block {} ({:.3f}, compared with {:.4f} for the least).',
+            'Among {}, the influence is smallest at block {} (in ascending order) and largest at '
+            'block {}. It ranges from {:.4f} to {:.3f}.',
             counted_parts(count(*), kind),
             array_to_string(arg_min(block, influence, 8), ', '),
             arg_max(block, influence),
-            max(influence),
-            min(influence)
+            min(influence),
+            max(influence)
         ) AS finding
     FROM kinds
     GROUP BY model, kind

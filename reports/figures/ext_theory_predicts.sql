@@ -142,7 +142,7 @@ SELECT
         low,
         high,
         CASE
-            WHEN variants < 6 THEN 'There is no verdict, because fewer than six variants are too few'
+            WHEN variants < 6 THEN 'There is no verdict with fewer than six variants'
             WHEN low > 0 THEN 'The estimate orders the losses'
             WHEN high < 0 THEN 'The estimate orders the losses the wrong way round'
             ELSE 'There is no verdict, because the interval contains zero'
