@@ -14,7 +14,6 @@ for how the share of generated keys (solid) and of prompt keys (dashed) changes 
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -36,13 +35,15 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
     columns = [
         (history, variant)
         for history in CAUSES
-        for variant in sorted(_where(rows, "history", history)["variant"].unique().to_pylist())
+        for variant in sorted(
+            charts.where(rows, "history", history)["variant"].unique().to_pylist()
+        )
     ]
     panels = [
         alt.hconcat(
             *(
                 _panel(
-                    _where(_where(of_place, "history", history), "variant", variant),
+                    charts.where(charts.where(of_place, "history", history), "variant", variant),
                     title,
                     [variant, CAUSES[history]],
                 )
@@ -51,7 +52,7 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
             spacing=12,
         ).resolve_scale(x="shared", y="shared")
         for along, title in ALONG.items()
-        if (of_place := _where(rows, "along", along)).num_rows
+        if (of_place := charts.where(rows, "along", along)).num_rows
     ]
     return alt.vconcat(*panels)
 
@@ -75,7 +76,3 @@ def _panel(rows: pa.Table, along: str, heading: list[str]) -> alt.LayerChart:
     return layers.properties(
         width=190, height=170, title=alt.Title(heading[0], subtitle=heading[1])
     )
-
-
-def _where(rows: pa.Table, column: str, value: str) -> pa.Table:
-    return rows.filter(pc.equal(rows.column(column), value))

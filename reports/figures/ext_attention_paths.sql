@@ -188,7 +188,7 @@ findings AS (
         format(
             '{}: in the whole variant, which also has the errors of other layers and earlier '
             'positions, the median value path is {:.1f} times and the median weight path {:.1f} '
-            'times as large as if each attention is edited alone.',
+            'times as large as when each attention is edited alone.',
             variant,
             median(value_norm) FILTER (history = 'teacher_forced')
             / nullif(median(value_norm) FILTER (history = 'edited_sublayer'), 0),

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -55,7 +54,7 @@ def _panels(rows: pa.Table) -> Iterator[alt.LayerChart]:
         "Similarity of probabilities with dense", alt.Scale(domain=y_range, nice=False)
     )
     for gain, (title, number) in GAINS.items():
-        of_gain = rows.filter(pc.equal(rows.column("gain"), gain))
+        of_gain = charts.where(rows, "gain", gain)
         x_range = charts.padded(of_gain.column("relative").to_pylist(), 0.15)
         x = alt.X(
             "relative:Q",

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -32,7 +31,7 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
 
 def _kinds(rows: pa.Table) -> Iterator[alt.VConcatChart]:
     for kind, title in KINDS.items():
-        of_kind = rows.filter(pc.equal(rows.column("sublayer"), kind))
+        of_kind = charts.where(rows, "sublayer", kind)
         if of_kind.num_rows:
             yield alt.vconcat(*_influence_and_drops(of_kind), spacing=6, title=title)
 

@@ -50,7 +50,7 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
 def _sizes(rows: pa.Table, value: charts.Value, height: int) -> alt.HConcatChart:
     """A panel per weighting, with the same axis of the ratio."""
     panels = [
-        _panel(rows.filter(pc.equal(rows.column("weights"), weights)), title, value)
+        _panel(charts.where(rows, "weights", weights), title, value)
         for weights, title in WEIGHTS.items()
     ]
     sized = (panel.properties(width=420, height=height) for panel in panels)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from prunescope.report import charts
 from prunescope.report.text_tables import Cell, Table, cell
 
 HEAD = ("comparison", "measured", "accepted", "KL (nats)", "likeliest token differs")
@@ -47,7 +48,7 @@ def _check(row: dict[str, object]) -> list[Cell]:
 def _noise(row: dict[str, object]) -> list[Cell]:
     kl, flips = row["kl_divergence"], row["n_disagreements"]
     return [
-        cell(f"{row['what']} ({row['space']})"),
+        cell(f"{row['what']} ({charts.SPACE_NAMES[str(row['space'])]})"),
         cell(f"{row['measured']:.2g}"),
         cell(""),
         cell("" if kl is None else f"{kl:.2g}"),

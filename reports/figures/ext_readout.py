@@ -10,7 +10,6 @@ differs between the left half and the right half is a property of the readout, n
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -42,7 +41,7 @@ def _one_model(rows: pa.Table) -> ChartType:
 
 
 def _panels(rows: pa.Table, quantity: str, y: charts.Value) -> alt.FacetChart:
-    of_quantity = rows.filter(pc.equal(rows["quantity"], quantity))
+    of_quantity = charts.where(rows, "quantity", quantity)
     names = [series for series in COLORS if series in of_quantity["series"].unique().to_pylist()]
     panel = [
         f"{READOUTS[row['readout']]}, {SUBLAYERS[row['sublayer']]}"
@@ -50,13 +49,15 @@ def _panels(rows: pa.Table, quantity: str, y: charts.Value) -> alt.FacetChart:
     ]
     order = [f"{way}, {kind}" for way in READOUTS.values() for kind in SUBLAYERS.values()]
     scale = alt.Scale(domain=names, range=[COLORS[series] for series in names])
+    label = f"{charts.SPACE_NAMES}[datum.label] || datum.label"
+    legend = alt.Legend(title=None, orient="top", labelExpr=label)
     facets: alt.FacetChart = (
         alt.Chart(of_quantity.append_column("panel", pa.array(panel, pa.string())))
         .mark_line(strokeWidth=1.8)
         .encode(
             charts.BLOCK,
             y.of("shown"),
-            alt.Color("series:N", scale=scale, legend=alt.Legend(title=None, orient="top")),
+            alt.Color("series:N", scale=scale, legend=legend),
             tooltip=["series:N", "block:Q", "shown:Q"],
         )
         .properties(width=190, height=150)

@@ -13,7 +13,6 @@ import functools
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -34,11 +33,11 @@ def draw(rows: pa.Table) -> ChartType:
 def _one_model(rows: pa.Table, color: alt.Color) -> alt.ConcatChart:
     panels = []
     for kind, name in charts.DROPS.items():
-        of_kind = rows.filter(pc.equal(rows.column("dropped"), kind))
+        of_kind = charts.where(rows, "dropped", kind)
         if of_kind.num_rows:
             panels.append((charts.over_drops(of_kind, NDCG, "score", [color], TOOLTIP), name))
     for method in rows.column("method").drop_null().unique().to_pylist():
-        of_method = rows.filter(pc.equal(rows.column("method"), method))
+        of_method = charts.where(rows, "method", method)
         panels.append(
             (charts.over_patterns(of_method, NDCG, "score", color, TOOLTIP), f"pruned by {method}")
         )

@@ -61,7 +61,7 @@ def _panel(rows: pa.Table, column: str, title: str) -> alt.Chart:
     shares = alt.Scale() if column == "score_lost" else alt.Scale(domain=[0, 1])
     shown = alt.Scale(
         domain=["dense", *variants],
-        range=[DENSE, *(COLORS[place % len(COLORS)] for place in range(len(variants)))],
+        range=[DENSE, *(COLORS[index % len(COLORS)] for index in range(len(variants)))],
     )
     chart: alt.Chart = (
         alt.Chart(rows)

@@ -129,7 +129,7 @@ SELECT
         'and {:.1f} % to right. {:.0f} % of answers differ from the dense model''s.',
         variant,
         if(family = 'generative', 'generation', 'multiple-choice'),
-        -100 * avg(score_lost),
+        0 - 100 * avg(score_lost), -- zero without a minus sign
         100 * avg(to_wrong),
         100 * avg(to_right),
         100 * avg(answers_changed)

@@ -48,9 +48,9 @@ def draw(rows: pa.Table) -> ChartType:
 def _one_model(rows: pa.Table) -> alt.VConcatChart:
     rows = rows.sort_by([("size", "ascending")])
     scored = rows.filter(pc.is_valid(rows.column("lost")))
-    theorem = scored.filter(pc.equal(scored.column("predictor"), "theorem_3"))
+    theorem = charts.where(scored, "predictor", "theorem_3")
     families = [family for family in FAMILIES if family in theorem["family"].to_pylist()]
-    panels = [_points(theorem.filter(pc.equal(theorem["family"], family))) for family in families]
+    panels = [_points(charts.where(theorem, "family", family)) for family in families]
     unlabelled = rows.append_column("label_side", pa.array([""] * rows.num_rows))
     above = [alt.hconcat(*panels, spacing=24)] if panels else []
     chart: alt.VConcatChart = alt.vconcat(*above, _ranks(unlabelled)).resolve_scale(

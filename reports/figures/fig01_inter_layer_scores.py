@@ -10,7 +10,6 @@ zero: it is a quarter if there are four options.
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -31,7 +30,7 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
     for column, title in (("score", "Score"), ("share_of_dense", "Score / dense score")):
         value = charts.Value(title, alt.Scale(zero=True))
         for kind, name in charts.DROPS.items():
-            of_kind = rows.filter(pc.equal(rows.column("dropped"), kind))
+            of_kind = charts.where(rows, "dropped", kind)
             if of_kind.num_rows:
                 panel = charts.over_drops(of_kind, value, column, marks, TOOLTIP)
                 panels.append(panel.properties(width=230, height=170, title=name))

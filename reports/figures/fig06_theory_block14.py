@@ -9,7 +9,6 @@ separate at the peaks, where the second order is no longer sufficient.
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -30,7 +29,7 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
     panels = []
     named = charts.measured_and_estimated("Theorems 2 and 3")
     for quantity, (title, axis) in PANELS.items():
-        of_quantity = rows.filter(pc.equal(rows.column("quantity"), quantity))
+        of_quantity = charts.where(rows, "quantity", quantity)
         chart = charts.lines(of_quantity, charts.Value(axis), named)
         panels.append(chart.properties(width=360, height=240, title=title))
     return alt.concat(*panels, columns=2)

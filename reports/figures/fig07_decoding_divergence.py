@@ -30,10 +30,10 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
     divergence = charts.Value("KL(p‖q) in nats", charts.LOG)
     above, below = [], []
     for scope in scopes:
-        of_scope = rows.filter(pc.equal(rows.column("scope"), scope))
+        of_scope = charts.where(rows, "scope", scope)
         spaces = charts.mean_with_range(of_scope, charts.STEP, similarity)
         above.append(spaces.properties(**SIZE, title=f"(a) {scope}"))
-        kl = of_scope.filter(pc.equal(of_scope.column("space"), "probability"))
+        kl = charts.where(of_scope, "space", "probability")
         measured = charts.lines(kl, divergence, charts.measured_and_estimated("Theorem 3"))
         if _reaches_noise(kl):
             measured += charts.noise(kl, charts.STEP, divergence, "noise_kl")

@@ -102,9 +102,13 @@ findings AS (
         model,
         1 AS place,
         format(
-            'The median similarity in the {} space is {:.3f} at step 0 and {:.3f} at later steps. '
-            'The paper finds that the first step is the most similar.',
-            space,
+            'The median similarity of {} is {:.3f} at step 0 and {:.3f} at later steps. The paper '
+            'finds that the first step is the most similar.',
+            CASE space
+                WHEN 'embedding' THEN 'hidden states'
+                WHEN 'logit' THEN 'logits'
+                ELSE 'probabilities'
+            END,
             1 - first_step,
             1 - later
         ) AS finding,
@@ -119,7 +123,8 @@ findings AS (
         2 AS place,
         format(
             'The median KL is {:.2g} nats at step 0 and {:.2g} nats at later steps. If both models '
-            'read the dense model''s tokens (teacher-forced), it is {:.2g} nats at later steps: {}.',
+            'read the dense model''s tokens (teacher-forced), it is {:.2g} nats at later steps: '
+            '{}.',
             first_kl,
             later_kl,
             kl,

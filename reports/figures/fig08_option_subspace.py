@@ -10,7 +10,6 @@ than in the vocabulary.
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -32,7 +31,7 @@ def draw(rows: pa.Table) -> ChartType:
 
 def _one_model(rows: pa.Table) -> alt.VConcatChart:
     variants = [
-        _one_variant(_where(rows, "variant", name)).properties(title=f"dense and {name}")
+        _one_variant(charts.where(rows, "variant", name)).properties(title=f"dense and {name}")
         for name in rows["variant"].unique().to_pylist()
     ]
     return alt.vconcat(*variants)
@@ -43,13 +42,13 @@ def _one_variant(rows: pa.Table) -> alt.VConcatChart:
     panels = [
         alt.hconcat(
             *(
-                _panel(_where(shown, "prompt", prompt), value, heading=f"{title}, {prompt}")
+                _panel(charts.where(shown, "prompt", prompt), value, heading=f"{title}, {prompt}")
                 for prompt in prompts
             ),
             spacing=14,
         ).resolve_scale(y="shared")
         for panel, (title, value) in PANELS.items()
-        if (shown := _where(rows, "panel", panel)).num_rows
+        if (shown := charts.where(rows, "panel", panel)).num_rows
     ]
     return alt.vconcat(*panels)
 
@@ -82,7 +81,3 @@ def _panel(rows: pa.Table, value: charts.Value, heading: str) -> alt.LayerChart:
     )
     layers: alt.LayerChart = alt.layer(line, points)  # type: ignore[assignment] # no facets inside
     return layers.properties(width=215, height=150, title=heading)
-
-
-def _where(rows: pa.Table, column: str, value: str) -> pa.Table:
-    return rows.filter(pc.equal(rows.column(column), value))

@@ -50,12 +50,12 @@ reached AS (
 SELECT
     model,
     format(
-        'Among the numbers of parts tried, {} keeps nine tenths of the dense model''s score with '
-        'up to {} dropped, {} with up to {}. The paper finds that generation falls first.',
+        'Among the numbers tried, {} keeps nine tenths of the dense model''s score with up to {} '
+        'dropped, and {} with up to {}. The paper finds that generation falls first.',
         choosing,
         counted_parts(while_choosing, dropped),
         writing,
-        counted_parts(while_writing, dropped)
+        while_writing
     ) AS finding,
     if(while_choosing = while_writing, NULL, while_writing < while_choosing) AS agrees
 FROM reached

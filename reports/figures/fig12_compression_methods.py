@@ -11,7 +11,6 @@ a text first differs from the dense one.
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -35,10 +34,10 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
     color = _colors(rows)
     scopes = []
     for scope in charts.scopes(rows):
-        of_scope = rows.filter(pc.equal(rows.column("scope"), scope))
+        of_scope = charts.where(rows, "scope", scope)
         panels = []
         for panel, (title, value) in PANELS.items():
-            of_panel = of_scope.filter(pc.equal(of_scope.column("panel"), panel))
+            of_panel = charts.where(of_scope, "panel", panel)
             lines = alt.Chart(of_panel).mark_line(strokeWidth=1.6)
             chart = lines.encode(
                 charts.STEP,

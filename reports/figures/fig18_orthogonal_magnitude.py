@@ -14,7 +14,10 @@ from prunescope.report import charts
 
 RATIO = charts.Value("|Δ⊥|² / |dense|²", charts.LOG)
 
-LINES = {space: charts.Line(space, charts.SPACES[space]) for space in ("embedding", "logit")}
+LINES = {
+    charts.SPACE_NAMES[space]: charts.Line(space, charts.SPACES[space])
+    for space in ("embedding", "logit")
+}
 
 
 def draw(rows: pa.Table) -> ChartType:

@@ -316,8 +316,8 @@ families AS (
 SELECT
     model,
     format(
-        '{}: multiple-choice tasks keep {:.0f} % of the dense model''s mean score, generation tasks '
-        '{:.0f} %. The 95 % interval of the difference is {:.0f} to {:.0f} points{}.{}',
+        '{}: multiple-choice tasks keep {:.0f} % of the dense model''s mean score, generation '
+        'tasks {:.0f} %. The 95 % interval of the difference is {:.0f} to {:.0f} points{}.{}',
         variant,
         100 * choosing,
         100 * writing,

@@ -23,6 +23,13 @@ BLUE, GREEN, ORANGE = "#1f83c4", "#159a74", "#d55e00"
 SPACES = {"embedding": BLUE, "logit": GREEN, "probability": ORANGE}
 """Colour of each space, the same in every figure."""
 
+SPACE_NAMES = {
+    "embedding": "hidden states",
+    "logit": "logits",
+    "probability": "probabilities",
+}
+"""Name of each space in legends."""
+
 PENTAGON = "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z"
 """A point shape for which Vega has no name."""
 
@@ -127,7 +134,8 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
     """
     spaces = [space for space in SPACES if space in rows.column("space").unique().to_pylist()]
     scale = alt.Scale(domain=spaces, range=[SPACES[space] for space in spaces])
-    color = alt.Color("space:N", scale=scale, legend=_legend())
+    legend = _legend(labelExpr=f"{SPACE_NAMES}[datum.label]")
+    color = alt.Color("space:N", scale=scale, legend=legend)
     tooltip = ["space:N", x, "mean:Q", "low:Q", "high:Q"]
     base = alt.Chart(rows).encode(x, color)
     band = base.mark_area(opacity=0.18).encode(y.of("low"), alt.Y2("high:Q"))
@@ -139,6 +147,11 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
         )
     layers: alt.LayerChart = alt.layer(*marks)  # type: ignore[assignment] # no facets inside
     return layers
+
+
+def where(rows: pa.Table, column: str, value: str) -> pa.Table:
+    """The rows whose column has this value."""
+    return rows.filter(pc.equal(rows.column(column), value))
 
 
 def noise(rows: pa.Table, x: alt.X, y: Value, column: str) -> alt.Chart:
@@ -278,10 +291,7 @@ def figure(
     models = rows.column("model").unique().to_pylist()
     if len(models) == 1:
         return titled(draw_model(rows), doc, subtitle)
-    charts = [
-        draw_model(rows.filter(pc.equal(rows.column("model"), model))).properties(title=model)
-        for model in models
-    ]
+    charts = [draw_model(where(rows, "model", model)).properties(title=model) for model in models]
     return titled(alt.vconcat(*charts), doc, subtitle)
 
 
