@@ -81,17 +81,29 @@ findings AS (
         model,
         3 AS place,
         '' AS kind,
-        format(
-            '{} a similarity of at least 0.8. Among them, {} decodes fastest ({:.2f} times as fast '
-            'as dense), {} has the smallest weights ({:.0f} % of the bytes) and {} the smallest '
-            'cache ({:.0f} %).',
-            if(count(*) = 1, '1 variant has', format('{} variants have', count(*))),
-            arg_max(variant, decode_speed),
-            max(decode_speed),
-            arg_min(variant, weights),
-            min(weights),
-            arg_min(variant, kv_cache),
-            min(kv_cache)
+        if(
+            count(*) = 1,
+            format(
+                'Only {} has a similarity of at least 0.8. Relative to dense it decodes {:.2f} '
+                'times as fast, with {:.0f} % of the bytes of weights and {:.0f} % of the '
+                'key-value cache.',
+                any_value(variant),
+                max(decode_speed),
+                min(weights),
+                min(kv_cache)
+            ),
+            format(
+                'Of the {} variants with a similarity of at least 0.8, {} decodes fastest ({:.2f} '
+                'times as fast as dense), {} has the smallest weights ({:.0f} % of the bytes) and '
+                '{} the smallest key-value cache ({:.0f} %).',
+                count(*),
+                arg_max(variant, decode_speed),
+                max(decode_speed),
+                arg_min(variant, weights),
+                min(weights),
+                arg_min(variant, kv_cache),
+                min(kv_cache)
+            )
         ) AS finding
     FROM gains
     WHERE kept >= 0.8 AND method != 'identity'
