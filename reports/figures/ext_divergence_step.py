@@ -3,8 +3,8 @@
 Each line is a variant in the colour of its method; variants of one method differ in their dashes.
 It shows the share of prompts whose text is the same as the dense model's, token for token, up to a
 step. A line that falls at once belongs to a variant that changes the first token of most answers.
-The level at the right end is the share of texts that never change. Look for how much later
-quantized models diverge than pruned ones, and for the order within a method.
+The level at the right end is the share of texts that never change. Look for whether quantized
+models diverge later than pruned ones, and for the order within a method.
 """
 
 import altair as alt
@@ -39,7 +39,12 @@ def _one_model(rows: pa.Table) -> alt.Chart:
             charts.Value("Share of texts equal to dense").of("staying"),
             alt.Color("variant:N", scale=alt.Scale(domain=names, range=colors), legend=legend),
             alt.StrokeDash("variant:N", scale=alt.Scale(domain=names, range=dashes), legend=legend),
-            tooltip=["variant:N", "step:Q", "staying:Q", "prompts:Q"],
+            tooltip=[
+                "variant:N",
+                "step:Q",
+                alt.Tooltip("staying:Q", title="share of texts"),
+                "prompts:Q",
+            ],
         )
         .properties(width=560, height=280)
     )

@@ -64,7 +64,14 @@ def _panel(rows: pa.Table, title: str, value: charts.Value) -> alt.LayerChart:
     base = alt.Chart(rows).encode(
         alt.X("size:Q", scale=charts.LOG, axis=alt.Axis(title=title, tickCount=6)),
         alt.Color("estimate:N", scale=scale, legend=legend),
-        tooltip=["estimate:N", "size:Q", "middle:Q", "low:Q", "high:Q", "points:Q"],
+        tooltip=[
+            "estimate:N",
+            "size:Q",
+            alt.Tooltip("middle:Q", title="median"),
+            "low:Q",
+            "high:Q",
+            "points:Q",
+        ],
     )
     band = base.mark_area(opacity=0.12, clip=True).encode(value.of("low"), alt.Y2("high:Q"))
     line = base.mark_line(strokeWidth=2, point=True, clip=True).encode(value.of("middle"))

@@ -34,7 +34,13 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
         alt.Y("variant:N", sort=variants, title=None),
         alt.Color("asked_as:N", scale=scale, legend=legend),
         yOffset=alt.YOffset("asked_as:N", sort=list(FORMATS)),
-        tooltip=["variant:N", "asked_as:N", "score:Q", "agreement:Q", "items:Q"],
+        tooltip=[
+            "variant:N",
+            alt.Tooltip("asked_as:N", title="format"),
+            "score:Q",
+            "agreement:Q",
+            "items:Q",
+        ],
     )
     domain = alt.Scale(domain=[0, 1])
     axis = alt.Axis(title="Share of correct answers", tickCount=5)

@@ -58,7 +58,7 @@ def _panels(rows: pa.Table, quantity: str, y: charts.Value) -> alt.FacetChart:
             charts.BLOCK,
             y.of("shown"),
             alt.Color("series:N", scale=scale, legend=legend),
-            tooltip=["series:N", "block:Q", "shown:Q"],
+            tooltip=["series:N", "block:Q", alt.Tooltip("shown:Q", title="value")],
         )
         .properties(width=190, height=150)
         .facet(alt.Facet("panel:N", title=None, sort=order), columns=4)

@@ -59,7 +59,7 @@ def _panel(rows: pa.Table, column: str, title: str) -> alt.Chart:
     variants = [name for name in rows.column("variant").unique().to_pylist() if name != "dense"]
     tasks = rows.column("task").unique().to_pylist()
     shares = alt.Scale() if column == "score_lost" else alt.Scale(domain=[0, 1])
-    shown = alt.Scale(
+    colors = alt.Scale(
         domain=["dense", *variants],
         range=[DENSE, *(COLORS[index % len(COLORS)] for index in range(len(variants)))],
     )
@@ -73,13 +73,13 @@ def _panel(rows: pa.Table, column: str, title: str) -> alt.Chart:
                 scale=shares,
             ),
             alt.Y("task:N", sort=tasks, title=None, axis=alt.Axis(grid=True)),
-            alt.Color("variant:N", scale=shown, legend=alt.Legend(title=None, orient="top")),
+            alt.Color("variant:N", scale=colors, legend=alt.Legend(title=None, orient="top")),
             alt.Shape("variant:N", sort=["dense", *variants], legend=None),
             tooltip=[
                 "task:N",
                 "variant:N",
                 *(alt.Tooltip(f"{name}:Q", format=".1%") for name in TOOLTIP),
-                "parted:Q",
+                alt.Tooltip("parted:Q", title="median token of divergence"),
                 "n_items:Q",
                 "n_shot:Q",
             ],

@@ -8,10 +8,10 @@ numbers that need no labels order the losses: Spearman's rank correlation over t
 prompts; losses are means over the tasks of a family.
 
 All numbers are teacher-forced: both models read the dense model's greedy texts, and the variant
-reads its own cache, so that its errors accumulate as they do in a task. Free running would measure
-how far two texts have diverged, which hardly depends on the variant once they have, and the dense
-model's cache would hide errors that accumulate. T = 1 is the temperature at which tasks read
-likelihoods, and greedy answers are the same at all temperatures.
+reads its own cache, so that its errors accumulate as they do in a task. Free running would mostly
+measure how far two texts have diverged, and the dense model's cache would hide errors that
+accumulate. T = 1 is the temperature at which tasks read likelihoods, and greedy answers are the
+same at all temperatures.
 
 Look for whether the points rise from left to right, and whether an interval in the lower panel
 excludes zero. With so few variants and items the intervals are wide, so that the order of two
@@ -37,7 +37,11 @@ FAMILIES = {
     "generative": ("generation tasks", charts.ORANGE),
 }
 SIZE = (400, 240)
-TOOLTIP = ["variant:N", "size:Q", "lost:Q"]
+TOOLTIP = [
+    alt.Tooltip("variant:N"),
+    alt.Tooltip("size:Q", title="estimate of KL (nats)"),
+    alt.Tooltip("lost:Q", title="lost share of the dense score"),
+]
 
 
 def draw(rows: pa.Table) -> ChartType:

@@ -3,8 +3,8 @@
 The chart shows each task's score and its share of the dense model's score for three patterns:
 unstructured, four of every eight weights, and two of every four. Dashed lines are the dense model,
 whiskers are 95 % intervals over items. If the model is near the floor on the paper's GSM8K, another
-generation task takes its place, as the lines above the chart say. Look for how much further the
-orange points fall than the others as the pattern becomes stricter from left to right.
+generation task takes its place, as the lines above the chart say. Look for whether the orange
+points fall further than the others as the pattern becomes stricter from left to right.
 """
 
 import pyarrow as pa

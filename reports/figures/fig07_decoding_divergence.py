@@ -6,7 +6,7 @@ distributions and its estimate by Theorem 3, half the variance of the logit shif
 is one arithmetic prompt, as in the paper; the right column is the mean over all prompts that reach
 the step, with their range. Dotted lines are the noise floor, which is what rounding alone would
 make; in (b) it is drawn only if it comes within a factor of a hundred of the data. Look for the
-first step, which has read only the prompt, and for how fast similarity falls once the texts differ.
+first step, which has read only the prompt, and for the similarity once the texts differ.
 """
 
 import altair as alt

@@ -42,13 +42,15 @@ def _one_variant(rows: pa.Table) -> alt.VConcatChart:
     panels = [
         alt.hconcat(
             *(
-                _panel(charts.where(shown, "prompt", prompt), value, heading=f"{title}, {prompt}")
+                _panel(
+                    charts.where(of_panel, "prompt", prompt), value, heading=f"{title}, {prompt}"
+                )
                 for prompt in prompts
             ),
             spacing=14,
         ).resolve_scale(y="shared")
         for panel, (title, value) in PANELS.items()
-        if (shown := charts.where(rows, "panel", panel)).num_rows
+        if (of_panel := charts.where(rows, "panel", panel)).num_rows
     ]
     return alt.vconcat(*panels)
 
@@ -71,7 +73,14 @@ def _panel(rows: pa.Table, value: charts.Value, heading: str) -> alt.LayerChart:
             ),
             value.of("shown"),
             alt.Color("side:N", scale=color, legend=legend),
-            tooltip=["prompt:N", "written:N", "token:Q", "side:N", "shown:Q", "is_likeliest:N"],
+            tooltip=[
+                "prompt:N",
+                "written:N",
+                "token:Q",
+                "side:N",
+                alt.Tooltip("shown:Q", title="value"),
+                "is_likeliest:N",
+            ],
         )
     )
     line = base.mark_line(strokeWidth=1, opacity=0.5)

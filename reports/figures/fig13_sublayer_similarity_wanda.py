@@ -5,7 +5,7 @@ everything before it stays dense. The state after it is compared with the dense 
 state, as logits and as probabilities. Lines are means over prompts and steps; bands reach from the
 smallest to the largest similarity. Dotted lines are the noise floor, the similarity that rounding
 alone would leave. Compare with Figure 4, in which the same sublayers are dropped: is the order of
-the three spaces the same, and how much less similarity is lost?
+the three spaces the same, and is less similarity lost?
 """
 
 import pyarrow as pa
