@@ -1,26 +1,27 @@
--- What several queries compute: run before each of them.
+-- Macros that several queries use. They are defined before each query runs.
 
--- A list drawn again from itself, with replacement; equal draws of lists of equal length pick the
--- same places, so that they stay paired. Hashed twice: the low bits of hash(draw, place) are those of
--- the two xored, so that eight numbers would have but eight draws.
+-- A bootstrap sample of a list, drawn with replacement. The same draw picks the same positions of
+-- all lists of equal length, so that pairs stay pairs. The hash is taken twice: the low bits of
+-- hash(draw, position) are the xor of the two arguments' low bits, and a list of eight numbers would
+-- have only eight different samples.
 CREATE MACRO resampled(numbers, draw) AS
 list_transform(
     range(len(numbers)),
-    LAMBDA place: numbers[cast(1 + hash(hash(draw, place)) % len(numbers) AS int)]
+    LAMBDA position: numbers[cast(1 + hash(hash(draw, position)) % len(numbers) AS int)]
 );
 
--- Mean of such a list.
+-- The mean of such a sample.
 CREATE MACRO resampled_mean(numbers, draw) AS list_avg(resampled(numbers, draw));
 
--- Quantile of the mean over 1000 bootstrap draws: 0.025 and 0.975 bound its 95 % interval.
+-- A quantile of the mean over 1000 bootstrap samples: 0.025 and 0.975 bound its 95 % interval.
 CREATE MACRO bootstrap_mean(numbers, portion) AS
 list_aggregate(
     list_transform(range(1000), LAMBDA draw: resampled_mean(numbers, draw)),
     'quantile_cont', portion
 );
 
--- Exact McNemar test, two-sided: of so many items whose outcome flipped, each way as likely as the
--- other, the probability of a split at least as uneven. 1 where none flipped.
+-- The p-value of McNemar's exact two-sided test: if an outcome that flips is equally likely to flip
+-- either way, the probability of a split at least as uneven as this one. It is 1 if none flipped.
 CREATE MACRO mcnemar(to_wrong, to_right) AS
 least(
     1,
@@ -35,12 +36,12 @@ least(
     )
 );
 
--- Share of positions with the same token, of the longer text's.
+-- The number of positions with the same token, divided by the length of the longer text.
 CREATE MACRO equal_share(dense_ids, variant_ids) AS
 len(list_filter(list_zip(dense_ids, variant_ids), LAMBDA pair: pair[1] = pair[2]))
 / greatest(len(dense_ids), len(variant_ids));
 
--- First step, from 0, at which two texts differ; NULL where they are equal.
+-- The first step, counted from 0, at which two texts differ; NULL if they are equal.
 CREATE MACRO first_divergence(dense_ids, variant_ids) AS
 list_position(
     list_transform(
@@ -49,20 +50,20 @@ list_position(
     TRUE
 ) - 1;
 
--- Ranks of a list, equal numbers sharing the mean of theirs, less the mean rank.
+-- The ranks of a list minus their mean. Equal numbers share the mean of their ranks.
 CREATE MACRO centred_ranks(numbers) AS
 list_transform(
     numbers,
-    LAMBDA one:
-    len(list_filter(numbers, LAMBDA other: other < one))
-    + (len(list_filter(numbers, LAMBDA other: other = one)) - len(numbers)) / 2
+    LAMBDA number:
+    len(list_filter(numbers, LAMBDA other: other < number))
+    + (len(list_filter(numbers, LAMBDA other: other = number)) - len(numbers)) / 2
 );
 
--- Spearman's rank correlation of two lists; NULL where one of them is constant.
+-- Spearman's rank correlation of two lists; NULL if one of them is constant.
 CREATE MACRO rank_correlation(xs, ys) AS
 nullif(list_cosine_similarity(centred_ranks(xs), centred_ranks(ys)), cast('NaN' AS double));
 
--- Quantile of it over 1000 bootstrap draws of pairs.
+-- A quantile of the rank correlation over 1000 bootstrap samples of pairs.
 CREATE MACRO bootstrap_rank_correlation(xs, ys, portion) AS
 list_aggregate(
     list_transform(
@@ -71,30 +72,49 @@ list_aggregate(
     'quantile_cont', portion
 );
 
--- Several parts of a kind, in words.
-CREATE MACRO parts_called(dropped) AS
-CASE dropped
-    WHEN 'attn' THEN 'attention sublayers'
-    WHEN 'mlp' THEN 'MLP sublayers'
-    ELSE 'blocks'
-END;
+-- A number of dropped parts in words, such as "1 block" or "4 attention sublayers".
+CREATE MACRO counted_parts(n_parts, kind) AS
+format(
+    '{} {}{}',
+    n_parts,
+    CASE kind
+        WHEN 'attn' THEN 'attention sublayer'
+        WHEN 'mlp' THEN 'MLP sublayer'
+        ELSE 'block'
+    END,
+    if(n_parts = 1, '', 's')
+);
 
--- What tasks that choose and tasks that write keep, in words.
+-- A range in words: one number if all of them read alike. `form` formats a number.
+CREATE MACRO range_of(form, low, high) AS
+if(
+    format(form, low) = format(form, high),
+    format(form, low),
+    format(form, low) || ' to ' || format(form, high)
+);
+
+-- A percentage with three significant digits, without an exponent where it is large.
+CREATE MACRO percent(portion) AS
+format(if(abs(portion) >= 9.995, '{:,.0f} %', '{:.3g} %'), 100 * portion);
+
+-- The share of the dense model's score that each family of tasks keeps, in words.
 CREATE MACRO kept_by_families(choosing, writing) AS
 format(
-    'non-generative tasks keep {:.0f} % of dense''s score on average, generative ones {:.0f} %.',
+    'multiple-choice tasks keep {:.0f} % of the dense model''s score on average, generation tasks '
+    '{:.0f} %.',
     100 * choosing,
     100 * writing
 );
 
--- What two measures of one thing say alike; NULL where they disagree.
-CREATE MACRO verdict(one, other) AS if(one = other, one, NULL);
+-- The verdict of two measures of the same statement; NULL if they disagree.
+CREATE MACRO verdict(first_measure, second_measure) AS
+if(first_measure = second_measure, first_measure, NULL);
 
--- The sentence that says so, after a space; nothing where they agree.
-CREATE MACRO split_verdict(one, other, measures) AS
-if(one = other, '', format(' {} disagree: no verdict.', measures));
+-- A sentence, after a space, that explains a missing verdict; empty if the measures agree.
+CREATE MACRO split_verdict(first_measure, second_measure, measures) AS
+if(first_measure = second_measure, '', format(' {} disagree, so there is no verdict.', measures));
 
--- Median and mean of a number over the first third of the blocks, and over the last.
+-- The median and the mean of a number over the first and over the last third of the blocks.
 CREATE MACRO over_depth(number, block, last_block) AS
 struct_pack(
     early := median(number) FILTER (3 * block <= last_block),
@@ -103,12 +123,13 @@ struct_pack(
     late_mean := avg(number) FILTER (3 * block >= 2 * last_block)
 );
 
--- Whether it grows with depth.
+-- Whether the number grows with depth, by the median and by the mean.
 CREATE MACRO grows(thirds) AS
 verdict(thirds.late > thirds.early, thirds.late_mean > thirds.early_mean);
 
--- The sentence that says so: its form has a place for each of the four, and one for no verdict.
-CREATE MACRO said_of_depth(form, thirds) AS
+-- A sentence about growth with depth. `form` has five places: four for the medians and means, and
+-- the last for the explanation of a missing verdict.
+CREATE MACRO depth_sentence(form, thirds) AS
 format(
     form,
     thirds.early,
@@ -116,6 +137,8 @@ format(
     thirds.late,
     thirds.late_mean,
     split_verdict(
-        thirds.late > thirds.early, thirds.late_mean > thirds.early_mean, 'Median and mean'
+        thirds.late > thirds.early,
+        thirds.late_mean > thirds.early_mean,
+        'The median and the mean'
     )
 );

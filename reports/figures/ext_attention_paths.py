@@ -1,19 +1,19 @@
-"""Attention outputs: what moves them, values or weights, over prompt or generated keys.
+"""Changes of attention outputs: by values or weights, at prompt keys or generated keys.
 
-The change Δo of every attention's output is split exactly: values moved under dense weights (value
-path), weights moved over dense values (weight path), and both at once (interaction), each by where
-the key stands. Lines are mean signed shares of Δo; at each place the six sum to one. Columns: one
-attention edited at a time on dense input, or the whole variant on the dense model's tokens, where
-earlier layers and positions move it too. A block whose attention is dropped has no point, nor has
-one before the first that is edited: nothing moves there.
+The change Δo of each attention output is split exactly into three paths: changed values under dense
+weights (value path), changed weights over dense values (weight path), and both changes at once
+(interaction). Each path is split again by whether the key is in the prompt or among the generated
+tokens. Lines are mean signed shares of Δo; at each point the six shares sum to one. The columns are
+either one attention edited at a time on dense input, or the whole variant on the dense model's
+tokens, where the errors of earlier layers and positions count too. Blocks whose attention is
+dropped have no point, nor have blocks before the first edited one, because nothing changes there.
 
-Look for which colour carries more, for interaction near zero, and below for how the generated
-keys (solid) take over from the prompt's (dashed) as the answer grows.
+Look for the path with the larger share and for an interaction near zero. In the lower panels, look
+for how the share of generated keys (solid) and of prompt keys (dashed) changes as the answer grows.
 """
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -27,21 +27,23 @@ SHARE = charts.Value("Share of Δo")
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Above over depth, below over steps; a column per variant and cause."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """Shares over depth above and over decoding steps below; a column per variant and cause."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.VConcatChart:
     columns = [
         (history, variant)
         for history in CAUSES
-        for variant in sorted(_where(rows, "history", history)["variant"].unique().to_pylist())
+        for variant in sorted(
+            charts.where(rows, "history", history)["variant"].unique().to_pylist()
+        )
     ]
     panels = [
         alt.hconcat(
             *(
                 _panel(
-                    _where(_where(of_place, "history", history), "variant", variant),
+                    charts.where(charts.where(of_place, "history", history), "variant", variant),
                     title,
                     [variant, CAUSES[history]],
                 )
@@ -50,13 +52,13 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
             spacing=12,
         ).resolve_scale(x="shared", y="shared")
         for along, title in ALONG.items()
-        if (of_place := _where(rows, "along", along)).num_rows
+        if (of_place := charts.where(rows, "along", along)).num_rows
     ]
     return alt.vconcat(*panels)
 
 
 def _panel(rows: pa.Table, along: str, heading: list[str]) -> alt.LayerChart:
-    """Six lines, colour for the path and dash for the keys; dots show blocks left out."""
+    """Six lines: colours are paths and dashes are keys; dots mark the blocks that have rows."""
     color = alt.Scale(domain=list(PATHS), range=list(PATHS.values()))
     dash = alt.Scale(domain=list(KEYS), range=[list(dash) for dash in KEYS.values()])
     axis = alt.Axis(title=along, format="d", tickMinStep=1, tickCount=5)
@@ -74,7 +76,3 @@ def _panel(rows: pa.Table, along: str, heading: list[str]) -> alt.LayerChart:
     return layers.properties(
         width=190, height=170, title=alt.Title(heading[0], subtitle=heading[1])
     )
-
-
-def _where(rows: pa.Table, column: str, value: str) -> pa.Table:
-    return rows.filter(pc.equal(rows.column(column), value))

@@ -1,6 +1,7 @@
--- Extension. How attention outputs move: shares of Δo by path and by where the key stands.
--- One row per (model, variant, history, along, place, path, keys); mean share over prompts, key-value
--- heads and, along blocks, steps or, along steps, blocks. Shares are NULL where Δo is zero.
+-- Extension. How attention outputs change: shares of Δo by path and by the position of the key.
+-- One row per (model, variant, history, along, place, path, keys): the mean share over prompts and
+-- key-value heads, and over steps (rows along blocks) or blocks (rows along steps). A share is NULL
+-- if Δo is zero.
 WITH split AS (
     SELECT
         model,
@@ -50,13 +51,13 @@ SELECT *
 FROM by_place
 ORDER BY ALL;
 
--- Findings: which path carries more, how the generated keys' part grows, what history adds.
+-- Findings: the shares of the paths, the share of generated keys over time, and the effect of history.
 WITH split AS (
     SELECT
         model,
         variant,
         history,
-        if(history = 'teacher_forced', 'the whole variant', 'each attention edited alone') AS cause,
+        if(history = 'teacher_forced', 'whole variant', 'each attention edited alone') AS cause,
         prompt,
         step,
         path,
@@ -69,7 +70,7 @@ WITH split AS (
     WHERE history IN ('edited_sublayer', 'teacher_forced') AND share IS NOT NULL
 ),
 
--- A path has two rows, prompt and generated keys, whose shares add up.
+-- Each path has two rows, for prompt keys and generated keys. Their shares add up.
 paths AS (
     SELECT
         model,
@@ -86,7 +87,7 @@ paths AS (
     GROUP BY ALL
 ),
 
--- Only answers that reach the last quarter of the steps, so that none drops out between the two.
+-- Only answers that reach the last quarter of the steps, so that both quarters hold the same answers.
 quarters AS (
     SELECT
         model,
@@ -120,15 +121,15 @@ grown AS (
     HAVING bool_or(is_early) AND bool_or(is_late)
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         1 AS place,
         variant || history AS inner_place,
         format(
-            '{}, {}: the value path carries {:.0f} % of Δo, the weight path {:.0f} %, their '
-            'interaction {:.0f} %; median sizes beside o are {:.3f}, {:.3f} and {:.3f}. The paper '
-            'calls the first two dominant.',
+            '{} ({}): the value path is {:.0f} % of Δo, the weight path {:.0f} % and their '
+            'interaction {:.0f} %. Their median sizes relative to o are {:.3f}, {:.3f} and {:.3f}. '
+            'The paper says that the first two dominate.',
             variant,
             cause,
             100 * value_share,
@@ -148,8 +149,8 @@ said AS (
         2 AS place,
         variant AS inner_place,
         format(
-            '{}, the whole variant: generated keys carry {:.0f} % of Δo over the first quarter of '
-            'the steps and {:.0f} % over the last. The paper expects their part to grow.',
+            '{} (whole variant): generated keys are {:.0f} % of Δo over the first quarter of the '
+            'steps and {:.0f} % over the last quarter. The paper expects their share to grow.',
             variant,
             100 * share_early,
             100 * share_late
@@ -164,9 +165,9 @@ said AS (
         3 AS place,
         variant AS inner_place,
         format(
-            '{}, the whole variant: from the first quarter to the last, the value path''s median '
-            'size beside o goes from {:.3f} to {:.3f} over generated keys and from {:.3f} to '
-            '{:.3f} over prompt keys; the two together grow by a factor of {:.2f}.',
+            '{} (whole variant): from the first to the last quarter of the steps, the median size '
+            'of the value path relative to o changes from {:.3f} to {:.3f} for generated keys and '
+            'from {:.3f} to {:.3f} for prompt keys. Their sum changes by a factor of {:.2f}.',
             variant,
             generated_early,
             generated_late,
@@ -185,9 +186,9 @@ said AS (
         4 AS place,
         variant AS inner_place,
         format(
-            '{}: the median value path is {:.1f} times and the weight path {:.1f} times as large '
-            'in the whole variant as where each attention is edited alone: the rest comes from '
-            'other layers and earlier positions.',
+            '{}: in the whole variant, which also has the errors of other layers and earlier '
+            'positions, the median value path is {:.1f} times and the median weight path {:.1f} '
+            'times as large as when each attention is edited alone.',
             variant,
             median(value_norm) FILTER (history = 'teacher_forced')
             / nullif(median(value_norm) FILTER (history = 'edited_sublayer'), 0),
@@ -204,5 +205,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place, inner_place;

@@ -1,37 +1,37 @@
-"""What compression buys and costs: speed and memory against similarity with dense.
+"""Gains of compression in speed and memory, against similarity with the dense model.
 
-Each point is one variant of the whole model, compared with dense in one process that runs the two
-in turn. Upwards, how similar its next-token probabilities stay (T = 1): the mean cosine over all
-steps of the dense model's own answers. Sideways, what that buys: speed of writing tokens one by
-one on the key-value cache and of reading a prompt, batch 1; bytes of the weights standing alone,
-packed where a method packs them; bytes of the key-value cache for one position. Zeroed and
-quantized weights are stored packed but run as dense ones, so they save bytes and no time here.
+Each point is one variant of the whole model, which runs in turn with the dense model in the same
+process. The y axis is the similarity of its next-token probabilities with the dense ones at T = 1:
+the mean cosine over all steps of the dense model's own answers. The x axes are the gains: the speed
+of decoding token by token on the key-value cache and of reading a prompt (prefill), both at batch
+size 1; the bytes of the weights, packed if the method packs them; and the bytes of the key-value
+cache per position. Zeroed and quantized weights are stored packed but run as dense ones, so that
+they save bytes but no time here.
 
-Look for the points that reach far to the better side (arrows) while staying high.
+Look for points far on the better side (arrows) that are still high.
 """
 
 from collections.abc import Iterator
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
 
 GAINS = {
-    "decode_speed": ("Decode speed, times dense (faster →)", "~g"),
-    "prefill_speed": ("Prefill speed, times dense (faster →)", "~g"),
+    "decode_speed": ("Decode speed / dense speed (faster →)", "~g"),
+    "prefill_speed": ("Prefill speed / dense speed (faster →)", "~g"),
     "weights": ("(← smaller) Bytes of weights, share of dense", "%"),
     "kv_cache": ("(← smaller) Bytes of key-value cache, share of dense", "%"),
 }
-"""Title of each panel's axis, and the format of its numbers."""
+"""The title of each panel's axis and the format of its numbers."""
 
 SIZE = (400, 250)
 
 TOOLTIP = [
     alt.Tooltip("variant:N"),
-    alt.Tooltip("relative:Q", title="times dense"),
+    alt.Tooltip("relative:Q", title="gain / dense"),
     alt.Tooltip("similarity_probability:Q", title="similarity of probabilities"),
     alt.Tooltip("mean_kl_divergence:Q", title="mean KL (nats)"),
     alt.Tooltip("top_token_agreement:Q", title="same likeliest token"),
@@ -39,8 +39,8 @@ TOOLTIP = [
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """One panel per gain, one point per variant in the colour and shape of its method."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """One panel per gain; a point per variant in the colour and shape of its method."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
@@ -54,7 +54,7 @@ def _panels(rows: pa.Table) -> Iterator[alt.LayerChart]:
         "Similarity of probabilities with dense", alt.Scale(domain=y_range, nice=False)
     )
     for gain, (title, number) in GAINS.items():
-        of_gain = rows.filter(pc.equal(rows.column("gain"), gain))
+        of_gain = charts.where(rows, "gain", gain)
         x_range = charts.padded(of_gain.column("relative").to_pylist(), 0.15)
         x = alt.X(
             "relative:Q",

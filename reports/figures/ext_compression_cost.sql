@@ -1,4 +1,4 @@
--- Extension. What compression buys (speed, memory) and costs (similarity), relative to dense.
+-- Extension. What compression gains (speed, memory) and costs (similarity), relative to dense.
 -- One row per (model, variant, gain).
 WITH gains AS (
     SELECT
@@ -20,7 +20,7 @@ ON decode_speed, prefill_speed, weights, kv_cache
 INTO NAME gain VALUE relative
 ORDER BY ALL;
 
--- Findings: what each method buys at what similarity, how far speeds are noise, the best buys.
+-- Findings: the gains of each method and its similarity, the noise of speeds, and the best variants.
 WITH gains AS (
     SELECT
         model,
@@ -34,28 +34,26 @@ WITH gains AS (
     FROM variant_cost
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         1 AS place,
         method AS kind,
         format(
-            '{}: similarity of probabilities from {:.3f} ({}) to {:.3f} ({}), for {:.0f} to '
-            '{:.0f} % of the weights'' bytes, {:.0f} to {:.0f} % of the key-value cache, {:.2f} to '
-            '{:.2f} times the decode speed and {:.2f} to {:.2f} times the prefill speed.',
+            '{}: the similarity of probabilities with dense is {} ({}). Relative to dense, the '
+            'weights take {} % of the bytes and the key-value cache {} %; decoding is {} times and '
+            'prefill {} times as fast.',
             replace(method, '_', ' '),
-            max(kept),
-            arg_max(variant, kept),
-            min(kept),
-            arg_min(variant, kept),
-            max(weights),
-            min(weights),
-            max(kv_cache),
-            min(kv_cache),
-            min(decode_speed),
-            max(decode_speed),
-            min(prefill_speed),
-            max(prefill_speed)
+            range_of('{:.3f}', min(kept), max(kept)),
+            if(
+                count(*) = 1,
+                any_value(variant),
+                format('lowest {}, highest {}', arg_min(variant, kept), arg_max(variant, kept))
+            ),
+            range_of('{:.0f}', min(weights), max(weights)),
+            range_of('{:.0f}', min(kv_cache), max(kv_cache)),
+            range_of('{:.2f}', min(decode_speed), max(decode_speed)),
+            range_of('{:.2f}', min(prefill_speed), max(prefill_speed))
         ) AS finding
     FROM gains
     WHERE method != 'identity'
@@ -68,8 +66,8 @@ said AS (
         2 AS place,
         '' AS kind,
         format(
-            'Dense timed against itself decodes at {:.2f} and prefills at {:.2f} times its own '
-            'speed: differences of this size are noise.',
+            'The dense model, timed against itself, is {:.2f} times as fast in decoding and {:.2f} '
+            'times in prefill. Differences of this size are noise.',
             max(decode_speed),
             max(prefill_speed)
         ) AS finding
@@ -83,17 +81,29 @@ said AS (
         model,
         3 AS place,
         '' AS kind,
-        format(
-            'Of the {} variants with a similarity of at least 0.8, {} decodes fastest ({:.2f} '
-            'times dense), {} has the smallest weights ({:.0f} %) and {} the smallest cache '
-            '({:.0f} %).',
-            count(*),
-            arg_max(variant, decode_speed),
-            max(decode_speed),
-            arg_min(variant, weights),
-            min(weights),
-            arg_min(variant, kv_cache),
-            min(kv_cache)
+        if(
+            count(*) = 1,
+            format(
+                'Only {} has a similarity of at least 0.8. Relative to dense it decodes {:.2f} '
+                'times as fast, with {:.0f} % of the bytes of weights and {:.0f} % of the '
+                'key-value cache.',
+                any_value(variant),
+                max(decode_speed),
+                min(weights),
+                min(kv_cache)
+            ),
+            format(
+                'Of the {} variants with a similarity of at least 0.8, {} decodes fastest ({:.2f} '
+                'times as fast as dense), {} has the smallest weights ({:.0f} % of the bytes) and '
+                '{} the smallest key-value cache ({:.0f} %).',
+                count(*),
+                arg_max(variant, decode_speed),
+                max(decode_speed),
+                arg_min(variant, weights),
+                min(weights),
+                arg_min(variant, kv_cache),
+                min(kv_cache)
+            )
         ) AS finding
     FROM gains
     WHERE kept >= 0.8 AND method != 'identity'
@@ -104,5 +114,5 @@ SELECT
     model,
     finding,
     NULL::BOOLEAN AS agrees
-FROM said
+FROM findings
 ORDER BY model, place, kind;

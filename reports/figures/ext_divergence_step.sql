@@ -1,5 +1,5 @@
--- When variants leave the dense text, greedily: share of prompts still on it at each step.
--- One row per (model, variant, step): a step function, from 1 at step 0 down to the intact texts.
+-- Extension. The share of greedy texts that are still the dense model's at each step.
+-- One row per (model, variant, step): a step function that falls from 1 to the share of intact texts.
 WITH written AS (
     SELECT
         model,
@@ -32,33 +32,36 @@ INNER JOIN steps USING (model)
 GROUP BY ALL
 ORDER BY model, method, variant, step;
 
--- Findings: the median step, verdicts, and whether stronger compression leaves earlier.
+-- Findings: the median step of divergence, and the number of degenerate texts.
 WITH written AS (
     SELECT
         model,
         variant,
         sampling_temperature,
         median(coalesce(first_divergence, len(dense_token_ids))) AS parted,
+        count(first_divergence) AS diverged,
         count(*) FILTER (verdict = 'degenerate') AS degenerate,
         count(*) AS prompts
     FROM generated_text
     GROUP BY ALL
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         variant,
         sampling_temperature AS place,
         format(
-            '{}{}: half of the texts have left dense''s by token {:.0f}; {} of {} are degenerate.',
+            '{}{}: {} of {} texts differ from the dense model''s{}; {} of {} are degenerate.',
             variant,
             if(
                 sampling_temperature = 0,
                 '',
                 format(', sampled at T = {:.2g}', sampling_temperature)
             ),
-            parted,
+            diverged,
+            prompts,
+            if(2 * diverged > prompts, format(', half of all by token {:.0f}', parted), ''),
             degenerate,
             prompts
         ) AS finding,
@@ -68,25 +71,25 @@ said AS (
     UNION ALL BY NAME
 
     SELECT
-        weak.model,
+        model,
         '' AS variant,
         -1 AS place,
         format(
-            'Median step of divergence over methods that quantize {:.0f}, over those that prune '
-            '{:.0f}.',
-            median(weak.parted) FILTER (weak.variant LIKE '%bit'),
-            median(weak.parted) FILTER (weak.variant NOT LIKE '%bit')
+            'The median step at which texts diverge is {:.0f} over quantized variants and {:.0f} '
+            'over pruned ones. Texts that never diverge count with their length.',
+            median(parted) FILTER (variant LIKE '%bit'),
+            median(parted) FILTER (variant NOT LIKE '%bit')
         ) AS finding,
         NULL::BOOLEAN AS agrees
-    FROM written AS weak
-    WHERE weak.sampling_temperature = 0
-    GROUP BY weak.model
-    HAVING count(*) FILTER (weak.variant LIKE '%bit') > 0
+    FROM written
+    WHERE sampling_temperature = 0
+    GROUP BY model
+    HAVING count(*) FILTER (variant LIKE '%bit') BETWEEN 1 AND count(*) - 1
 )
 
 SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place, variant;

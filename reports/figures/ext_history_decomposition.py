@@ -1,11 +1,12 @@
-"""Why generation drifts: the logit shift split by what each history adds.
+"""The logit shift Δz, split by what each history adds.
 
-Left, the share of Δz that is the edited parameters at the current token, the perturbed keys and
-values of the prompt, those of the same generated tokens, and the tokens on which the two texts
-differ: terms of Eq. 70, whose shares of a step sum to one (a negative share turns against the
-rest). Right, the KL divergence once each is added, from reading the dense model's cache to
-running free. Points are means over prompts, whiskers 95 % bootstrap intervals over prompts, greedy
-decoding, T = 1. Look for how little is left to explain before the tokens differ.
+The left panel shows the shares of Δz that come from four causes: the edited parameters at the
+current token, the perturbed keys and values of the prompt, those of the same generated tokens, and
+the tokens on which the two texts differ. They are the terms of Eq. 70, and their shares at a step
+sum to one; a negative share points against the others. The right panel shows the KL divergence once
+each cause is added, from reading the dense model's cache to free running. Points are means over
+prompts, whiskers are 95 % bootstrap intervals over prompts, for greedy decoding at T = 1. Look for
+how much of the shift is there before the tokens differ.
 """
 
 import altair as alt
@@ -15,7 +16,7 @@ from altair.typing import ChartType
 from prunescope.report import charts
 
 TERMS = {
-    "parameters": ("parameters now", charts.BLUE),
+    "parameters": ("current parameters", charts.BLUE),
     "prompt_history": ("+ prompt history", charts.GREEN),
     "generated_history": ("+ generated history", "#c2569a"),
     "diverged_tokens": ("+ diverged tokens", charts.ORANGE),
@@ -23,8 +24,8 @@ TERMS = {
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Shares of Δz and KL by variant, a mark per term."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """Shares of Δz and KL by variant, with a mark per term."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:

@@ -1,6 +1,6 @@
--- Free running, greedy, T = 1: what each history adds to Δz (Eq. 70), and KL once it is added.
--- One row per (model, variant, term); means over prompts of each prompt's mean over its steps,
--- with 95 % bootstrap intervals over prompts.
+-- Extension. Free running, greedy, T = 1: what each history adds to Δz (Eq. 70), and KL once it is added.
+-- One row per (model, variant, term): means over the steps of each prompt and then over prompts, with
+-- 95 % bootstrap intervals over prompts.
 WITH stages (term, history, place) AS (
     VALUES
     ('parameters', 'dense_cache', 1),
@@ -9,7 +9,7 @@ WITH stages (term, history, place) AS (
     ('diverged_tokens', 'free_running', 4)
 ),
 
--- Steps that free running has: where one model has stopped there is no Δz to split.
+-- Only steps of free running: once one model has stopped, there is no Δz to split.
 divergence AS (
     SELECT
         model,
@@ -58,7 +58,7 @@ INNER JOIN compression_run USING (model, variant)
 GROUP BY ALL
 ORDER BY model, variant, place;
 
--- Findings: shares of the terms, when they come, and whether sampling changes them.
+-- Findings: the shares of the terms, KL at early and late steps, and the effect of sampling.
 WITH shares AS (
     SELECT
         model,
@@ -113,16 +113,16 @@ by_step AS (
     GROUP BY ALL
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         1 AS place,
         variant,
         format(
-            '{}: of Δz under free running, {:.0f} % is the tokens on which the texts differ '
-            '(95 % interval {:.0f} to {:.0f} % over prompts), {:.0f} % the parameters at the '
-            'current token, {:.0f} % the perturbed prompt history, {:.0f} % the perturbed history '
-            'of the same generated tokens.',
+            '{}: {:.0f} % of Δz under free running come from tokens on which the texts differ '
+            '(95 % interval over prompts {:.0f} to {:.0f} %), {:.0f} % from the parameters at the '
+            'current token, {:.0f} % from the perturbed prompt history and {:.0f} % from the '
+            'perturbed history of the same generated tokens.',
             variant,
             100 * diverged_tokens,
             100 * low,
@@ -143,7 +143,7 @@ said AS (
         '' AS variant,
         format(
             'Tokens on which the texts differ are the largest of the four terms in {} of {} '
-            'variants: the paper holds diverging histories to enlarge the deviation most.',
+            'variants. The paper says that diverging histories enlarge the deviation most.',
             count(*) FILTER (
                 diverged_tokens > greatest(current_parameters, prompt_history, generated_history)
             ),
@@ -164,8 +164,8 @@ said AS (
         '' AS variant,
         format(
             'Over all variants the median KL is {:.2g} nats at step 0, which has read only the '
-            'prompt, and {:.2g} nats at steps 16 to 31: the first step deviates least, as in '
-            'the paper.',
+            'prompt, and {:.2g} nats at steps 16 to 31. The paper finds that the first step '
+            'deviates least.',
             first_step,
             later
         ) AS finding,
@@ -180,8 +180,8 @@ said AS (
         4 AS place,
         '' AS variant,
         format(
-            'Sampled with shared noise at T = {:.2g}, the tokens on which the texts differ are '
-            '{:.0f} % of Δz, the mean over variants (greedy: {:.0f} %).',
+            'If texts are sampled with shared noise at T = {:.2g}, tokens on which they differ are '
+            '{:.0f} % of Δz on average over variants (greedy: {:.0f} %).',
             sampling_temperature,
             100 * avg(sampled.diverged_tokens),
             100 * avg(greedy.diverged_tokens)
@@ -197,5 +197,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place, variant;

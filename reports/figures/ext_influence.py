@@ -1,16 +1,16 @@
-"""Influence of every sublayer and block, and which of them each drop variant removes.
+"""Influence of each sublayer and block, and the parts that each drop variant removes.
 
-Above, how much a sublayer or a whole block turns the hidden state on its way through: 1 − cos of
-its input and output, the mean over all calibration tokens, on a logarithmic axis. Below, a row
-per variant with a mark at every block it drops, always the least influential ones of the dense
-model. Look for where the low points lie in depth, and how the removed set grows outward from them.
+The upper panels show how much a sublayer or a whole block changes the direction of the hidden
+state: 1 − cos of its input and output, as a mean over all calibration tokens, on a logarithmic
+axis. The lower panels have a row per variant, with a mark at each block that it drops. These are
+always the least influential ones of the dense model. Look for the depth at which the lowest points
+lie, and for how the set of dropped blocks grows from there.
 """
 
 from collections.abc import Iterator
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -21,8 +21,8 @@ INFLUENCE = charts.Value("Influence  1 − cos(input, output)", charts.LOG)
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """One column per kind: influence over depth, and what each variant drops below it."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """A column per kind of part: influence over depth, and below it the drops of each variant."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
@@ -31,7 +31,7 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
 
 def _kinds(rows: pa.Table) -> Iterator[alt.VConcatChart]:
     for kind, title in KINDS.items():
-        of_kind = rows.filter(pc.equal(rows.column("sublayer"), kind))
+        of_kind = charts.where(rows, "sublayer", kind)
         if of_kind.num_rows:
             yield alt.vconcat(*_influence_and_drops(of_kind), spacing=6, title=title)
 

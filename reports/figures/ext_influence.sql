@@ -1,5 +1,5 @@
--- Extension. Influence of every sublayer and block, and the variants that drop it.
--- One row per (model, sublayer, block, variant); variant NULL where no variant ranks it.
+-- Extension. The influence of each sublayer and block, and the variants that drop it.
+-- One row per (model, sublayer, block, variant); the variant is NULL if none ranks the part.
 SELECT
     influence.model,
     influence.sublayer,
@@ -12,15 +12,13 @@ FROM influence
 LEFT JOIN compression_report AS report USING (model, sublayer, block)
 ORDER BY model, sublayer, n_drop, variant, block;
 
--- Findings: what each kind loses first, and which kind has less to lose.
+-- Findings: the least influential parts of each kind, and attention compared with MLPs.
 WITH kinds AS (
     SELECT
         model,
         block,
         influence,
-        CASE sublayer
-            WHEN 'attn' THEN 'attention sublayers' WHEN 'mlp' THEN 'MLP sublayers' ELSE 'blocks'
-        END AS kind
+        sublayer AS kind
     FROM influence
 ),
 
@@ -34,20 +32,19 @@ halves AS (
     GROUP BY model, block
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         1 AS place,
         kind,
         format(
-            'Of {} {}, the eight least influential are, least first, {}; the most influential is '
-            '{} ({:.3f}, against {:.4f} for the least).',
-            count(*),
-            kind,
+            'Among {}, the influence is smallest at block {} (in ascending order) and largest at '
+            'block {}. It ranges from {:.4f} to {:.3f}.',
+            counted_parts(count(*), kind),
             array_to_string(arg_min(block, influence, 8), ', '),
             arg_max(block, influence),
-            max(influence),
-            min(influence)
+            min(influence),
+            max(influence)
         ) AS finding
     FROM kinds
     GROUP BY model, kind
@@ -59,8 +56,8 @@ said AS (
         2 AS place,
         '' AS kind,
         format(
-            'Attention is less influential than the MLP of the same block at {} of {} blocks; '
-            'median influence {:.4f} against {:.4f}.',
+            'Attention is less influential than the MLP at {} of {} blocks. The median influence '
+            'is {:.4f} for attention and {:.4f} for MLPs.',
             count(*) FILTER (attn < mlp),
             count(*),
             median(attn),
@@ -74,5 +71,5 @@ SELECT
     model,
     finding,
     NULL::BOOLEAN AS agrees
-FROM said
+FROM findings
 ORDER BY model, place, kind;

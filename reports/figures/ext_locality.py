@@ -1,12 +1,13 @@
-"""Where the second-order story holds: estimates of KL against the size of the shift.
+"""Estimates of KL divergence against the size of the logit shift.
 
-Estimated over measured KL at the model's own output, for every variant, history, prompt and step,
-binned by the standard deviation of the logit shift Δz: under p, as in Theorem 3, and with all
-tokens alike. Lines are medians, bands quartiles; one is a perfect estimate. Look for where orange
-comes near one. A shift that is small under p need not be small: where p is sharp, unlikely tokens
-move far and carry the KL, which no variance under p sees. Over all tokens, smaller shifts are
-estimated better and a higher order helps, up to where the series leaves its radius of convergence.
-Hoeffding's bound holds everywhere and says little.
+The y axis is estimated KL divided by measured KL at the model's own output, for each variant,
+history, prompt and step. The x axis bins them by the standard deviation of the logit shift Δz: on
+the left under p, as in Theorem 3, on the right over all tokens equally. Lines are medians, bands
+are quartiles, and a quotient of one is a perfect estimate. The lower panels show Hoeffding's bound,
+which always holds but is loose. Look for the sizes at which the lines are near one. A shift that is
+small under p can be large elsewhere: if p is sharp, unlikely tokens may move far and carry the KL,
+which no variance under p shows. A higher order helps only within the radius of convergence of the
+series.
 """
 
 import altair as alt
@@ -26,17 +27,17 @@ ESTIMATES = {
 
 WEIGHTS = {
     "p": "Standard deviation of Δz under p (logits)",
-    "uniform": "Standard deviation of Δz over all tokens alike (logits)",
+    "uniform": "Standard deviation of Δz over all tokens equally (logits)",
 }
-"""Title of each panel's axis."""
+"""The title of each panel's axis."""
 
 NEAR = charts.Value("Estimated KL / measured KL", alt.Scale(domain=[0, 2]))
 FAR = charts.Value("Bound / measured KL", charts.LOG)
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """A column per weighting of the shift's size: the orders, and below them the bound."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """The orders above and the bound below; a column per weighting of the size of the shift."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.VConcatChart:
@@ -47,9 +48,9 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
 
 
 def _sizes(rows: pa.Table, value: charts.Value, height: int) -> alt.HConcatChart:
-    """A panel per weighting; both on one axis of the ratio."""
+    """A panel per weighting, with the same axis of the ratio."""
     panels = [
-        _panel(rows.filter(pc.equal(rows.column("weights"), weights)), title, value)
+        _panel(charts.where(rows, "weights", weights), title, value)
         for weights, title in WEIGHTS.items()
     ]
     sized = (panel.properties(width=420, height=height) for panel in panels)
@@ -57,13 +58,20 @@ def _sizes(rows: pa.Table, value: charts.Value, height: int) -> alt.HConcatChart
 
 
 def _panel(rows: pa.Table, title: str, value: charts.Value) -> alt.LayerChart:
-    """Medians over bands, an estimate a colour."""
+    """Medians and bands of quartiles, a colour per estimate."""
     scale = alt.Scale(domain=list(ESTIMATES), range=list(ESTIMATES.values()))
     legend = alt.Legend(title=None, orient="top", symbolOpacity=1)
     base = alt.Chart(rows).encode(
         alt.X("size:Q", scale=charts.LOG, axis=alt.Axis(title=title, tickCount=6)),
         alt.Color("estimate:N", scale=scale, legend=legend),
-        tooltip=["estimate:N", "size:Q", "middle:Q", "low:Q", "high:Q", "points:Q"],
+        tooltip=[
+            "estimate:N",
+            "size:Q",
+            alt.Tooltip("middle:Q", title="median"),
+            "low:Q",
+            "high:Q",
+            "points:Q",
+        ],
     )
     band = base.mark_area(opacity=0.12, clip=True).encode(value.of("low"), alt.Y2("high:Q"))
     line = base.mark_line(strokeWidth=2, point=True, clip=True).encode(value.of("middle"))

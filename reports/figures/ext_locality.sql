@@ -1,7 +1,7 @@
--- Where the second-order story holds, T = 1, greedy: error of each estimate against the shift.
+-- Extension. The error of each estimate of KL against the size of the shift, T = 1, greedy.
 -- One row per (model, weights, estimate, bin): bins are quarter decades of the standard deviation of
--- Δz, under p or with all tokens alike; median and quartiles of estimated / measured over variants,
--- histories, prompts and steps.
+-- Δz, under p or over all tokens equally; median and quartiles of estimated / measured are over
+-- variants, histories, prompts and steps.
 CREATE TEMP VIEW sized AS
 SELECT
     model,
@@ -45,7 +45,7 @@ GROUP BY ALL
 HAVING count(*) >= 20
 ORDER BY ALL;
 
--- Findings: up to where each order stays within a quarter, and where the bound lies.
+-- Findings: the size of shift up to which each order is close, and the looseness of the bound.
 WITH compared AS (
     SELECT
         model,
@@ -77,7 +77,7 @@ bins AS (
     HAVING count(*) >= 20
 ),
 
--- A bin is held where it and every bin of smaller shifts stay within a quarter.
+-- A bin is held if the error is at most a quarter in it and in each bin of smaller shifts.
 held AS (
     SELECT
         *,
@@ -94,7 +94,7 @@ reached AS (
         coalesce(
             format('up to {:.2g} logits', 10 ^ max(decade) FILTER (is_held)),
             format(
-                'not even for the smallest shifts ({:.2g} logits: {:.0f} % off)',
+                'at no size (at {:.2g} logits, the smallest, it is {:.0f} %)',
                 10 ^ min(decade),
                 100 * arg_min(relative_error, decade)
             )
@@ -113,13 +113,14 @@ by_history AS (
     GROUP BY ALL
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         taken AS place,
         format(
-            'Order {}: binned by the standard deviation of Δz under p, the median error of KL '
-            'stays within 25 % {}; binned by that over all tokens alike, {}.',
+            'The median error of the estimate of order {} is at most 25 % {} if shifts are binned '
+            'by the standard deviation of Δz under p, and {} if they are binned by that over all '
+            'tokens equally.',
             taken,
             any_value(reach) FILTER (weights = 'p'),
             any_value(reach) FILTER (weights = 'uniform')
@@ -135,9 +136,9 @@ said AS (
         model,
         8 AS place,
         format(
-            'Median error of order 2 by history: {}.',
+            'The median error of order 2 by history is {}.',
             string_agg(
-                format('{} {:.0f} %', replace(history, '_', ' '), 100 * relative_error), ', '
+                format('{:.0f} % ({})', 100 * relative_error, replace(history, '_', ' ')), ', '
                 ORDER BY relative_error
             )
         ) AS finding,
@@ -151,8 +152,8 @@ said AS (
         model,
         9 AS place,
         format(
-            'Hoeffding''s bound from the range of Δz lies above the measurement at {:.1f} % of '
-            '{:,} points, by a median factor of {:.3g}.',
+            'Hoeffding''s bound from the range of Δz is at least the measurement at {:.1f} % of '
+            '{:,} points. At the median it is {:.3g} times the measurement.',
             100 * avg((estimated >= measured)::INT),
             count(*),
             median(estimated / measured)
@@ -167,5 +168,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place;

@@ -1,10 +1,11 @@
-"""The same questions as retrieval, as multiple choice, and as generation.
+"""The same questions as retrieval, multiple choice and generation.
 
-Items of SQuAD, GSM8K and HumanEval, each asked three times: to find its answer among all, to choose
-it among four, and to write it. Left the share answered right, with 95 % bootstrap intervals over
-items; right the share whose answer is the dense model's own, which shows a collapse also where
-dense is near the floor. Content is the same, only the format varies. Look for variants whose orange
-point on the right has fallen while the others stay.
+Items of SQuAD, GSM8K and HumanEval are each asked three times: to find the answer among all answers
+of the set, to choose it among four, and to write it. The left panel shows the share of correct
+answers with 95 % bootstrap intervals over items. The right panel shows the share of answers that
+are the same as the dense model's, which shows a collapse even if the dense model answers little
+correctly. The content is the same and only the format differs. Look for variants whose orange point
+in the right panel has fallen while the others have not.
 """
 
 import altair as alt
@@ -21,8 +22,8 @@ FORMATS = {
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Scores and agreement by variant, a point per format."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """Scores and agreement by variant, with a point per format."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
@@ -33,18 +34,24 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
         alt.Y("variant:N", sort=variants, title=None),
         alt.Color("asked_as:N", scale=scale, legend=legend),
         yOffset=alt.YOffset("asked_as:N", sort=list(FORMATS)),
-        tooltip=["variant:N", "asked_as:N", "score:Q", "agreement:Q", "items:Q"],
+        tooltip=[
+            "variant:N",
+            alt.Tooltip("asked_as:N", title="format"),
+            "score:Q",
+            "agreement:Q",
+            "items:Q",
+        ],
     )
-    shown = alt.Scale(domain=[0, 1])
-    axis = alt.Axis(title="Share answered right", tickCount=5)
+    domain = alt.Scale(domain=[0, 1])
+    axis = alt.Axis(title="Share of correct answers", tickCount=5)
     points = base.mark_point(filled=True, size=60, opacity=1)
     whiskers = base.mark_rule(strokeWidth=1.5).encode(
-        alt.X("low:Q", axis=axis, scale=shown), alt.X2("high:Q")
+        alt.X("low:Q", axis=axis, scale=domain), alt.X2("high:Q")
     )
     size = {"width": 320, "height": 40 * len(variants)}
-    right = alt.layer(whiskers, points.encode(alt.X("score:Q", axis=axis, scale=shown)))
-    same = alt.Axis(title="Share with dense's own answer", tickCount=5)
-    agreement = points.encode(alt.X("agreement:Q", axis=same, scale=shown))
+    right = alt.layer(whiskers, points.encode(alt.X("score:Q", axis=axis, scale=domain)))
+    same = alt.Axis(title="Share of answers equal to dense", tickCount=5)
+    agreement = points.encode(alt.X("agreement:Q", axis=same, scale=domain))
     chart: alt.ConcatChart = alt.concat(
         right.properties(**size), agreement.properties(**size), columns=2
     )

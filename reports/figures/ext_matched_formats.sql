@@ -1,6 +1,6 @@
--- The same items asked in three formats: share answered right.
--- One row per (model, variant, format): items of every source together, each counting once, with
--- 95 % bootstrap intervals over items, and agreement with what dense answered.
+-- Extension. The same items asked in three formats: the share that is answered correctly.
+-- One row per (model, variant, format): the items of all sources together, with 95 % bootstrap
+-- intervals over items, and the share of answers that are the same as the dense model's.
 CREATE TEMP VIEW asked AS
 SELECT
     model,
@@ -41,7 +41,7 @@ INNER JOIN dense USING (model, asked_as, source, item)
 GROUP BY ALL
 ORDER BY model, method, variant, asked_as;
 
--- Findings: what each format keeps of dense, on the same content.
+-- Findings: the correct answers and the unchanged answers of each format.
 WITH dense AS (
     SELECT
         model,
@@ -75,7 +75,8 @@ SELECT
         variant,
         string_agg(
             format(
-                '{} {:.0f} % right (dense {:.0f} %), same answer as dense at {:.0f} %',
+                '{} has {:.0f} % correct answers (dense {:.0f} %) and gives the dense answer to '
+                '{:.0f} % of the items',
                 replace(asked_as, '_', ' '),
                 100 * score,
                 100 * dense_score,

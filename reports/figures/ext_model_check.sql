@@ -1,5 +1,6 @@
--- Extension. What was checked of each model before it ran, and its noise floor.
--- One row per (model, check) and per (model, comparison, readout, space): the largest of all places.
+-- Extension. The checks of each model before it ran, and its noise floor.
+-- One row per (model, check) and per (model, comparison, readout, space): the largest of all places
+-- in the model.
 SELECT
     model,
     'check' AS part,
@@ -30,12 +31,12 @@ FROM noise_floor
 GROUP BY model, comparison, readout, space
 ORDER BY model, part, what, space;
 
--- Findings: the noise floor in a sentence.
+-- Findings: the noise floor of decoding with a cache.
 SELECT
     model,
     format(
-        'In {}, one pass over a text and decoding it with a cache differ by at most {:.2g} nats of '
-        'KL divergence, and in the likeliest token at {} of {} positions.',
+        'In {}, one pass over a text and decoding with a cache differ by a KL divergence of at '
+        'most {:.2g} nats. Their likeliest tokens differ at {} of {} positions.',
         dtype,
         max_kl_divergence,
         n_disagreements,

@@ -1,10 +1,10 @@
-"""Output error of every compressed linear over depth, methods side by side at equal sparsity.
+"""Output error of compressed linears over depth, by method.
 
-A linear's error is |(Ŵ − W) X| / |W X|, X its inputs from calibration text once all earlier blocks
-have been compressed; a point is the root mean square over the linears of a sublayer, on a
-logarithmic axis. Columns hold what is alike in size: half of all weights removed in three
-patterns, or four bits a weight. Look for which method lies lowest, and whether its lead lasts
-through the depth of the model, where the errors of all earlier blocks add up in X.
+The error of a linear is |(Ŵ − W) X| / |W X|, where X are its inputs from calibration text after all
+earlier blocks have been compressed. A point is the root mean square over the linears of a sublayer,
+on a logarithmic axis. Each column holds variants of the same size: half of all weights removed in
+one of three patterns, or four bits per weight. Look for the method with the lowest line, and
+whether it stays the lowest in later blocks, where X carries the errors of all earlier ones.
 """
 
 import altair as alt
@@ -17,8 +17,8 @@ ERROR = charts.Value("Relative output error", charts.LOG)
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """A panel per sublayer and strength; one line per method."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """A panel per kind of sublayer and strength, with a line per method."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.FacetChart:
@@ -44,6 +44,6 @@ def _one_model(rows: pa.Table) -> alt.FacetChart:
 
 
 def _size(strength: str) -> tuple[bool, int, str]:
-    """Sparsities before patterns before bits; larger groups first."""
+    """Sort key: sparsities, then patterns with larger groups first, then bits."""
     head, _, tail = strength.partition(":")
     return "bits" in strength, -int(tail) if tail else -1000, head

@@ -1,5 +1,5 @@
--- Extension. Relative output error of compressed linears over depth, by method and strength.
--- One row per (model, variant, sublayer, block); root mean square over the sublayer's linears.
+-- Extension. The relative output error of compressed linears over depth, by method and strength.
+-- One row per (model, variant, sublayer, block): root mean square over the linears of the sublayer.
 SELECT
     report.model,
     report.variant,
@@ -19,7 +19,7 @@ WHERE report.relative_output_error IS NOT NULL
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: who errs least at each strength, and whether on every linear.
+-- Findings: the method with the smallest error at each strength, and on how many linears.
 WITH linears AS (
     SELECT
         report.model,
@@ -54,11 +54,12 @@ methods AS (
 SELECT
     model,
     format(
-        'At {}: median error over all linears {}; {} errs least on {:.0f} % of them.',
+        'At {} the median error over all linears is {}. On {:.0f} % of them {} has the smallest '
+        'error.',
         strength,
-        string_agg(format('{} {:.3f}', method, error), ', ' ORDER BY error),
-        arg_max(method, best),
-        100 * max(best)
+        string_agg(format('{:.3f} ({})', error, method), ', ' ORDER BY error),
+        100 * max(best),
+        arg_max(method, best)
     ) AS finding,
     NULL::BOOLEAN AS agrees
 FROM methods

@@ -1,4 +1,4 @@
--- Extension. One sublayer dropped at a time, T = 1, read both ways: by lm_head alone (Eq. 2) and after the final norm.
+-- Extension. Sublayers dropped one at a time, T = 1, read by lm_head alone (Eq. 2) and after the final norm.
 -- One row per (model, readout, sublayer, block, quantity, series): a mean similarity, or a theorem's median relative error.
 CREATE TEMP VIEW similarities AS
 SELECT
@@ -51,14 +51,14 @@ FROM errors
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: what changes with the way of reading, and what does not.
+-- Findings: errors of the theorems and similarities, by readout.
 WITH missed AS (
     SELECT
         model,
         readout,
-        100 * median(error) FILTER (theorem = 'Theorem 1 in z') AS theorem_1,
-        100 * median(error) FILTER (theorem = 'Theorem 2') AS theorem_2,
-        100 * median(error) FILTER (theorem = 'Theorem 3') AS theorem_3
+        median(error) FILTER (theorem = 'Theorem 1 in z') AS theorem_1,
+        median(error) FILTER (theorem = 'Theorem 2') AS theorem_2,
+        median(error) FILTER (theorem = 'Theorem 3') AS theorem_3
     FROM errors
     WHERE sublayer = 'attn'
     GROUP BY model, readout
@@ -74,20 +74,20 @@ levels AS (
     GROUP BY model, readout
 ),
 
-said AS (
+findings AS (
     SELECT
         alone.model,
         1 AS place,
         format(
-            'Attention dropped: median relative error of Theorems 1 (in z), 2 and 3 of {:.3g} %, '
-            '{:.3g} % and {:.3g} % by lm_head alone (Eq. 2), {:.3g} %, {:.3g} % and {:.3g} % after '
-            'the final norm.',
-            alone.theorem_1,
-            alone.theorem_2,
-            alone.theorem_3,
-            normed.theorem_1,
-            normed.theorem_2,
-            normed.theorem_3
+            'If attention sublayers are dropped, the median relative errors of Theorem 1 (in z), '
+            'Theorem 2 and Theorem 3 are {}, {} and {} if states are read by lm_head alone '
+            '(Eq. 2), and {}, {} and {} if they are read after the final norm.',
+            percent(alone.theorem_1),
+            percent(alone.theorem_2),
+            percent(alone.theorem_3),
+            percent(normed.theorem_1),
+            percent(normed.theorem_2),
+            percent(normed.theorem_3)
         ) AS finding,
         NULL::BOOLEAN AS agrees
     FROM missed AS alone
@@ -100,20 +100,20 @@ said AS (
         alone.model,
         2 AS place,
         format(
-            'Mean similarity with dense, logits and probabilities: {:.4f} and {:.3f} by lm_head '
-            'alone, {:.4f} and {:.3f} after the final norm. {}',
+            'The mean similarity of logits and of probabilities with dense is {:.4f} and {:.3f} by '
+            'lm_head alone, and {:.4f} and {:.3f} after the final norm. {}',
             alone.logit,
             alone.probability,
             normed.logit,
             normed.probability,
             CASE
                 WHEN alone.probability < alone.logit AND normed.probability < normed.logit
-                    THEN 'Either way probabilities are the less similar of the two.'
+                    THEN 'In both readouts probabilities are the less similar of the two.'
                 WHEN alone.probability < alone.logit
-                    THEN 'Probabilities are the less similar of the two by lm_head alone only.'
+                    THEN 'Probabilities are the less similar of the two only by lm_head alone.'
                 WHEN normed.probability < normed.logit
-                    THEN 'Probabilities are the less similar of the two after the norm only.'
-                ELSE 'Neither way probabilities are the less similar of the two.'
+                    THEN 'Probabilities are the less similar of the two only after the norm.'
+                ELSE 'In neither readout are probabilities the less similar of the two.'
             END
         ) AS finding,
         verdict(alone.probability < alone.logit, normed.probability < normed.logit) AS agrees
@@ -126,5 +126,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place;

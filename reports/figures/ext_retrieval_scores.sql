@@ -1,7 +1,7 @@
--- Retrieval against the number of dropped sublayers, and under every pattern of zeroed weights:
--- nDCG@10 of each set, model by model.
+-- Extension. nDCG@10 of each retrieval set and model, against the number of dropped parts and under
+-- each pattern of zeroed weights.
 -- One row per (model, retrieval_set, dropped, n_drop) or (model, retrieval_set, method, pattern),
--- dense among them; 95 % bootstrap intervals over queries.
+-- including dense, with 95 % bootstrap intervals over queries.
 CREATE TEMP VIEW damages AS
 SELECT
     model,
@@ -37,7 +37,7 @@ INNER JOIN damages USING (model, variant)
 GROUP BY ALL
 ORDER BY model, retrieval_set, dropped, method, min(place);
 
--- Findings: what is left, and how far relevant documents move.
+-- Findings: the score that is left, and the change in rank of relevant documents.
 WITH dense AS (
     SELECT
         model,
@@ -71,13 +71,15 @@ kept AS (
 SELECT
     model,
     format(
-        '{}, {}: nDCG@10 {:.3f}, dense {:.3f}; the best relevant document moves down by {:.1f} '
-        'places on average.',
+        '{}, {}: nDCG@10 is {:.3f} (dense {:.3f}). The first relevant document {} on average.',
         retrieval_set,
-        if(dropped IS NULL, variant, format('{} {} dropped', n_drop, parts_called(dropped))),
+        if(dropped IS NULL, variant, counted_parts(n_drop, dropped) || ' dropped'),
         ndcg,
         dense_ndcg,
-        moved
+        CASE
+            WHEN round(abs(moved), 1) = 0 THEN 'keeps its rank'
+            ELSE format('moves {} by {:.1f} ranks', if(moved > 0, 'down', 'up'), abs(moved))
+        END
     ) AS finding,
     cast(NULL AS BOOLEAN) AS agrees
 FROM kept
@@ -86,8 +88,8 @@ ORDER BY model, retrieval_set, dropped, method, place;
 SELECT
     model,
     format(
-        '{}: {} of {} queries are longer than embedding/max_length, or one of their relevant '
-        'documents is: what lies beyond it was not read.',
+        '{}: for {} of {} queries, the query or one of its relevant documents is longer than '
+        'embedding/max_length. The rest of such a text was not read.',
         retrieval_set,
         count(*) FILTER (n_cut > 0),
         count(*)

@@ -1,14 +1,15 @@
-"""Where scores say nothing: flipped outcomes, changed answers, repetition.
+"""Flipped outcomes, changed answers and repetition, which scores do not show.
 
-Every task of Table 1 on the same items, a point per variant, dense grey. From left to right: how
-far the score fell; the share of items whose outcome flipped, either way (graded outcomes count as
-right from 0.5 on); the share of items with another answer than dense's, another option or another
-text. Below, of tasks that write alone and without looking at any label: the share of positions with
-another token than dense's, of the longer text; of its 4-grams the share that occurred before; and
-the share of texts that ended by themselves within the length asked for.
+All tasks of Table 1 on the same items, with a point per variant; dense is grey. The upper row
+shows, from left to right, how much the score fell; the share of items whose outcome flipped in
+either direction (graded outcomes count as right from 0.5 on); and the share of items whose answer,
+an option or a text, differs from the dense model's. The lower row is about generation tasks only
+and needs no labels: the share of positions with another token than the dense text, relative to the
+longer of the two texts; the share of 4-grams that occurred before in the text; and the share of
+texts that ended before the maximum length.
 
-Look at tasks near the floor: a score that dense does not have cannot fall, and few outcomes can
-flip, but the answers of a damaged model still move away and begin to repeat themselves.
+Look at tasks near the floor. A score near zero cannot fall and few outcomes can flip, but the
+answers of a damaged model can still change and become repetitive.
 """
 
 import altair as alt
@@ -21,10 +22,10 @@ from prunescope.report import charts
 OF_ALL = {
     "score_lost": "Score lost",
     "flipped": "Outcomes flipped",
-    "answers_changed": "Answers not dense's",
+    "answers_changed": "Answers changed",
 }
 OF_TEXTS = {
-    "tokens_changed": "Tokens not dense's",
+    "tokens_changed": "Tokens changed",
     "repeated": "4-grams repeated",
     "stopped": "Texts that ended",
 }
@@ -34,18 +35,20 @@ COLORS = (charts.BLUE, charts.ORANGE, charts.GREEN, "#7a6bc4", "#c2569a", "#9a80
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """A panel per measure, a row per task, a point per variant."""
-    families = (rows.filter(pc.invert(_writing(rows))), rows.filter(_writing(rows)))
-    asked = [line for family in families if family.num_rows for line in charts.asked(family)]
-    return charts.titled(charts.per_model(rows, _one_model), __doc__, asked)
+    """A panel per measure, a row per task and a point per variant."""
+    families = (rows.filter(pc.invert(_is_generation(rows))), rows.filter(_is_generation(rows)))
+    subtitle = [
+        line for family in families if family.num_rows for line in charts.items_and_shots(family)
+    ]
+    return charts.figure(rows, _one_model, __doc__, subtitle)
 
 
-def _writing(rows: pa.Table) -> pa.ChunkedArray:
+def _is_generation(rows: pa.Table) -> pa.ChunkedArray:
     return pc.equal(rows.column("family"), "generative")
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
-    texts = rows.filter(_writing(rows))
+    texts = rows.filter(_is_generation(rows))
     panels = [_panel(rows, column, title) for column, title in OF_ALL.items()]
     panels += [_panel(texts, column, title) for column, title in OF_TEXTS.items()]
     chart: alt.ConcatChart = alt.concat(*panels, columns=len(OF_ALL))
@@ -56,9 +59,9 @@ def _panel(rows: pa.Table, column: str, title: str) -> alt.Chart:
     variants = [name for name in rows.column("variant").unique().to_pylist() if name != "dense"]
     tasks = rows.column("task").unique().to_pylist()
     shares = alt.Scale() if column == "score_lost" else alt.Scale(domain=[0, 1])
-    shown = alt.Scale(
+    colors = alt.Scale(
         domain=["dense", *variants],
-        range=[DENSE, *(COLORS[place % len(COLORS)] for place in range(len(variants)))],
+        range=[DENSE, *(COLORS[index % len(COLORS)] for index in range(len(variants)))],
     )
     chart: alt.Chart = (
         alt.Chart(rows)
@@ -70,13 +73,13 @@ def _panel(rows: pa.Table, column: str, title: str) -> alt.Chart:
                 scale=shares,
             ),
             alt.Y("task:N", sort=tasks, title=None, axis=alt.Axis(grid=True)),
-            alt.Color("variant:N", scale=shown, legend=alt.Legend(title=None, orient="top")),
+            alt.Color("variant:N", scale=colors, legend=alt.Legend(title=None, orient="top")),
             alt.Shape("variant:N", sort=["dense", *variants], legend=None),
             tooltip=[
                 "task:N",
                 "variant:N",
                 *(alt.Tooltip(f"{name}:Q", format=".1%") for name in TOOLTIP),
-                "parted:Q",
+                alt.Tooltip("parted:Q", title="median token of divergence"),
                 "n_items:Q",
                 "n_shot:Q",
             ],

@@ -1,5 +1,6 @@
--- Extension. What scores do not show: items whose outcome flips, and answers that are not dense's.
--- One row per (model, family, task, variant), dense among them; shares of items but where said.
+-- Extension. What scores do not show: items whose outcome flips, and answers that change.
+-- One row per (model, family, task, variant), including dense. Numbers are shares of items unless a
+-- caption says otherwise.
 CREATE TEMP TABLE compared AS
 WITH answers AS (
     SELECT
@@ -87,7 +88,7 @@ SELECT
 FROM compared
 ORDER BY model ASC, family DESC, task ASC, method = 'identity' DESC, variant ASC;
 
--- Findings: tasks that dense hardly does, where no score can fall.
+-- Findings: generation tasks on which the dense score is at most 10 %, so that it can hardly fall.
 WITH dense AS (
     SELECT
         model,
@@ -100,13 +101,13 @@ WITH dense AS (
 SELECT
     model,
     format(
-        '{}: on tasks that dense hardly does ({}) the mean score goes from {:.1f} to {:.1f} %, and '
-        '{:.1f} % of outcomes flip; yet {:.0f} % of answers change, {:.0f} % of their tokens '
-        'differ from dense''s, and {:.0f} % of their 4-grams are repetitions (dense {:.0f} %).',
+        '{}: on tasks that the dense model hardly solves ({}), the mean score is {:.1f} % (dense '
+        '{:.1f} %) and {:.1f} % of outcomes flip. {:.0f} % of answers change; {:.0f} % of tokens '
+        'differ from the dense model''s, and {:.0f} % of 4-grams are repetitions (dense {:.0f} %).',
         variant,
         string_agg(task, ', ' ORDER BY task),
-        100 * avg(dense_score),
         100 * avg(score),
+        100 * avg(dense_score),
         100 * avg(flipped),
         100 * avg(answers_changed),
         100 * avg(tokens_changed),
@@ -120,15 +121,15 @@ WHERE family = 'generative' AND dense_score <= 0.1 AND method <> 'identity'
 GROUP BY model, variant
 ORDER BY model, variant;
 
--- Findings: flips behind scores that hardly move, by family.
+-- Findings: the change of the mean score and the flips behind it, by family.
 SELECT
     model,
     format(
-        '{}, tasks that {}: the mean score moves by {:+.1f} points, which hides {:.1f} % of items '
-        'that flip to wrong and {:.1f} % to right; {:.0f} % of answers are not dense''s.',
+        '{}, {} tasks: the mean score changes by {:+.1f} points; {:.1f} % of items flip to wrong '
+        'and {:.1f} % to right. {:.0f} % of answers differ from the dense model''s.',
         variant,
-        if(family = 'generative', 'write', 'choose'),
-        -100 * avg(score_lost),
+        if(family = 'generative', 'generation', 'multiple-choice'),
+        0 - 100 * avg(score_lost), -- zero without a minus sign
         100 * avg(to_wrong),
         100 * avg(to_right),
         100 * avg(answers_changed)

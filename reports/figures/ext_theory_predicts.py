@@ -1,18 +1,21 @@
-"""What Theorem 3 says of a variant before any task is run, beside what the tasks then say.
+"""Theorem 3's estimate of KL as a predictor of task losses.
 
-Above, each variant's estimate of KL from 12 prompts against the share of dense's score that it
-loses, tasks that choose beside tasks that write; every point is one variant. Below, how well this
-and other label-free numbers order the losses: Spearman's rank correlation over the variants, with
-95 % bootstrap intervals (variants drawn again). Of the histories, teacher forcing is the fair one.
-It is what a variant needs once, on texts that dense has written, and its own cache carries its
-errors along, as in a task; free running would measure how far two texts have parted, which is much
-the same for every variant once they have, and dense's cache would hide what accumulates. T = 1 is
-where tasks read their likelihoods, and greedy answers are the same at any T. Numbers are means over
-the steps of a prompt, then over prompts. The losses are means over the tasks of a family.
+In the upper panels each point is a variant: its estimate of KL from the prompts of config, before
+any task is run, against the share of the dense model's score that it then loses, for
+multiple-choice and for generation tasks. The lower panel shows how well this estimate and other
+numbers that need no labels order the losses: Spearman's rank correlation over the variants, with
+95 % bootstrap intervals over variants. Numbers are means over the steps of a prompt and then over
+prompts; losses are means over the tasks of a family.
 
-Look for whether the points rise from left to right, and whether an interval below clears zero.
-With so few variants and items intervals are wide: that two numbers differ is not shown by their
-order here.
+All numbers are teacher-forced: both models read the dense model's greedy texts, and the variant
+reads its own cache, so that its errors accumulate as they do in a task. Free running would mostly
+measure how far two texts have diverged, and the dense model's cache would hide errors that
+accumulate. T = 1 is the temperature at which tasks read likelihoods, and greedy answers are the
+same at all temperatures.
+
+Look for whether the points rise from left to right, and whether an interval in the lower panel
+excludes zero. With so few variants and items the intervals are wide, so that the order of two
+predictors here does not show that they differ.
 """
 
 import altair as alt
@@ -30,24 +33,28 @@ PREDICTORS = {
     "deviation_of_h": "1 − cos of h, measured",
 }
 FAMILIES = {
-    "non_generative": ("tasks that choose", charts.BLUE),
-    "generative": ("tasks that write", charts.ORANGE),
+    "non_generative": ("multiple-choice tasks", charts.BLUE),
+    "generative": ("generation tasks", charts.ORANGE),
 }
 SIZE = (400, 240)
-TOOLTIP = ["variant:N", "size:Q", "lost:Q"]
+TOOLTIP = [
+    alt.Tooltip("variant:N"),
+    alt.Tooltip("size:Q", title="estimate of KL (nats)"),
+    alt.Tooltip("lost:Q", title="lost share of the dense score"),
+]
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """A panel of points per family, and below them every predictor's rank correlation."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__, _asked(rows))
+    """A panel of points per family, and below them the rank correlation of each predictor."""
+    return charts.figure(rows, _one_model, __doc__, _tasks_of_families(rows))
 
 
 def _one_model(rows: pa.Table) -> alt.VConcatChart:
     rows = rows.sort_by([("size", "ascending")])
     scored = rows.filter(pc.is_valid(rows.column("lost")))
-    theorem = scored.filter(pc.equal(scored.column("predictor"), "theorem_3"))
-    shown = [family for family in FAMILIES if family in theorem["family"].to_pylist()]
-    panels = [_points(theorem.filter(pc.equal(theorem["family"], family))) for family in shown]
+    theorem = charts.where(scored, "predictor", "theorem_3")
+    families = [family for family in FAMILIES if family in theorem["family"].to_pylist()]
+    panels = [_points(charts.where(theorem, "family", family)) for family in families]
     unlabelled = rows.append_column("label_side", pa.array([""] * rows.num_rows))
     above = [alt.hconcat(*panels, spacing=24)] if panels else []
     chart: alt.VConcatChart = alt.vconcat(*above, _ranks(unlabelled)).resolve_scale(
@@ -57,7 +64,7 @@ def _one_model(rows: pa.Table) -> alt.VConcatChart:
 
 
 def _points(rows: pa.Table) -> alt.LayerChart:
-    """Loss against Theorem 3's estimate, a point per variant of one family's losses."""
+    """The losses of one family against Theorem 3's estimate, a point per variant."""
     decades = charts.padded(rows.column("decade").to_pylist(), 0.12)
     lost = charts.padded(rows.column("lost").to_pylist(), 0.1)
     labelled = charts.with_label_sides(rows, {"decade": decades, "lost": lost}, SIZE, "variant")
@@ -67,14 +74,14 @@ def _points(rows: pa.Table) -> alt.LayerChart:
         axis=alt.Axis(title="Theorem 3's estimate of KL (nats)", tickCount=5),
         scale=alt.Scale(type="log", domain=[10**decade for decade in decades], nice=False),
     )
-    y = charts.Value("Share of dense's score lost", alt.Scale(domain=lost, nice=False))
+    y = charts.Value("Lost share of the dense score", alt.Scale(domain=lost, nice=False))
     name, _ = FAMILIES[rows.column("family")[0].as_py()]
     panel: alt.LayerChart = chart.encode(x, y.of("lost"), tooltip=TOOLTIP)
     return panel.properties(width=SIZE[0], height=SIZE[1], title=name)
 
 
 def _ranks(rows: pa.Table) -> alt.LayerChart:
-    """Rank correlation of each predictor with the loss, a colour per family."""
+    """The rank correlation of each predictor with the loss, a colour per family."""
     names = f"({PREDICTORS})[datum.label]"
     families = f"({ {family: name for family, (name, _) in FAMILIES.items()} })[datum.label]"
     scale = alt.Scale(domain=list(FAMILIES), range=[color for _, color in FAMILIES.values()])
@@ -92,7 +99,7 @@ def _ranks(rows: pa.Table) -> alt.LayerChart:
         yOffset=alt.YOffset("family:N", sort=list(FAMILIES)),
         tooltip=["predictor:N", "family:N", "spearman:Q", "low:Q", "high:Q", "variants:Q"],
     )
-    axis = alt.Axis(title="Rank correlation with the share lost", tickCount=5)
+    axis = alt.Axis(title="Rank correlation with the lost share", tickCount=5)
     domain = alt.Scale(domain=[-1, 1])
     zero = alt.Chart(rows).mark_rule(strokeDash=[3, 3], color="#808080").encode(x=alt.datum(0))
     whiskers = base.mark_rule(strokeWidth=1.5).encode(
@@ -105,8 +112,8 @@ def _ranks(rows: pa.Table) -> alt.LayerChart:
     return layers.properties(width=400, height=200)
 
 
-def _asked(rows: pa.Table) -> list[str]:
-    """The tasks behind each family's loss, one line."""
+def _tasks_of_families(rows: pa.Table) -> list[str]:
+    """One line that names the tasks of each family."""
     tasks = dict(zip(rows["family"].to_pylist(), rows["task_names"].to_pylist(), strict=True))
     named = {name: tasks[family] for family, (name, _) in FAMILIES.items() if family in tasks}
     return ["; ".join(f"{name}: {listed}" for name, listed in named.items())]

@@ -1,8 +1,9 @@
--- Which label-free size of 12 prompts says what a variant loses on tasks.
--- One row per (model, family, predictor, variant): the predictor, the share of dense's score that
--- the family's tasks lose, and over all variants the rank correlation of the two with its 95 %
+-- Extension. Numbers measured without labels on the prompts of config, as predictors of task losses.
+-- One row per (model, family, predictor, variant): the predictor, the share of the dense score that
+-- the family's tasks lose, and the rank correlation of the two over all variants with its 95 %
 -- bootstrap interval. Predictors are means over the steps of each prompt and then over prompts, on
--- dense's own greedy text, each model on its own cache, T = 1. Nothing is lost of a score of zero: NULL.
+-- the dense model's greedy text, with each model's own cache, T = 1. The loss is NULL if the dense
+-- score is zero.
 CREATE TEMP VIEW predicted AS
 WITH of_prompts AS (
     SELECT
@@ -108,7 +109,7 @@ INNER JOIN correlated USING (model, predictor, family)
 INNER JOIN asked USING (model, family)
 ORDER BY model, family, predictor, variant;
 
--- Findings: whether Theorem 3 orders the losses, family by family, and what orders them as well.
+-- Findings: whether Theorem 3 orders the losses of each family, and the other predictors.
 WITH others AS (
     SELECT
         model,
@@ -132,20 +133,21 @@ WITH others AS (
 SELECT
     model,
     format(
-        '{}: over {} variants, Theorem 3''s estimate and the share of dense''s score lost have the '
-        'rank correlation {:.2f} (95 % bootstrap interval over variants {:.2f} to {:.2f}): {}.{}',
-        if(family = 'generative', 'Tasks that write', 'Tasks that choose'),
+        '{}: over {} variants, the rank correlation between Theorem 3''s estimate and the lost '
+        'share of the dense score is {:.2f} (95 % bootstrap interval over variants {:.2f} to '
+        '{:.2f}). {}.{}',
+        if(family = 'generative', 'Generation tasks', 'Multiple-choice tasks'),
         variants,
         spearman,
         low,
         high,
         CASE
-            WHEN variants < 6 THEN 'no verdict, for fewer than six variants order nothing'
-            WHEN low > 0 THEN 'it orders the losses'
-            WHEN high < 0 THEN 'it orders them the wrong way round'
-            ELSE 'no verdict, for the interval holds zero'
+            WHEN variants < 6 THEN 'There is no verdict with fewer than six variants'
+            WHEN low > 0 THEN 'The estimate orders the losses'
+            WHEN high < 0 THEN 'The estimate orders the losses the wrong way round'
+            ELSE 'There is no verdict, because the interval contains zero'
         END,
-        coalesce(' Beside it: ' || beside || '.', '')
+        coalesce(' Other predictors: ' || beside || '.', '')
     ) AS finding,
     if(family = 'generative' AND variants >= 6 AND (low > 0 OR high < 0), low > 0, NULL) AS agrees
 FROM correlated

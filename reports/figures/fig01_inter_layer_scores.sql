@@ -1,6 +1,6 @@
--- Figure 1. Scores against the number of dropped sublayers or blocks, each task's headline metric.
--- One row per (model, dropped, task, n_drop), dense as n_drop 0; score with its 95 % interval, and
--- as a share of dense's.
+-- Figure 1. The headline score of each task against the number of dropped sublayers or blocks.
+-- One row per (model, dropped, task, n_drop), dense as n_drop 0: the score with its 95 % interval, and
+-- its share of the dense score.
 SELECT
     model,
     dropped,
@@ -18,13 +18,12 @@ FROM headline_scores
 INNER JOIN drop_sizes USING (model, variant)
 ORDER BY model, dropped, task, n_drop;
 
--- Findings: what is left of each family where a few and where many are dropped.
+-- Findings: what each family of tasks keeps if 4 or 8 parts are dropped.
 SELECT
     model,
     format(
-        '{} {} dropped: {} The paper finds that generation falls first.',
-        n_drop,
-        parts_called(dropped),
+        'With {} dropped, {} The paper finds that generation falls first.',
+        counted_parts(n_drop, dropped),
         kept_by_families(choosing, writing)
     ) AS finding,
     writing < choosing AS agrees

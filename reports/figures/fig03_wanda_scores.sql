@@ -1,5 +1,5 @@
--- Figure 3. Scores of Wanda at every pattern, each task's headline metric, beside dense.
--- One row per (model, variant, task): score with its 95 % interval, and as a share of dense's.
+-- Figure 3. The headline score of each task under each pattern of Wanda, and the dense score.
+-- One row per (model, variant, task): the score with its 95 % interval, and its share of the dense score.
 SELECT
     model,
     variant,
@@ -17,7 +17,7 @@ FROM pattern_scores
 WHERE method = 'wanda'
 ORDER BY model, place, task;
 
--- Findings: what each family keeps.
+-- Findings: the share of the dense score that each family of tasks keeps.
 SELECT
     model,
     finding,

@@ -1,11 +1,11 @@
-"""Figure 4. Similarity with the dense model when one sublayer is dropped, in three spaces.
+"""Figure 4. Similarity with the dense model in three spaces if one sublayer is dropped.
 
-At each block the attention or the MLP sublayer is left out, everything before it stays dense, and
-what comes out is compared with the dense model: as hidden state, as logits, as probabilities.
-Lines are means over prompts and steps, bands reach from the smallest to the largest similarity.
-Look for how far the probability line and its band fall below the other two, and at the ends of
-the model, where even embeddings give way.
-Dotted: the similarity that rounding alone would leave (the noise floor).
+At each block the attention or the MLP sublayer is left out, and everything before it stays dense.
+The state after it is compared with the dense model's as hidden state, as logits and as
+probabilities. Lines are means over prompts and steps; bands reach from the smallest to the largest
+similarity. Dotted lines are the noise floor, the similarity that rounding alone would leave. Look
+for how far the line and the band of the probabilities lie below the other two, and for the first
+and the last blocks, where the paper finds less similar hidden states.
 """
 
 import pyarrow as pa
@@ -15,9 +15,5 @@ from prunescope.report import charts
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """One panel per kind of sublayer: mean similarity over depth, with its range."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
-
-
-def _one_model(rows: pa.Table) -> ChartType:
-    return charts.similarity_over_depth(rows, "dropped")
+    """Mean similarity over depth with its range, a panel per kind of sublayer."""
+    return charts.similarity_over_depth(rows, "dropped", __doc__)

@@ -1,5 +1,5 @@
--- Figure 4. One sublayer dropped at a time; similarity with dense in three spaces, T = 1.
--- One row per (model, sublayer, block, space); mean and range over prompts and steps, and the
+-- Figure 4. Sublayers dropped one at a time: similarity with dense in three spaces, T = 1.
+-- One row per (model, sublayer, block, space): mean and range over prompts and steps, and the
 -- similarity that rounding alone leaves.
 SELECT
     model,
@@ -14,7 +14,7 @@ FROM sublayer_similarity
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: what the paper says of the three spaces, checked at every (prompt, step, block).
+-- Findings: the paper's statements about the three spaces, checked at each (prompt, step, block).
 WITH traced AS (
     SELECT
         model,
@@ -64,15 +64,15 @@ levels AS (
     GROUP BY model, kind
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         kind,
         1 AS place,
         format(
-            '{}: probabilities are the least similar of the three at {:.0f} % of all prompts, '
-            'steps and blocks. Median (mean) similarity: {:.4f} ({:.3f}) in embeddings, '
-            '{:.4f} ({:.3f}) in logits, {:.4f} ({:.3f}) in probabilities.{}',
+            '{}: probabilities are the least similar of the three spaces at {:.0f} % of all '
+            'prompts, steps and blocks. The median (mean) similarity is {:.4f} ({:.3f}) for hidden '
+            'states, {:.4f} ({:.3f}) for logits and {:.4f} ({:.3f}) for probabilities.{}',
             kind,
             100 * least_share,
             1 - embedding,
@@ -81,7 +81,7 @@ said AS (
             1 - logit_mean,
             1 - probability,
             1 - probability_mean,
-            split_verdict(least_share > 0.5, least_on_average, 'Share and means')
+            split_verdict(least_share > 0.5, least_on_average, 'The share and the means')
         ) AS finding,
         verdict(least_share > 0.5, least_on_average) AS agrees
     FROM levels
@@ -93,8 +93,8 @@ said AS (
         kind,
         2 AS place,
         format(
-            '{}: logits are more similar to dense than embeddings are at {:.0f} % of all prompts, '
-            'steps and blocks. The paper finds them more similar.',
+            '{}: logits are more similar to dense than hidden states are at {:.0f} % of all '
+            'prompts, steps and blocks. The paper finds that they are more similar.',
             kind,
             100 * avg((logit < embedding)::INT)
         ) AS finding,
@@ -109,8 +109,8 @@ said AS (
         kind,
         3 AS place,
         format(
-            '{}: embeddings suffer most at block {} (median similarity {:.3f}), then at block {} '
-            '({:.3f}). The paper''s exceptions are the first and the last block.',
+            '{}: hidden states are least similar at block {} (median similarity {:.3f}), then at '
+            'block {} ({:.3f}). In the paper these are the first and the last block.',
             kind,
             max(block) FILTER (place = 1),
             max(similarity) FILTER (place = 1),
@@ -126,5 +126,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place, kind;

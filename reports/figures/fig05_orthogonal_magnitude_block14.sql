@@ -1,5 +1,5 @@
 -- Figure 5. Relative orthogonal magnitude of h and z at one attention sublayer, dropped.
--- One row per (model, step, space); mean and range over prompts. `block` is a setting.
+-- One row per (model, step, space): mean and range over prompts. `block` is a setting.
 SELECT
     model,
     block,
@@ -14,7 +14,7 @@ WHERE sublayer = 'attn' AND block = $block AND space IN ('embedding', 'logit')
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: what lm_head does to the orthogonal part, at every (prompt, step).
+-- Findings: the effect of lm_head on the orthogonal part at each (prompt, step).
 WITH traced AS (
     SELECT
         model,
@@ -31,8 +31,9 @@ WITH traced AS (
 SELECT
     model,
     format(
-        'lm_head reduces the relative orthogonal magnitude at {:.0f} % of all prompts and steps; '
-        'it multiplies it by {:.2f} at the median, by {:.2f} to {:.2f} in the middle nine tenths.',
+        'lm_head reduces the relative orthogonal magnitude at {:.0f} % of all prompts and steps. '
+        'It multiplies it by {:.2f} at the median, and by {:.2f} to {:.2f} in nine tenths of all '
+        'cases.',
         100 * avg((z < h)::INT),
         median(z / h),
         quantile_cont(z / h, 0.05),

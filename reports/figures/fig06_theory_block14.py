@@ -1,15 +1,14 @@
-"""Figure 6. Softmax amplifies: measured and estimated deviation of probabilities at one sublayer.
+"""Figure 6. Deviation of probabilities at one dropped attention sublayer: measured and estimated.
 
-Left the angular deviation between the dense and the edited next-token distribution, right their
-KL divergence, step by step. The dashed lines know nothing of the edited distribution: they are
-half the variance of the logit shift Δz, under weights ∝ p² (Theorem 2) and p (Theorem 3), at
-T = 1. Look for how closely the dashed line follows the solid one, and whether they part at the
-peaks, where the second order is no longer enough.
+Panel (a) shows the angular deviation between the dense and the edited next-token distribution,
+panel (b) their KL divergence, step by step. The dashed lines do not use the edited distribution:
+they are half the variance of the logit shift Δz, under weights ∝ p² (Theorem 2) and under p
+(Theorem 3), at T = 1. Look for how closely the dashed line follows the solid one, and whether they
+separate at the peaks, where the second order is no longer sufficient.
 """
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -21,15 +20,16 @@ PANELS = {
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """One panel per quantity: measurement and estimate over steps."""
-    subtitle = [f"Attention of block {rows.column('block')[0]}", *charts.reach(rows)]
-    return charts.titled(charts.per_model(rows, _one_model), __doc__, subtitle)
+    """Measurement and estimate over decoding steps, a panel per quantity."""
+    subtitle = [f"Attention of block {rows.column('block')[0]}", *charts.prompts_per_step(rows)]
+    return charts.figure(rows, _one_model, __doc__, subtitle)
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
     panels = []
+    named = charts.measured_and_estimated("Theorems 2 and 3")
     for quantity, (title, axis) in PANELS.items():
-        shown = rows.filter(pc.equal(rows.column("quantity"), quantity))
-        chart = charts.measured_and_estimated(shown, charts.Value(axis), "Theorems 2 and 3")
+        of_quantity = charts.where(rows, "quantity", quantity)
+        chart = charts.lines(of_quantity, charts.Value(axis), named)
         panels.append(chart.properties(width=360, height=240, title=title))
     return alt.concat(*panels, columns=2)

@@ -15,18 +15,18 @@ WHERE
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: the estimate beside the measurement at every (prompt, step).
+-- Findings: the estimate compared with the measurement at each (prompt, step).
 SELECT
     model,
     format(
-        '{} at block {}: the median relative error of the estimate is {:.1f} %, its correlation '
-        'with the measurement {:.3f} ({:.3f} between logarithms), over {} prompts and steps.',
-        if(quantity = 'kl_divergence', 'KL', '1 − cos(p, q)'),
+        'At block {} the estimate of {} has a median relative error of {:.1f} % over {} prompts '
+        'and steps. Its correlation with the measurement is {:.3f} ({:.3f} between logarithms).',
         any_value(block),
+        if(quantity = 'kl_divergence', 'KL', '1 − cos(p, q)'),
         100 * median(abs(estimated / measured - 1)),
+        count(*),
         corr(measured, estimated),
-        corr(ln(measured), ln(nullif(estimated, 0))),
-        count(*)
+        corr(ln(measured), ln(nullif(estimated, 0)))
     ) AS finding,
     median(abs(estimated / measured - 1)) <= 0.25 AS agrees
 FROM deviation

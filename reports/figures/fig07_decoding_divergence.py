@@ -1,11 +1,12 @@
-"""Figure 7. Step by step the pruned model leaves the dense one, and does not return.
+"""Figure 7. Deviation of a compressed model from the dense one over decoding steps.
 
-Both models answer on their own, greedily. (a) Cosine similarity of their outputs in the three
-spaces, (b) the KL divergence of their next-token distributions and half the variance of the logit
-shift (Theorem 3), T = 1. Left one arithmetic prompt, as in the paper; right the mean over all
-prompts that reach the step, with their range. Look for the first step, which has read nothing but
-the prompt, and for how fast similarity falls once the texts differ. Dotted: what rounding alone
-would make (the noise floor); in (b) where it is within a hundredth of what is shown.
+Both models write their own greedy answers (free running), at T = 1. Row (a) shows the cosine
+similarity of their outputs in the three spaces. Row (b) shows the KL divergence of their next-token
+distributions and its estimate by Theorem 3, half the variance of the logit shift. The left column
+is one arithmetic prompt, as in the paper; the right column is the mean over all prompts that reach
+the step, with their range. Dotted lines are the noise floor, which is what rounding alone would
+make; in (b) it is drawn only if it comes within a factor of a hundred of the data. Look for the
+first step, which has read only the prompt, and for the similarity once the texts differ.
 """
 
 import altair as alt
@@ -19,8 +20,8 @@ SIZE = {"width": 360, "height": 200}
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Similarity above, divergence below; a column per scope."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """Similarity above and divergence below; a column per scope."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
@@ -29,11 +30,11 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
     divergence = charts.Value("KL(p‖q) in nats", charts.LOG)
     above, below = [], []
     for scope in scopes:
-        of_scope = rows.filter(pc.equal(rows.column("scope"), scope))
+        of_scope = charts.where(rows, "scope", scope)
         spaces = charts.mean_with_range(of_scope, charts.STEP, similarity)
         above.append(spaces.properties(**SIZE, title=f"(a) {scope}"))
-        kl = of_scope.filter(pc.equal(of_scope.column("space"), "probability"))
-        measured = charts.measured_and_estimated(kl, divergence, "Theorem 3")
+        kl = charts.where(of_scope, "space", "probability")
+        measured = charts.lines(kl, divergence, charts.measured_and_estimated("Theorem 3"))
         if _reaches_noise(kl):
             measured += charts.noise(kl, charts.STEP, divergence, "noise_kl")
         below.append(measured.properties(**SIZE, title=f"(b) {scope}"))
@@ -43,7 +44,7 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
 
 
 def _reaches_noise(rows: pa.Table) -> bool:
-    """True where the noise floor is no further below what is shown than two decades."""
+    """True if the smallest measurement is less than a hundred times the noise floor."""
     smallest, floor = (
         pc.min(rows.column("measured")).as_py(),
         pc.max(rows.column("noise_kl")).as_py(),

@@ -1,7 +1,8 @@
--- Figure 7. A whole variant and dense, each writing on its own (free running, greedy), T = 1.
--- One row per (model, scope, space, step): the prompt that is a setting, or all prompts; means and
--- range over the prompts at whose step neither model has stopped. KL and its estimate stand in the
--- rows of the probability space. Noise is what rounding alone leaves of similarity, and makes of KL.
+-- Figure 7. A whole variant and dense, each writing its own greedy text (free running), T = 1.
+-- One row per (model, scope, space, step): the scope is the prompt in the settings, or all prompts;
+-- means and range are over the prompts at whose step neither model has stopped. KL and its estimate
+-- are in the rows of the probability space. Noise is the similarity that rounding alone leaves, and
+-- noise_kl the KL that it makes.
 WITH traced AS (
     SELECT
         model,
@@ -69,7 +70,7 @@ LEFT JOIN noise_level AS floor
 GROUP BY ALL
 ORDER BY scopes.model, scope, scopes.space, step;
 
--- Findings: the first step beside the later ones, and the estimate beside the measurement.
+-- Findings: the first step compared with later ones, and the estimate with the measurement.
 WITH traced AS (
     SELECT
         model,
@@ -96,14 +97,18 @@ forced AS (
     GROUP BY ALL
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         1 AS place,
         format(
-            'Median similarity in the {} space: {:.3f} at step 0, {:.3f} later. The paper finds '
-            'the first step to be the most similar.',
-            space,
+            'The median similarity of {} is {:.3f} at step 0 and {:.3f} at later steps. The paper '
+            'finds that the first step is the most similar.',
+            CASE space
+                WHEN 'embedding' THEN 'hidden states'
+                WHEN 'logit' THEN 'logits'
+                ELSE 'probabilities'
+            END,
             1 - first_step,
             1 - later
         ) AS finding,
@@ -117,12 +122,19 @@ said AS (
         model,
         2 AS place,
         format(
-            'Median KL: {:.2g} nats at step 0, {:.2g} nats later; on the dense model''s own tokens '
-            '(teacher-forced) it is {:.2g} nats at the later steps, so what rises is the '
-            'divergence of the texts.',
+            'The median KL is {:.2g} nats at step 0 and {:.2g} nats at later steps. If both models '
+            'read the dense model''s tokens (teacher-forced), it is {:.2g} nats at later steps: '
+            '{}.',
             first_kl,
             later_kl,
-            kl
+            kl,
+            CASE
+                WHEN later_kl <= first_kl THEN 'KL does not rise after the first step'
+                WHEN kl <= first_kl THEN 'the rise comes from tokens on which the texts differ'
+                WHEN kl < later_kl
+                    THEN 'part of the rise comes from tokens on which the texts differ'
+                ELSE 'tokens on which the texts differ do not explain the rise'
+            END
         ) AS finding,
         first_kl < later_kl AS agrees
     FROM traced
@@ -135,10 +147,13 @@ said AS (
         model,
         3 AS place,
         format(
-            'Half the variance of Δz (Theorem 3) has a median relative error of {:.0f} % under '
-            '{} histories.',
+            'The estimate of KL by Theorem 3 has a median relative error of {:.0f} % {}.',
             100 * median(abs(estimated / measured - 1)),
-            replace(history, '_', ' ')
+            if(
+                history = 'free_running',
+                'if each model reads its own text (free running)',
+                'if both read the dense model''s text (teacher-forced)'
+            )
         ) AS finding,
         if(
             history = 'free_running', median(abs(estimated / measured - 1)) <= 0.25, NULL
@@ -154,5 +169,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place, finding;

@@ -1,15 +1,15 @@
 """Figure 8. Multiple choice: the whole vocabulary and the options alone.
 
-A column per prompt, at the first step of the answer and T = 1. (a) Probabilities of the five
-likeliest tokens of dense and of the variant, likeliest in dense first; tokens that stand for an
-option are in brackets. (b) Log-likelihoods of the options. A filled point is the likeliest of its
-model in that panel. Look for filled points of both models above one another: there the choice
-survived. The order of the options often does where that of the vocabulary does not.
+Each column is a prompt, at the first step of the answer and T = 1. Row (a) shows the probabilities
+of the five likeliest tokens of the dense model and of the variant, sorted by the dense probability;
+tokens of options are in brackets. Row (b) shows the log-likelihoods of the options. In each panel
+the filled points are the likeliest token of each model. If the filled points of both models lie at
+the same token, the choice has survived. Look for whether it survives among the options more often
+than in the vocabulary.
 """
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 from altair.typing import ChartType
 
 from prunescope.report import charts
@@ -25,13 +25,13 @@ LABEL = "datum.panel == 'vocabulary' && datum.is_option ? '[' + datum.written + 
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Two rows of panels per variant, a column per prompt."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__)
+    """Two rows of panels per variant and a column per prompt."""
+    return charts.figure(rows, _one_model, __doc__)
 
 
 def _one_model(rows: pa.Table) -> alt.VConcatChart:
     variants = [
-        _one_variant(_where(rows, "variant", name)).properties(title=f"dense and {name}")
+        _one_variant(charts.where(rows, "variant", name)).properties(title=f"dense and {name}")
         for name in rows["variant"].unique().to_pylist()
     ]
     return alt.vconcat(*variants)
@@ -42,19 +42,21 @@ def _one_variant(rows: pa.Table) -> alt.VConcatChart:
     panels = [
         alt.hconcat(
             *(
-                _panel(_where(shown, "prompt", prompt), value, heading=f"{title}, {prompt}")
+                _panel(
+                    charts.where(of_panel, "prompt", prompt), value, heading=f"{title}, {prompt}"
+                )
                 for prompt in prompts
             ),
             spacing=14,
         ).resolve_scale(y="shared")
         for panel, (title, value) in PANELS.items()
-        if (shown := _where(rows, "panel", panel)).num_rows
+        if (of_panel := charts.where(rows, "panel", panel)).num_rows
     ]
     return alt.vconcat(*panels)
 
 
 def _panel(rows: pa.Table, value: charts.Value, heading: str) -> alt.LayerChart:
-    """Tokens from left to right, a line and points per model."""
+    """Tokens from left to right, with a line and points per model."""
     sides = list(SIDES)
     legend = alt.Legend(title=None, orient="top", symbolFillColor="transparent")
     color = alt.Scale(domain=sides, range=[color for color, _ in SIDES.values()])
@@ -71,7 +73,14 @@ def _panel(rows: pa.Table, value: charts.Value, heading: str) -> alt.LayerChart:
             ),
             value.of("shown"),
             alt.Color("side:N", scale=color, legend=legend),
-            tooltip=["prompt:N", "written:N", "token:Q", "side:N", "shown:Q", "is_likeliest:N"],
+            tooltip=[
+                "prompt:N",
+                "written:N",
+                "token:Q",
+                "side:N",
+                alt.Tooltip("shown:Q", title="value"),
+                "is_likeliest:N",
+            ],
         )
     )
     line = base.mark_line(strokeWidth=1, opacity=0.5)
@@ -81,7 +90,3 @@ def _panel(rows: pa.Table, value: charts.Value, heading: str) -> alt.LayerChart:
     )
     layers: alt.LayerChart = alt.layer(line, points)  # type: ignore[assignment] # no facets inside
     return layers.properties(width=215, height=150, title=heading)
-
-
-def _where(rows: pa.Table, column: str, value: str) -> pa.Table:
-    return rows.filter(pc.equal(rows.column(column), value))

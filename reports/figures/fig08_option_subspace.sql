@@ -1,5 +1,5 @@
--- Figure 8. Multiple choice at the first step, T = 1: the likeliest tokens and the options alone.
--- One row per (model, variant, panel, prompt, token, side); the variants are those of top_token.
+-- Figure 8. Multiple choice at the first step, T = 1: the likeliest tokens, and the options alone.
+-- One row per (model, variant, panel, prompt, token, side), for the variants in top_token.
 WITH drawn AS (
     SELECT DISTINCT
         model,
@@ -68,7 +68,7 @@ SELECT
 FROM panels
 ORDER BY model, variant, panel, prompt, place, side;
 
--- Findings: does the choice survive, where do options rank, and does the model choose at all.
+-- Findings: whether the choice survives, how options rank, and whether the model chooses at all.
 WITH agreement AS (
     SELECT
         model,
@@ -142,15 +142,15 @@ choices AS (
     GROUP BY ALL
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         1 AS place,
         variant,
         format(
-            '{}: the likeliest option survives at {} of {} prompts, the likeliest token of the '
-            'vocabulary at {}. Median KL among the options {:.3f} nats, in the vocabulary {:.3f}; '
-            'median similarity {:.3f} and {:.3f}.',
+            '{}: the likeliest option stays the same at {} of {} prompts, the likeliest token of '
+            'the vocabulary at {}. The median KL is {:.3f} nats among the options and {:.3f} nats '
+            'in the vocabulary; the median similarity is {:.3f} and {:.3f}.',
             variant,
             kept,
             prompts,
@@ -170,8 +170,9 @@ said AS (
         2 AS place,
         '' AS variant,
         format(
-            '{} of {} options are among dense''s five likeliest tokens, with a mean probability '
-            'of {:.3f}. The paper finds most of them in the tail of the distribution.',
+            '{} of {} options are among the dense model''s five likeliest tokens; the mean '
+            'probability of an option is {:.3f}. The paper finds most options in the tail of the '
+            'distribution.',
             any_value(on_top),
             any_value(n_options),
             any_value(p_dense)
@@ -187,8 +188,8 @@ said AS (
         3 AS place,
         '' AS variant,
         format(
-            'Caution: dense chooses {} whatever the prompt, so a surviving choice shows a habit of '
-            'the model kept, not an answer kept.',
+            'Caution: the dense model chooses {} at each prompt. A choice that survives is then a '
+            'habit of the model and not an answer to the question.',
             any_value(chosen)
         ) AS finding,
         NULL::BOOLEAN AS agrees
@@ -203,9 +204,11 @@ said AS (
         4 AS place,
         '' AS variant,
         format(
-            'Together the options hold a median probability of {:.2f} in dense; in {}.',
+            'The options together have a median probability of {:.2f} in the dense model, {}.',
             any_value(p_dense),
-            string_agg(format('{} {:.2f}', variant, p_variant), ', ' ORDER BY p_variant DESC)
+            string_agg(
+                format('{:.2f} in {}', p_variant, variant), ', ' ORDER BY p_variant DESC
+            )
         ) AS finding,
         NULL::BOOLEAN AS agrees
     FROM choices
@@ -216,5 +219,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place, variant;

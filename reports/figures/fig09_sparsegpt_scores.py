@@ -1,10 +1,11 @@
-"""Figure 9. The same by SparseGPT, which makes up for what it removes.
+"""Figure 9. Scores with half of the weights pruned by SparseGPT, which adjusts the remaining ones.
 
-Score of every task under SparseGPT at half the weights, unstructured, four of every eight and two
-of every four, beside dense, which is dashed; whiskers are 95 % intervals over items. Where a model
-is near the floor on the paper's GSM8K, another task that writes stands in its place; the lines
-above the chart say which. Compare with Figure 3: here the weights that stay are adjusted. Look for
-whether that holds the orange points up as the pattern gets stricter from left to right.
+The chart shows each task's score and its share of the dense model's score for three patterns:
+unstructured, four of every eight weights, and two of every four. Dashed lines are the dense model,
+whiskers are 95 % intervals over items. If the model is near the floor on the paper's GSM8K, another
+generation task takes its place, as the lines above the chart say. Compare with Figure 3, in which
+the remaining weights are not adjusted: does the adjustment keep the orange points up as the pattern
+becomes stricter from left to right?
 """
 
 import pyarrow as pa
@@ -14,7 +15,5 @@ from prunescope.report import charts
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Scores by pattern, and their share of dense's."""
-    papers = {"non_generative": ["hellaswag"], "generative": ["gsm8k"]}
-    said = [*charts.stand_ins(rows, papers), *charts.asked(rows)]
-    return charts.titled(charts.per_model(rows, charts.scores_by_pattern), __doc__, said)
+    """Scores by pattern, and their shares of the dense score."""
+    return charts.scores_by_pattern(rows, __doc__)

@@ -1,5 +1,5 @@
--- Figure 9. Scores of SparseGPT at every pattern, each task's headline metric, beside dense.
--- One row per (model, variant, task): score with its 95 % interval, and as a share of dense's.
+-- Figure 9. The headline score of each task under each pattern of SparseGPT, and the dense score.
+-- One row per (model, variant, task): the score with its 95 % interval, and its share of the dense score.
 SELECT
     model,
     variant,
@@ -17,7 +17,7 @@ FROM pattern_scores
 WHERE method = 'sparsegpt'
 ORDER BY model, place, task;
 
--- Findings: what each family keeps.
+-- Findings: the share of the dense score that each family of tasks keeps.
 SELECT
     model,
     finding,

@@ -1,10 +1,11 @@
-"""Figure 10. Dropped sublayers, model by model: a task that chooses beside one that writes.
+"""Figure 10. One multiple-choice task and one generation task against dropped parts, by model.
 
-For each model, score against how many attention sublayers, MLPs or whole blocks are dropped, the
-least influential of that very model first: on the left the scores, bands are 95 % intervals over
-items; on the right their share of dense's, which is dashed. The paper shows MMLU beside HumanEval;
-where a model is near the floor on them, others stand in their place, and the lines above the chart
-say which. Look along a row for a colour that falls earlier in the second panel than in the first.
+For each model the panels show scores against the number of dropped attention sublayers, MLP
+sublayers or whole blocks; the parts least influential in that model are dropped first. On the left
+are the scores with 95 % intervals over items, on the right their shares of the dense model's score.
+Dashed lines are the dense model. The paper shows MMLU and HumanEval; if the models are near the
+floor on them, other tasks take their place, as the lines above the chart say. Look along a row for
+a colour that falls earlier for generation than for multiple choice.
 """
 
 import altair as alt
@@ -16,27 +17,27 @@ from prunescope.report import charts
 
 COLORS = {"attn": charts.BLUE, "mlp": charts.GREEN, "block": charts.ORANGE}
 TOOLTIP = ("task:N", "dropped:N", "n_drop:Q", "score:Q", "share_of_dense:Q", "n_items:Q")
-VIEWS = {"score": "Score", "share_of_dense": "Score / dense"}
+AXES = {"score": "Score", "share_of_dense": "Score / dense score"}
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """A row per model; choosing beside writing, first the scores, then the shares of dense."""
-    papers = {"non_generative": ["mmlu"], "generative": ["humaneval"]}
-    said = [*charts.stand_ins(rows, papers), *charts.asked(rows)]
-    return charts.titled(alt.vconcat(*map(_one_model, _parts(rows, "model"))), __doc__, said)
+    """A row per model: the scores of both tasks, then their shares of the dense score."""
+    papers_tasks = {"non_generative": ["mmlu"], "generative": ["humaneval"]}
+    subtitle = [*charts.substitutes(rows, papers_tasks), *charts.items_and_shots(rows)]
+    return charts.titled(alt.vconcat(*map(_one_model, _parts(rows, "model"))), __doc__, subtitle)
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
-    shown = [kind for kind in COLORS if kind in rows.column("dropped").unique().to_pylist()]
-    scale = alt.Scale(domain=shown, range=[COLORS[kind] for kind in shown])
+    kinds = [kind for kind in COLORS if kind in rows.column("dropped").unique().to_pylist()]
+    scale = alt.Scale(domain=kinds, range=[COLORS[kind] for kind in kinds])
     names = f"({charts.DROPS})[datum.label]"
     legend = alt.Legend(title=None, orient="top", labelExpr=names, symbolOpacity=1)
     marks = [alt.Color("dropped:N", scale=scale, legend=legend)]
     panels = [
         charts.over_drops(
             of_task, charts.Value(title, alt.Scale(zero=True)), column, marks, TOOLTIP
-        ).properties(width=185, height=150, title=_called(of_task))
-        for column, title in VIEWS.items()
+        ).properties(width=185, height=150, title=_panel_title(of_task))
+        for column, title in AXES.items()
         for of_task in _parts(rows, "task")
     ]
     named = alt.Title(rows.column("model")[0].as_py(), anchor="start")
@@ -44,12 +45,12 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
     return chart
 
 
-def _called(rows: pa.Table) -> str:
+def _panel_title(rows: pa.Table) -> str:
     task, family = (rows.column(name)[0].as_py() for name in ("task", "family"))
-    return f"{task} ({'writes' if family == 'generative' else 'chooses'})"
+    return f"{task} ({'generation' if family == 'generative' else 'multiple choice'})"
 
 
 def _parts(rows: pa.Table, column: str) -> list[pa.Table]:
-    """The rows of each value of the column, in order."""
+    """The rows split by the values of a column, in the order of the rows."""
     values = rows.column(column).unique().to_pylist()
     return [rows.filter(pc.equal(rows.column(column), value)) for value in values]

@@ -1,6 +1,7 @@
--- Figure 10. One task that chooses and one that writes against what is dropped, model by model.
--- One row per (model, task, dropped, n_drop), dense as n_drop 0; score with its 95 % interval, and
--- as a share of dense's.
+-- Figure 10. The scores of one multiple-choice task and one generation task against the number of
+-- dropped sublayers or blocks, model by model.
+-- One row per (model, task, dropped, n_drop), dense as n_drop 0: the score with its 95 % interval, and
+-- its share of the dense score.
 SELECT
     model,
     task,
@@ -19,7 +20,7 @@ INNER JOIN drop_sizes USING (model, variant)
 WHERE task IN ($non_generative, $generative)
 ORDER BY model ASC, family DESC, dropped ASC, n_drop ASC;
 
--- Findings: how many may be dropped, the least influential first, before a tenth of the score is lost.
+-- Findings: how many parts may be dropped, the least influential first, before a tenth of the score is lost.
 WITH held AS (
     SELECT
         model,
@@ -49,11 +50,10 @@ reached AS (
 SELECT
     model,
     format(
-        'Of the drops tried, {} stays within a tenth of dense''s score with up to {} {} dropped, '
-        '{} with up to {}. The paper finds that generation falls first.',
+        'Among the numbers tried, {} keeps nine tenths of the dense model''s score with up to {} '
+        'dropped, and {} with up to {}. The paper finds that generation falls first.',
         choosing,
-        while_choosing,
-        parts_called(dropped),
+        counted_parts(while_choosing, dropped),
         writing,
         while_writing
     ) AS finding,

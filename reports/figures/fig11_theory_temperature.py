@@ -1,9 +1,10 @@
-"""Figure 11. The estimates at other temperatures: sharper softmax, larger deviation.
+"""Figure 11. Measured and estimated deviations of probabilities at several temperatures.
 
-The sublayer of Figure 6 once more, its probabilities read at every temperature of the analysis;
-dashed lines are Theorems 2 and 3, which divide the variance of Δz by 2T². Above one arithmetic
-prompt, below the mean over all prompts that reach the step. Look for whether the dashed line
-follows at T = 0.3 as closely as at T = 1.5: the second order holds while Δz/T is small.
+The chart shows the sublayer of Figure 6 once more, with its probabilities taken at each temperature
+of the analysis. Dashed lines are Theorems 2 and 3, which divide the variance of Δz by 2T². The
+upper rows are one arithmetic prompt, the lower rows the mean over all prompts that reach the step.
+The second order holds while Δz/T is small. Look for whether the dashed line follows the solid one
+at T = 0.3 as closely as at T = 1.5.
 """
 
 import altair as alt
@@ -20,22 +21,23 @@ QUANTITIES = {
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """A row per scope and quantity, a column per temperature."""
+    """A row per scope and quantity, and a column per temperature."""
     subtitle = [f"Attention of block {rows.column('block')[0]}"]
-    return charts.titled(charts.per_model(rows, _one_model), __doc__, subtitle)
+    return charts.figure(rows, _one_model, __doc__, subtitle)
 
 
 def _one_model(rows: pa.Table) -> alt.VConcatChart:
     panels = []
+    named = charts.measured_and_estimated("Theorems 2 and 3")
     for scope in charts.scopes(rows):
         for letter, (quantity, value) in zip("ab", QUANTITIES.items(), strict=True):
-            shown = rows.filter(
+            of_panel = rows.filter(
                 pc.and_(
                     pc.equal(rows.column("scope"), scope),
                     pc.equal(rows.column("quantity"), quantity),
                 )
             )
-            chart = charts.measured_and_estimated(shown, value, "Theorems 2 and 3")
+            chart = charts.lines(of_panel, value, named)
             header = alt.Header(labelExpr="'T = ' + datum.value", labelPadding=2)
             facet = alt.Facet("temperature:O", title=None, header=header)
             small = chart.properties(width=150, height=100).facet(facet, columns=5, spacing=12)

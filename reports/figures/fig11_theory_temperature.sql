@@ -1,6 +1,6 @@
--- Figure 11. One attention sublayer dropped: measured and estimated deviations at every T.
--- One row per (model, scope, quantity, temperature, step): the prompt that is a setting, or the
--- mean over the prompts whose answer reaches the step. `block` is a setting.
+-- Figure 11. One attention sublayer dropped: measured and estimated deviations at each T.
+-- One row per (model, scope, quantity, temperature, step): the scope is the prompt in the settings,
+-- or the mean over the prompts whose answer reaches the step. `block` is a setting.
 WITH traced AS (
     SELECT
         model,
@@ -46,18 +46,20 @@ FROM scopes
 GROUP BY ALL
 ORDER BY model, scope, quantity, temperature, step;
 
--- Findings: error and correlation at each T.
+-- Findings: the error and the correlation of the estimate at each T.
 SELECT
     model,
     format(
-        '{}: the median relative error of the estimate is {}; its correlation with the measurement '
-        'between logarithms is {}.',
+        'The estimate of {} has a median relative error of {}. The correlation between the '
+        'logarithms of estimate and measurement is {}.',
         if(quantity = 'kl_divergence', 'KL', '1 − cos(p, q)'),
         string_agg(
             format('{:.1f} % at T = {}', 100 * relative_error, temperature), ', '
             ORDER BY temperature
         ),
-        string_agg(format('{:.3f}', log_correlation), ', ' ORDER BY temperature)
+        string_agg(
+            format('{:.3f} at T = {}', log_correlation, temperature), ', ' ORDER BY temperature
+        )
     ) AS finding,
     max(relative_error) <= 0.25 AS agrees
 FROM (

@@ -1,6 +1,6 @@
--- Figure 13. One sublayer pruned by Wanda at a time; similarity with dense in three spaces, T = 1.
--- One row per (model, sublayer, block, space); mean and range over prompts and steps, and
--- the similarity that rounding alone leaves.
+-- Figure 13. Sublayers pruned by Wanda one at a time: similarity with dense in three spaces, T = 1.
+-- One row per (model, sublayer, block, space): mean and range over prompts and steps, and the
+-- similarity that rounding alone leaves.
 SELECT
     model,
     sublayer,
@@ -16,7 +16,7 @@ WHERE method = 'wanda'
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: the same hierarchy of spaces as under dropping, and how much less is lost.
+-- Findings: the order of the three spaces, and the similarity compared with dropped sublayers.
 WITH traced AS (
     SELECT
         trace.model,
@@ -62,21 +62,21 @@ compared AS (
     WHERE wanda.method = 'wanda'
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         kind,
         1 AS place,
         format(
-            '{}: probabilities are the least similar of the three at {:.0f} % of all prompts, '
-            'steps and blocks. Mean similarity: {:.4f} in embeddings, {:.4f} in logits, {:.3f} in '
-            'probabilities.{}',
+            '{}: probabilities are the least similar of the three spaces at {:.0f} % of all '
+            'prompts, steps and blocks. The mean similarity is {:.4f} for hidden states, {:.4f} '
+            'for logits and {:.3f} for probabilities.{}',
             kind,
             100 * least_share,
             1 - embedding,
             1 - logit,
             1 - probability,
-            split_verdict(least_share > 0.5, least_on_average, 'Share and means')
+            split_verdict(least_share > 0.5, least_on_average, 'The share and the means')
         ) AS finding,
         verdict(least_share > 0.5, least_on_average) AS agrees
     FROM compared
@@ -88,14 +88,14 @@ said AS (
         kind,
         2 AS place,
         format(
-            '{}: pruned by Wanda rather than dropped, mean similarity rises from {:.4f} to {:.4f} '
-            'in embeddings and from {:.3f} to {:.3f} in probabilities.{}',
+            '{}: the mean similarity of hidden states is {:.4f} if the sublayer is pruned by Wanda '
+            'and {:.4f} if it is dropped; that of probabilities is {:.3f} and {:.3f}.{}',
             kind,
-            1 - dropped_embedding,
             1 - embedding,
-            1 - dropped_probability,
+            1 - dropped_embedding,
             1 - probability,
-            if(kind = 'MLP', ' The paper finds MLPs more similar under Wanda.', '')
+            1 - dropped_probability,
+            if(kind = 'MLP', ' The paper finds that MLPs are more similar under Wanda.', '')
         ) AS finding,
         if(kind = 'MLP', embedding < dropped_embedding, NULL) AS agrees
     FROM compared
@@ -106,5 +106,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place, kind;

@@ -1,9 +1,9 @@
-"""Figure 14. KL divergence at every attention sublayer dropped: measured and estimated.
+"""Figure 14. KL divergence after each attention sublayer is dropped: measured and estimated.
 
-One panel per block, all on the same logarithmic axes, at T = 1. The estimate is half the variance
-of the logit shift Δz under the dense probabilities p (Theorem 3). Look for the gap between the
-solid and the dashed line, the same height everywhere for the same relative error, and for how the
-level changes from the first block to the last.
+There is one panel per block, all on the same logarithmic axes, at T = 1. The estimate is half the
+variance of the logit shift Δz under the dense probabilities p (Theorem 3). Look for the gap between
+the solid and the dashed line: on these axes the same gap is the same relative error. Look also for
+how the level changes from the first block to the last.
 """
 
 import pyarrow as pa
@@ -15,9 +15,5 @@ KL = charts.Value("KL(p‖q) in nats", charts.LOG)
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Measurement and estimate over steps, a panel per block."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__, charts.reach(rows))
-
-
-def _one_model(rows: pa.Table) -> ChartType:
-    return charts.block_by_block(charts.measured_and_estimated(rows, KL, "Theorem 3"))
+    """Measurement and estimate over decoding steps, a panel per block."""
+    return charts.lines_by_block(rows, KL, charts.measured_and_estimated("Theorem 3"), __doc__)

@@ -1,35 +1,24 @@
--- Figure 14. Every attention sublayer dropped, one at a time, T = 1: KL, measured and estimated.
+-- Figure 14. Attention sublayers dropped one at a time, T = 1: KL, measured and estimated.
 -- One row per (model, block, step); means over the prompts whose answer reaches the step.
 SELECT
     model,
     block,
     step,
-    nullif(avg(measured), 0) AS measured, -- a logarithmic axis has no zero
-    nullif(avg(estimated), 0) AS estimated,
-    count(*) AS prompts
-FROM attention_estimates
+    measured,
+    estimated,
+    prompts
+FROM estimates_by_step
 WHERE quantity = 'kl_divergence'
-GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: the estimate beside the measurement at every (prompt, step, block).
-WITH said AS (
+-- Findings: the estimate compared with the measurement at each (prompt, step, block).
+WITH findings AS (
     SELECT
         model,
         place,
         finding,
         agrees
-    FROM estimate_findings
-    WHERE quantity = 'kl_divergence'
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        3 AS place,
-        finding,
-        agrees
-    FROM deeper_findings
+    FROM theorem_findings
     WHERE quantity = 'kl_divergence'
 
     UNION ALL BY NAME
@@ -38,9 +27,10 @@ WITH said AS (
         model,
         4 AS place,
         format(
-            'Beyond the paper: the third and the fourth order bring the median relative error to '
-            '{:.1f} % and {:.1f} %; they are off by more than a factor of two, or negative, at '
-            '{:.1f} % and {:.1f} % of all points (second order: {:.1f} %).',
+            'Beyond the paper: the median relative error of the third order is {:.1f} %, that of '
+            'the fourth order {:.1f} %. The estimate is negative or wrong by more than a factor '
+            'of two at {:.1f} % of all points in the third order and at {:.1f} % in the fourth '
+            '(second order: {:.1f} %).',
             100 * median(abs(estimated / measured - 1)) FILTER ("order" = 3),
             100 * median(abs(estimated / measured - 1)) FILTER ("order" = 4),
             100 * avg((estimated NOT BETWEEN measured / 2 AND 2 * measured)::INT)
@@ -63,7 +53,7 @@ WITH said AS (
         5 AS place,
         format(
             'Beyond the paper: Hoeffding''s bound from the range of Δz holds at {:.0f} % of all '
-            'points and lies a median factor of {:.3g} above the measurement.',
+            'points. At the median it is {:.3g} times the measurement.',
             100 * avg((estimated >= measured)::INT),
             median(estimated / measured)
         ) AS finding,
@@ -77,5 +67,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place;

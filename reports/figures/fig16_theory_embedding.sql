@@ -1,41 +1,21 @@
--- Figure 16. Every attention sublayer dropped, one at a time: 1 - cos of hidden states, measured and estimated.
+-- Figure 16. Attention sublayers dropped one at a time: 1 - cos of hidden states, measured and estimated.
 -- One row per (model, block, step); means over the prompts whose answer reaches the step.
 SELECT
     model,
     block,
     step,
-    nullif(avg(measured), 0) AS measured, -- a logarithmic axis has no zero
-    nullif(avg(estimated), 0) AS estimated,
-    count(*) AS prompts
-FROM attention_estimates
+    measured,
+    estimated,
+    prompts
+FROM estimates_by_step
 WHERE quantity = 'angular_deviation' AND space = 'embedding'
-GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: the estimate beside the measurement at every (prompt, step, block).
-WITH said AS (
-    SELECT
-        model,
-        place,
-        finding,
-        agrees
-    FROM estimate_findings
-    WHERE quantity = 'angular_deviation' AND space = 'embedding'
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        3 AS place,
-        finding,
-        agrees
-    FROM softmax_findings
-    WHERE space = 'embedding'
-)
-
+-- Findings: the estimate compared with the measurement at each (prompt, step, block).
 SELECT
     model,
     finding,
     agrees
-FROM said
+FROM theorem_findings
+WHERE quantity = 'angular_deviation' AND space = 'embedding'
 ORDER BY model, place;

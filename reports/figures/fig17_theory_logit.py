@@ -1,8 +1,8 @@
-"""Figure 17. Angular deviation of logits at every attention sublayer dropped.
+"""Figure 17. Angular deviation of logits after each attention sublayer is dropped.
 
-One panel per block, all on the same logarithmic axes. The estimate is half the squared relative
-orthogonal magnitude of Δz (Theorem 1). Look for blocks where the two lines can be told apart at
-all, and compare the level with the hidden states of Figure 16.
+There is one panel per block, all on the same logarithmic axes. The estimate is half the squared
+relative orthogonal magnitude of Δz (Theorem 1). Look for blocks at which the two lines can be told
+apart, and compare the level with that of the hidden states in Figure 16.
 """
 
 import pyarrow as pa
@@ -14,9 +14,7 @@ DEVIATION = charts.Value("1 − cos(z, z+Δz)", charts.LOG)
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Measurement and estimate over steps, a panel per block."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__, charts.reach(rows))
-
-
-def _one_model(rows: pa.Table) -> ChartType:
-    return charts.block_by_block(charts.measured_and_estimated(rows, DEVIATION, "Theorem 1"))
+    """Measurement and estimate over decoding steps, a panel per block."""
+    return charts.lines_by_block(
+        rows, DEVIATION, charts.measured_and_estimated("Theorem 1"), __doc__
+    )

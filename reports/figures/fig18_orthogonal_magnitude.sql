@@ -1,4 +1,4 @@
--- Figure 18. Every attention sublayer dropped, one at a time: |Δ⊥|²/|dense|² of h and z.
+-- Figure 18. Attention sublayers dropped one at a time: |Δ⊥|²/|dense|² of h and z.
 -- One row per (model, block, step); means over the prompts whose answer reaches the step.
 SELECT
     model,
@@ -12,7 +12,7 @@ WHERE sublayer = 'attn' AND space IN ('embedding', 'logit')
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: what lm_head does to the orthogonal part, at every (prompt, step, block).
+-- Findings: the effect of lm_head on the orthogonal part at each (prompt, step, block).
 WITH traced AS (
     SELECT
         model,
@@ -35,13 +35,14 @@ by_block AS (
     GROUP BY ALL
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         1 AS place,
         format(
             'lm_head reduces the magnitude ratio at {:.0f} % of all prompts, steps and blocks and '
-            'multiplies it by {:.2f} at the median. The paper finds it substantially reduced.',
+            'multiplies it by {:.2f} at the median. The paper finds that it is substantially '
+            'reduced.',
             100 * avg((z < h)::INT),
             median(z / nullif(h, 0))
         ) AS finding,
@@ -55,15 +56,17 @@ said AS (
         model,
         2 AS place,
         format(
-            'It grows at the median step of {} of {} blocks{}; the median factor goes from {:.2f} '
-            '(block {}) to {:.2f} (block {}).',
+            'The median factor is above 1 at {} of {} blocks{}. It is smallest at block {} '
+            '({:.2f}) and largest at block {} ({:.2f}).',
             count(*) FILTER (factor > 1),
             count(*),
-            coalesce(': ' || string_agg(block, ', ' ORDER BY block) FILTER (factor > 1), ''),
-            min(factor),
+            coalesce(
+                ' (' || string_agg(block, ', ' ORDER BY block) FILTER (factor > 1) || ')', ''
+            ),
             arg_min(block, factor),
-            max(factor),
-            arg_max(block, factor)
+            min(factor),
+            arg_max(block, factor),
+            max(factor)
         ) AS finding,
         NULL::BOOLEAN AS agrees
     FROM by_block
@@ -74,5 +77,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place;

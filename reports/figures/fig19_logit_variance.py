@@ -1,9 +1,9 @@
-"""Figure 19. Variance of the logit shift Δz at every attention sublayer dropped.
+"""Figure 19. Variance of the logit shift Δz after each attention sublayer is dropped.
 
-The same shift under three weightings of the vocabulary: every token alike, by the dense
-probability p, and by p², which is all that softmax lets through to Theorem 2. One panel per block,
-all on the same logarithmic axes, at T = 1. Look for how the three lines part, which tokens the
-shift hits hardest, and for the last blocks.
+The lines show the same shift under three weightings of the vocabulary: all tokens equal, the dense
+probability p, and p², the weights of Theorem 2. There is one panel per block, all on the same
+logarithmic axes, at T = 1. Look for how far the three lines are apart, which says which tokens
+shift most, and for their level in the last blocks.
 """
 
 import pyarrow as pa
@@ -11,19 +11,15 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-VARIANCE = charts.Value("Var(Δz)", charts.LOG)
+VARIANCE = charts.Value("Var(Δz) in logits²", charts.LOG)
 
 LINES = {
-    "every token alike": charts.Line("var_uniform", charts.GREEN),
+    "equal weights": charts.Line("var_uniform", charts.GREEN),
     "weights p": charts.Line("var_p", charts.BLUE, (4, 3)),
     "weights ∝ p²": charts.Line("var_escort", charts.ORANGE),
 }
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """Three variances over steps, a panel per block."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__, charts.reach(rows))
-
-
-def _one_model(rows: pa.Table) -> ChartType:
-    return charts.block_by_block(charts.lines(rows, VARIANCE, LINES))
+    """Three variances over decoding steps, a panel per block."""
+    return charts.lines_by_block(rows, VARIANCE, LINES, __doc__)

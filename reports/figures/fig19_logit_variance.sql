@@ -1,4 +1,4 @@
--- Figure 19. Every attention sublayer dropped, one at a time: three variances of Δz, T = 1.
+-- Figure 19. Attention sublayers dropped one at a time: three variances of Δz, T = 1.
 -- One row per (model, block, step); means over the prompts whose answer reaches the step.
 SELECT
     model,
@@ -13,7 +13,7 @@ WHERE sublayer = 'attn' AND (temperature = 1 OR temperature IS NULL)
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: how large the variances are and where, at every (prompt, step, block).
+-- Findings: the size of the variances over each (prompt, step, block), and their growth with depth.
 WITH traced AS (
     SELECT
         model,
@@ -43,14 +43,14 @@ by_depth AS (
     GROUP BY model
 ),
 
-said AS (
+findings AS (
     SELECT
         model,
         1 AS place,
         format(
-            'Median variance of Δz: {:.3g} under uniform weights, {:.3g} under p, {:.3g} under '
-            'weights ∝ p². Under p it exceeds the uniform one at {:.0f} % of all prompts, steps '
-            'and blocks.',
+            'The median variance of Δz is {:.3g} under uniform weights, {:.3g} under p and {:.3g} '
+            'under weights ∝ p². The variance under p exceeds the uniform one at {:.0f} % of all '
+            'prompts, steps and blocks.',
             median(var_uniform),
             median(var_p),
             median(var_escort),
@@ -65,10 +65,10 @@ said AS (
     SELECT
         model,
         2 AS place,
-        said_of_depth(
+        depth_sentence(
             'Under weights ∝ p² the median (mean) variance is {:.3g} ({:.3g}) over the first third '
-            'of the blocks and {:.3g} ({:.3g}) over the last. The paper finds it largest in the '
-            'last layers.{}',
+            'of the blocks and {:.3g} ({:.3g}) over the last third. The paper finds that it is '
+            'largest in the last layers.{}',
             thirds
         ) AS finding,
         grows(thirds) AS agrees
@@ -79,5 +79,5 @@ SELECT
     model,
     finding,
     agrees
-FROM said
+FROM findings
 ORDER BY model, place;

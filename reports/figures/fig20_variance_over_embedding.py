@@ -1,9 +1,10 @@
-"""Figure 20. Variance of Δz over the magnitude ratio of h, at every attention sublayer dropped.
+"""Figure 20. Variance of Δz divided by the magnitude ratio of h, attention sublayers dropped.
 
-What reaches the probabilities (the variance of the logit shift under weights ∝ p², Theorem 2)
-against what is seen in the hidden states (Theorem 1). One panel per block, all on the same
-logarithmic axes, at T = 1. Everything above 1 is amplified on the way from h to p: look for how
-far above 1 the line runs, and where in depth.
+The numerator is the variance of the logit shift under weights ∝ p², which decides the deviation of
+the probabilities (Theorem 2). The denominator decides the deviation of the hidden states h (Theorem
+1). There is one panel per block, all on the same logarithmic axes, at T = 1. A quotient above 1 is
+an amplification between the hidden states and the probabilities. Look for how far above or below 1
+the line runs, and at which depth.
 """
 
 import pyarrow as pa
@@ -17,9 +18,5 @@ LINES = {"Var(Δz), weights ∝ p², over |Δ⊥|²/|h|²": charts.Line("ratio",
 
 
 def draw(rows: pa.Table) -> ChartType:
-    """The quotient over steps, a panel per block."""
-    return charts.titled(charts.per_model(rows, _one_model), __doc__, charts.reach(rows))
-
-
-def _one_model(rows: pa.Table) -> ChartType:
-    return charts.block_by_block(charts.lines(rows, RATIO, LINES))
+    """The quotient over decoding steps, a panel per block."""
+    return charts.lines_by_block(rows, RATIO, LINES, __doc__)

@@ -1,4 +1,4 @@
--- Figure 20. Every attention sublayer dropped, T = 1: Var_r(Δz) over the magnitude ratio of h.
+-- Figure 20. Attention sublayers dropped one at a time, T = 1: Var_r(Δz) divided by the magnitude ratio of h.
 -- One row per (model, block, step); means over the prompts whose answer reaches the step.
 SELECT
     model,
@@ -11,7 +11,7 @@ WHERE space = 'embedding'
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: the variance beside the magnitude ratio at every (prompt, step, block).
+-- Findings: the variance compared with the magnitude ratio at each (prompt, step, block).
 SELECT
     model,
     finding,

@@ -1,20 +1,20 @@
-"""Table 1. Every task of a variant beside dense, on the same items.
+"""Table 1. Scores of each variant and the dense model, task by task, on the same items.
 
-Scores in percent, each task by the metric that config names for it. Tasks that choose and tasks
-that write are asked of the language model; retrieval is nDCG@10 of its last hidden state, and of an
-embedding model. Difference: variant minus dense in points, with its paired 95 % bootstrap
-interval over items. To wrong and to right: items whose outcome flipped, right being an outcome of
-0.5 or more where it is graded (F1, ROUGE-L, nDCG). McNemar: exact, two-sided, of those flips, not
-corrected for the number of tests, and only where every outcome is right or wrong. Means are over
-tasks.
+Scores are in percent, by the metric that config names for the task. Multiple-choice and generation
+tasks are run on the language model; retrieval is nDCG@10 of its last hidden state, and of an
+embedding model. "Difference" is variant minus dense in points, with its paired 95 % bootstrap
+interval over items. "To wrong" and "to right" count the items whose outcome flipped; a graded
+outcome (F1, ROUGE-L, nDCG) counts as right from 0.5 on. "McNemar p" is the exact two-sided test of
+these flips, not corrected for the number of tests, and only for tasks whose outcomes are all right
+or wrong. Means are over tasks.
 
-Over each variant stands what it costs, dense and variant timed in turn in one process. In the last
-column stand the scores that the paper prints, dense → variant, of its own model and on whole data
-sets: the tasks are the same, the items and solved examples are not. Its averages are as printed,
-over its own tasks; four of the nine differ from the mean of their column by 0.1 to 0.6.
+The line above each variant shows its costs; dense and variant were timed in turn in one process.
+The last column shows the scores that the paper prints, dense → variant, for its own model on whole
+data sets: the tasks are the same, the items and solved examples are not. Its averages are as
+printed, over its own tasks; four of the nine differ from the mean of their column by 0.1 to 0.6.
 
-Look for variants whose tasks that write fall while those that choose do not; what chance gives is
-not zero (a quarter where four are offered).
+Look for variants whose generation tasks fall while multiple-choice tasks do not. Chance is not
+zero: it is a quarter if there are four options.
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,8 +40,8 @@ HEAD = (
 )
 
 FAMILIES = {
-    "non_generative": "tasks that choose",
-    "generative": "tasks that write",
+    "non_generative": "multiple-choice tasks",
+    "generative": "generation tasks",
     "retrieval": "retrieval sets",
 }
 
@@ -49,23 +49,23 @@ Row = Mapping[str, Any]
 
 
 def draw(rows: pa.Table) -> Table:
-    """A heading per variant with its cost, a row per task, a mean per family."""
+    """A heading per variant with its costs, a row per task and a mean per family."""
     return Table(HEAD, list(_rows(rows.to_pylist())))
 
 
 def _rows(rows: list[Row]) -> Iterator[list[Cell]]:
     for (model, variant), of_variant in groupby(rows, lambda row: (row["model"], row["variant"])):
-        compared = list(of_variant)
-        yield [[Part(f"{model}: {variant}", "strong"), Part(_cost(compared[0]))]]
-        yield from map(_compared, compared)
+        task_rows = list(of_variant)
+        yield [[Part(f"{model}: {variant}", "strong"), Part(_cost(task_rows[0]))]]
+        yield from map(_cells, task_rows)
 
 
 def _cost(row: Row) -> str:
-    """What the variant costs, beside dense; nothing where that is not measured."""
+    """The costs of a variant compared with dense; an empty text if they were not measured."""
     if row["parameters"] is None:
         return ""
     share = row["parameters"] / row["parameters_dense"]
-    cache, dense_cache = (row[f"kv_cache_bytes_per_token{whose}"] for whose in ("", "_dense"))
+    cache, dense_cache = (row[f"kv_cache_bytes_per_token{suffix}"] for suffix in ("", "_dense"))
     speeds = (
         f"{phase} {row[f'{phase}_tokens_per_second']:.0f} tokens/s "
         f"(dense {row[f'{phase}_tokens_per_second_dense']:.0f})"
@@ -73,15 +73,15 @@ def _cost(row: Row) -> str:
     )
     return (
         f" · {row['parameters'] / 1e6:,.1f} M parameters ({share:.0%} of dense)"
-        f" · key-value cache {cache:,} bytes a token (dense {dense_cache:,})"
+        f" · key-value cache {cache:,} bytes per token (dense {dense_cache:,})"
         f" · {', '.join(speeds)} on {row['device']}, {row['threads']} threads"
     )
 
 
-def _compared(row: Row) -> list[Cell]:
+def _cells(row: Row) -> list[Cell]:
     mean = row["task"] is None
     p = row["mcnemar_p"]
-    moved = row["score"] - row["dense_score"]
+    difference = row["score"] - row["dense_score"]
     interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
     name = f"mean of {row['n_tasks']} {FAMILIES[row['family']]}" if mean else row["task"]
     return [
@@ -91,7 +91,7 @@ def _compared(row: Row) -> list[Cell]:
         cell(f"{row['n_items']} ({row['n_cut']} cut)" if row["n_cut"] else row["n_items"]),
         cell(f"{100 * row['dense_score']:.1f}"),
         cell(f"{100 * row['score']:.1f}"),
-        cell(f"{100 * moved:+.1f} ({interval})"),
+        cell(f"{100 * difference:+.1f} ({interval})"),
         cell(row["to_wrong"]),
         cell(row["to_right"]),
         cell("–" if p is None else f"{p:.2g}", "strong" if p is not None and p < 0.05 else "plain"),
@@ -100,7 +100,7 @@ def _compared(row: Row) -> list[Cell]:
 
 
 def _printed(row: Row) -> str:
-    """The paper's scores, with the model they are of."""
+    """The paper's scores and the model that has them."""
     if row["paper_score"] is None:
         return "–"
     tasks = f", mean of {row['paper_n_tasks']}" if row["task"] is None else ""

@@ -1,6 +1,6 @@
--- Table 1. Every variant beside dense, task by task, on the same items.
--- One row per (model, variant, family, task), and one per family with task NULL, the mean over its
--- tasks; scores from 0 to 1, the paper's from 0 to 100 as printed.
+-- Table 1. Each variant compared with dense, task by task, on the same items.
+-- One row per (model, variant, family, task), and one per family, with task NULL, for the mean over
+-- its tasks. Scores are from 0 to 1; the paper's are from 0 to 100, as printed.
 CREATE TEMP TABLE paired AS
 WITH outcomes AS (
     SELECT
@@ -58,8 +58,8 @@ FROM outcomes
 INNER JOIN dense USING (model, family, task, item)
 WHERE variant <> 'dense';
 
--- Means of items drawn again, the same places for dense and variant; independent between tasks. Of
--- a family (task NULL) their mean over its tasks, as the paper's averages are.
+-- Means of bootstrap samples of items. Dense and variant share a sample; tasks are sampled
+-- independently. For a family (task NULL) it is the mean over its tasks, like the paper's averages.
 CREATE TEMP TABLE drawn AS
 WITH listed AS (
     SELECT
@@ -97,7 +97,7 @@ FROM draws
 GROUP BY
     GROUPING SETS ((model, variant, family, task, draw), (model, variant, family, draw));
 
--- An item is right at an outcome of 0.5 or more; only outcomes of 0 and 1 are tested.
+-- An item is right if its outcome is at least 0.5. Only outcomes of 0 and 1 are tested.
 CREATE TEMP TABLE compared AS
 WITH tasks AS (
     SELECT
@@ -266,8 +266,8 @@ ORDER BY
     task IS NULL ASC,
     task ASC;
 
--- Findings: does generation keep less of dense's mean score than choosing does, on the same
--- variant? A verdict where the interval of the two shares' difference leaves out zero.
+-- Findings: whether generation tasks keep less of the dense mean score than multiple-choice tasks.
+-- There is a verdict if the interval of the difference of the two shares excludes zero.
 WITH gaps AS (
     SELECT
         model,
@@ -316,17 +316,17 @@ families AS (
 SELECT
     model,
     format(
-        '{}: of dense''s mean score, tasks that choose keep {:.0f} % and tasks that write '
-        '{:.0f} %; the interval of the difference is {:.0f} to {:.0f} points{}.{}',
+        '{}: multiple-choice tasks keep {:.0f} % of the dense model''s mean score, generation '
+        'tasks {:.0f} %. The 95 % interval of the difference is {:.0f} to {:.0f} points{}.{}',
         variant,
         100 * choosing,
         100 * writing,
         100 * low,
         100 * high,
-        if(low <= 0 AND high >= 0, ' and holds zero: no verdict', ''),
+        if(low <= 0 AND high >= 0, ', which contains zero, so there is no verdict', ''),
         coalesce(
             format(
-                ' The paper prints scores of {:.0f} % and {:.0f} % of dense''s on its model.',
+                ' In the paper, on its model, the two shares are {:.0f} % and {:.0f} %.',
                 100 * paper_choosing,
                 100 * paper_writing
             ),
@@ -338,17 +338,18 @@ FROM families
 INNER JOIN intervals USING (model, variant)
 ORDER BY model, variant;
 
--- Findings: which tests see a difference, and how many could: of five flips, all one way, p is 0.06.
+-- Findings: tests with p < 0.05, and how many could reach it: with five flips p is at least 0.06.
 SELECT
     model,
     format(
-        '{}: {} of {} exact McNemar tests are below 0.05{}; {} had the six flips which that takes.',
+        '{}: {} of {} exact McNemar tests have p < 0.05{}. That takes at least six flips; the '
+        'number of tasks with so many is {}.',
         variant,
         count(*) FILTER (mcnemar_p < 0.05),
         count(*),
         coalesce(
             ' (' || string_agg(
-                format('{} p = {:.2g}', task, mcnemar_p), ', '
+                format('{}: {:.2g}', task, mcnemar_p), ', '
                 ORDER BY mcnemar_p, task
             ) FILTER (mcnemar_p < 0.05) || ')',
             ''
@@ -361,21 +362,22 @@ WHERE mcnemar_p IS NOT NULL
 GROUP BY model, variant
 ORDER BY model, variant;
 
--- Findings: retrieval.
+-- Findings: the retrieval score that is left.
 SELECT
     model,
     format(
-        '{}: retrieval keeps {:.0f} % of dense''s mean nDCG@10 over {} sets, {:+.1f} points '
-        '({:+.1f} to {:+.1f}).{}',
+        '{}: retrieval keeps {:.0f} % of the dense model''s mean nDCG@10 over {}, a change of '
+        '{:+.1f} points (95 % interval {:+.1f} to {:+.1f}).{}',
         variant,
         100 * score / dense_score,
-        n_tasks,
+        if(n_tasks = 1, '1 set', format('{} sets', n_tasks)),
         100 * (score - dense_score),
         100 * low,
         100 * high,
         coalesce(
             format(
-                ' The paper prints {:.0f} % on its model.', 100 * paper_score / paper_dense_score
+                ' In the paper, on its model, it keeps {:.0f} %.',
+                100 * paper_score / paper_dense_score
             ),
             ''
         )

@@ -1,5 +1,5 @@
--- Table 2. What every variant writes, greedily, beside what dense writes.
--- One row per (model, prompt, variant), variants from the mildest to the strongest of a method.
+-- Table 2. The greedy texts of each variant and of dense.
+-- One row per (model, prompt, variant).
 WITH written AS (
     SELECT
         model,
@@ -26,7 +26,7 @@ SELECT *
 FROM written
 ORDER BY model, kind, prompt, method, length(variant), variant;
 
--- Findings: verdicts by variant, and when texts part.
+-- Findings: the verdicts by variant, and the token at which texts diverge.
 WITH counted AS (
     SELECT
         model,
@@ -55,15 +55,16 @@ sampled AS (
 SELECT
     model,
     format(
-        '{}: {} of {} texts intact, {} changed, {} degenerate{}{}.',
+        '{}: of {} texts, {} are intact, {} changed and {} degenerate.{}{}',
         variant,
-        intact,
         prompts,
+        intact,
         changed,
         degenerate,
-        coalesce(format('; half of those that differ do so by token {:.0f}', parted), ''),
+        coalesce(format(' Half of the texts that differ do so by token {:.0f}.', parted), ''),
         coalesce(
-            format('; sampled, {} of {} are degenerate', sampled_degenerate, sampled_prompts), ''
+            format(' Of {} sampled texts, {} are degenerate.', sampled_prompts, sampled_degenerate),
+            ''
         )
     ) AS finding,
     NULL::BOOLEAN AS agrees

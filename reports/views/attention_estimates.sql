@@ -1,4 +1,4 @@
--- Every attention sublayer dropped, one at a time, T = 1: what is measured beside its second-order estimate.
+-- Attention sublayers dropped one at a time, T = 1: each measured deviation and its second-order estimate.
 -- One row per (model, variant, prompt, step, block, quantity, space).
 SELECT
     model,

@@ -1,4 +1,4 @@
--- Whether probabilities shift more in deeper blocks, by KL and by 1 - cos.
+-- Whether probabilities shift more if a deeper block is edited, by KL and by 1 - cos.
 -- One row per (model, quantity).
 WITH by_depth AS (
     SELECT
@@ -13,10 +13,10 @@ WITH by_depth AS (
 SELECT
     model,
     quantity,
-    said_of_depth(
-        'Median (mean) ' || if(quantity = 'kl_divergence', 'KL in nats', '1 − cos(p, q)')
-        || ': {:.2g} ({:.2g}) over the first third of the blocks, {:.2g} ({:.2g}) over the last. '
-        'The paper finds larger shifts in deeper blocks.{}',
+    depth_sentence(
+        'The median (mean) ' || if(quantity = 'kl_divergence', 'KL in nats', '1 − cos(p, q)')
+        || ' is {:.2g} ({:.2g}) over the first third of the blocks and {:.2g} ({:.2g}) over the '
+        'last third. The paper finds larger shifts in deeper blocks.{}',
         thirds
     ) AS finding,
     grows(thirds) AS agrees

@@ -1,4 +1,4 @@
--- What and how much a variant drops; dense drops 0 of every kind that its model has.
+-- What and how much each variant drops. Dense drops 0 of each kind that its model's variants drop.
 -- One row per (model, variant, dropped, n_drop); dropped is attn, mlp or block.
 WITH sizes AS (
     SELECT

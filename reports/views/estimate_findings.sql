@@ -1,15 +1,15 @@
--- How good the estimates of attention_estimates are, and at which blocks.
--- One row per (model, quantity, space, place); place orders what is said of one quantity.
+-- The errors of the estimates in attention_estimates, overall and block by block.
+-- One row per (model, quantity, space, place); place orders the findings about one quantity.
 WITH traced AS (
     SELECT
         *,
         CASE
             WHEN quantity = 'kl_divergence' THEN 'KL'
             WHEN space = 'probability' THEN '1 − cos(p, q)'
-            WHEN space = 'logit' THEN '1 − cos in logits'
-            ELSE '1 − cos in embeddings'
+            WHEN space = 'logit' THEN '1 − cos of logits'
+            ELSE '1 − cos of hidden states'
         END AS spelled,
-        space <> 'probability' AS fails_at_ends -- in the paper
+        space <> 'probability' AS fails_at_ends -- according to the paper
     FROM attention_estimates
     WHERE measured > 0
 ),
@@ -33,13 +33,13 @@ SELECT
     space,
     1 AS place,
     format(
-        'The estimate of {} has a median relative error of {:.3g} % and a correlation with the '
-        'measurement of {:.3f} ({:.3f} between logarithms), over {:,} prompts, steps and blocks.',
+        'The estimate of {} has a median relative error of {} over {:,} prompts, steps and blocks. '
+        'Its correlation with the measurement is {:.3f} ({:.3f} between logarithms).',
         spelled,
-        100 * median(error),
+        percent(median(error)),
+        count(*),
         corr(measured, estimated),
-        corr(ln(measured), ln(nullif(estimated, 0))),
-        count(*)
+        corr(ln(measured), ln(nullif(estimated, 0)))
     ) AS finding,
     median(error) <= 0.25 AS agrees
 FROM traced
@@ -53,18 +53,20 @@ SELECT
     space,
     2 AS place,
     format(
-        'The median relative error exceeds 25 % at {} of {} blocks{}; it is largest at block {} '
-        '({:.3g} %).{}',
+        'The median relative error exceeds 25 % at {} of {} blocks{}. It is largest at block {} '
+        '({}).{}',
         count(*) FILTER (error > 0.25),
         count(*),
         CASE
             WHEN bool_and(error > 0.25) OR NOT bool_or(error > 0.25) THEN ''
             WHEN 2 * count(*) FILTER (error > 0.25) > count(*)
-                THEN ', not at ' || string_agg(block, ', ' ORDER BY block) FILTER (error <= 0.25)
-            ELSE ': ' || string_agg(block, ', ' ORDER BY block) FILTER (error > 0.25)
+                THEN
+                    ' (all except '
+                    || string_agg(block, ', ' ORDER BY block) FILTER (error <= 0.25) || ')'
+            ELSE ' (' || string_agg(block, ', ' ORDER BY block) FILTER (error > 0.25) || ')'
         END,
         arg_max(block, error),
-        100 * max(error),
+        percent(max(error)),
         if(
             fails_at_ends,
             ' The paper expects exceptions at the first and the last block only.',

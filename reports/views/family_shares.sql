@@ -1,4 +1,5 @@
--- What tasks that choose and tasks that write keep of dense: mean share of its score over tasks.
+-- The share of the dense score that multiple-choice tasks (choosing) and generation tasks (writing)
+-- keep, as a mean over the tasks of the family.
 -- One row per (model, variant) that has both families.
 SELECT
     model,

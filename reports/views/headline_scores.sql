@@ -1,5 +1,5 @@
--- Every task's headline score with its 95 % interval, and as a share of dense's.
--- One row per (model, variant, task). More is better here: perplexities are left out.
+-- The headline score of each task with its 95 % interval, and its share of the dense score.
+-- One row per (model, variant, task). Metrics of which less is better (perplexities) are left out.
 SELECT
     model,
     variant,

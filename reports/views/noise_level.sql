@@ -1,4 +1,4 @@
--- The noise floor in one number: mean over positions, the largest of the comparisons, T = 1.
+-- The noise floor as one number: the mean over positions of the comparison with the largest, T = 1.
 -- One row per (model, readout, block, sublayer, space); the first three are NULL for the model's
 -- own output.
 SELECT

@@ -1,4 +1,4 @@
--- What each family of tasks keeps where weights are zeroed.
+-- The share of the dense score that each family of tasks keeps if weights are zeroed.
 -- One row per (model, method, variant).
 SELECT
     model,

@@ -1,4 +1,4 @@
--- Scores of variants with zeroed weights, by method and pattern, and dense's among them.
+-- Scores of variants with zeroed weights by method and pattern, with the dense scores among them.
 -- One row per (model, method, variant, task); place orders patterns from dense to the strictest.
 SELECT
     model,

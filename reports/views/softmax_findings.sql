@@ -1,6 +1,6 @@
--- Whether h and z turn less than probabilities do, where one attention sublayer is dropped.
+-- Whether h and z deviate less than probabilities if one attention sublayer is dropped.
 -- One row per (model, space); space is embedding or logit.
-WITH before AS (
+WITH inputs AS (
     SELECT
         model,
         variant,
@@ -8,16 +8,16 @@ WITH before AS (
         step,
         block,
         space,
-        measured AS here
+        measured AS deviation
     FROM attention_estimates
     WHERE quantity = 'angular_deviation' AND space <> 'probability'
 ),
 
-beside AS (
+paired AS (
     SELECT
-        before.*,
+        inputs.*,
         measured AS probability
-    FROM before
+    FROM inputs
     INNER JOIN attention_estimates USING (model, variant, prompt, step, block)
     WHERE quantity = 'angular_deviation' AND attention_estimates.space = 'probability'
 ),
@@ -26,11 +26,11 @@ compared AS (
     SELECT
         model,
         space,
-        avg((here < probability)::INT) AS less_share,
-        median(probability / nullif(here, 0)) AS median_factor,
-        avg(here) AS here,
+        avg((deviation < probability)::INT) AS less_share,
+        median(probability / nullif(deviation, 0)) AS median_factor,
+        avg(deviation) AS deviation,
         avg(probability) AS probability
-    FROM beside
+    FROM paired
     GROUP BY ALL
 )
 
@@ -38,14 +38,15 @@ SELECT
     model,
     space,
     format(
-        '{} deviate less than probabilities at {:.0f} % of all prompts, steps and blocks (median '
-        'factor {:.3g}; on average {:.3g} against {:.3g}).{}',
-        if(space = 'logit', 'Logits', 'Embeddings'),
+        '{} deviate less than probabilities at {:.0f} % of all prompts, steps and blocks. The '
+        'deviation of probabilities is {:.3g} times as large at the median; the means are {:.3g} '
+        'and {:.3g}.{}',
+        if(space = 'logit', 'Logits', 'Hidden states'),
         100 * less_share,
         median_factor,
-        here,
+        deviation,
         probability,
-        split_verdict(less_share > 0.5, here < probability, 'Share and means')
+        split_verdict(less_share > 0.5, deviation < probability, 'The share and the means')
     ) AS finding,
-    verdict(less_share > 0.5, here < probability) AS agrees
+    verdict(less_share > 0.5, deviation < probability) AS agrees
 FROM compared

@@ -1,4 +1,4 @@
--- Similarity with dense at T = 1 after one edited sublayer, and what rounding alone leaves of it.
+-- Similarity with dense at T = 1 after one edited sublayer, and the similarity that rounding alone leaves.
 -- One row per (model, variant, prompt, step, block, sublayer, space).
 SELECT
     trace.model,

@@ -1,5 +1,5 @@
--- Whether the variance exceeds the magnitude ratio, and where most.
--- One row per (model, space, place); place orders what is said of one space.
+-- Whether the variance of Δz exceeds the magnitude ratio, and at which depth most.
+-- One row per (model, space, place); place orders the findings about one space.
 WITH by_depth AS (
     SELECT
         model,
@@ -15,8 +15,8 @@ SELECT
     1 AS place,
     format(
         'The variance of Δz exceeds the magnitude ratio of {} at {:.0f} % of all prompts, steps '
-        'and blocks; the median quotient is {:.3g}, the mean {:.3g}. The paper finds the variance '
-        'substantially larger.',
+        'and blocks. The median quotient is {:.3g}, the mean {:.3g}. The paper finds that the '
+        'variance is substantially larger.',
         if(space = 'logit', 'z', 'h'),
         100 * avg((ratio > 1)::INT),
         median(ratio),
@@ -32,9 +32,10 @@ SELECT
     model,
     space,
     2 AS place,
-    said_of_depth(
-        'The median (mean) quotient is {:.3g} ({:.3g}) over the first third of the blocks, {:.3g} '
-        '({:.3g}) over the last. The paper finds it largest in the last layers.{}',
+    depth_sentence(
+        'The median (mean) quotient is {:.3g} ({:.3g}) over the first third of the blocks and '
+        '{:.3g} ({:.3g}) over the last third. The paper finds that it is largest in the last '
+        'layers.{}',
         thirds
     ) AS finding,
     grows(thirds) AS agrees

@@ -1,4 +1,4 @@
--- Every attention sublayer dropped, one at a time, T = 1: Var_r(Δz) over the magnitude ratio of h and of z.
+-- Attention sublayers dropped one at a time, T = 1: Var_r(Δz) divided by the magnitude ratio of h and of z.
 -- One row per (model, variant, prompt, step, block, space); space is embedding or logit.
 SELECT
     model,

@@ -1,4 +1,4 @@
--- Method and pattern of variants with zeroed weights; dense stands among those of every method.
+-- The method and pattern of each variant with zeroed weights. Dense is listed under each method.
 -- One row per (model, method, variant); place orders patterns from dense to the strictest.
 WITH zeroed AS (
     SELECT

@@ -37,7 +37,7 @@ def test_tasks_that_stand_in_for_the_papers_are_named():
         }
     )
     papers = {"non_generative": ["hellaswag"], "generative": ["gsm8k", "humaneval"]}
-    assert charts.stand_ins(rows, papers) == [
-        "Other tasks stand in: nq_open and squad for the paper's gsm8k and humaneval."
+    assert charts.substitutes(rows, papers) == [
+        "Tasks other than the paper's: nq_open and squad in place of gsm8k and humaneval."
     ]
-    assert charts.stand_ins(rows, {"generative": ["squad"]}) == []
+    assert charts.substitutes(rows, {"generative": ["squad"]}) == []

@@ -90,7 +90,7 @@ def test_page_asks_the_network_for_nothing(hostile: str) -> None:
     assert not any(attributes.get("src") for _, attributes in elements)
     links = [str(attributes["href"]) for _, attributes in elements if "href" in attributes]
     assert all(link.startswith(("#", "data:")) for link in links)
-    assert not re.search(r"@import|url\(", page._ours("style.css"))
+    assert not re.search(r"@import|url\(", page._report_file("style.css"))
 
 
 def directives(html: str) -> dict[str, list[str]]:
@@ -135,7 +135,7 @@ def test_page_needs_nothing_that_its_policy_forbids(hostile: str) -> None:
     tags = Elements(hostile).tags
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
     assert not any("style" in attributes for _, attributes in tags)
-    behaviour = page._ours("report.js")
+    behaviour = page._report_file("report.js")
     for option in ("ast: true", "defaultStyle: false", "disableDefaultStyle: true"):
         assert option in behaviour
     assert "vegaEmbed(element, { ...spec, config }, embedding)" in behaviour

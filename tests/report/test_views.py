@@ -78,7 +78,7 @@ def test_shares_are_of_denses_score_and_intervals_stay_scores():
 
 
 def test_a_family_keeps_the_mean_share_of_its_tasks():
-    """0.8 and 0.4 of two tasks that choose, 0.1 of one that writes."""
+    """0.8 and 0.4 of two multiple-choice tasks, 0.1 of a generation task."""
     choosing = [*scores(dense=0.5, pruned=0.4), *scores(dense=0.5, pruned=0.2)]
     for row, task in zip(choosing, ("boolq", "boolq", "piqa", "piqa"), strict=True):
         row["task"] = task
@@ -134,9 +134,9 @@ def deviations(space, sizes, **changed):
 @pytest.mark.parametrize(
     ("off", "space", "said", "agrees"),
     [
-        (1, "logit", "at 1 of 3 blocks: 1; it is largest at block 1 (50 %). The paper", False),
-        (2, "logit", "at 1 of 3 blocks: 2; it is largest at block 2 (50 %). The paper", True),
-        (1, "probability", "at 1 of 3 blocks: 1; it is largest at block 1 (50 %).", None),
+        (1, "logit", "at 1 of 3 blocks (1). It is largest at block 1 (50 %). The paper", False),
+        (2, "logit", "at 1 of 3 blocks (2). It is largest at block 2 (50 %). The paper", True),
+        (1, "probability", "at 1 of 3 blocks (1). It is largest at block 1 (50 %).", None),
     ],
 )
 def test_an_estimate_may_fail_at_the_ends_alone(off, space, said, agrees):

@@ -1,1 +1,1 @@
-"""Queries, charts and the page."""
+"""Queries, charts and the page of the report."""

@@ -1,8 +1,8 @@
-"""What the figures share: palette, axes, the two recurring shapes, one chart per model.
+"""The parts that figures share: palette, axes, recurring charts, and one chart per model.
 
-Colours are three of the Okabe-Ito hues, told apart under every common colour blindness and at
-3:1 or better on white and on near-black. Text and axes take no colour here: the page gives them
-the one of its theme.
+The three main colours are Okabe-Ito hues. They can be told apart under every common form of colour
+blindness, and their contrast is at least 3:1 on white and on near-black. Text and axes have no
+colour here, because the page gives them the colour of its theme.
 """
 
 import inspect
@@ -23,8 +23,15 @@ BLUE, GREEN, ORANGE = "#1f83c4", "#159a74", "#d55e00"
 SPACES = {"embedding": BLUE, "logit": GREEN, "probability": ORANGE}
 """Colour of each space, the same in every figure."""
 
+SPACE_NAMES = {
+    "embedding": "hidden states",
+    "logit": "logits",
+    "probability": "probabilities",
+}
+"""Name of each space in legends."""
+
 PENTAGON = "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z"
-"""A point shape that Vega has no name for."""
+"""A point shape for which Vega has no name."""
 
 METHODS = {
     "identity": ("#808080", "cross"),
@@ -37,13 +44,13 @@ METHODS = {
     "rtn": ("#4d94a8", "triangle-left"),
     "awq": ("#a0522d", PENTAGON),
 }
-"""Colour and shape of each method, the same in every figure: the shape tells near hues apart."""
+"""Colour and shape of each method, the same in every figure. Shapes separate similar hues."""
 
 MEAN_SCOPE = "mean over prompts"
-"""What queries call rows that are taken over all prompts."""
+"""The scope, in queries, of rows that are means over all prompts."""
 
 PER_ROW = 6
-"""Small multiples beside each other on a wide screen; the page lowers it on a narrow one."""
+"""Small multiples per row on a wide screen; the page lowers the number on a narrow one."""
 
 _SMALL = {"width": 130, "height": 90}
 _WIDE = {"width": 460, "height": 260}
@@ -62,13 +69,13 @@ _SHORT = "format(datum.value, datum.value && abs(log(abs(datum.value))) > log(2e
 
 
 class Value(NamedTuple):
-    """The y axis: what it says, and its scale."""
+    """The y axis: its title and its scale."""
 
     title: str
     scale: alt.Scale = alt.Scale()
 
     def of(self, column: str) -> alt.Y:
-        """The axis, showing one column."""
+        """The axis as the encoding of one column."""
         axis = alt.Axis(title=self.title, tickCount=4, labelExpr=_SHORT, labelOverlap=True)
         return alt.Y(f"{column}:Q", axis=axis, scale=self.scale)
 
@@ -77,24 +84,23 @@ LOG = alt.Scale(type="log", nice=False)
 
 
 class Line(NamedTuple):
-    """One line of a chart: the column it shows, its colour, its dash."""
+    """One line of a chart: its column, its colour and its dash pattern."""
 
     column: str
     color: str
     dash: tuple[int, int] = (1, 0)
 
 
-def measured_and_estimated(rows: pa.Table, y: Value, theorem: str) -> alt.LayerChart:
-    """The measurement as a line, its prediction dashed over it. Columns measured, estimated."""
-    named = {
+def measured_and_estimated(theorem: str) -> dict[str, Line]:
+    """A solid line for the measurement and a dashed one for a theorem's estimate of it."""
+    return {
         "measured": Line("measured", BLUE),
         f"estimated ({theorem})": Line("estimated", ORANGE, (4, 3)),
     }
-    return lines(rows, y, named)
 
 
 def lines(rows: pa.Table, y: Value, named: Mapping[str, Line]) -> alt.LayerChart:
-    """Lines over steps, one per entry: its name in the legend, and the column it shows."""
+    """Lines over decoding steps; `named` holds each line under its name in the legend."""
     names = list(named)
     domain = alt.Scale(domain=names, range=[line.color for line in named.values()])
     dashes = alt.Scale(domain=names, range=[list(line.dash) for line in named.values()])
@@ -122,10 +128,14 @@ def lines(rows: pa.Table, y: Value, named: Mapping[str, Line]) -> alt.LayerChart
 
 
 def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
-    """One line per space with a band behind it. Columns space, mean, low, high; noise if dotted."""
-    shown = [space for space in SPACES if space in rows.column("space").unique().to_pylist()]
-    scale = alt.Scale(domain=shown, range=[SPACES[space] for space in shown])
-    color = alt.Color("space:N", scale=scale, legend=_legend())
+    """One line per space with a band behind it.
+
+    Columns: space, mean, low, high, and optionally noise, which is drawn dotted.
+    """
+    spaces = [space for space in SPACES if space in rows.column("space").unique().to_pylist()]
+    scale = alt.Scale(domain=spaces, range=[SPACES[space] for space in spaces])
+    legend = _legend(labelExpr=f"{SPACE_NAMES}[datum.label]")
+    color = alt.Color("space:N", scale=scale, legend=legend)
     tooltip = ["space:N", x.shorthand, "mean:Q", "low:Q", "high:Q"]
     base = alt.Chart(rows).encode(x, color)
     band = base.mark_area(opacity=0.18).encode(y.of("low"), alt.Y2("high:Q"))
@@ -139,8 +149,13 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
     return layers
 
 
+def where(rows: pa.Table, column: str, value: str) -> pa.Table:
+    """The rows whose column has this value."""
+    return rows.filter(pc.equal(rows.column(column), value))
+
+
 def noise(rows: pa.Table, x: alt.X, y: Value, column: str) -> alt.Chart:
-    """What rounding alone would make, dotted, from a column that holds it."""
+    """The noise floor, the deviation that rounding alone makes, as a dotted line."""
     dotted: alt.Chart = (
         alt.Chart(rows)
         .mark_line(color="#808080", **_DOTTED)
@@ -152,37 +167,43 @@ def noise(rows: pa.Table, x: alt.X, y: Value, column: str) -> alt.Chart:
 _DOTTED: dict[str, Any] = {"strokeWidth": 1.2, "strokeDash": [1, 3]}
 
 
-def similarity_over_depth(rows: pa.Table, edited: str) -> alt.FacetChart:
-    """Mean similarity with its range at every block, a panel per sublayer; `edited` says how."""
-    header = alt.Header(
-        labelExpr=f"{{attn: 'attention {edited}', mlp: 'MLP {edited}'}}[datum.value]"
-    )
-    chart = mean_with_range(
-        rows, BLOCK, Value("Cosine similarity with dense", alt.Scale(zero=False))
-    )
-    return chart.properties(width=360, height=240).facet(
-        alt.Facet("sublayer:N", title=None, header=header), columns=2
-    )
+def similarity_over_depth(rows: pa.Table, edit: str, doc: str | None) -> ChartType:
+    """The figure of mean similarity with its range at each block, a panel per kind of sublayer.
+
+    Parameters
+    ----------
+    edit : what was done to the sublayer, such as "dropped".
+    doc : the docstring of the figure's module.
+    """
+    header = alt.Header(labelExpr=f"{{attn: 'attention {edit}', mlp: 'MLP {edit}'}}[datum.value]")
+    similarity = Value("Cosine similarity with dense", alt.Scale(zero=False))
+
+    def draw_model(of_model: pa.Table) -> ChartType:
+        chart = mean_with_range(of_model, BLOCK, similarity).properties(width=360, height=240)
+        return chart.facet(alt.Facet("sublayer:N", title=None, header=header), columns=2)
+
+    return figure(rows, draw_model, doc)
 
 
 def points_by_method(rows: pa.Table, methods: Sequence[str], label: str) -> alt.LayerChart:
-    """A point per row in the colour and shape of its method, named on the side `label_side` says.
+    """A point per row in the colour and shape of its method, with its label beside it.
 
-    Columns method, label_side and the label's. Positions are for the caller to encode.
+    Columns: method, label_side (from `with_label_sides`) and the label's own. The caller encodes
+    the positions.
     """
     base = alt.Chart(rows)
     points = base.mark_point(filled=True, size=70, opacity=1).encode(*method_marks(methods))
     texts = [
         base.transform_filter(alt.datum.label_side == side)
-        .mark_text(fontSize=10, **place)
+        .mark_text(fontSize=10, **offset)
         .encode(text=f"{label}:N")
-        for side, place in _BESIDE.items()
+        for side, offset in _LABEL_OFFSETS.items()
     ]
     layers: alt.LayerChart = alt.layer(points, *texts)  # type: ignore[assignment] # no facets inside
     return layers
 
 
-_BESIDE: dict[str, dict[str, Any]] = {
+_LABEL_OFFSETS: dict[str, dict[str, Any]] = {
     "right": {"align": "left", "dx": labels.POINT},
     "left": {"align": "right", "dx": -labels.POINT},
     "above": {"align": "center", "dy": -labels.POINT - labels.HEIGHT / 2},
@@ -193,132 +214,156 @@ _BESIDE: dict[str, dict[str, Any]] = {
 def with_label_sides(
     rows: pa.Table, ranges: Mapping[str, tuple[float, float]], size: tuple[int, int], label: str
 ) -> pa.Table:
-    """The rows with a column `label_side`: where a point's label covers nothing.
+    """The rows with a new column `label_side`: the side on which a point's label covers nothing.
 
     Parameters
     ----------
-    ranges : column of x, column of y, and the range each axis shows.
+    ranges : the range that each axis shows, by column: first that of x, then that of y.
     size : width and height of the panel, in pixels.
+    label : the column of the labels.
     """
     x, y = (
         [(value - low) / (high - low) * extent for value in rows.column(column).to_pylist()]
         for (column, (low, high)), extent in zip(ranges.items(), size, strict=True)
     )
-    chosen = labels.sides(list(zip(x, y, strict=True)), rows.column(label).to_pylist(), size)
-    return rows.append_column("label_side", pa.array(chosen, pa.string()))
+    sides = labels.sides(list(zip(x, y, strict=True)), rows.column(label).to_pylist(), size)
+    return rows.append_column("label_side", pa.array(sides, pa.string()))
 
 
 def padded(values: Sequence[float], share: float) -> tuple[float, float]:
-    """Range of the values, widened on either side by a share of itself."""
+    """The range of the values, widened at both ends by a share of its length."""
     low, high = min(values), max(values)
     margin = share * ((high - low) or abs(high) or 1)
     return low - margin, high + margin
 
 
 def method_marks(methods: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
-    """Colour and shape of the methods shown, in one legend. Column method."""
-    shown = sorted(methods, key=list(METHODS).index)
+    """Colour and shape of the methods in a chart, in one legend. Column: method."""
+    names = sorted(methods, key=list(METHODS).index)
     legend = _legend(labelExpr="replace(datum.label, '_', ' ')")
-    colors = alt.Scale(domain=shown, range=[METHODS[method][0] for method in shown])
-    shapes = alt.Scale(domain=shown, range=[METHODS[method][1] for method in shown])
+    colors = alt.Scale(domain=names, range=[METHODS[method][0] for method in names])
+    shapes = alt.Scale(domain=names, range=[METHODS[method][1] for method in names])
     return (
         alt.Color("method:N", scale=colors, legend=legend),
         alt.Shape("method:N", scale=shapes, legend=legend),
     )
 
 
-def block_by_block(chart: alt.LayerChart) -> alt.FacetChart:
-    """Small multiples, one per block, all on the same axes so that depth can be read off them."""
+def lines_by_block(
+    rows: pa.Table, y: Value, named: Mapping[str, Line], doc: str | None
+) -> ChartType:
+    """The figure of lines over decoding steps, a small panel per block, all on the same axes.
+
+    Parameters
+    ----------
+    named : the lines, under their names in the legend.
+    doc : the docstring of the figure's module.
+    """
     header = alt.Header(labelExpr="'block ' + datum.value", labelPadding=2)
     facet = alt.Facet("block:O", title=None, header=header)
-    return chart.properties(**_SMALL).facet(facet, columns=PER_ROW, spacing=10)
+
+    def draw_model(of_model: pa.Table) -> ChartType:
+        panel = lines(of_model, y, named).properties(**_SMALL)
+        return panel.facet(facet, columns=PER_ROW, spacing=10)
+
+    return figure(rows, draw_model, doc, prompts_per_step(rows))
 
 
 def wide(chart: alt.LayerChart) -> alt.LayerChart:
-    """A chart that stands alone."""
+    """A chart in the size of a figure with one panel."""
     return chart.properties(**_WIDE)
 
 
-def per_model(rows: pa.Table, draw: Callable[[pa.Table], ChartType]) -> ChartType:
-    """What `draw` makes of each model's rows; several models below one another, each named."""
+def figure(
+    rows: pa.Table,
+    draw_model: Callable[[pa.Table], ChartType],
+    doc: str | None,
+    subtitle: Sequence[str] = (),
+) -> ChartType:
+    """The charts of all models below one another, under the title in the module's docstring.
+
+    Parameters
+    ----------
+    draw_model : draws the rows of one model; its chart is named if there are several models.
+    doc : the docstring of the figure's module.
+    subtitle : lines between the title and the chart.
+    """
     models = rows.column("model").unique().to_pylist()
     if len(models) == 1:
-        return draw(rows)
-    drawn = [
-        draw(rows.filter(pc.equal(rows.column("model"), model))).properties(title=model)
-        for model in models
-    ]
-    return alt.vconcat(*drawn)
+        return titled(draw_model(rows), doc, subtitle)
+    charts = [draw_model(where(rows, "model", model)).properties(title=model) for model in models]
+    return titled(alt.vconcat(*charts), doc, subtitle)
 
 
 FAMILIES = {
     "non_generative": (BLUE, GREEN, "#7a6bc4", "#4d94a8"),
     "generative": (ORANGE, "#c2569a"),
 }
-"""Colours of tasks that choose and of tasks that write."""
+"""Colours of multiple-choice tasks (cold) and of generation tasks (warm)."""
 
 
 def task_marks(rows: pa.Table) -> tuple[alt.Color, alt.StrokeDash]:
-    """Colour of each task, warm where it writes, and solid or dashed. Columns task, family."""
+    """Colour and dash pattern of each task; generation tasks are warm. Columns: task, family."""
     families = dict(zip(rows["task"].to_pylist(), rows["family"].to_pylist(), strict=True))
-    shown = sorted(families, key=lambda task: (families[task] == "generative", task))
-    colors, dashes, used = [], [], dict.fromkeys(FAMILIES, 0)
-    for task in shown:
+    tasks = sorted(families, key=lambda task: (families[task] == "generative", task))
+    colors, dashes, counts = [], [], dict.fromkeys(FAMILIES, 0)
+    for task in tasks:
         hues = FAMILIES[families[task]]
-        turn, place = divmod(used[families[task]], len(hues))
-        colors.append(hues[place])
+        turn, hue_index = divmod(counts[families[task]], len(hues))
+        colors.append(hues[hue_index])
         dashes.append([1, 0] if turn == 0 else [5, 2 + turn])
-        used[families[task]] += 1
+        counts[families[task]] += 1
     return (
-        alt.Color("task:N", scale=alt.Scale(domain=shown, range=colors), legend=_legend()),
-        alt.StrokeDash("task:N", scale=alt.Scale(domain=shown, range=dashes), legend=_legend()),
+        alt.Color("task:N", scale=alt.Scale(domain=tasks, range=colors), legend=_legend()),
+        alt.StrokeDash("task:N", scale=alt.Scale(domain=tasks, range=dashes), legend=_legend()),
     )
 
 
-def asked(rows: pa.Table) -> list[str]:
-    """How many items of each task and how many solved examples, one line. Columns as named."""
-    said = {
-        row[
-            "task"
-        ]: f"{row['task']} ({row['metric']}): {row['n_items']} items, {row['n_shot']}-shot"
+def items_and_shots(rows: pa.Table) -> list[str]:
+    """One line: metric, number of items and number of solved examples of each task."""
+    descriptions = {
+        row["task"]: (
+            f"{row['task']} ({row['metric']}): {row['n_items']} items, {row['n_shot']}-shot"
+        )
         for row in rows.to_pylist()
     }
-    return ["; ".join(said[task] for task in sorted(said))]
+    return ["; ".join(descriptions[task] for task in sorted(descriptions))]
 
 
-def stand_ins(rows: pa.Table, papers: Mapping[str, Sequence[str]]) -> list[str]:
-    """Which tasks stand where the paper has others, one line, or none. Columns task, family.
+def substitutes(rows: pa.Table, papers_tasks: Mapping[str, Sequence[str]]) -> list[str]:
+    """One line that names the tasks shown in place of the paper's, or none if there are none.
 
     Parameters
     ----------
-    papers : family -> the tasks of it that the paper's figure shows.
+    rows : columns task and family.
+    papers_tasks : family -> its tasks in the paper's figure.
     """
     families = dict(zip(rows["task"].to_pylist(), rows["family"].to_pylist(), strict=True))
-    said = []
-    for family, tasks in papers.items():
+    replacements = []
+    for family, tasks in papers_tasks.items():
         absent = [task for task in tasks if task not in families]
         others = sorted(t for t, of in families.items() if of == family and t not in tasks)
         if absent and others:
-            said.append(f"{' and '.join(others)} for the paper's {' and '.join(absent)}")
-    return [f"Other tasks stand in: {', '.join(said)}."] if said else []
+            replacements.append(f"{' and '.join(others)} in place of {' and '.join(absent)}")
+    return [f"Tasks other than the paper's: {', '.join(replacements)}."] if replacements else []
 
 
 DROPS = {"attn": "attention dropped", "mlp": "MLP dropped", "block": "blocks dropped"}
-"""What may be dropped, as `drop_sizes` calls it, in words."""
+"""Panel titles of the kinds of parts that variants drop, by their names in `drop_sizes`."""
 
 
 def over_drops(
     rows: pa.Table, value: Value, column: str, marks: Sequence[Any], tooltip: Sequence[str]
 ) -> alt.LayerChart:
-    """Lines against how many are dropped, from dense's level, which is dashed.
+    """Lines against the number of dropped parts; the dense level is a dashed line.
 
-    Columns n_drop, and of a score low and high: its band.
+    Columns: n_drop and `column`; for the column `score` also low and high, drawn as a band.
 
     Parameters
     ----------
-    marks : channels that tell the lines apart.
+    marks : the channels that tell the lines apart.
     """
-    axis = alt.X("n_drop:Q", axis=alt.Axis(title="Dropped", format="d", tickMinStep=1))
+    axis = alt.X("n_drop:Q", axis=alt.Axis(title="Number dropped", format="d", tickMinStep=1))
     base = alt.Chart(rows).encode(axis, *marks)
     dense = alt.Chart(rows).transform_filter(alt.datum.n_drop == 0)
     level = dense.mark_rule(strokeDash=[3, 3], color="#808080").encode(value.of(column))
@@ -335,9 +380,10 @@ def over_drops(
 def over_patterns(
     rows: pa.Table, value: Value, column: str, color: alt.Color, tooltip: Sequence[str]
 ) -> alt.LayerChart:
-    """A point per pattern of zeroed weights and per colour, side by side; dense's level is dashed.
+    """Points per pattern of zeroed weights, side by side by colour; the dense level is dashed.
 
-    Columns pattern, in the order of rows, and of a score low and high: its whiskers.
+    Columns: pattern, in the order of the rows, and `column`; for the column `score` also low and
+    high, drawn as whiskers.
     """
     patterns = rows.column("pattern").unique().to_pylist()
     axis = alt.X("pattern:N", sort=patterns, axis=alt.Axis(title=None, labelAngle=0))
@@ -354,28 +400,40 @@ def over_patterns(
     return layered
 
 
-def scores_by_pattern(rows: pa.Table) -> alt.ConcatChart:
-    """Scores and shares of dense's against the pattern, a point per task with its interval."""
-    color, _ = task_marks(rows)
+def scores_by_pattern(rows: pa.Table, doc: str | None) -> ChartType:
+    """The figure of scores against patterns of zeroed weights, a point per task.
+
+    Parameters
+    ----------
+    doc : the docstring of the figure's module.
+    """
     tooltip = ["variant:N", "task:N", "score:Q", "share_of_dense:Q", "n_items:Q"]
     columns = {
         "score": Value("Score"),
-        "share_of_dense": Value("Score / dense", alt.Scale(zero=True)),
+        "share_of_dense": Value("Score / dense score", alt.Scale(zero=True)),
     }
-    panels = [over_patterns(rows, value, name, color, tooltip) for name, value in columns.items()]
-    sized = [panel.properties(width=340, height=210) for panel in panels]
-    chart: alt.ConcatChart = alt.concat(*sized, columns=2)
-    return chart
+
+    def draw_model(of_model: pa.Table) -> ChartType:
+        color, _ = task_marks(of_model)
+        panels = [
+            over_patterns(of_model, value, column, color, tooltip).properties(width=340, height=210)
+            for column, value in columns.items()
+        ]
+        return alt.concat(*panels, columns=2)
+
+    papers_tasks = {"non_generative": ["hellaswag"], "generative": ["gsm8k"]}
+    subtitle = [*substitutes(rows, papers_tasks), *items_and_shots(rows)]
+    return figure(rows, draw_model, doc, subtitle)
 
 
 def scopes(rows: pa.Table) -> list[str]:
-    """What rows are taken over: one prompt by its id first, the mean over prompts last."""
-    found: list[str] = rows.column("scope").unique().to_pylist()
-    return sorted(found, key=lambda scope: (scope == MEAN_SCOPE, scope))
+    """The scopes of the rows: first a prompt by its id, last the mean over prompts."""
+    names: list[str] = rows.column("scope").unique().to_pylist()
+    return sorted(names, key=lambda scope: (scope == MEAN_SCOPE, scope))
 
 
 def titled(chart: ChartType, doc: str | None, subtitle: Sequence[str] = ()) -> ChartType:
-    """The chart under its title, the first line of the module's docstring."""
+    """The chart under its title, the first line of the docstring of the figure's module."""
     title, _ = title_and_caption(doc)
     titled_chart: ChartType = chart.properties(
         title=alt.Title(title, subtitle=list(subtitle), anchor="start"), description=title
@@ -384,9 +442,9 @@ def titled(chart: ChartType, doc: str | None, subtitle: Sequence[str] = ()) -> C
 
 
 def title_and_caption(doc: str | None) -> tuple[str, str]:
-    """First line and the rest of a chart module's docstring; paragraphs stay apart.
+    """The first line of a docstring, and the rest of it with its paragraphs kept.
 
-    Raises ValueError where one of the two is missing: no figure goes without a caption.
+    Raises ValueError if one of the two is missing, because each figure needs a caption.
     """
     title, _, caption = inspect.cleandoc(doc or "").partition("\n")
     paragraphs = [" ".join(part.split()) for part in caption.strip().split("\n\n")]
@@ -395,17 +453,17 @@ def title_and_caption(doc: str | None) -> tuple[str, str]:
     return title.rstrip("."), "\n\n".join(paragraphs)
 
 
-def reach(rows: pa.Table) -> list[str]:
-    """What the mean at a step is taken over, a line per model; prompts drop out where they end."""
+def prompts_per_step(rows: pa.Table) -> list[str]:
+    """One line per model: the number of prompts in the means of the first and the last step."""
     counts = rows.group_by(["model", "step"]).aggregate([("prompts", "max")]).sort_by("step")
-    said: dict[str, list[tuple[int, int]]] = {}
+    by_model: dict[str, list[tuple[int, int]]] = {}
     for row in counts.to_pylist():
-        said.setdefault(row["model"], []).append((row["step"], row["prompts_max"]))
-    several = len(said) > 1
+        by_model.setdefault(row["model"], []).append((row["step"], row["prompts_max"]))
     return [
-        f"{model + ': mean' if several else 'Mean'} over the prompts whose answer reaches "
-        f"the step: {at[0][1]} at step {at[0][0]}, {at[-1][1]} at step {at[-1][0]}"
-        for model, at in sorted(said.items())
+        f"{model + ': means' if len(by_model) > 1 else 'Means'} over the prompts whose answer "
+        f"reaches the step: {steps[0][1]} at step {steps[0][0]}, "
+        f"{steps[-1][1]} at step {steps[-1][0]}"
+        for model, steps in sorted(by_model.items())
     ]
 
 

@@ -1,4 +1,4 @@
-"""The report: figures in the paper's order and what made them, as one self-contained page."""
+"""The report: the figures in the paper's order and their provenance, as one self-contained page."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from prunescope.paths import REPORTS
 
 @dataclass(frozen=True)
 class Section:
-    """One section: what it is called, what it says first, its figures by stem."""
+    """One section of the page: its heading, its lead and its figures by stem."""
 
     anchor: str
     heading: str
@@ -27,15 +27,22 @@ class Section:
 
 
 def sections(figures: Mapping[str, Mapping[str, Any]]) -> list[Section]:
-    """Figures, stem -> Vega-Lite specification, in the paper's order; the rest at the end."""
-    left = dict(figures)
-    found = []
-    for entry in yaml.safe_load(_ours("sections.yaml")):
+    """The sections in the paper's order, with the figures that none of them names at the end.
+
+    Parameters
+    ----------
+    figures : stem -> Vega-Lite specification.
+    """
+    remaining = dict(figures)
+    ordered = []
+    for entry in yaml.safe_load(_report_file("sections.yaml")):
         stems = entry.pop("figures")
         names = [name for stem in stems for name in figures if (name + "_").startswith(f"{stem}_")]
-        found.append(Section(**entry, figures={name: left.pop(name) for name in names}))
-    found.append(Section("more", "More figures", "Figures of this project's own.", left))
-    return [section for section in found if section.figures]
+        ordered.append(Section(**entry, figures={name: remaining.pop(name) for name in names}))
+    ordered.append(
+        Section("more", "More figures", "Figures that the paper does not have.", remaining)
+    )
+    return [section for section in ordered if section.figures]
 
 
 def render(
@@ -43,16 +50,17 @@ def render(
     facts: Sequence[tuple[str, Any]],
     missing: Mapping[str, Sequence[str]],
 ) -> str:
-    """The page as HTML. Texts are escaped, specifications inlined so that no text ends a script.
+    """The page as HTML. Texts are escaped, and no text in a specification can end its script.
 
     Parameters
     ----------
     figures : stem -> Vega-Lite specification with `usermeta` from draw_figure.
-    facts : heading and rows of each table of provenance; a row is a sequence of texts, the first
-        row the head.
+    facts : heading and rows of each table of provenance; a row is a sequence of texts, and the
+        first row is the head.
     missing : stems of figures that could not be drawn, and the jobs that each waits for.
     """
-    style, vega, behaviour = _ours("style.css"), _library(), _ours("report.js")
+    style, vega = _report_file("style.css"), _vega_bundle()
+    behaviour = _report_file("report.js")
     environment = Environment(
         loader=FileSystemLoader(REPORTS),
         autoescape=True,
@@ -74,16 +82,17 @@ def render(
 
 
 def content_policy(scripts: Iterable[str], styles: Iterable[str]) -> str:
-    """The page's Content-Security-Policy: the scripts and style sheets given, and nothing else.
+    """The Content-Security-Policy of the page, which allows these scripts and styles and no others.
 
-    Should a hostile text ever break out of where it is shown, the browser still refuses to run it:
-    its hash is not in the list. Nothing is loaded, no form is sent, no text becomes code (Vega
-    interprets its expressions instead of compiling them), and no `style` attribute or element
-    is added; styles that scripts set property by property are allowed by every policy.
+    If a hostile text ever escaped from the place where it is shown, the browser would still refuse
+    to run it, because its hash is not in the list. The page loads nothing, sends no form and turns
+    no text into code (Vega interprets its expressions instead of compiling them). `style`
+    attributes and added style elements are refused too; styles that scripts set property by
+    property are allowed by every policy.
 
     Parameters
     ----------
-    scripts, styles : the texts between the tags, exactly as the page holds them.
+    scripts, styles : the texts between the tags, exactly as they stand in the page.
     """
     directives = {
         "default-src": ["'none'"],
@@ -97,49 +106,49 @@ def content_policy(scripts: Iterable[str], styles: Iterable[str]) -> str:
 
 
 def _hash_source(text: str) -> str:
-    """A text between script or style tags, as a policy names it."""
+    """The source expression by which a policy allows a script or style sheet with this text."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def checked(figures: Mapping[str, Mapping[str, Any]]) -> dict[bool, list[tuple[str, str, str]]]:
-    """What the paper says and a figure checks, by whether this run agrees.
+    """The findings that check a statement of the paper, by whether this run agrees with it.
 
     Returns
     -------
-    agrees -> (figure, what it is called in short, finding)
+    agrees -> (stem of the figure, its short name, finding)
     """
-    found: dict[bool, list[tuple[str, str, str]]] = {True: [], False: []}
+    by_verdict: dict[bool, list[tuple[str, str, str]]] = {True: [], False: []}
     for section in sections(figures):
         for name, figure in section.figures.items():
             label = figure["usermeta"]["title"].partition(". ")[0]
-            for said in figure["usermeta"]["findings"]:
-                if said["agrees"] is not None:
-                    found[said["agrees"]].append((name, label, said["finding"]))
-    return found
+            for finding in figure["usermeta"]["findings"]:
+                if finding["agrees"] is not None:
+                    by_verdict[finding["agrees"]].append((name, label, finding["finding"]))
+    return by_verdict
 
 
 def untitled(figure: Mapping[str, Any]) -> dict[str, Any]:
-    """The specification alone: titles and tables are set by the page itself."""
-    ours = {"usermeta", "title", "table"}
-    return {key: value for key, value in figure.items() if key not in ours}
+    """The specification without what the page itself sets: titles, tables and `usermeta`."""
+    set_by_page = {"usermeta", "title", "table"}
+    return {key: value for key, value in figure.items() if key not in set_by_page}
 
 
 def in_script(value: object) -> Markup:
-    """JSON that is safe inside a script element, whatever texts it holds."""
+    """The value as JSON that no text in it can make unsafe inside a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 escaped one line above
 
 
-def _ours(name: str) -> Markup:
-    """A file of ours; reading as text makes its line ends those a browser hashes."""
-    return Markup((REPORTS / name).read_text(encoding="utf-8"))  # noqa: S704 our own file
+def _report_file(name: str) -> Markup:
+    """A file of reports/. Read as text, it has the line ends that a browser hashes."""
+    return Markup((REPORTS / name).read_text(encoding="utf-8"))  # noqa: S704 a file of this repository
 
 
-def _library() -> Markup:
-    """Vega, Vega-Lite and Vega-Embed, with no end of the script element in a string literal."""
+def _vega_bundle() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed, without string literals that would end the script element."""
     code = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     safe = re.sub(r"<(?=/script|!--)", r"\\x3c", code, flags=re.IGNORECASE)
     safe = re.sub(r"\r\n?", "\n", safe)  # as a browser reads line ends before it takes the hash

@@ -1,4 +1,4 @@
-"""Queries of reports/: the rows a figure shows and what it finds, from views over the store."""
+"""Runs the queries of a figure: its rows and its findings, from views over the store."""
 
 import math
 from collections.abc import Mapping
@@ -11,58 +11,65 @@ from prunescope.report import noise_limits
 from prunescope.storage.store import quoted
 
 MACROS = REPORTS / "macros.sql"
-"""What several queries compute."""
+"""The file of the macros, which are defined before each query."""
 
 DIGITS = 5
-"""Significant digits of the numbers a figure carries: finer than any screen."""
+"""Significant digits of the numbers in a figure; no screen shows more."""
 
 
 def run_query(
     connection: duckdb.DuckDBPyConnection, sql: str, settings: Mapping[str, object]
 ) -> tuple[pa.Table, list[dict[str, object]]]:
-    """Rows of the first query, and what those after it find.
+    """The rows of the first query, and the findings of the queries after it.
 
-    What several of them read may be named before them, as temporary views or tables. Numbers
-    printed elsewhere, reports/<name>.csv, are views too, by that name. Findings read traces without
-    what lies below the noise floor (`noise_limits`).
+    The file may begin with temporary views or tables that several of its queries read. Each file
+    reports/<name>.csv, with numbers from publications, is a view of that name. Findings read the
+    traces without deviations below the noise floor (`noise_limits`).
+
+    Parameters
+    ----------
+    sql : the statements of a figure.
+    settings : values of their `$named` parameters.
 
     Returns
     -------
-    rows, findings : a finding is a sentence, `finding`, and whether it agrees with what the paper
-        says, `agrees`, NULL where the paper says nothing; it names its model if there are several.
+    rows, findings : a finding is a sentence, `finding`, and its verdict, `agrees`: whether it
+        agrees with the paper, or NULL if there is no verdict. The sentence names its model if there
+        are several.
     """
     connection.execute(MACROS.read_text(encoding="utf-8"))
-    for printed in sorted(REPORTS.glob("*.csv")):
+    for file in sorted(REPORTS.glob("*.csv")):
         connection.execute(
-            f"CREATE VIEW {printed.stem} AS FROM read_csv({quoted(str(printed))}, header = true)"
+            f"CREATE VIEW {file.stem} AS FROM read_csv({quoted(str(file))}, header = true)"
         )
-    answers, said = [], []
+    results, floor_findings = [], []
     for statement in connection.extract_statements(sql):
-        asked = {name: settings[name] for name in statement.named_parameters}
+        parameters = {name: settings[name] for name in statement.named_parameters}
         if statement.type == duckdb.StatementType.SELECT:
-            answers.append(connection.sql(statement, params=asked).to_arrow_table())
-            if len(answers) == 1:
-                said = noise_limits.apply(connection)
+            results.append(connection.sql(statement, params=parameters).to_arrow_table())
+            if len(results) == 1:
+                floor_findings = noise_limits.apply(connection)
         else:
-            connection.execute(statement, asked)
-    rows, found = answers[0], [row for answer in answers[1:] for row in answer.to_pylist()] + said
-    several = len({row["model"] for row in found}) > 1
+            connection.execute(statement, parameters)
+    rows, *finding_tables = results
+    finding_rows = [row for table in finding_tables for row in table.to_pylist()] + floor_findings
+    several = len({row["model"] for row in finding_rows}) > 1
     findings = [
         {
             "finding": f"{row['model']}: {row['finding']}" if several else row["finding"],
             "agrees": row.get("agrees"),
         }
-        for row in found
+        for row in finding_rows
     ]
     return rows, findings
 
 
 def rounded(rows: pa.Table) -> pa.Table:
-    """The rows with their numbers cut to DIGITS; what is not finite becomes null."""
-    for place, field in enumerate(rows.schema):
+    """The rows with their numbers rounded to DIGITS; numbers that are not finite become null."""
+    for index, field in enumerate(rows.schema):
         if pa.types.is_floating(field.type):
-            column = [_rounded(value) for value in rows.column(place).to_pylist()]
-            rows = rows.set_column(place, field.name, pa.array(column, pa.float64()))
+            column = [_rounded(value) for value in rows.column(index).to_pylist()]
+            rows = rows.set_column(index, field.name, pa.array(column, pa.float64()))
     return rows
 
 

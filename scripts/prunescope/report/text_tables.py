@@ -1,4 +1,4 @@
-"""Tables of a report whose cells hold texts: what a model wrote, shown as it is and harmless."""
+"""Tables of the report whose cells hold texts that a model wrote, with all characters visible."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from prunescope.measures import wording
 
 
 class Part(NamedTuple):
-    """A stretch of text in a cell, and how it is set: plain, `equal`, `parted`, `strong`."""
+    """A piece of text in a cell and its style: `plain`, `equal`, `parted` or `strong`."""
 
     text: str
     style: str = "plain"
@@ -17,13 +17,13 @@ Cell = Sequence[Part]
 
 
 class Table(NamedTuple):
-    """Columns' names, and rows of cells; a row of one cell heads those below it."""
+    """The names of the columns, and rows of cells. A row of one cell is a heading."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
 
     def as_dict(self) -> dict[str, object]:
-        """The table as JSON, every character of its texts drawn or named (`texts.visible`)."""
+        """The table as JSON; invisible characters become names (`wording.visible`)."""
         return {
             "head": list(self.head),
             "rows": [
@@ -37,16 +37,17 @@ class Table(NamedTuple):
 
 
 def cell(value: object, style: str = "plain") -> Cell:
-    """A cell of one part."""
+    """A cell with one part."""
     return [Part(str(value), style)]
 
 
 def parted(text: str, equal: int, differing: int) -> Cell:
-    """A text up to where it leaves another, the token at which it does, and what follows.
+    """A cell in three parts: what a text shares with another, the first other token, the rest.
 
     Parameters
     ----------
-    equal, differing : characters of the common beginning, and of the token after it.
+    equal : number of characters of the common beginning.
+    differing : number of characters of the token after it.
     """
     end = equal + differing
     parts = (Part(text[:equal], "equal"), Part(text[equal:end], "parted"), Part(text[end:]))

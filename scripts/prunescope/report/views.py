@@ -1,24 +1,24 @@
-"""Views that several figures read: reports/views/<name>.sql, made where a query reads them."""
+"""Views that several figures share, reports/views/<name>.sql: created if a query reads them."""
 
 from prunescope.paths import REPORTS
 from prunescope.report import parsed_sql
 
 VIEWS = REPORTS / "views"
-"""One query a file; its name is the view's."""
+"""The folder of the views: one query per file, and the file has the name of the view."""
 
 
 def read_by(sql: str) -> dict[str, str]:
-    """Name -> query of every view that a query reads, those that others rest on first."""
-    found: dict[str, str] = {}
+    """Name -> query of each view that a query reads; a view comes after those that it reads."""
+    queries: dict[str, str] = {}
     for name in parsed_sql.tables(sql):
         file = VIEWS / f"{name}.sql"
         if file.is_file():
             view = file.read_text(encoding="utf-8")
-            found |= {**read_by(view), name: view}
-    return found
+            queries |= {**read_by(view), name: view}
+    return queries
 
 
 def with_views(sql: str) -> str:
-    """The query with the views that it reads made before it."""
-    made = [f"CREATE TEMP VIEW {name} AS\n{view};\n" for name, view in read_by(sql).items()]
-    return "\n".join([*made, sql])
+    """The query, preceded by statements that create the views that it reads."""
+    statements = [f"CREATE TEMP VIEW {name} AS\n{view};\n" for name, view in read_by(sql).items()]
+    return "\n".join([*statements, sql])

@@ -90,8 +90,8 @@ def test_deviations_below_the_floor_are_none_and_steps_without_any_are_left_out(
         "0 embedding 0.0 0.001; 0 logit 0.0 0.0; 0 probability 1.0 0.0; 0 probability 10.0 2e-05"
     )
     assert found[1] == {
-        "finding": "6 of 8 deviations (75 %) of sublayer_trace lie below the noise floor: findings "
-        "take them for none.",
+        "finding": "6 of 8 deviations (75 %) in sublayer_trace are below the noise floor, and "
+        "findings count them as zero.",
         "agrees": None,
     }
 
@@ -163,7 +163,7 @@ def test_a_table_of_a_traces_steps_is_without_those_below_the_floor() -> None:
     tables = {"sublayer_trace": rows, "logit_shift": shifts, "noise_floor": floor}
     _, found = run_query(_connection(**tables), sql, {})
     assert found[0]["finding"] == "0 1, 0 2, 1 2"
-    assert "1 of 4 rows (25 %) of logit_shift" in str(found[-1]["finding"])
+    assert "1 of 4 rows (25 %) in logit_shift" in str(found[-1]["finding"])
 
 
 def test_shares_of_a_step_below_the_floor_of_free_running_are_left_out() -> None:
@@ -253,7 +253,7 @@ def test_parts_of_an_attention_output_count_where_one_of_them_is_above_the_floor
     floor = _floor(readout="lm_head", block=1, sublayer="attn")
     _, found = run_query(_connection(attention_error=rows, noise_floor=floor), sql, {})
     left_out = [
-        "2 of 2 shares (1e+02 %) of attention_error lie below the noise floor: findings leave them "
-        "out."
+        "2 of 2 shares (100 %) in attention_error are below the noise floor, and findings leave "
+        "them out."
     ]
     assert [row["finding"] for row in found] == ([str(shares)] if shares else left_out)

@@ -122,7 +122,7 @@ def test_median_against_mean_gives_no_verdict(tmp_path: Path) -> None:
     store.write(files["deviation"][0], deviation, "deviation", _made_by())
     findings = _draw("fig14_theory_kl", files, tmp_path)["usermeta"]["findings"]
     (said,) = [said for said in findings if "deeper blocks" in said["finding"]]
-    assert said["finding"].endswith("Median and mean disagree: no verdict.")
+    assert said["finding"].endswith("The median and the mean disagree, so there is no verdict.")
     assert said["agrees"] is None
 
 

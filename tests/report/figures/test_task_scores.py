@@ -152,8 +152,8 @@ def test_graded_outcomes_flip_at_one_half_and_are_not_tested() -> None:
 def test_tests_that_see_a_difference_are_named() -> None:
     _, findings = run("tab01_task_scores", {"dense": DENSE, "drop-8a": DAMAGED})
     assert findings[1]["finding"] == (
-        "drop-8a: 1 of 2 exact McNemar tests are below 0.05 (gsm8k p = 0.012); 1 had the six flips "
-        "which that takes."
+        "drop-8a: 1 of 2 exact McNemar tests have p < 0.05 (gsm8k: 0.012). That takes at least six "
+        "flips; the number of tasks with so many is 1."
     )
 
 
@@ -202,9 +202,10 @@ def test_a_verdict_needs_an_interval_without_zero(
     variant = {"rte": share(choosing), "gsm8k": share(writing)}
     _, findings = run("tab01_task_scores", {"dense": dense, "drop-8a": variant})
     said = findings[0]
-    assert f"keep {100 * choosing:.0f} % and tasks that write {100 * writing:.0f} %" in str(
-        said["finding"]
-    )
+    assert (
+        f"keep {100 * choosing:.0f} % of the dense model's mean score, generation tasks "
+        f"{100 * writing:.0f} %."
+    ) in str(said["finding"])
     assert said["agrees"] is agrees
 
 
@@ -221,7 +222,7 @@ def test_the_papers_values_stand_beside_ours_under_its_own_model() -> None:
     assert [mean[key] for key in paper] == ["mistral-7b-instruct", 22.3, 13.2]
     assert mean["paper_n_tasks"] == 5
     assert len(rows) == 2 * (3 + 2)
-    assert " The paper prints scores of 101 % and 59 % of dense's on its model." in str(
+    assert " In the paper, on its model, the two shares are 101 % and 59 %." in str(
         findings[0]["finding"]
     )
     table = load_chart(FIGURES / "tab01_task_scores.py").draw(pa.Table.from_pylist(rows))
@@ -252,7 +253,9 @@ def test_retrieval_is_compared_query_by_query() -> None:
         "e5-mistral-7b-instruct",
         71.4,
     ]
-    assert findings[0]["finding"].startswith("drop-8a: retrieval keeps 100 % of dense's mean")
+    assert findings[0]["finding"].startswith(
+        "drop-8a: retrieval keeps 100 % of the dense model's mean nDCG@10 over 1 set, "
+    )
 
 
 def test_printed_tasks_are_named_as_config_names_them() -> None:
@@ -288,9 +291,9 @@ def test_answers_change_where_scores_are_at_the_floor() -> None:
     dense = of(rows, "gsm8k", "generative", "dense")
     assert (dense["answers_changed"], dense["tokens_changed"], dense["parted"]) == (0, 0, None)
     assert findings[0]["finding"] == (
-        "drop-8a: on tasks that dense hardly does (gsm8k) the mean score goes from 0.0 to 0.0 %, "
-        "and 0.0 % of outcomes flip; yet 75 % of answers change, 25 % of their tokens differ from "
-        "dense's, and 50 % of their 4-grams are repetitions (dense 50 %)."
+        "drop-8a: on tasks that the dense model hardly solves (gsm8k), the mean score is 0.0 % "
+        "(dense 0.0 %) and 0.0 % of outcomes flip. 75 % of answers change; 25 % of tokens differ "
+        "from the dense model's, and 50 % of 4-grams are repetitions (dense 50 %)."
     )
 
 

@@ -13,7 +13,7 @@ from prunescope.tables.schemas import TABLES
 QUERY = REPORTS / "figures/ext_theory_predicts.sql"
 
 LOSSES = {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.5, "e": 0.7, "f": 0.6}
-"""Share of a generative score lost, by variant. The task that chooses loses the opposite."""
+"""Share of a generative score lost, by variant. The multiple-choice task loses the opposite."""
 
 
 def asked(estimates, dense=0.8):
@@ -88,7 +88,7 @@ def spearman(found, family):
 
 
 def test_an_estimate_in_the_order_of_the_losses_orders_them():
-    """Written texts: correlation 1, as the paper's theory has it; choices lose in reverse: -1."""
+    """Generation tasks lose as the estimate says, correlation 1; multiple choice in reverse, -1."""
     found, said = asked({variant: loss**2 for variant, loss in LOSSES.items()})
     assert spearman(found, "generative") == pytest.approx(1)
     assert spearman(found, "non_generative") == pytest.approx(-1)
@@ -96,10 +96,10 @@ def test_an_estimate_in_the_order_of_the_losses_orders_them():
     assert sizes == pytest.approx({variant: loss**2 for variant, loss in LOSSES.items()})
     lost = {row["variant"]: row["lost"] for row in found if row["family"] == "generative"}
     assert lost == pytest.approx(LOSSES)
-    assert "it orders the losses" in said["Tasks that write"]["finding"]
-    assert said["Tasks that write"]["agrees"] is True
-    assert "the wrong way round" in said["Tasks that choose"]["finding"]
-    assert said["Tasks that choose"]["agrees"] is None
+    assert "The estimate orders the losses." in said["Generation tasks"]["finding"]
+    assert said["Generation tasks"]["agrees"] is True
+    assert "orders the losses the wrong way round." in said["Multiple-choice tasks"]["finding"]
+    assert said["Multiple-choice tasks"]["agrees"] is None
     assert "dense" not in json.dumps([row["variant"] for row in found])
 
 
@@ -110,13 +110,16 @@ def test_an_interval_that_holds_zero_gives_no_verdict():
     ranks = {v: sorted(LOSSES.values()).index(loss) + 1 for v, loss in LOSSES.items()}
     squares = sum((ranks[v] - estimates[v]) ** 2 for v in LOSSES)
     assert spearman(found, "generative") == pytest.approx(1 - 6 * squares / (6 * 35))
-    assert "no verdict" in said["Tasks that write"]["finding"]
-    assert said["Tasks that write"]["agrees"] is None
+    assert (
+        "There is no verdict, because the interval contains zero."
+        in said["Generation tasks"]["finding"]
+    )
+    assert said["Generation tasks"]["agrees"] is None
 
 
 def test_a_family_at_the_floor_is_shown_and_says_nothing():
-    """Dense scores 0 on the task that writes: no share of it can be lost, no finding is made up."""
+    """Dense scores 0 on the generation task: no share of it can be lost, no finding is made up."""
     found, said = asked({variant: loss**2 for variant, loss in LOSSES.items()}, dense=0.0)
     assert {row["lost"] for row in found if row["family"] == "generative"} == {None}
     assert spearman(found, "generative") is None
-    assert list(said) == ["Tasks that choose"]
+    assert list(said) == ["Multiple-choice tasks"]

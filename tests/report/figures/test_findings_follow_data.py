@@ -1,0 +1,238 @@
+"""The sentence of a finding says what its numbers say, whichever way they point."""
+
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from prunescope.paths import REPORTS
+from prunescope.report.queries import run_query
+from prunescope.report.views import with_views
+from prunescope.tables.schemas import TABLES
+
+Rows = list[dict[str, Any]]
+
+
+def findings_of(stem: str, settings: dict[str, Any] | None = None, **tables: Rows) -> Rows:
+    """The findings of a figure over these rows."""
+    with duckdb.connect() as connection:
+        for name, rows in tables.items():
+            keyed = [{"model": "m", "variant": "v", **row} for row in rows]
+            schema = TABLES[name].empty().schema
+            connection.register(name, pa.Table.from_pylist(keyed, schema))
+        sql = with_views((REPORTS / f"figures/{stem}.sql").read_text(encoding="utf-8"))
+        _, findings = run_query(connection, sql, settings or {})
+    return findings
+
+
+def the_one(findings: Rows, words: str) -> dict[str, Any]:
+    """The one finding that contains these words."""
+    (finding,) = [each for each in findings if words in each["finding"]]
+    return finding
+
+
+def divergences(**kl: float) -> Rows:
+    """Rows of `decoding_trace` in p: the KL of step 0, later, and later if teacher-forced."""
+    places = {
+        "first": ("free_running", 0),
+        "later": ("free_running", 20),
+        "forced": ("teacher_forced", 20),
+    }
+    return [
+        {"prompt": "a", "sampling_temperature": 0.0, "temperature": 1.0, "space": "probability"}
+        | {"history": places[name][0], "step": places[name][1]}
+        | {"angular_deviation": value / 10, "kl_divergence": value}
+        for name, value in kl.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "forced", "words", "agrees"),
+    [
+        (0.1, 4.0, 0.1, "the rise comes from tokens on which the texts differ.", True),
+        (0.1, 4.0, 1.0, "part of the rise comes from tokens on which the texts differ.", True),
+        (0.1, 1.0, 2.0, "tokens on which the texts differ do not explain the rise.", True),
+        (2.0, 1.0, 0.5, "KL does not rise after the first step.", False),
+    ],
+)
+def test_a_rise_of_kl_is_explained_only_where_it_is(first, later, forced, words, agrees):
+    trace = divergences(first=first, later=later, forced=forced)
+    findings = findings_of(
+        "fig07_decoding_divergence",
+        {"prompt": "a"},
+        decoding_trace=trace,
+        decoding_deviation=[],
+        noise_floor=[],
+    )
+    finding = the_one(findings, "teacher-forced")
+    assert finding["finding"].endswith(f": {words}")
+    assert finding["agrees"] is agrees
+
+
+def test_kinds_of_compression_are_compared_in_numbers_under_free_running_too():
+    trace = [
+        {**row, "variant": variant}
+        for variant, later, forced in (("awq-4bit", 1.0, 0.1), ("drop-8a", 9.0, 2.0))
+        for row in divergences(later=later, forced=forced)
+    ]
+    runs = [
+        {"variant": "awq-4bit", "method": "awq"},
+        {"variant": "drop-8a", "method": "sublayer_drop"},
+    ]
+    findings = findings_of(
+        "fig12_compression_methods",
+        {"prompt": "a"},
+        decoding_trace=trace,
+        decoding_shift=[],
+        compression_run=runs,
+        noise_floor=[],
+    )
+    finding = the_one(findings, "The paper finds that quantization deviates less.")
+    assert finding["finding"].endswith("Under free running the two numbers are 1 and 9 nats.")
+    assert finding["agrees"] is True
+
+
+@pytest.mark.parametrize(("first", "agrees"), [(0.1, True), (9.0, False)])
+def test_the_first_step_is_compared_and_the_papers_statement_is_called_the_papers(first, agrees):
+    findings = findings_of(
+        "ext_history_decomposition",
+        decoding_trace=divergences(first=first, later=3.0),
+        history_term=[],
+        compression_run=[],
+        noise_floor=[],
+    )
+    (finding,) = findings
+    assert finding["finding"].endswith("The paper finds that the first step deviates least.")
+    assert finding["agrees"] is agrees
+
+
+@pytest.mark.parametrize(("wanda", "agrees"), [(0.1, True), (0.8, False)])
+def test_pruned_and_dropped_sublayers_are_compared_without_a_direction(wanda, agrees):
+    trace = [
+        {"variant": variant, "readout": "lm_head", "prompt": "a", "step": 0, "block": 0}
+        | {"sublayer": "mlp", "temperature": None if space != "probability" else 1.0}
+        | {"space": space, "angular_deviation": size}
+        for variant, size in (("wanda-50", wanda), ("drop-each", 0.4))
+        for space in ("embedding", "logit", "probability")
+    ]
+    runs = [
+        {"variant": "wanda-50", "method": "wanda"},
+        {"variant": "drop-each", "method": "sublayer_drop"},
+    ]
+    findings = findings_of(
+        "fig13_sublayer_similarity_wanda",
+        sublayer_trace=trace,
+        compression_run=runs,
+        noise_floor=[],
+    )
+    finding = the_one(findings, "if it is dropped")
+    assert f"is {1 - wanda:.4f} if the sublayer is pruned by Wanda and 0.6000 if" in str(
+        finding["finding"]
+    )
+    assert finding["agrees"] is agrees
+
+
+@pytest.mark.parametrize(
+    ("divergence", "words"),
+    [
+        ([None, None, 3], "v: 1 of 3 texts differ from the dense model's; 0 of 3 are degenerate."),
+        ([None, 2, 2], "v: 2 of 3 texts differ from the dense model's, half of all by token 2; "),
+    ],
+)
+def test_half_of_the_texts_diverge_only_if_half_do(divergence, words):
+    texts = [
+        {"prompt": str(index), "sampling_temperature": 0.0, "dense_token_ids": [1] * 8}
+        | {"first_divergence": step, "verdict": "intact" if step is None else "changed"}
+        for index, step in enumerate(divergence)
+    ]
+    runs = [{"method": "wanda"}]
+    (finding,) = findings_of("ext_divergence_step", generated_text=texts, compression_run=runs)
+    assert finding["finding"].startswith(words)
+
+
+def costs(variant: str, similarity: float, share: float) -> dict[str, Any]:
+    """A row of `variant_cost` of Wanda."""
+    names = (
+        "bytes",
+        "kv_cache_bytes_per_token",
+        "decode_tokens_per_second",
+        "prefill_tokens_per_second",
+    )
+    return {
+        "variant": variant,
+        "method": "wanda",
+        "similarity_probability": similarity,
+        **{name: int(100 * share) for name in names},
+        **{f"{name}_dense": 100 for name in names},
+    }
+
+
+def test_one_variant_has_one_number_and_two_have_a_range():
+    rows = [costs("mild", 0.9, 0.5), costs("strong", 0.6, 0.5), costs("mildest", 0.95, 0.5)]
+    one = findings_of("ext_compression_cost", variant_cost=rows[:1], noise_floor=[])
+    assert [finding["finding"] for finding in one] == [
+        "wanda: the similarity of probabilities with dense is 0.900 (mild). Relative to dense, the "
+        "weights take 50 % of the bytes and the key-value cache 50 %; decoding is 0.50 times and "
+        "prefill 0.50 times as fast.",
+        "Only mild has a similarity of at least 0.8. Relative to dense it decodes 0.50 times as "
+        "fast, with 50 % of the bytes of weights and 50 % of the key-value cache.",
+    ]
+    all_three = findings_of("ext_compression_cost", variant_cost=rows, noise_floor=[])
+    assert "is 0.600 to 0.950 (lowest strong, highest mildest)." in all_three[0]["finding"]
+    assert all_three[1]["finding"].startswith("Of the 2 variants with a similarity of at least")
+
+
+def test_a_model_of_two_blocks_has_two_least_influential_ones():
+    parts = [
+        {"block": block, "sublayer": sublayer, "influence": 0.2 - 0.1 * block, "n_tokens": 4}
+        for block in (0, 1)
+        for sublayer in ("attn", "mlp")
+    ]
+    findings = findings_of("ext_influence", influence=parts, compression_report=[])
+    finding = the_one(findings, "2 MLP sublayers")
+    assert finding["finding"] == (
+        "Among 2 MLP sublayers, the influence is smallest at block 1, 0 (in ascending order) and "
+        "largest at block 0. It ranges from 0.1000 to 0.200."
+    )
+
+
+@pytest.mark.parametrize(
+    ("rank", "words"),
+    [(1, "moves up by 2.0 ranks"), (3, "keeps its rank"), (6, "moves down by 3.0 ranks")],
+)
+def test_a_document_moves_the_way_its_rank_does(rank, words):
+    samples = [
+        {"variant": variant, "retrieval_set": "squad", "query": "q", "ndcg_at_10": 0.5}
+        | {"recall_at_100": 1.0, "rank": place, "best_score": 0.5, "n_cut": 0}
+        for variant, place in (("dense", 3), ("drop-2a", rank))
+    ]
+    runs = [
+        {"variant": "dense", "method": "identity", "settings": "{}"},
+        {
+            "variant": "drop-2a",
+            "method": "sublayer_drop",
+            "settings": '{"sublayer": "attn", "n_drop": 2}',
+        },
+    ]
+    (finding,) = findings_of(
+        "ext_retrieval_scores", retrieval_samples=samples, compression_run=runs
+    )
+    assert finding["finding"] == (
+        "squad, 2 attention sublayers dropped: nDCG@10 is 0.500 (dense 0.500). The first relevant "
+        f"document {words} on average."
+    )
+
+
+def test_attention_paths_that_shrink_do_not_grow():
+    """Over the first quarter of eight steps the paths are twice as large as over the last."""
+    rows = [
+        {"prompt": "a", "history": "teacher_forced", "block": 0, "head_group": 0, "step": step}
+        | {"path": path, "keys": keys, "relative_norm": 0.2 if step < 4 else 0.1, "share": 1 / 6}
+        for step in range(8)
+        for path in ("value", "weight", "interaction")
+        for keys in ("prompt", "generated")
+    ]
+    findings = findings_of("ext_attention_paths", attention_error=rows, noise_floor=[])
+    finding = the_one(findings, "changes from")
+    assert finding["finding"].endswith("Their sum changes by a factor of 0.50.")
