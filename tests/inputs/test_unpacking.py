@@ -66,7 +66,7 @@ def test_a_bomb_is_refused_before_it_fills_memory(suffix, tmp_path, small_bounds
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert said.startswith(f"{bomb.name}: ") and "200 times its size" in said
-    assert "give the unpacked file as `from: path`" in said
+    assert "name the unpacked file as `from: path`" in said
     assert peak < 48 << 20
 
 
