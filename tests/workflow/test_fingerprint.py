@@ -38,7 +38,7 @@ def tree(tmp_path, monkeypatch):
 
 def fresh(*entries):
     """Fingerprint as a new process would take it."""
-    for cached in (module.fingerprint, module._imports, module._file_hash, module._parsed):
+    for cached in (module.fingerprint, module._referenced_files, module._file_hash, module._parse):
         cached.cache_clear()
     return module.fingerprint(*entries)
 

@@ -314,8 +314,8 @@ def _logits_beside_longer_text(model: Any, ids: Tensor) -> Tensor:
 
     The half is padded on the left.
     """
-    half, whole = ids.shape[1] // 2, ids[0].tolist()
-    batch, mask = prompts.padded([whole, whole[:half]], left=True, device=ids.device)
+    half, text = ids.shape[1] // 2, ids[0].tolist()
+    batch, mask = prompts.padded([text, text[:half]], left=True, device=ids.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     output = model(
         batch, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=half

@@ -110,11 +110,11 @@ def _complete_config(config: Any, header: Header, gguf_file: Path) -> None:
 
 def _rope_scaling(header: Header, head_dim: int, gguf_file: Path) -> dict[str, Any]:
     """The rotary scaling of the file under the keys of transformers' config."""
-    kind = header.setting("rope.scaling.type", "none")
-    scaling: dict[str, Any] = {"rope_type": "default" if kind == "none" else kind}
-    if kind != "none":
+    scaling_type = header.setting("rope.scaling.type", "none")
+    scaling: dict[str, Any] = {"rope_type": "default" if scaling_type == "none" else scaling_type}
+    if scaling_type != "none":
         scaling["factor"] = float(header.setting("rope.scaling.factor"))
-    if kind == "yarn":
+    if scaling_type == "yarn":
         original = header.setting(
             "rope.scaling.original_context_length", header.setting("context_length")
         )
@@ -126,7 +126,7 @@ def _rope_scaling(header: Header, head_dim: int, gguf_file: Path) -> dict[str, A
     if bool((factors == 1).all()):
         return scaling
     theta = header.setting("rope.freq_base", 10000.0)
-    llama3 = llama3_scaling(factors, theta, head_dim) if kind == "none" else None
+    llama3 = llama3_scaling(factors, theta, head_dim) if scaling_type == "none" else None
     if llama3 is None:
         _raise_first_reason(
             gguf_file, [f"its rotary factors ({ROPE_FACTORS}) are not Llama 3's scaling"]
@@ -215,11 +215,15 @@ def _hide_bars_unless_on_terminal() -> contextlib.AbstractContextManager[Any]:
 
 def _unsupported_tokenizer_settings(header: Header) -> list[str]:
     """Reasons why the tokenizer would split texts otherwise than when the model was trained."""
-    kind, pre = (header.metadata.get(f"tokenizer.ggml.{key}") for key in ("model", "pre"))
+    tokenizer_kind, pre = (header.metadata.get(f"tokenizer.ggml.{key}") for key in ("model", "pre"))
     reasons = []
-    if kind not in ("gpt2", "llama"):
-        reasons.append(f"its tokenizer of kind {kind!r} is not supported")
-    elif kind == "gpt2" and pre not in (*GGUF_PRE_TOKENIZER_SPLITS, *WITHOUT_SPLIT, "gpt-2"):
+    if tokenizer_kind not in ("gpt2", "llama"):
+        reasons.append(f"its tokenizer of kind {tokenizer_kind!r} is not supported")
+    elif tokenizer_kind == "gpt2" and pre not in (
+        *GGUF_PRE_TOKENIZER_SPLITS,
+        *WITHOUT_SPLIT,
+        "gpt-2",
+    ):
         reasons.append(f"how its tokenizer splits text (tokenizer.ggml.pre {pre!r}) is not known")
     if header.metadata.get("tokenizer.ggml.add_eos_token"):
         reasons.append("its tokenizer appends an end-of-text token to every text")

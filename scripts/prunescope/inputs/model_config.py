@@ -187,6 +187,7 @@ def refusals(settings: Settings, kind: str | None = None) -> Iterator[str]:
 
     Parameters
     ----------
+    settings : the content of config.json.
     kind : `causal` or `encoder`, the `kind` that config gives the model; None checks only what
         applies to both.
     """

@@ -119,8 +119,8 @@ def refusals(files: Mapping[str, Path], kind: str | None = None) -> Iterator[str
                 "tokenizer.json and *.safetensors side by side."
             )
         yield from _quantization_file_refusals(files)
-        read = weights_read(files)
-        if settings is not None and read and set(read) <= set(files):
+        weight_files = weights_read(files)
+        if settings is not None and weight_files and set(weight_files) <= set(files):
             yield from _tensor_refusals(files, settings, kind)
     except ValueError as error:
         yield f"{error}."
@@ -134,26 +134,26 @@ def _settings(files: Mapping[str, Path]) -> Settings | None:
 def _weight_file_refusals(files: Mapping[str, Path]) -> Iterator[str]:
     """Refuse weights under names that transformers does not look for, and weights it would skip."""
     weights = [name for name in files if name.endswith(".safetensors")]
-    read = weights_read(files)
+    weight_files = weights_read(files)
     if not weights:
         yield (
             "it holds no .safetensors weights. Pickled weights (.bin, .pt) are not loaded: choose "
             "a revision with safetensors, or convert the model with `save_pretrained`."
         )
-    elif not read:
+    elif not weight_files:
         folder = str(PurePosixPath(min(weights)).parent)
         remedy = f"Name that folder ({folder})" if folder != "." else f"Rename it to {WEIGHTS}"
         yield (
             f"its weights are in {min(weights)}, a name under which they would not be found: they "
             f"must be {WEIGHTS}, or shards with {INDEX}. {remedy}, or save the model again."
         )
-    elif missing := sorted(set(read) - set(files)):
+    elif missing := sorted(set(weight_files) - set(files)):
         yield (
-            f"it lacks {len(missing)} of {len(read)} weight files, for instance {missing[0]}. "
-            "Complete the folder and run again."
+            f"it lacks {len(missing)} of {len(weight_files)} weight files, for instance "
+            f"{missing[0]}. Complete the folder and run again."
         )
-    unread = sorted(set(used(files)) & set(weights) - set(read))
-    if read and WEIGHTS in files and INDEX in files:
+    unread = sorted(set(used(files)) & set(weights) - set(weight_files))
+    if weight_files and WEIGHTS in files and INDEX in files:
         shards = sorted(set(_weight_map(files).values()) - {WEIGHTS})
         if shards:
             yield (
@@ -161,10 +161,10 @@ def _weight_file_refusals(files: Mapping[str, Path]) -> Iterator[str]:
                 "first would be read. Remove the set that you do not want."
             )
             return
-    if read and unread:
+    if weight_files and unread:
         yield (
-            f"it holds weights that would not be read, for instance {unread[0]} beside {read[0]}. "
-            "Move them out of the folder, or choose a checkpoint without them."
+            f"it holds weights that would not be read, for instance {unread[0]} beside "
+            f"{weight_files[0]}. Move them out of the folder, or choose a checkpoint without them."
         )
 
 

@@ -31,6 +31,7 @@ def read(file: Path, name: str) -> Iterator[Row]:
 
     Parameters
     ----------
+    file : path of the file.
     name : the file's name in row locations and messages.
 
     Raises

@@ -46,6 +46,7 @@ def open_file(file: Path, name: str) -> IO[bytes]:
 
     Parameters
     ----------
+    file : path of the file.
     name : the file's name in messages.
     """
     opener = OPENERS.get(file.suffix.lower())

@@ -251,7 +251,7 @@ def _refill(container: Any, items: list[Any]) -> None:
 def _build_library(rest: list[Any]) -> Any:
     name, *arguments = rest
     if not all(type(argument) in (int, str) for argument in arguments):
-        raise ValueError("arguments that are neither numbers nor text")
+        raise ValueError("an argument is neither a number nor text")
     module, _ = _LIBRARY[name]
     if name == "Fraction":
         arguments = [int(argument, 16) for argument in arguments]
@@ -285,14 +285,14 @@ class Pipe:
         self._writing.write(len(text).to_bytes(8, "big") + text)
         self._writing.flush()
 
-    def receive(self, most: int | None = None) -> Any:
+    def receive(self, max_bytes: int | None = None) -> Any:
         """Read one message.
 
-        Raises EOFError if there is none, and ValueError if it has more than `most` bytes.
+        Raises EOFError if there is none, and ValueError if it has more than `max_bytes` bytes.
         """
         length = int.from_bytes(self._exactly(8), "big")
-        if most is not None and length > most:
-            raise ValueError(f"it has more than {most >> 20} MB")
+        if max_bytes is not None and length > max_bytes:
+            raise ValueError(f"it has more than {max_bytes >> 20} MB")
         return json.loads(self._exactly(length))
 
     def _exactly(self, length: int) -> bytes:
@@ -330,8 +330,10 @@ class Objects:
             return {**pack([], containers, self.number), "raised": describe(error)}
 
 
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...], named: tuple[Any, ...]) -> Any:
-    return function(*arguments, **dict(named))
+def _call(
+    function: Callable[..., Any], arguments: tuple[Any, ...], keywords: tuple[Any, ...]
+) -> Any:
+    return function(*arguments, **dict(keywords))
 
 
 def _next_item(iterator: Iterator[Any]) -> tuple[Any, ...]:
@@ -506,9 +508,9 @@ class Remote:
         object.__setattr__(self, "_peer", peer)
         object.__setattr__(self, "_number", number)
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """Call the object in the program; raises the error that it raised."""
-        return self._peer.ask("call", self, arguments, tuple(named.items()))
+        return self._peer.ask("call", self, arguments, tuple(keywords.items()))
 
     def __iter__(self) -> Iterator[Any]:
         iterator = self._peer.ask("iter", self)

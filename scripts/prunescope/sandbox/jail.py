@@ -376,7 +376,14 @@ def _run_process_1(start: Start, user: int, *, uncounted: int) -> int:
 
 
 def keep_time(start: Start, user: int, *, uncounted: int) -> int:
-    """Be process 1: start the worker, and end with it, at the time limit, or with the starter."""
+    """Be process 1: start the worker, and end with it, at the time limit, or with the starter.
+
+    Parameters
+    ----------
+    start : the message of the starter.
+    user : user id that the worker will have.
+    uncounted : as in `limit`.
+    """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 then ignores it: it has no handler
     build_root(start.readable, start.scratch_bytes, user)
@@ -426,6 +433,12 @@ def become_program(start: Start, user: int, *, uncounted: int) -> NoReturn:
 
     File descriptors: 0 is empty, 1 and 2 are the counted output, 3 holds code and task, and those
     from 4 on are the ones handed over.
+
+    Parameters
+    ----------
+    start : the message of the starter.
+    user : user id to change to.
+    uncounted : as in `limit`.
     """
     os.setsid()
     task = os.memfd_create("task")

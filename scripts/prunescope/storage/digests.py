@@ -87,9 +87,9 @@ def _remember_digests(new_entries: Mapping[str, Mapping[str, Any]]) -> None:
         old_entries = {
             path: entry for path, entry in _cached_digests().items() if Path(path).exists()
         }
-        part = target.with_name(f"{target.name}.{os.getpid()}")
-        part.write_text(json.dumps({**old_entries, **new_entries}), encoding="utf-8")
-        part.replace(target)
+        part_file = target.with_name(f"{target.name}.{os.getpid()}")
+        part_file.write_text(json.dumps({**old_entries, **new_entries}), encoding="utf-8")
+        part_file.replace(target)
 
 
 def check_folder(folder: str | Path) -> None:

@@ -80,13 +80,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     final.parent.mkdir(parents=True, exist_ok=True)
     for leftover in final.parent.glob(f".{final.name}.*.part"):
         leftover.unlink(missing_ok=True)
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    part_file = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
-        yield part
-        set_usual_mode(part)
-        move(part, final)
+        yield part_file
+        set_usual_mode(part_file)
+        move(part_file, final)
     finally:
-        part.unlink(missing_ok=True)
+        part_file.unlink(missing_ok=True)
 
 
 def move(part: Path, final: Path) -> None:
@@ -142,7 +142,7 @@ def writer(path: str | Path, table: str, made_by: Mapping[str, object]) -> Itera
     """
     metadata = {_PROVENANCE_KEY: json.dumps(made_by, sort_keys=True)}
     schema = TABLES[table].schema.with_metadata(metadata)
-    with written_whole(path) as part, sealed_parquet(part, schema) as file:
+    with written_whole(path) as part_file, sealed_parquet(part_file, schema) as file:
         yield TableWriter(file, table)
 
 
@@ -158,7 +158,7 @@ def sealed_parquet(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
 
 def write_parquet(path: str | Path, rows: pa.Table) -> None:
     """Write rows whose columns no schema declares, such as those of a task, sealed like tables."""
-    with written_whole(path) as part, sealed_parquet(part, rows.schema) as file:
+    with written_whole(path) as part_file, sealed_parquet(part_file, rows.schema) as file:
         file.write_table(rows)
 
 
@@ -176,7 +176,7 @@ def write_json(path: str | Path, content: Mapping[str, object], indent: int | No
     ValueError
         if the content contains a NaN or an infinity.
     """
-    with written_whole(path) as part:
+    with written_whole(path) as part_file:
         text = json.dumps(
             {seals.KEY: seals.BLANK, **content},
             ensure_ascii=False,
@@ -184,8 +184,8 @@ def write_json(path: str | Path, content: Mapping[str, object], indent: int | No
             indent=indent,
             separators=(",", ":") if indent is None else None,
         )
-        part.write_text(f"{text}\n", encoding="utf-8")
-        seals.seal(part)
+        part_file.write_text(f"{text}\n", encoding="utf-8")
+        seals.seal(part_file)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

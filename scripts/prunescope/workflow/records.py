@@ -122,16 +122,16 @@ def restore_times(store: str | Path) -> None:
 
 def claim(store: str | Path, snakemake: str | Path) -> None:
     """Record that the store now belongs to this working directory, as a run starts."""
-    with artifacts.written_whole(Path(store) / _RECORDS / _OWNER) as part:
-        part.write_text(_identity(Path(snakemake)), encoding="utf-8")
+    with artifacts.written_whole(Path(store) / _RECORDS / _OWNER) as part_file:
+        part_file.write_text(_identity(Path(snakemake)), encoding="utf-8")
 
 
 def _identity(snakemake: Path) -> str:
     """The unique name of this working directory, which is generated once."""
     file = snakemake / _IDENTITY
     if not file.is_file():
-        with artifacts.written_whole(file) as part:
-            part.write_text(uuid.uuid4().hex, encoding="utf-8")
+        with artifacts.written_whole(file) as part_file:
+            part_file.write_text(uuid.uuid4().hex, encoding="utf-8")
     return file.read_text(encoding="utf-8")
 
 
