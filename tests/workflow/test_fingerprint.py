@@ -167,7 +167,7 @@ def test_missing_entry_says_what_to_do(tree):
 
 def test_one_method_does_not_pull_in_the_others():
     """Editing wanda.py re-runs Wanda's variants only."""
-    files = module._closure(ROOT / "scripts/compress_model.py")
+    files = module._reachable_files(ROOT / "scripts/compress_model.py")
     methods_reached = {file.stem for file in files if file.parent.name == "methods"}
     assert methods_reached == {"__init__"}
     assert len(methods.names()) > 1
