@@ -116,8 +116,8 @@ def _length_refusals(
     if _NEED_CALIBRATION & {*tables, *method_inputs}:
         lengths["calibration/sequence_length"] = config["calibration"]["sequence_length"]
     if {"retrieval_scores", "retrieval_samples"} & {*tables}:
-        embedding = config["models"][model].get("embedding", {})
-        lengths[f"models/{model}/embedding/max_length"] = embedding.get("max_length", 0)
+        text_embedding = config["models"][model].get("embedding", {})
+        lengths[f"models/{model}/embedding/max_length"] = text_embedding.get("max_length", 0)
     if config["models"][model].get("kind", "causal") == "causal":
         lengths["decoding/max_new_tokens"] = config["decoding"]["max_new_tokens"]
     for key, length in lengths.items():

@@ -27,7 +27,7 @@ _OWNER = "working-directory"
 _IDENTITY = "prunescope.id"
 _TIMES = "times.json"
 
-_EMBEDDINGS = "embeddings"
+_TEXT_EMBEDDINGS = "embeddings"
 
 _MAX_NAMES = 3
 """Number of artifacts that a message names."""
@@ -185,7 +185,7 @@ def files(store: Path) -> Iterator[Path]:
     nested_stores = {file.parent for file in files_below if file.name == _RECORDS} - {store}
     for file in files_below:
         parts = file.relative_to(store).parts
-        if parts[0] == _EMBEDDINGS or any(part.startswith(".") for part in parts):
+        if parts[0] == _TEXT_EMBEDDINGS or any(part.startswith(".") for part in parts):
             continue
         if nested_stores.isdisjoint(file.parents) and file.suffix in (
             ".parquet",
