@@ -1,4 +1,4 @@
-"""What a person sees of a job: a bar on a terminal, lines in its log, how long it took."""
+"""What a user sees of a job: a progress bar on a terminal and lines in its log."""
 
 import contextlib
 import logging
@@ -16,76 +16,89 @@ from tqdm import tqdm
 LOG = logging.getLogger("prunescope")
 
 RUN_PROCESS = "PRUNESCOPE_RUN"
-"""Environment variable: the process of the run, for jobs on the same machine."""
+"""Environment variable with the process id of the run, for jobs on the same machine."""
 
 _Item = TypeVar("_Item")
 
 
 class JobError(Exception):
-    """A failure the user can mend; its message is one line and says how."""
+    """A failure that the user can fix; its message is a single line that says how."""
 
 
 @contextlib.contextmanager
 def job(name: str, log_file: str) -> Iterator[None]:
-    """Run one job: its messages and any traceback go to `log_file`, a failure ends in one line.
+    """Run one job: messages and tracebacks go to `log_file`, a failure prints a single line.
 
-    Raises SystemExit(1) after a failure, so that Snakemake drops the job's outputs.
+    Raises SystemExit(1) after a failure, so that Snakemake deletes the outputs of the job.
     """
-    _end_with_its_run(log_file)
+    _end_with_run(log_file)
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log_file, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     LOG.setLevel(logging.INFO)
-    began = time.perf_counter()
+    start = time.perf_counter()
     try:
         yield
     except Exception as error:
-        LOG.exception("failed after %.1f s", time.perf_counter() - began)
-        known = isinstance(error, (JobError, ValueError, OSError))
-        line = str(error) if known else f"{type(error).__name__}: {error}"
+        LOG.exception("failed after %.1f s", time.perf_counter() - start)
+        has_clear_message = isinstance(error, (JobError, ValueError, OSError))
+        line = str(error) if has_clear_message else f"{type(error).__name__}: {error}"
         print(f"\nprunescope: {name}: {line} (log: {log_file})", file=sys.stderr)
         raise SystemExit(1) from None
-    LOG.info("took %.1f s", time.perf_counter() - began)
+    LOG.info("took %.1f s", time.perf_counter() - start)
     logging.getLogger().removeHandler(handler)
 
 
-def _end_with_its_run(log_file: str) -> None:
-    """Have this process end when the run that started it is gone.
+def _end_with_run(log_file: str) -> None:
+    """Make this process end as soon as the run that started it has ended.
 
-    A Snakemake that is killed leaves its jobs running: they would take the cores and the memory of
-    the next run. Jobs on other machines have no such run to look at, and go on.
+    If Snakemake is killed, its jobs keep running and would take cores and memory from the next run.
+    Jobs on other machines cannot observe the process of the run and are not affected.
     """
-    run = os.environ.get(RUN_PROCESS)
-    if run is None or not hasattr(os, "pidfd_open"):
+    run_process = os.environ.get(RUN_PROCESS)
+    if run_process is None or not hasattr(os, "pidfd_open"):
         return
     try:
-        handle = os.pidfd_open(int(run))
+        handle = os.pidfd_open(int(run_process))
     except ProcessLookupError:
-        raise SystemExit(f"prunescope: the run of this job, process {run}, has ended.") from None
+        raise SystemExit(
+            f"prunescope: the run of this job, process {run_process}, has ended."
+        ) from None
 
     def wait() -> None:
         select.select([handle], [], [])
-        LOG.error("ended: the run of this job, process %s, was killed (log: %s)", run, log_file)
+        LOG.error(
+            "ended because the run of this job, process %s, was killed (log: %s)",
+            run_process,
+            log_file,
+        )
         os._exit(1)
 
     threading.Thread(target=wait, name="end with the run", daemon=True).start()
 
 
 def warn(message: str) -> None:
-    """Say something in the log and to whoever watches, and go on."""
+    """Write a message to the log and to standard error, and continue."""
     LOG.warning(message)
     print(f"\nprunescope: {message}", file=sys.stderr)
 
 
 def track(items: Iterable[_Item], what: str, total: int | None = None) -> Iterator[_Item]:
-    """Yield `items` with a bar on a terminal, and a line in the log every five seconds."""
+    """Yield `items` with a progress bar on a terminal and a line in the log every five seconds.
+
+    Parameters
+    ----------
+    items : what to iterate over.
+    what : names the activity in the bar and the log, for instance "hashing".
+    total : number of items, if known; by default the length of `items` if it has one.
+    """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    said = time.monotonic()
+    last_logged = time.monotonic()
     bar = tqdm(items, what, total, disable=not sys.stderr.isatty(), leave=False)
     for done, item in enumerate(bar, start=1):
         yield item
-        if time.monotonic() - said > 5 or done == total:
-            said = time.monotonic()
+        if time.monotonic() - last_logged > 5 or done == total:
+            last_logged = time.monotonic()
             LOG.info("%s: %d of %s", what, done, total if total is not None else "?")

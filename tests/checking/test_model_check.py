@@ -142,7 +142,7 @@ def test_float32_for_a_while_leaves_the_model_as_it_was(dtype, text):
 @pytest.mark.parametrize("architecture", ["mixtral", "llama"])
 def test_a_tie_of_a_router_is_no_fault_and_a_fault_is_one(monkeypatch, text, architecture):
     """What fails on one text alone is a tie, where there are experts; nowhere else is there one."""
-    own = model_check._structure
+    own = model_check._structure_checks
 
     def failing_on(texts):
         def structure(model, token_ids, kind):
@@ -157,7 +157,7 @@ def test_a_tie_of_a_router_is_no_fault_and_a_fault_is_one(monkeypatch, text, arc
         ([text], architecture == "mixtral"),
         ([text, text[::-1]], False),
     ):
-        monkeypatch.setattr(model_check, "_structure", failing_on(texts))
+        monkeypatch.setattr(model_check, "_structure_checks", failing_on(texts))
         found = model_check.structure(ready(architecture), text, "causal")
         assert (model_check.failures(found[:1]) == "") == passes
 

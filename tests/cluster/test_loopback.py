@@ -87,7 +87,7 @@ def test_what_no_partition_serves_is_refused(checkout, setting, said):
     run = checkout.snakemake(*PROFILE, *TINY, "overlay.yaml")
     assert run.returncode != 0
     output = run.stdout + run.stderr
-    lines = [line for line in output.splitlines() if "slurm: generate_dense asks" in line]
+    lines = [line for line in output.splitlines() if "slurm: generate_dense requests" in line]
     assert len(lines) == 1, output
     assert said in lines[0]
     assert "main with 2 CPUs, 3000 MB, 30 minutes, 0 GPUs" in lines[0]

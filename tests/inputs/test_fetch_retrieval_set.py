@@ -201,7 +201,7 @@ def test_ids_are_the_texts_they_are(fetch, tmp_path):
             {"queries": [{"_id": "q1", "text": "a"}, {"_id": "q1", "text": "b"}]},
             "row 2 of queries.jsonl has the query id 'q1' of row 1",
         ),
-        ({"corpus": [{"_id": 1.5, "text": "x"}]}, "`_id` holds float 1.5, which is no id"),
+        ({"corpus": [{"_id": 1.5, "text": "x"}]}, "`_id` holds float 1.5, which is not an id"),
         ({"corpus": [{"_id": " ", "text": "x"}]}, "`_id` holds an empty text"),
         ({"corpus": [{"_id": None, "text": "x"}]}, "column `_id`, .* with null in it"),
         ({"corpus": [{"_id": "d1", "text": float("nan")}]}, "`text` holds float nan"),

@@ -429,7 +429,7 @@ def test_right_programs_pass(case):
 def test_what_cannot_be_handed_over_is_said():
     outcome = starter.run("def f(g): return g(1)", "assert f(lambda n: n) == 1")
     assert outcome.reason == (
-        "TypeError: a function cannot be handed to the program: it is no data"
+        "TypeError: a function cannot be handed to the program: it is not data"
     )
 
 

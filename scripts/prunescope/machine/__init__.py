@@ -1,1 +1,1 @@
-"""What depends on the machine: threads, memory, matrix products and attention on a CPU."""
+"""Code that depends on the machine: threads, memory, and fast products and attention on a CPU."""

@@ -1,9 +1,15 @@
-"""Products of linears, x Wᵀ + b, near the peak of a CPU.
+"""Matrix products of linears, x Wᵀ + b, near the peak speed of a CPU.
 
-torch leaves float32 products to MKL, which stays a tenth below that peak on AMD processors, and a
-third below for a few rows. oneDNN, a library within torch too, comes closer, most of all where a
-weight lies in the order its loops read (make bench). It is asked by the operator that torch's own
-compiler puts in the place of a linear; torch is pinned, and elsewhere the product is torch's usual.
+torch computes float32 products with MKL, which on AMD processors stays a tenth below the peak
+speed, and a third below it if x has few rows. oneDNN, another library contained in torch, comes
+closer to the peak, above all if the weight is stored in the order in which its loops read it
+(`make bench`). This module therefore calls oneDNN for float32 products on a CPU, through the
+operators that torch's own compiler inserts in place of a linear. These operators are internal to
+torch, whose version is pinned. All other products are computed by torch as usual.
+
+`use` makes the linears of a model compute with `linear`. `order_weights` additionally converts
+their weights to oneDNN's order, which is possible once the weights are no longer edited: a tensor
+in that order can be multiplied, but not indexed.
 """
 
 from typing import Any
@@ -13,48 +19,68 @@ from torch import Tensor, nn
 
 _OPERATORS = torch.ops.mkldnn
 
-_ROWS_TOGETHER = 64
-"""Rows of a product that goes into memory given: so many are computed, then copied."""
+_ROWS_PER_PRODUCT = 64
+"""Number of rows that `linear_into` computes at a time before copying them to their destination."""
 
 _TYPICAL_ROWS = 128
-"""oneDNN orders a weight for so many rows; from 16 on the order is one and the same."""
+"""Number of rows for which oneDNN orders a weight; the order is the same for all from 16 on."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b, (…, in) and (out, in) -> (…, out); `weight` may be `ordered`."""
-    if _serves(x, weight):
+    """Compute x Wᵀ + b.
+
+    Parameters
+    ----------
+    x : (…, in_features).
+    weight : W, (out_features, in_features); it may be a result of `ordered`.
+    bias : b, (out_features,), or None.
+
+    Returns
+    -------
+    Tensor of shape (…, out_features).
+    """
+    if _onednn_computes(x, weight):
         product: Tensor = _OPERATORS._linear_pointwise(x, weight, bias, "none", [], "")
         return product
     return nn.functional.linear(x, weight, bias)
 
 
 def linear_into(out: Tensor, x: Tensor, weight: Tensor) -> None:
-    """x Wᵀ into `out`, (rows, in) and (out, in) -> (rows, out)."""
-    if _serves(x, weight):
-        for some, place in zip(x.split(_ROWS_TOGETHER), out.split(_ROWS_TOGETHER), strict=True):
-            place.copy_(linear(some, weight))
+    """Compute x Wᵀ and write it to existing memory.
+
+    Parameters
+    ----------
+    out : (rows, out_features), is overwritten.
+    x : (rows, in_features).
+    weight : W, (out_features, in_features); it may be a result of `ordered`.
+    """
+    if _onednn_computes(x, weight):
+        for x_rows, out_rows in zip(
+            x.split(_ROWS_PER_PRODUCT), out.split(_ROWS_PER_PRODUCT), strict=True
+        ):
+            out_rows.copy_(linear(x_rows, weight))
     else:
         torch.mm(x, weight.T, out=out)
 
 
 def ordered(weight: Tensor) -> Tensor:
-    """A weight in the order oneDNN reads it in, for `linear`; itself where oneDNN does not serve.
+    """Copy a weight into the order in which oneDNN reads it; returned as is if oneDNN is not used.
 
-    A copy, without strides: it can be multiplied with, not indexed.
+    The copy has no strides: `linear` can multiply with it, but it cannot be indexed.
     """
-    if not _serves(weight, weight):
+    if not _onednn_computes(weight, weight):
         return weight
     copy: Tensor = _OPERATORS._reorder_linear_weight(weight, _TYPICAL_ROWS)
     return copy
 
 
 def is_ordered(weight: Tensor) -> bool:
-    """True for what `ordered` gave."""
+    """Whether a weight is a copy in oneDNN's order, made by `ordered`."""
     return weight.layout != torch.strided
 
 
-def _serves(x: Tensor, weight: Tensor) -> bool:
-    """True where oneDNN computes it: what is ordered, and on a CPU what asks for no gradient."""
+def _onednn_computes(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN computes the product: if ordered, or float32 on a CPU without gradients."""
     return is_ordered(weight) or (
         x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
@@ -64,15 +90,15 @@ def _serves(x: Tensor, weight: Tensor) -> bool:
 
 
 class Linear(nn.Linear):
-    """A linear whose product is `linear`."""
+    """An `nn.Linear` that computes its product with `linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(…, in_features) -> (…, out_features)."""
+        """Map (…, in_features) to (…, out_features)."""
         return linear(input, self.weight, self.bias)
 
 
 def use(model: Any) -> Any:
-    """Have every linear of `model` compute by `linear`. Its weights stay as they are."""
+    """Make every linear of `model` compute with `linear`, without changing its weights."""
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = Linear
@@ -80,20 +106,23 @@ def use(model: Any) -> Any:
 
 
 def reads(module: nn.Module) -> bool:
-    """True where the product of a module is `linear`, which may read an `ordered` weight."""
+    """Whether a module computes with `linear`, so that its weight may be `ordered`."""
     return isinstance(module, Linear)
 
 
 def order_weights(*models: Any) -> None:
-    """Put the weights of all linears in order: from here on the models are run, not edited.
+    """Convert the weights of all linears to oneDNN's order; the models cannot be edited afterwards.
 
-    What models share they go on sharing. A weight that an embedding shares is kept twice.
+    Models that share a weight share the converted one too. If an embedding shares the weight of a
+    linear, both versions are kept in memory.
     """
-    found: dict[Tensor, nn.Parameter] = {}
+    ordered_parameters: dict[Tensor, nn.Parameter] = {}
     for model in models:
         for module in model.modules():
             if reads(module):
-                plain = module.weight
-                if plain not in found:
-                    found[plain] = nn.Parameter(ordered(plain.detach()), requires_grad=False)
-                module.weight = found[plain]
+                weight = module.weight
+                if weight not in ordered_parameters:
+                    ordered_parameters[weight] = nn.Parameter(
+                        ordered(weight.detach()), requires_grad=False
+                    )
+                module.weight = ordered_parameters[weight]

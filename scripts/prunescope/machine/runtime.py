@@ -1,4 +1,4 @@
-"""The machine a job runs on: device, threads, and an allocator that keeps its pages."""
+"""Set up the machine for a job: device, CPU threads and memory allocator."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -10,50 +10,62 @@ import torch
 from prunescope.machine import allocator
 
 _Item = TypeVar("_Item")
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 MOST_WORKERS = 4
-"""Items worked on at once, at most: each has temporaries of its own. Further threads are theirs."""
+"""Most items processed at the same time, because each needs memory for its temporary tensors.
+
+Further threads are divided among the items.
+"""
 
 
 def prepare(threads: int) -> torch.device:
-    """Fix the number of CPU threads (it decides the order of sums) and choose cuda or cpu.
+    """Fix the number of CPU threads, set up the allocator, and choose cuda or cpu.
 
-    Scripts hand over config's number, not Snakemake's, which is smaller if there are fewer cores:
-    a run on one core and a run on two then give equal tables.
+    The number of threads decides the order of sums and thereby their last bits. Scripts pass the
+    number of config. That of Snakemake is smaller on a machine with fewer cores, and two machines
+    would give different tables.
 
-    Probabilities below 1e-38 count as zero: arithmetic on denormals runs ten times slower.
-    Tensors from 2 MB up start at a page and ask for huge ones, or glibc's slivers between them
-    would keep freed memory from being used again. Call it first: torch reads this only once.
+    Probabilities below 1e-38 count as zero, because arithmetic on denormal numbers is ten times
+    slower. Tensors from 2 MB on are aligned to huge pages; otherwise glibc would leave small blocks
+    between them, which prevent freed memory from being reused. torch reads that setting only once,
+    so this function must be called before any tensor is made.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    torch.set_flush_denormal(True)  # before the threads start: they inherit it
+    torch.set_flush_denormal(True)  # before the threads start, because they inherit the setting
     torch.set_num_threads(threads)
     allocator.keep_freed_pages()
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def workers_for(items: int, device: torch.device) -> int:
-    """How many of so many items `side_by_side` works on at once."""
+    """Number of items, of `items` in total, that `side_by_side` processes at the same time."""
     return max(1, min(items, torch.get_num_threads(), MOST_WORKERS)) if device.type == "cpu" else 1
 
 
 def side_by_side(
-    work: Callable[[_Item], _Found], items: Sequence[_Item], device: torch.device
-) -> list[_Found]:
-    """What `work` gives for each item, in their order; several at once, each on as many threads.
+    work: Callable[[_Item], _Result], items: Sequence[_Item], device: torch.device
+) -> list[_Result]:
+    """Apply `work` to several items at the same time; returns the results in the order of items.
 
-    With a thread to itself an item waits at no barrier within an operation, and what it reads is
-    in its core's cache. Results do not depend on who is done first. Gradient modes are the
-    caller's, and so is the rounding of denormals, which new threads inherit. The first exception,
-    in the order of items, is raised once all work under way has ended.
+    The CPU threads are divided evenly among the items in progress. An item with a thread of its own
+    does not wait for other threads within an operation, and its data stays in the cache of one
+    core. The results do not depend on which item is finished first. The worker threads have the
+    caller's gradient mode and inherit the setting for denormal numbers. If items fail, the
+    exception of the first one in order is raised after all work in progress has ended.
+
+    Parameters
+    ----------
+    work : function of one item.
+    items : the items.
+    device : on other devices than a CPU, the items are processed one after another.
     """
     threads, workers = torch.get_num_threads(), workers_for(len(items), device)
     if workers == 1:
         return [work(item) for item in items]
     inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
-    def as_here(item: _Item) -> _Found:
+    def work_in_grad_mode(item: _Item) -> _Result:
         with torch.inference_mode(inference), torch.set_grad_enabled(grad):
             return work(item)
 
@@ -62,6 +74,6 @@ def side_by_side(
     )
     try:
         with pool:
-            return list(pool.map(as_here, items))
+            return list(pool.map(work_in_grad_mode, items))
     finally:
-        torch.set_num_threads(threads)  # it is also what threads begin with
+        torch.set_num_threads(threads)  # the workers have changed the default of new threads

@@ -1,4 +1,4 @@
-"""Programs that a model wrote run where they do no harm and cannot reach the verdict."""
+"""Run programs written by a model where they can do no harm and cannot influence the verdict."""
 
 from prunescope import moved
 

@@ -1,23 +1,25 @@
-"""Both ends of the pipe between a program and its tests: a script, standard library only.
+"""Both ends of the pipe between a program and its tests; standard library only.
 
-A program and its tests run in two sandboxes and share two pipes, nothing else. The program's end
-(`serve`) loads the program and then answers requests: read a name of it, call what was read. The
-end of the tests (`judge`) puts a `Remote` where the tests name something of the program, runs the
-tests, and writes the verdict to a file that the program's sandbox never had. Nothing the program
-does to its own interpreter, files or memory reaches the tests: it can only choose its answers.
+A program and its tests run in separate sandboxes that share two pipes and nothing else. The
+program's end (`serve`) loads the program and then answers requests, such as to read a name of the
+program or to call a function. The tests' end (`judge`) puts a `Remote` in place of each name that
+the tests take from the program, runs the tests, and writes the verdict to a file that was never
+open in the program's sandbox. Whatever the program does to its own interpreter, files or memory
+does not reach the tests: it can only choose its answers.
 
-Answers are data. A message is JSON; `pack` writes values into it and `unpack` builds them anew,
-as exact built-in types and a few classes of the standard library. A list that claims to equal
-everything arrives as the plain list of what it holds. What is no data (a function, a generator,
-an instance of a class) stays where it is and arrives as a `Remote` with its number: one can call
-it, iterate over it, read its items and attributes, but it equals nothing but itself.
+Answers are data. A message is JSON; `pack` writes values into it, and `unpack` rebuilds them as
+exact built-in types and a few classes of the standard library. A list whose class claims that it
+equals everything thus arrives as an ordinary list of its items. Objects that are not data (a
+function, a generator, an instance of a class) stay with the program. They are numbered and arrive
+as a `Remote` with that number, which the tests can call, iterate over and read items and attributes
+of, but which equals only itself.
 
-Calls are by reference, as in one interpreter: containers that can change travel in a table with
-one row per container, other values point into it, and the answer brings the rows back as they
-are after the call. So a list sorted in place is sorted for the tests too, and two names of one
-list stay two names of one list.
+Calls are by reference, as within one interpreter. Mutable containers are sent in a table with one
+row per container, and values refer to its rows. The answer contains the rows as they are after the
+call, and the caller's containers are updated from them. A list that the program sorts in place is
+therefore sorted for the tests too, and two references to one list remain references to one list.
 
-sandbox.py compiles this file and sends it to both ends.
+starter.py compiles this file and sends it to both sandboxes, so it must not import prunescope.
 """
 
 import builtins
@@ -32,46 +34,47 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 TASK_FILE = 3
-"""Where a worker reads its task; the files that sandbox.py hands over follow it."""
+"""File descriptor from which a worker reads its task; those handed over by starter.py follow it."""
 
 MAX_MESSAGE_BYTES = 16 << 20
-"""The longest message that the tests accept."""
+"""The longest message that the tests accept from a program."""
 
 GONE = "the program ended before its tests did"
-"""The verdict on a program that gives no answer any more."""
+"""The reason given if a program no longer answers."""
 
 Packed = Any
-"""What JSON can hold."""
+"""A value that JSON can represent."""
 
-Inline = Callable[[Any], Packed]
-"""Writes one value."""
+Writer = Callable[[Any], Packed]
+"""A function that turns one value into its JSON representation."""
 
 
 class ServeTask(NamedTuple):
-    """What the program's end is given. Files: 4 requests, 5 replies."""
+    """The task of the program's end. File descriptor 4 brings requests, 5 takes replies."""
 
     program: str
     above: list[str]
-    """If there are names, only what stands above the first definition of any of them is run."""
+    """If not empty, only the text above the first definition of any of these names is run."""
 
 
 class JudgeTask(NamedTuple):
-    """What the tests' end is given. Files: 4 verdict, 5 and 6 to and from the program.
+    """The task of the tests' end.
 
-    If there are helpers, 7 and 8 lead to and from the program that holds them.
+    File descriptor 4 takes the verdict; 5 and 6 lead to and from the program. If there are helpers,
+    7 and 8 lead to and from the sandbox that holds them.
     """
 
     tests: str
     names: list[str]
-    """What the tests take from the program."""
+    """Names that the tests take from the program."""
     helpers: list[str]
-    """What they take from the text above the program's function, if it is there."""
+    """Names that they take from the text above the function under test, if it defines them."""
     modules: list[str]
-    """Modules of the standard library that they use without an import."""
+    """Modules of the standard library that they use without importing them."""
 
 
 class Fault(BaseException):
-    """The program is gone or broke the protocol: no test can pass any more, whatever it catches."""
+    """The program has ended or violated the protocol: no test can pass, whatever it catches."""
 
 
 # --- values as data ---------------------------------------------------------------------------
@@ -85,21 +88,21 @@ _CONTAINERS: dict[str, type] = {
     "bytearray": bytearray,
     "deque": collections.deque,
 }
-"""Values that can change, by the name they travel under; subclasses before their bases."""
+"""Mutable types by their names in messages; subclasses stand before their bases."""
 
 _SCALARS = (int, float, str, bool, type(None))
 
 _TYPES: dict[str, type] = {
-    each.__name__: each
-    for each in (
+    built_in.__name__: built_in
+    for built_in in (
         *(object, type(None), bool, int, float, complex, str, bytes, bytearray),
         *(list, tuple, dict, set, frozenset, range),
     )
 }
-"""Types that a value may name."""
+"""Types that can themselves be values."""
 
-_LONG = 1 << 64
-"""Longer numbers travel in base 16, for which Python has no limit of digits."""
+_MAX_JSON_INTEGER = 1 << 64
+"""Larger integers are sent in base 16, for which Python does not limit the number of digits."""
 
 _LIBRARY: dict[str, tuple[str, Callable[[Any], list[Any]]]] = {
     "Fraction": ("fractions", lambda v: [hex(v.numerator), hex(v.denominator)]),
@@ -112,83 +115,90 @@ _LIBRARY: dict[str, tuple[str, Callable[[Any], list[Any]]]] = {
         lambda v: [v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond],
     ),
 }
-"""Classes of the standard library that travel as data: their module and their arguments."""
+"""Classes of the standard library that are sent as data: their module and constructor arguments."""
 
 
-def pack(values: list[Any], containers: list[Any], opaque: Inline) -> dict[str, Packed]:
-    """Values, and every container they reach, for JSON.
+def pack(values: list[Any], containers: list[Any], opaque: Writer) -> dict[str, Packed]:
+    """Write values, and every container that they refer to, as a JSON message.
 
     Parameters
     ----------
-    values : anything.
-    containers : rows of the table that exist already; new ones are appended.
-    opaque : what to write for a value that is no data; it may raise TypeError.
+    values : any objects.
+    containers : the container of each row of the table so far; new ones are appended.
+    opaque : writes a value that is not data, or raises TypeError.
     """
-    rows = {id(container): row for row, container in enumerate(containers)}
+    row_of = {id(container): row for row, container in enumerate(containers)}
 
-    def inline(value: Any) -> Packed:
+    def write(value: Any) -> Packed:
         if _container_kind(value) is None:
-            return _pack_constant(value, inline, opaque)
-        if id(value) not in rows:
-            rows[id(value)] = len(containers)
+            return _pack_constant(value, write, opaque)
+        if id(value) not in row_of:
+            row_of[id(value)] = len(containers)
             containers.append(value)
-        return ["row", rows[id(value)]]
+        return ["row", row_of[id(value)]]
 
-    packed = [inline(value) for value in values]
+    packed = [write(value) for value in values]
     table: list[Packed] = []
-    while len(table) < len(containers):  # rows may append rows
+    while len(table) < len(containers):  # writing a row may append further rows
         container = containers[len(table)]
         kind = _container_kind(container)
-        table.append([kind, *(inline(item) for item in _contents(container))])
+        table.append([kind, *(write(item) for item in _flat_items(container))])
     return {"values": packed, "table": table}
 
 
 def _container_kind(value: object) -> str | None:
-    if type(value) in _SCALARS:  # most values: a short cut
+    if type(value) in _SCALARS:  # a shortcut for most values
         return None
-    return next((kind for kind, of in _CONTAINERS.items() if isinstance(value, of)), None)
+    return next(
+        (kind for kind, container_type in _CONTAINERS.items() if isinstance(value, container_type)),
+        None,
+    )
 
 
-def _contents(container: Any) -> Iterator[Any]:
-    """Items of a container by its built-in base, keys and values in turn."""
+def _flat_items(container: Any) -> Iterator[Any]:
+    """Items of a container by its built-in base class; of a dict, keys and values in turn."""
     if isinstance(container, dict):
         return (part for pair in dict.items(container) for part in pair)
-    base = next(of for of in _CONTAINERS.values() if isinstance(container, of))
+    base = next(
+        container_type
+        for container_type in _CONTAINERS.values()
+        if isinstance(container, container_type)
+    )
     return iter(base.__iter__(container))  # type: ignore[attr-defined]
 
 
-def _pack_constant(value: Any, inline: Inline, opaque: Inline) -> Packed:
-    """A value that cannot change, by its built-in base."""
-    for base, write in _CONSTANTS:
+def _pack_constant(value: Any, write: Writer, opaque: Writer) -> Packed:
+    """Write an immutable value as its built-in base class gives it."""
+    for base, write_constant in _CONSTANTS:
         if isinstance(value, base):
-            return write(value, inline)
+            return write_constant(value, write)
     if isinstance(value, type) and _TYPES.get(value.__name__) is value:
         return ["type", value.__name__]
     return _pack_library(value) or opaque(value)
 
 
-def _pack_int(value: int, _: Inline) -> Packed:
-    number = int.__add__(value, 0)
-    return number if abs(number) < _LONG else ["int", hex(number)]
+def _pack_int(value: int, _: Writer) -> Packed:
+    plain_value = int.__add__(value, 0)
+    return plain_value if abs(plain_value) < _MAX_JSON_INTEGER else ["int", hex(plain_value)]
 
 
-_CONSTANTS: tuple[tuple[type, Callable[[Any, Inline], Packed]], ...] = (
-    (type(None), lambda value, inline: None),
-    (bool, lambda value, inline: value),
+_CONSTANTS: tuple[tuple[type, Callable[[Any, Writer], Packed]], ...] = (
+    (type(None), lambda value, write: None),
+    (bool, lambda value, write: value),
     (int, _pack_int),
-    (float, lambda value, inline: float.__mul__(value, 1.0)),
-    (str, lambda value, inline: str.__str__(value)),
-    (complex, lambda value, inline: ["complex", value.real, value.imag]),
-    (bytes, lambda value, inline: ["bytes", bytes.decode(value, "latin-1")]),
-    (tuple, lambda value, inline: ["tuple", *map(inline, tuple.__iter__(value))]),
-    (frozenset, lambda value, inline: ["frozenset", *map(inline, frozenset.__iter__(value))]),
-    (range, lambda value, inline: ["range", *map(inline, (value.start, value.stop, value.step))]),
+    (float, lambda value, write: float.__mul__(value, 1.0)),
+    (str, lambda value, write: str.__str__(value)),
+    (complex, lambda value, write: ["complex", value.real, value.imag]),
+    (bytes, lambda value, write: ["bytes", bytes.decode(value, "latin-1")]),
+    (tuple, lambda value, write: ["tuple", *map(write, tuple.__iter__(value))]),
+    (frozenset, lambda value, write: ["frozenset", *map(write, frozenset.__iter__(value))]),
+    (range, lambda value, write: ["range", *map(write, (value.start, value.stop, value.step))]),
 )
-"""How a value of each built-in type that cannot change is written; `bool` before `int`."""
+"""Writer of each immutable built-in type; `bool` stands before `int`, its base."""
 
 
 def _pack_library(value: Any) -> Packed:
-    """Arguments of a value of the standard library; None for any other, or with a time zone."""
+    """Write a value of a class in `_LIBRARY`; None for other classes and times with a time zone."""
     name = type(value).__qualname__
     module, arguments = _LIBRARY.get(name, ("", None))
     if arguments is None or type(value).__module__ != module or getattr(value, "tzinfo", None):
@@ -199,20 +209,21 @@ def _pack_library(value: Any) -> Packed:
 def unpack(
     message: dict[str, Packed], containers: list[Any], known: Callable[[int], object]
 ) -> list[Any]:
-    """The values of a message, built anew; what is not of `pack`'s form raises an error.
+    """Rebuild the values of a message; raises an error if `pack` cannot have written the message.
 
     Parameters
     ----------
     message : what `pack` returned on the other side.
-    containers : rows of the table that exist here; they take the contents of the message.
-    known : the object of a number, as the other side's `opaque` gave it.
+    containers : the existing container of each row; their contents are replaced by those of the
+        message, and containers of new rows are appended.
+    known : returns the object of a number, given the number that the other side's `opaque` wrote.
     """
     table = message["table"]
     for row, (kind, *_) in enumerate(table):
         if row == len(containers):
             containers.append(_CONTAINERS[kind]())
         elif _container_kind(containers[row]) != kind:
-            raise ValueError(f"a {kind} in place of another container")
+            raise ValueError(f"a {kind} in place of a container of another type")
 
     def build(part: Packed) -> Any:
         if type(part) in _SCALARS:
@@ -240,7 +251,7 @@ def _refill(container: Any, items: list[Any]) -> None:
 def _build_library(rest: list[Any]) -> Any:
     name, *arguments = rest
     if not all(type(argument) in (int, str) for argument in arguments):
-        raise ValueError("arguments that are neither numbers nor text")
+        raise ValueError("an argument is neither a number nor text")
     module, _ = _LIBRARY[name]
     if name == "Fraction":
         arguments = [int(argument, 16) for argument in arguments]
@@ -262,51 +273,54 @@ _BUILD: dict[str, Callable[[list[Any], Callable[[Packed], Any], list[Any], Any],
 
 
 class Pipe:
-    """Messages to and from the other end: eight bytes of length, then JSON."""
+    """Sends and receives messages: eight bytes of length, then JSON."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self._reading: BinaryIO = os.fdopen(reading, "rb")
         self._writing: BinaryIO = os.fdopen(writing, "wb")
 
     def send(self, message: dict[str, Packed]) -> None:
-        """Write one message. Raises OSError if the other end is gone."""
+        """Write one message. Raises OSError if the other end is closed."""
         text = json.dumps(message).encode()
         self._writing.write(len(text).to_bytes(8, "big") + text)
         self._writing.flush()
 
-    def receive(self, most: int | None = None) -> Any:
-        """Read one message; raises EOFError if there is none, ValueError beyond `most` bytes."""
+    def receive(self, max_bytes: int | None = None) -> Any:
+        """Read one message.
+
+        Raises EOFError if there is none, and ValueError if it has more than `max_bytes` bytes.
+        """
         length = int.from_bytes(self._exactly(8), "big")
-        if most is not None and length > most:
-            raise ValueError(f"an answer of more than {most >> 20} MB")
+        if max_bytes is not None and length > max_bytes:
+            raise ValueError(f"it has more than {max_bytes >> 20} MB")
         return json.loads(self._exactly(length))
 
     def _exactly(self, length: int) -> bytes:
-        read = self._reading.read(length)
-        if len(read) < length:
+        content = self._reading.read(length)
+        if len(content) < length:
             raise EOFError
-        return read
+        return content
 
 
-# --- the end of the program -------------------------------------------------------------------
+# --- the program's end ------------------------------------------------------------------------
 
 
 class Objects:
-    """Objects of the program that the tests know by number; number 0 is its module."""
+    """Objects of the program to which the tests refer by number; number 0 is its module."""
 
     def __init__(self, module: types.ModuleType) -> None:
         self._objects: list[Any] = [module]
         self._numbers = {id(module): 0}
 
     def number(self, value: object) -> Packed:
-        """The form of an object that is no data."""
+        """Write an object that is not data, giving it a number if it has none."""
         if id(value) not in self._numbers:
             self._numbers[id(value)] = len(self._objects)
             self._objects.append(value)
         return ["object", self._numbers[id(value)]]
 
     def answer(self, request: dict[str, Packed]) -> dict[str, Packed]:
-        """What the request asks for, or the error it raised, with its containers afterwards."""
+        """Carry out a request; returns its result or error, and the containers afterwards."""
         containers: list[Any] = []
         verb = _VERBS[request["verb"]]
         values = unpack(request, containers, self._objects.__getitem__)
@@ -316,12 +330,14 @@ class Objects:
             return {**pack([], containers, self.number), "raised": describe(error)}
 
 
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...], named: tuple[Any, ...]) -> Any:
-    return function(*arguments, **dict(named))
+def _call(
+    function: Callable[..., Any], arguments: tuple[Any, ...], keywords: tuple[Any, ...]
+) -> Any:
+    return function(*arguments, **dict(keywords))
 
 
-def _next(iterator: Iterator[Any]) -> tuple[Any, ...]:
-    """The next item as a tuple of one; empty at the end."""
+def _next_item(iterator: Iterator[Any]) -> tuple[Any, ...]:
+    """The next item as a tuple of one; an empty tuple at the end."""
     for item in iterator:
         return (item,)
     return ()
@@ -330,7 +346,7 @@ def _next(iterator: Iterator[Any]) -> tuple[Any, ...]:
 _VERBS: dict[str, Callable[..., Any]] = {
     "call": _call,
     "iter": iter,
-    "next": _next,
+    "next": _next_item,
     "len": len,
     "bool": bool,
     "item": operator.getitem,
@@ -340,7 +356,7 @@ _VERBS: dict[str, Callable[..., Any]] = {
 
 
 def describe(error: BaseException) -> dict[str, Packed]:
-    """An error in words, and the names of the built-in classes it is an instance of."""
+    """An error's name and text, and the names of the built-in classes it is an instance of."""
     try:
         text = str(error)[:1000]
     except BaseException:
@@ -350,14 +366,14 @@ def describe(error: BaseException) -> dict[str, Packed]:
 
 
 def serve(task: ServeTask) -> NoReturn:
-    """Load the program, then answer until the tests are done."""
+    """Load the program, then answer requests until the tests are done."""
     process = os.getpid()
     pipe = Pipe(4, 5)
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     objects = Objects(module)
-    reply = _loaded(task, module)
-    while os.getpid() == process:  # not a process it forked
+    reply = _load_program(task, module)
+    while os.getpid() == process:  # not in a process that the program has forked
         pipe.send(reply)
         try:
             request = pipe.receive()
@@ -367,8 +383,8 @@ def serve(task: ServeTask) -> NoReturn:
     os._exit(0)
 
 
-def _loaded(task: ServeTask, module: types.ModuleType) -> dict[str, Packed]:
-    """Run the program's text; the error it raised, if any."""
+def _load_program(task: ServeTask, module: types.ModuleType) -> dict[str, Packed]:
+    """Run the text of the program; the reply contains the error that it raised, if any."""
     try:
         code = above(task.program, task.above) if task.above else task.program
         exec(compile(code, "<program>", "exec"), module.__dict__)  # noqa: S102
@@ -378,19 +394,21 @@ def _loaded(task: ServeTask, module: types.ModuleType) -> dict[str, Packed]:
 
 
 def above(program: str, names: list[str]) -> str:
-    """Text above the first line that defines any of the names at the top level; else nothing."""
+    """The text above the first top-level definition of any of the names; empty if there is none."""
     import ast
 
     tree = ast.parse(program)
-    for line in tree.body:
-        if getattr(line, "name", None) in names:
-            decorators = [each.lineno for each in getattr(line, "decorator_list", [])]
-            first = min([line.lineno, *decorators])
-            return "\n".join(program.splitlines()[: first - 1])
+    for statement in tree.body:
+        if getattr(statement, "name", None) in names:
+            decorators = [
+                decorator.lineno for decorator in getattr(statement, "decorator_list", [])
+            ]
+            first_line = min([statement.lineno, *decorators])
+            return "\n".join(program.splitlines()[: first_line - 1])
     return ""
 
 
-# --- the end of the tests ---------------------------------------------------------------------
+# --- the tests' end ---------------------------------------------------------------------------
 
 _ERRORS: dict[str, type[Exception]] = {
     name: value
@@ -399,25 +417,31 @@ _ERRORS: dict[str, type[Exception]] = {
     and issubclass(value, Exception)
     and not issubclass(value, (StopIteration, StopAsyncIteration, ExceptionGroup))
 }
-"""Errors that reach the tests as what they are; the end of an iteration would end theirs."""
+"""Errors that are raised in the tests as the same class.
+
+StopIteration is not among them, because it would end an iteration of the tests themselves.
+"""
 
 
 class Peer:
-    """A program as its tests see it: every question is a message, every answer data."""
+    """The program as the tests see it: every request is a message, and every answer is data."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self._pipe = Pipe(reading, writing)
         self._remotes: dict[int, Remote] = {}
         self.fault: str = ""
-        """Why no test can pass any more; empty while all is well."""
+        """Why no test can pass any more; empty as long as the program answers."""
 
     def loaded(self) -> str:
-        """Wait until the program is loaded; the error it raised, or nothing."""
+        """Wait until the program is loaded; returns the error that it raised, or an empty text."""
         reply = self._receive()
-        return _said(reply["raised"]) if "raised" in reply else ""
+        return _describe_raised(reply["raised"]) if "raised" in reply else ""
 
     def ask(self, verb: str, *values: Any) -> Any:
-        """One question. Raises what the program raised, or Fault if it gave no answer."""
+        """Send a request and return the answer.
+
+        Raises the error that the program raised, or Fault if it gave no valid answer.
+        """
         if self.fault:
             raise Fault(self.fault)
         containers: list[Any] = []
@@ -429,9 +453,9 @@ class Peer:
         reply = self._receive()
         try:
             built = unpack(reply, containers, self._remote)
-            error = _error(reply["raised"]) if "raised" in reply else None
+            error = _rebuild_error(reply["raised"]) if "raised" in reply else None
             (answer,) = built or [None]
-        except Exception as failure:  # the program chose every byte of it
+        except Exception as failure:  # any error, because the program chose every byte
             self._give_up(f"the program's answer cannot be read: {failure}")
         if error is None:
             return answer
@@ -440,14 +464,14 @@ class Peer:
         raise error
 
     def names(self, names: list[str]) -> dict[str, Any]:
-        """Those of the names that the program defines, with what they stand for here."""
-        there = {}
+        """Values of those names that the program defines."""
+        defined = {}
         for name in names:
             try:
-                there[name] = self.ask("attribute", self._remote(0), name)
+                defined[name] = self.ask("attribute", self._remote(0), name)
             except AttributeError:
                 continue
-        return there
+        return defined
 
     def _receive(self) -> dict[str, Packed]:
         try:
@@ -470,11 +494,11 @@ class Peer:
     def _number(self, value: object) -> Packed:
         if type(value) is Remote and value._peer is self:
             return ["object", value._number]
-        raise TypeError(f"a {type(value).__name__} cannot be handed to the program: it is no data")
+        raise TypeError(f"a {type(value).__name__} cannot be handed to the program: it is not data")
 
 
 class Remote:
-    """An object that stays with the program. It equals nothing but itself."""
+    """An object that stays with the program. It equals only itself."""
 
     __slots__ = ("_number", "_peer")
     _number: int
@@ -484,9 +508,9 @@ class Remote:
         object.__setattr__(self, "_peer", peer)
         object.__setattr__(self, "_number", number)
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Call it where it is; raises what it raised."""
-        return self._peer.ask("call", self, arguments, tuple(named.items()))
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """Call the object in the program; raises the error that it raised."""
+        return self._peer.ask("call", self, arguments, tuple(keywords.items()))
 
     def __iter__(self) -> Iterator[Any]:
         iterator = self._peer.ask("iter", self)
@@ -509,22 +533,27 @@ class Remote:
         self._peer.ask("set attribute", self, name, value)
 
 
-def _said(raised: dict[str, Packed]) -> str:
-    """An error of the program in words, never empty."""
+def _describe_raised(raised: dict[str, Packed]) -> str:
+    """An error of the program in words; the text is never empty."""
     name, text = str(raised.get("name")), str(raised.get("text"))
     return f"{name or 'an error without a name'}: {text}".removesuffix(": ")
 
 
-def _error(raised: dict[str, Packed]) -> BaseException:
-    """An error of the program as one of the tests' own classes; Fault if it would end them."""
+def _rebuild_error(raised: dict[str, Packed]) -> BaseException:
+    """Rebuild an error of the program as the nearest built-in class.
+
+    Errors that are not an Exception, such as SystemExit, would end the tests and become a Fault.
+    """
     if "Exception" not in raised["bases"]:
-        return Fault(_said(raised))
-    kind = next(_ERRORS[base] for base in raised["bases"] if base in _ERRORS)
-    text = str(raised["text"]) if kind.__name__ == raised["name"] else _said(raised)
+        return Fault(_describe_raised(raised))
+    error_class = next(_ERRORS[base] for base in raised["bases"] if base in _ERRORS)
+    text = (
+        str(raised["text"]) if error_class.__name__ == raised["name"] else _describe_raised(raised)
+    )
     try:
-        return kind(text)
+        return error_class(text)
     except TypeError:  # UnicodeError's subclasses take five arguments
-        return ValueError(_said(raised))
+        return ValueError(_describe_raised(raised))
 
 
 def judge(task: JudgeTask) -> NoReturn:
@@ -536,7 +565,7 @@ def judge(task: JudgeTask) -> NoReturn:
 
 
 def verdict(task: JudgeTask) -> str | None:
-    """Why the program is wrong; None if it is right."""
+    """Run the tests; returns why the program is wrong, or None if it is right."""
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     peers: list[Peer] = []
@@ -553,8 +582,8 @@ def verdict(task: JudgeTask) -> str | None:
         vars(module).update(names)
         exec(compile(task.tests, "<tests>", "exec"), vars(module))  # noqa: S102
     except BaseException as error:
-        ended = isinstance(error, SystemExit) and not error.code  # as unittest.main does
-        reason = None if ended else _said(describe(error))
+        ended_by_itself = isinstance(error, SystemExit) and not error.code  # as unittest.main does
+        reason = None if ended_by_itself else _describe_raised(describe(error))
     else:
         reason = None
     faults = [peer.fault for peer in peers if peer.fault]
@@ -562,7 +591,7 @@ def verdict(task: JudgeTask) -> str | None:
 
 
 def main() -> NoReturn:
-    """Be the end that the task describes."""
+    """Read the task and be the end that it describes."""
     with os.fdopen(TASK_FILE, "rb") as file:
         task = json.loads(file.read())
     if "tests" in task:

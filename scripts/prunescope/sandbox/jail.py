@@ -1,15 +1,22 @@
-"""The inside of the sandbox: a script that walls itself in, then starts the untrusted program.
+"""A script that builds the sandbox around itself and then starts the untrusted program in it.
 
-Started by sandbox.run as `python -I -S jail.py`, standard library only. Three processes: the
-launcher makes the namespaces; their process 1 keeps the time, and with it everything inside dies;
-the worker gives up all rights and becomes the program. Standard input brings a Start and stays
-open: once it closes, as it does when the starter dies, process 1 ends. Standard output is the
-program's; standard error is the launcher's, for what it could not set up.
+`starter.run` starts it as `python -I -S jail.py`, so it uses only the standard library. It consists
+of three processes:
 
-The order matters. Namespaces come first, because the rest is only allowed inside them; the new
-root is built by process 1 while it may still mount; rights are given up before the limits, so
-that the limits bind; the filter of system calls comes last, because it forbids what built the
-walls. From then on the worker can neither name nor reach anything that was not handed to it.
+1. The launcher, outside, leaves the machine's namespaces and waits for process 1 to end.
+2. Process 1 of the new process namespace builds the file system, starts the worker and enforces the
+   time limit. When it ends, the kernel kills everything else in the sandbox.
+3. The worker gives up all rights, limits itself, and becomes the program by `exec`.
+
+Standard input first carries a `Start` message and then stays open. It closes when the starter
+closes it or dies, and then process 1 ends. Standard output is that of the program; on standard
+error, the launcher reports what it could not set up.
+
+The order of the steps matters. The namespaces come first, because the other steps are only allowed
+inside them. Process 1 builds the new root while it may still mount file systems. The worker gives
+up its rights before it sets the limits, because some limits do not apply to root. The filter of
+system calls comes last, because it forbids the calls that the earlier steps need. From then on the
+worker can neither name nor reach anything that was not handed to it.
 """
 
 import base64
@@ -26,54 +33,64 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 NOT_SET_UP = 125
-"""Exit status: the walls do not stand, nothing was run; the reason is on standard error."""
+"""Exit status: the sandbox could not be set up, and nothing was run; see standard error."""
+
 TIMED_OUT = 124
 """Exit status: process 1 ended the program at its time limit."""
 
 KILLED = 128
-"""Exit status: this and the number of the signal that ended the program."""
+"""Exit status: this plus the number of the signal that ended the program."""
 
 _ENDING_MS = 100
-"""How long a worker whose starter wants no more of it may take to end by itself."""
+"""Milliseconds that the worker has to end by itself once standard input is closed."""
 
-SCRATCH = "/tmp"  # noqa: S108 - inside, an empty file system of the program's own
-"""The one folder a program can write to."""
-
+SCRATCH = "/tmp"  # noqa: S108 - inside the sandbox, a separate and empty file system
+"""The only folder to which a program can write."""
 
 _RUNNER = (
     "import marshal, os; exec(marshal.loads(os.read(3, int.from_bytes(os.read(3, 8), 'big'))))"
 )
-"""What the interpreter is started on: length and code; the task is left in file 3."""
+"""The command given to the interpreter.
+
+It reads a length and compiled code from file descriptor 3 and executes the code, which reads its
+task from the rest of the file.
+"""
 
 
 class Start(NamedTuple):
-    """What the starter sends: what to run, what it may use, and where its interpreter lies."""
+    """The message of the starter: what to run, and what it may use."""
 
     code: str
-    """What the worker executes: compiled by this Python, marshalled, in base 64."""
+    """Code that the worker executes: compiled by this Python, marshalled, in base 64."""
     task: str
-    """What that reads from the rest of file 3."""
+    """Text that the code reads from the rest of file descriptor 3."""
     files: list[int]
-    """Open files of the launcher that the worker finds as 4, 5, ..."""
+    """File descriptors of the launcher that become 4, 5, ... in the worker."""
     interpreter: str
+    """Path of the Python interpreter."""
     readable: list[str]
+    """Files and folders of the machine that the program may read."""
     seconds: float
+    """Limit of the wall-clock time."""
     memory_bytes: int
+    """Limit of the address space of each process."""
     processes: int
+    """Limit of the number of processes and threads."""
     scratch_bytes: int
+    """Size of the scratch folder and of any one file."""
 
 
 class SetupError(Exception):
-    """One wall could not be built."""
+    """A part of the sandbox could not be set up."""
 
 
-# --- the kernel's calls that Python 3.11 does not offer -------------------------------------
+# --- system calls that Python 3.11 does not offer -------------------------------------------
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x0002_0000, 0x1000_0000
 _CLONE_OTHERS = 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x2000_0000 | 0x4000_0000
-"""Namespaces of cgroup, host name, IPC, processes and network."""
+"""Flags of the namespaces of control groups, host name, IPC, processes and network."""
 
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
@@ -125,19 +142,24 @@ fsopen             430  430
 fsmount            432  432
 open_by_handle_at  304  265
 """
-"""System calls by name, with their numbers on x86_64 and aarch64 (asm/unistd.h; - where there is
-none). Those after the empty line are forbidden: they reach into other processes, make the kernel
-hold memory that no limit counts, or make namespaces."""
+"""Names of system calls with their numbers on x86_64 and aarch64, as in asm/unistd.h.
+
+A dash means that the processor has no such call. The calls before the empty line are used by this
+script. Those after it are forbidden: they access other processes, make the kernel hold memory that
+no limit counts, or make namespaces.
+"""
 
 _AUDIT = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
-"""What a filter sees of the processor, in the columns' order."""
+"""Number by which a filter recognises each processor, in the order of the columns above."""
 
 
-def _numbers() -> tuple[dict[str, int], dict[str, int]]:
-    """Numbers on this machine of the calls we make, and of those that are forbidden."""
+def _call_numbers() -> tuple[dict[str, int], dict[str, int]]:
+    """Numbers on this machine of the system calls used here, and of those that are forbidden."""
     machine = os.uname().machine
     if machine not in _AUDIT:
-        raise SetupError(f"system calls of {machine} are not known, only of {', '.join(_AUDIT)}")
+        raise SetupError(
+            f"the system calls of {machine} are not known, only those of {', '.join(_AUDIT)}"
+        )
     column = 1 + list(_AUDIT).index(machine)
     made, forbidden = (
         {
@@ -150,38 +172,50 @@ def _numbers() -> tuple[dict[str, int], dict[str, int]]:
     return made, forbidden
 
 
-def _check(result: int, what: str) -> None:
+def _check(result: int, action: str) -> None:
     if result != 0:
-        raise SetupError(f"{what}: {os.strerror(ctypes.get_errno())}")
+        raise SetupError(f"{action}: {os.strerror(ctypes.get_errno())}")
 
 
-def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    encoded = [None if each is None else each.encode() for each in (source, target, kind)]
+def _mount(source: str, target: str, filesystem: str | None, flags: int, options: str = "") -> None:
+    encoded = [
+        None if argument is None else argument.encode() for argument in (source, target, filesystem)
+    ]
     result = _LIBC.mount(*encoded, ctypes.c_ulong(flags), options.encode())
     _check(result, f"mount {target}")
 
 
 def _make_readonly(path: str, *, flags: int = 0, device: bool = False) -> None:
-    """Mount attributes of `path`, with _AT_RECURSIVE of every mount below it (Linux 5.12)."""
+    """Make a mount read-only; with _AT_RECURSIVE also every mount below it (needs Linux 5.12).
+
+    Parameters
+    ----------
+    path : where the file system is mounted.
+    flags : 0 or _AT_RECURSIVE.
+    device : whether it is a device, which must remain usable as such.
+    """
     attributes = _ATTR_RDONLY | _ATTR_NOSUID | (0 if device else _ATTR_NODEV)
     settings = struct.pack("=QQQQ", attributes, 0, 0, 0)
-    made, _ = _numbers()
-    here, size = -100, ctypes.c_size_t(len(settings))
-    result = _LIBC.syscall(made["mount_setattr"], here, path.encode(), flags, settings, size)
+    made, _ = _call_numbers()
+    working_folder, size = -100, ctypes.c_size_t(len(settings))
+    result = _LIBC.syscall(
+        made["mount_setattr"], working_folder, path.encode(), flags, settings, size
+    )
     _check(result, f"make {path} read-only (needs Linux 5.12)")
 
 
-# --- walls ----------------------------------------------------------------------------------
+# --- parts of the sandbox -------------------------------------------------------------------
 
 
 def enter_namespaces() -> int:
-    """Leave every namespace of the machine; the user id the program will have.
+    """Leave every namespace of the machine; returns the user id that the program will have.
 
-    Root changes to an id without rights, so that limits bind; anyone else gets a user namespace.
+    Root will change to a user id without rights, because some limits do not apply to root. Any
+    other user gets a user namespace and keeps the id.
     """
     if os.geteuid() == 0:
         _check(_LIBC.unshare(_CLONE_NEWNS | _CLONE_OTHERS), "unshare")
-        return 61184 + os.getpid() % 4096  # no file's owner: systemd's range of passing ids
+        return 61184 + os.getpid() % 4096  # systemd's range of transient ids, which own no files
     user, group = os.getuid(), os.getgid()
     _check(_LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_OTHERS), "unshare")
     Path("/proc/self/setgroups").write_text("deny")
@@ -191,21 +225,28 @@ def enter_namespaces() -> int:
 
 
 def build_root(readable: list[str], scratch_bytes: int, owner: int) -> None:
-    """A root of its own: system libraries and interpreter read-only, bounded scratch, no /proc."""
+    """Build a new root: libraries and interpreter read-only, a limited scratch folder, no /proc.
+
+    Parameters
+    ----------
+    readable : files and folders of the machine to show at the same paths, read-only.
+    scratch_bytes : size of the scratch folder.
+    owner : user id that owns the scratch folder.
+    """
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")  # noqa: S108
     Path("/tmp/old").mkdir()  # noqa: S108
     os.chdir("/tmp")  # noqa: S108
-    made, _ = _numbers()
+    made, _ = _call_numbers()
     _check(_LIBC.syscall(made["pivot_root"], b".", b"old"), "pivot_root")
     os.chdir("/")
     Path(SCRATCH).mkdir()
     options = f"size={scratch_bytes},nr_inodes=1000,mode=700,uid={owner},gid={_group_of(owner)}"
     _mount("tmpfs", SCRATCH, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
-    for path in readable:  # after the scratch folder, for some may lie below it
-        _show(path)
+    for path in readable:  # after the scratch folder, because a path may be below it
+        _bind_readonly(path)
     for device in ("null", "zero", "random", "urandom"):
-        _show(f"/dev/{device}", device=True)
+        _bind_readonly(f"/dev/{device}", device=True)
     _check(_LIBC.umount2(b"/old", _MNT_DETACH), "umount the machine's files")
     Path("/old").rmdir()
     _make_readonly("/")
@@ -213,12 +254,12 @@ def build_root(readable: list[str], scratch_bytes: int, owner: int) -> None:
 
 
 def _group_of(owner: int) -> int:
-    """The group that goes with the program's user: its own when root made it up."""
+    """The group of the program's user: if root chose the user id, the group of the same number."""
     return owner if os.geteuid() == 0 else os.getgid()
 
 
-def _show(path: str, *, device: bool = False) -> None:
-    """Bind a file or folder of the machine into the new root at the same place, read-only."""
+def _bind_readonly(path: str, *, device: bool = False) -> None:
+    """Mount a file or folder of the machine at the same path of the new root, read-only."""
     old, new = Path(f"/old{path}"), Path(path)
     new.parent.mkdir(parents=True, exist_ok=True)
     if old.is_symlink():
@@ -233,7 +274,7 @@ def _show(path: str, *, device: bool = False) -> None:
 
 
 def give_up_rights(user: int) -> None:
-    """Become `user` without any capability, and without a way to gain one."""
+    """Become `user`, without any capability and without a way to gain one."""
     capability = 0
     while _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
         capability += 1
@@ -247,42 +288,52 @@ def give_up_rights(user: int) -> None:
 
 
 def forbid_calls() -> None:
-    """Filter system calls (seccomp): those of the table, and clones in new namespaces."""
-    made, forbidden = _numbers()
-    load, jump_equal, jump_above, jump_bits, answer = 0x20, 0x15, 0x35, 0x45, 0x06
-    allow, refuse, unknown, kill = 0x7FFF_0000, 0x0005_0001, 0x0005_0026, 0x8000_0000
+    """Install a seccomp filter against the forbidden system calls and clones in new namespaces.
+
+    The filter is a program of the kernel's packet filter: each instruction has an operation, the
+    number of instructions to skip if a comparison holds and if it does not, and an operand.
+    """
+    made, forbidden = _call_numbers()
+    load, jump_equal, jump_above, jump_bits, return_action = 0x20, 0x15, 0x35, 0x45, 0x06
+    allow, deny, unknown, kill = 0x7FFF_0000, 0x0005_0001, 0x0005_0026, 0x8000_0000
     call, processor, first_argument = 0, 4, 16
-    lines: list[tuple[int, int, int, int]] = [
+    instructions: list[tuple[int, int, int, int]] = [
         (load, 0, 0, processor),
         (jump_equal, 1, 0, _AUDIT[os.uname().machine]),
-        (answer, 0, 0, kill),
+        (return_action, 0, 0, kill),
         (load, 0, 0, call),
-        (jump_above, 0, 1, 0x4000_0000),  # x32, another numbering of x86_64
-        (answer, 0, 0, kill),
+        (jump_above, 0, 1, 0x4000_0000),  # x32, a second numbering of calls on x86_64
+        (return_action, 0, 0, kill),
     ]
     for name, number in forbidden.items():
-        # clone3 keeps its flags where a filter cannot look: told it is unknown, libc uses clone.
-        lines += [
+        # A filter cannot see the flags of clone3. If told that clone3 is unknown, libc uses clone.
+        instructions += [
             (jump_equal, 0, 1, number),
-            (answer, 0, 0, unknown if name == "clone3" else refuse),
+            (return_action, 0, 0, unknown if name == "clone3" else deny),
         ]
-    lines += [
+    instructions += [
         (jump_equal, 0, 3, made["clone"]),
         (load, 0, 0, first_argument),
         (jump_bits, 0, 1, _CLONE_NEWNS | _CLONE_NEWUSER | _CLONE_OTHERS),
-        (answer, 0, 0, refuse),
-        (answer, 0, 0, allow),
+        (return_action, 0, 0, deny),
+        (return_action, 0, 0, allow),
     ]
-    code = b"".join(struct.pack("=HBBI", *line) for line in lines)
-    kept = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("HL", len(lines), ctypes.addressof(kept))
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
+    code_buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HL", len(instructions), ctypes.addressof(code_buffer))
     _check(_LIBC.prctl(_PR_SET_SECCOMP, 2, program, 0, 0), "seccomp")
 
 
 def limit(start: Start, *, uncounted: int) -> None:
-    """Limits of the worker and of each process it starts; `uncounted` of its user are ours."""
+    """Limit the resources of the worker and of each process it starts.
+
+    Parameters
+    ----------
+    start : the message with the limits.
+    uncounted : number of processes of the sandbox itself that the kernel counts for the same user.
+    """
     seconds = int(start.seconds) + 1
-    for what, most in (
+    for limited, maximum in (
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_AS, start.memory_bytes),
         (resource.RLIMIT_NPROC, start.processes + uncounted),
@@ -291,31 +342,31 @@ def limit(start: Start, *, uncounted: int) -> None:
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
         (_RLIMIT_SIGPENDING, 64),  # timers and queued signals
-        (resource.RLIMIT_CORE, 1),  # 1 and not 0: a core_pattern that is a program heeds only 1
+        (resource.RLIMIT_CORE, 1),  # not 0: a core_pattern that pipes to a program respects only 1
     ):
-        _, inherited = resource.getrlimit(what)
-        allowed = most if inherited == resource.RLIM_INFINITY else min(most, inherited)
-        resource.setrlimit(what, (allowed, allowed))
+        _, inherited = resource.getrlimit(limited)
+        allowed = maximum if inherited == resource.RLIM_INFINITY else min(maximum, inherited)
+        resource.setrlimit(limited, (allowed, allowed))
 
 
 # --- the three processes --------------------------------------------------------------------
 
 
 def launch(start: Start) -> int:
-    """Build the walls, start process 1 behind them, and pass on how it ended."""
-    Path("/proc/self/oom_score_adj").write_text("1000")  # short of memory, this goes first
-    named_root = os.geteuid() == 0
+    """Set up the namespaces, start process 1 in them, and return its exit status."""
+    Path("/proc/self/oom_score_adj").write_text("1000")  # the first to go if memory runs out
+    is_root = os.geteuid() == 0
     user = enter_namespaces()
     child = os.fork()
     if child == 0:
-        os._exit(_guarded(start, user, uncounted=0 if named_root else 2))
+        os._exit(_run_process_1(start, user, uncounted=0 if is_root else 2))
     _close(start.files)
     _, status = os.waitpid(child, 0)
     return _exit_status(status)
 
 
-def _guarded(start: Start, user: int, *, uncounted: int) -> int:
-    """Process 1, its failures told as the launcher's."""
+def _run_process_1(start: Start, user: int, *, uncounted: int) -> int:
+    """Be process 1, and report failures to set up on the launcher's standard error."""
     try:
         return keep_time(start, user, uncounted=uncounted)
     except (OSError, SetupError) as error:
@@ -325,12 +376,19 @@ def _guarded(start: Start, user: int, *, uncounted: int) -> int:
 
 
 def keep_time(start: Start, user: int, *, uncounted: int) -> int:
-    """Be process 1: start the worker, end with it, at its time limit, or with the starter."""
+    """Be process 1: start the worker, and end with it, at the time limit, or with the starter.
+
+    Parameters
+    ----------
+    start : the message of the starter.
+    user : user id that the worker will have.
+    uncounted : as in `limit`.
+    """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 gets no signal it does not handle
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 then ignores it: it has no handler
     build_root(start.readable, start.scratch_bytes, user)
-    failure_read, low = os.pipe()
-    failure_write = _moved_up(low)
+    failure_read, failure_end = os.pipe()
+    failure_write = _move_above_9(failure_end)
     worker = os.fork()
     if worker == 0:
         os.close(failure_read)
@@ -343,23 +401,23 @@ def keep_time(start: Start, user: int, *, uncounted: int) -> int:
     os.close(failure_write)
     _close([1, *start.files])
     with os.fdopen(failure_read, "rb") as failures:
-        failure = failures.read()  # ends when the program starts: exec closes the other end
+        failure = failures.read()  # returns when the program starts, as exec closes the other end
     if failure:
         raise SetupError(failure.decode())
-    return _outlast(worker, start.seconds)
+    return _wait_for_end(worker, start.seconds)
 
 
-def _outlast(worker: int, seconds: float) -> int:
-    """Wait for the worker, the time limit, or the end of the starter."""
+def _wait_for_end(worker: int, seconds: float) -> int:
+    """Wait until the worker ends, the time limit is reached, or standard input is closed."""
     handle = os.pidfd_open(worker)
     events = select.poll()
     events.register(handle, select.POLLIN)
     events.register(0, select.POLLHUP)
-    happened = dict(events.poll(seconds * 1000))
-    if not happened:
+    ready = dict(events.poll(seconds * 1000))
+    if not ready:
         return TIMED_OUT
     events.unregister(0)
-    if not events.poll(_ENDING_MS):  # the worker may be ending, its files closed before itself
+    if not events.poll(_ENDING_MS):  # the files of an ending worker close before it has ended
         return 0
     _, status = os.waitpid(worker, 0)
     return _exit_status(status) if os.WIFSIGNALED(status) else 0
@@ -371,9 +429,16 @@ def _exit_status(status: int) -> int:
 
 
 def become_program(start: Start, user: int, *, uncounted: int) -> NoReturn:
-    """Give up everything and execute the interpreter on the source.
+    """Give up all rights and become the interpreter that executes the code of the message.
 
-    Files: 0 empty, 1 and 2 the counted output, 3 the task, from 4 on those handed over.
+    File descriptors: 0 is empty, 1 and 2 are the counted output, 3 holds code and task, and those
+    from 4 on are the ones handed over.
+
+    Parameters
+    ----------
+    start : the message of the starter.
+    user : user id to change to.
+    uncounted : as in `limit`.
     """
     os.setsid()
     task = os.memfd_create("task")
@@ -381,8 +446,8 @@ def become_program(start: Start, user: int, *, uncounted: int) -> NoReturn:
         code = base64.b64decode(start.code)
         file.write(len(code).to_bytes(8, "big") + code + start.task.encode())
     os.lseek(task, 0, os.SEEK_SET)
-    nothing = os.open("/dev/null", os.O_RDONLY)
-    sources = [_moved_up(file) for file in (nothing, task, *start.files)]
+    empty_input = os.open("/dev/null", os.O_RDONLY)
+    sources = [_move_above_9(file) for file in (empty_input, task, *start.files)]
     for target, source in zip((0, 3, *range(4, 4 + len(start.files))), sources, strict=True):
         os.dup2(source, target)
     os.dup2(1, 2)
@@ -398,15 +463,15 @@ def _close(files: list[int]) -> None:
         os.close(file)
 
 
-def _moved_up(file: int) -> int:
-    """The open file under a number from 10 on, which exec closes; the old number is free."""
+def _move_above_9(file: int) -> int:
+    """Move a file descriptor to a number from 10 on, which exec closes, freeing the old number."""
     moved = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 10)
     os.close(file)
     return moved
 
 
 def environment() -> dict[str, str]:
-    """All a program finds in its environment; a fixed hash seed, so that sets keep their order."""
+    """The environment of a program, with a fixed hash seed so that sets always have one order."""
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": SCRATCH,
@@ -418,7 +483,7 @@ def environment() -> dict[str, str]:
 
 
 def receive() -> Start:
-    """Read the Start from standard input: eight bytes of length, then JSON."""
+    """Read the Start message from standard input: eight bytes of length, then JSON."""
     length = int.from_bytes(_read_exactly(8), "big")
     return Start(**json.loads(_read_exactly(length)))
 

@@ -1,1 +1,1 @@
-"""The artifact store: files written whole, sealed by a digest, compared and kept between runs."""
+"""The artifact store: files that are complete or absent and carry a digest of their content."""

@@ -1,12 +1,13 @@
-"""What differs between the tables of two stores, bit for bit, wall-clock columns left out.
+"""Compare the tables of two stores bit for bit, without the columns that depend on the clock.
 
-Equal settings, sources and versions on one kind of machine give equal tables: with cold or warm
-caches, killed on the way or not. This is the check, for stores of two runs:
+Two runs with equal settings, sources and package versions on the same kind of machine give equal
+tables, whether their caches were cold or warm and whether or not they were killed and resumed. This
+command checks it for the stores of two runs:
 
     PYTHONPATH=scripts .venv/bin/python -m prunescope.storage.differences STORE OTHER_STORE
 
-It prints one line per difference and exits with 1 if there is one. Columns that say how long
-something took, how fast it was or what it ran on are marked in `schemas` and skipped.
+It prints one line per difference, and exits with status 1 if there is any. Columns that hold
+durations, speeds or the hardware are marked in `schemas` and skipped.
 """
 
 import argparse
@@ -19,78 +20,86 @@ import pyarrow.parquet as pq
 
 from prunescope.tables.schemas import TABLES
 
-_SAME_WIDTH = {pa.float64(): pa.int64(), pa.float32(): pa.int32()}
-"""Numbers are compared by their bits: NaN equals itself, and 0.0 is not -0.0."""
+_INTEGER_TYPES = {pa.float64(): pa.int64(), pa.float32(): pa.int32()}
+"""Floats are compared as integers of the same width: NaN equals itself, and 0.0 is not -0.0."""
 
 
-def of_stores(one: Path, other: Path) -> Iterator[str]:
-    """Differences of every table of two stores, a sentence each; none if the tables are equal."""
+def of_stores(store: Path, other_store: Path) -> Iterator[str]:
+    """Differences between the tables of two stores, one sentence each; none if they are equal."""
     for table in TABLES:
-        files, others = (_files(root, table) for root in (one, other))
-        for name in sorted(files.keys() | others.keys()):
-            if name not in others:
-                yield f"{name} is only in {one}."
+        files, other_files = (_files(root, table) for root in (store, other_store))
+        for name in sorted(files.keys() | other_files.keys()):
+            if name not in other_files:
+                yield f"{name} is only in {store}."
             elif name not in files:
-                yield f"{name} is only in {other}."
+                yield f"{name} is only in {other_store}."
             else:
-                rows, other_rows = pq.read_table(files[name]), pq.read_table(others[name])
-                for said in of_rows(rows, other_rows, table):
-                    yield f"{name}: {said}"
+                rows, other_rows = pq.read_table(files[name]), pq.read_table(other_files[name])
+                for difference in of_rows(rows, other_rows, table):
+                    yield f"{name}: {difference}"
 
 
 def _files(store: Path, table: str) -> dict[str, Path]:
-    """Files of one table by their names below the store."""
+    """Files of one table, by their paths below the store."""
     return {file.relative_to(store).as_posix(): file for file in (store / table).rglob("*.parquet")}
 
 
-def of_rows(rows: pa.Table, other: pa.Table, table: str) -> Iterator[str]:
-    """Differences of two files of one table; rows are compared in their order."""
-    if rows.column_names != other.column_names:
-        yield f"columns are {rows.column_names} and {other.column_names}."
+def of_rows(rows: pa.Table, other_rows: pa.Table, table: str) -> Iterator[str]:
+    """Differences between two files of one table, one sentence each; the order of rows matters.
+
+    Parameters
+    ----------
+    rows, other_rows : all rows of each file.
+    table : name of the table in `schemas`.
+    """
+    if rows.column_names != other_rows.column_names:
+        yield f"columns are {rows.column_names} and {other_rows.column_names}."
         return
-    if rows.num_rows != other.num_rows:
-        yield f"there are {rows.num_rows} and {other.num_rows} rows."
+    if rows.num_rows != other_rows.num_rows:
+        yield f"there are {rows.num_rows} and {other_rows.num_rows} rows."
         return
     skipped = {column.name for column in TABLES[table].columns if column.wall_clock}
     for name in rows.column_names:
         if name not in skipped:
-            yield from _of_column(name, rows[name], other[name])
+            yield from _column_differences(name, rows[name], other_rows[name])
 
 
-def _of_column(name: str, column: pa.ChunkedArray, other: pa.ChunkedArray) -> Iterator[str]:
-    if column.type != other.type:
-        yield f"column {name} is {column.type} and {other.type}."
+def _column_differences(
+    name: str, column: pa.ChunkedArray, other_column: pa.ChunkedArray
+) -> Iterator[str]:
+    if column.type != other_column.type:
+        yield f"column {name} is {column.type} and {other_column.type}."
         return
-    if _bits(column).equals(_bits(other)):
+    if _bits(column).equals(_bits(other_column)):
         return
-    pairs = list(zip(column.to_pylist(), other.to_pylist(), strict=True))
-    equal = zip(_bits(column).to_pylist(), _bits(other).to_pylist(), strict=True)
-    differing = [pair for pair, (a, b) in zip(pairs, equal, strict=True) if a != b]
-    said = f"column {name} differs in {len(differing)} of {len(pairs)} rows"
+    pairs = list(zip(column.to_pylist(), other_column.to_pylist(), strict=True))
+    bit_pairs = zip(_bits(column).to_pylist(), _bits(other_column).to_pylist(), strict=True)
+    differing = [pair for pair, (a, b) in zip(pairs, bit_pairs, strict=True) if a != b]
+    description = f"column {name} differs in {len(differing)} of {len(pairs)} rows"
     if pa.types.is_floating(column.type):
         numbers = [(a, b) for a, b in differing if a is not None and b is not None]
         largest = max((abs(a - b) / max(abs(a), abs(b)) for a, b in numbers if a != b), default=0.0)
-        said += f", by {largest:.1e} of the larger number at most"
-    yield f"{said}."
+        description += f", by at most {largest:.1e} of the larger number"
+    yield f"{description}."
 
 
 def _bits(column: pa.ChunkedArray) -> pa.Array:
-    """The column in one piece, floats as the integers of the same bits."""
-    whole = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return whole.view(_SAME_WIDTH[whole.type]) if whole.type in _SAME_WIDTH else whole
+    """The column as a single array, with floats as integers of the same bits."""
+    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return array.view(_INTEGER_TYPES[array.type]) if array.type in _INTEGER_TYPES else array
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the differences; 1 if there are any."""
+    """Print the differences; returns the exit status, 1 if there are any."""
     parser = argparse.ArgumentParser(description="Compare the tables of two stores bit for bit.")
     parser.add_argument("store", type=Path)
     parser.add_argument("other", type=Path)
-    asked = parser.parse_args(arguments)
-    for store in (asked.store, asked.other):
+    options = parser.parse_args(arguments)
+    for store in (options.store, options.other):
         if not any(_files(store, table) for table in TABLES):
             parser.error(f"{store} holds no table. Name two stores, for instance store/main.")
-    differences = list(of_stores(asked.store, asked.other))
-    summary = f"{len(differences)} differences between {asked.store} and {asked.other}."
+    differences = list(of_stores(options.store, options.other))
+    summary = f"{len(differences)} differences between {options.store} and {options.other}."
     sys.stdout.write("\n".join([*differences, summary]) + "\n")
     return 1 if differences else 0
 

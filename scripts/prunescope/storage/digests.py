@@ -1,4 +1,4 @@
-"""Hashes of files, remembered until they change; whether a model is still what was fetched."""
+"""Digests of files, cached until the files change, and the check that a model is unchanged."""
 
 import contextlib
 import hashlib
@@ -13,41 +13,52 @@ from prunescope import progress
 from prunescope.progress import JobError
 from prunescope.storage import seals, store
 
-WORTH_A_WORD = 10**9
-"""Bytes to hash from which on the wait is announced."""
+ANNOUNCED_BYTES = 10**9
+"""Number of bytes to hash from which a message announces the wait."""
 
 SETTLED_AFTER = 2.0
-"""Seconds after which a file's times tell it from its next version, whatever the clock's grain."""
+"""Seconds after a change from which a later change is certain to give the file another time.
+
+File systems record times with a limited resolution: two changes in quick succession may bear the
+same time.
+"""
 
 
 def digests(files: Mapping[str, Path]) -> dict[str, str]:
-    """sha256 of files, by name; of a file that is as it was at an earlier call, from the cache.
+    """sha256 digests of files, by name; for files that have not changed since, from the cache.
 
-    The cache goes by place, size, inode and both times of change, which no usual way to change a
-    file leaves as they were. A file that changed just now is not remembered: its next version
-    could bear the same times.
+    A file counts as unchanged if its path, size, inode, modification time and status-change time
+    are the same; no usual way of changing a file leaves all of them as they were. The digest of a
+    file that has changed within the last seconds is not cached, because its next version could
+    bear the same times.
     """
-    known = _cached_digests()
-    found, new = {}, {}
-    unknown = {n for n, file in files.items() if known.get(str(file), {}).get("is") != _state(file)}
-    n_bytes = sum(files[name].stat().st_size for name in unknown)
-    if n_bytes > WORTH_A_WORD:
-        progress.warn(f"hashing {n_bytes / 1e9:.1f} GB of local files, once until they change")
-    for name, file in progress.track(files.items(), "hashing") if unknown else files.items():
-        if name not in unknown:
-            found[name] = known[str(file)]["sha256"]
+    cached = _cached_digests()
+    sha256_of, new_entries = {}, {}
+    uncached = {
+        name
+        for name, file in files.items()
+        if cached.get(str(file), {}).get("is") != _file_state(file)
+    }
+    n_bytes = sum(files[name].stat().st_size for name in uncached)
+    if n_bytes > ANNOUNCED_BYTES:
+        progress.warn(
+            f"hashing {n_bytes / 1e9:.1f} GB of local files; this is not repeated until they change"
+        )
+    for name, file in progress.track(files.items(), "hashing") if uncached else files.items():
+        if name not in uncached:
+            sha256_of[name] = cached[str(file)]["sha256"]
             continue
-        state, began = _state(file), time.time()
-        found[name] = sha256(file)
-        if state == _state(file) and began - max(state[2:]) / 1e9 > SETTLED_AFTER:
-            new[str(file)] = {"is": state, "sha256": found[name]}
-    if new:
-        _remember_digests(new)
-    return found
+        state, start_time = _file_state(file), time.time()
+        sha256_of[name] = sha256(file)
+        if state == _file_state(file) and start_time - max(state[2:]) / 1e9 > SETTLED_AFTER:
+            new_entries[str(file)] = {"is": state, "sha256": sha256_of[name]}
+    if new_entries:
+        _remember_digests(new_entries)
+    return sha256_of
 
 
-def _state(file: Path) -> list[int]:
-    """What changes when a file does: its size, inode, and times of change in ns."""
+def _file_state(file: Path) -> list[int]:
+    """Size, inode, modification and status-change time (ns): what changes when a file does."""
     stat = file.stat()
     return [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
 
@@ -58,56 +69,62 @@ def _cache_file() -> Path:
 
 
 def _cached_digests() -> dict[str, dict[str, Any]]:
-    """Digests by path; none where there is no cache, or one that cannot be read."""
+    """Cached digests by path; empty if there is no cache or it cannot be read."""
     with contextlib.suppress(OSError, ValueError, RuntimeError):
-        found = json.loads(_cache_file().read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+        entries = json.loads(_cache_file().read_text(encoding="utf-8"))
+        return entries if isinstance(entries, dict) else {}
     return {}
 
 
-def _remember_digests(new: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add to the cache, by a rename: jobs beside this one read it. A cache is no condition."""
+def _remember_digests(new_entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add entries to the cache, by a rename because other jobs may be reading it.
+
+    Failures are ignored, because nothing depends on the cache.
+    """
     with contextlib.suppress(OSError, RuntimeError):
         target = _cache_file()
         target.parent.mkdir(parents=True, exist_ok=True)
-        kept = {path: each for path, each in _cached_digests().items() if Path(path).exists()}
-        part = target.with_name(f"{target.name}.{os.getpid()}")
-        part.write_text(json.dumps({**kept, **new}), encoding="utf-8")
-        part.replace(target)
+        old_entries = {
+            path: entry for path, entry in _cached_digests().items() if Path(path).exists()
+        }
+        part_file = target.with_name(f"{target.name}.{os.getpid()}")
+        part_file.write_text(json.dumps({**old_entries, **new_entries}), encoding="utf-8")
+        part_file.replace(target)
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raise JobError if a fetched model is no longer what its manifest says.
+    """Raise JobError if a fetched model no longer matches its manifest.
 
-    Most of a model's files are links to a user's own, which training or an editor may write over.
-    A file is hashed again only where its size, inode or times have changed since it last was. A
-    folder without a manifest beside it is not the store's, and is not checked.
+    Most files of a local model are links to the user's own files, which may be overwritten by
+    training or an editor. A file is hashed again only if its size, inode or times have changed
+    since it was last hashed. A folder without a manifest beside it does not belong to the store
+    and is not checked.
     """
     manifest = Path(f"{folder}.json")
     if not manifest.is_file():
         return
     fetched = store.read_json(manifest)["files"]
     files = {name: Path(folder) / name for name in fetched}
-    gone = [name for name, file in files.items() if not file.is_file()]
-    there = {name: file.resolve() for name, file in files.items() if name not in gone}
-    found = digests(there)
-    other = [name for name in there if found[name] != fetched[name]["sha256"]]
-    if gone or other:
+    missing = [name for name, file in files.items() if not file.is_file()]
+    present = {name: file.resolve() for name, file in files.items() if name not in missing}
+    present_digests = digests(present)
+    different = [name for name in present if present_digests[name] != fetched[name]["sha256"]]
+    if missing or different:
         seals.set_aside(manifest)
-        changed = ", ".join([*gone, *other][:3])
+        changed = ", ".join([*missing, *different][:3])
         raise JobError(
-            f"model {folder}: {changed} is not what was fetched ({manifest.name}): it was edited, "
-            "damaged or removed since. Run the same command again: the model is fetched anew, and "
-            "all that was made from it is made again."
+            f"model {folder}: {changed} is not what was fetched (see {manifest.name}): it has been "
+            "edited, damaged or removed since. Run the same command again: the model is fetched "
+            "again, and everything made from it is made again."
         )
 
 
 def checksums(folder: str | Path) -> dict[str, str]:
-    """sha256 of every file of a folder, by name."""
+    """sha256 digest of every file of a folder, by name."""
     return {file.name: sha256(file) for file in sorted(Path(folder).iterdir())}
 
 
 def sha256(file: Path) -> str:
-    """Hex digest of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    """sha256 digest of a file, in hex digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Finished parts of a job that may be killed: kept beside its output for the next run."""
+"""Keep the finished parts of a long job beside its output, so that a killed job can resume."""
 
 import hashlib
 import json
@@ -12,43 +12,52 @@ from prunescope.storage import store
 
 
 def folder(output_file: str | Path) -> Path:
-    """Where the parts of the job with this output are kept until the output is written."""
+    """The folder that keeps the parts of the job with this output until the output is written."""
     return Path(output_file).with_name(f".{Path(output_file).name}.finished")
 
 
 def file(output_file: str | Path, name: str, decides: Mapping[str, object]) -> Path:
-    """Where one part is kept: under another name if anything that decides its result is another."""
+    """The file that keeps one part.
+
+    Parameters
+    ----------
+    output_file : the output of the job.
+    name : name of the part, for messages.
+    decides : everything that decides the result; if any of it changes, so does the file's name.
+    """
     return folder(output_file) / f"{name}-{digest(decides)}.json"
 
 
-def taken_over(kept: Path) -> Any:
-    """The result of a part that an interrupted run had finished, or None."""
-    if not kept.is_file():
+def taken_over(part_file: Path) -> Any:
+    """The result of a part that an interrupted run had finished; None if there is none."""
+    if not part_file.is_file():
         return None
     try:
-        result = store.read_json(kept)["result"]
+        result = store.read_json(part_file)["result"]
     except JobError as error:
-        LOG.warning("computed again: %s", error)
+        LOG.warning("this part is computed again: %s", error)
         return None
-    LOG.info("%s: taken over from an interrupted run", kept.name.rpartition("-")[0])
+    LOG.info("%s: result taken from an interrupted run", part_file.name.rpartition("-")[0])
     return result
 
 
-def keep(kept: Path, result: object) -> None:
-    """Keep the result of a part, whole or not at all.
+def keep(part_file: Path, result: object) -> None:
+    """Write the result of a part; the file is complete or absent.
 
     Raises
     ------
     NotFinite
-        if it holds a NaN or an infinity, which no score and no text is.
+        if the result contains a NaN or an infinity, which no valid score or text does.
     """
     try:
-        store.write_json(kept, {"result": result})
+        store.write_json(part_file, {"result": result})
     except ValueError as error:
-        part = kept.name.rpartition("-")[0]
-        raise NotFinite(f"{part}: a result is NaN or infinite, so it is none. {WAY_OUT}") from error
+        part_name = part_file.name.rpartition("-")[0]
+        raise NotFinite(
+            f"{part_name}: a result is NaN or infinite, and therefore invalid. {WAY_OUT}"
+        ) from error
 
 
 def digest(parts: Mapping[str, object]) -> str:
-    """A short name for what decides a result."""
+    """A short digest of everything that decides a result."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,8 @@
-"""The artifact store: write whole or not at all, check against the schema, read as views."""
+"""Read and write the artifacts of the store.
+
+Files are complete or absent, tables are checked against their schema, and queries see tables as
+views.
+"""
 
 import contextlib
 import functools
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     import duckdb
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "numba", "pyarrow", "duckdb", "lm_eval")
-"""Distributions whose versions travel in the metadata of every artifact."""
+"""Packages whose versions are recorded in the metadata of every artifact."""
 
 _PROVENANCE_KEY = b"prunescope"
 
@@ -32,7 +36,7 @@ _Row = TypeVar("_Row")
 def provenance(rule: str, settings: Mapping[str, object]) -> dict[str, object]:
     """What made an artifact: rule, settings, source commit, package versions, schema version.
 
-    Holds no time and no host, so equal inputs give equal bytes.
+    It contains neither the time nor the host, so that equal inputs give equal bytes.
     """
     return {
         "rule": rule,
@@ -45,62 +49,62 @@ def provenance(rule: str, settings: Mapping[str, object]) -> dict[str, object]:
 
 @functools.cache
 def _commit() -> str:
-    """Commit of the source tree, `-dirty` appended when it holds uncommitted changes."""
+    """Commit of the source tree, with `-dirty` appended if there are uncommitted changes."""
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        run = subprocess.run(describe, cwd=SCRIPTS, capture_output=True, text=True, check=True)
+        process = subprocess.run(describe, cwd=SCRIPTS, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return run.stdout.strip()
+    return process.stdout.strip()
 
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    """Versions of the installed packages that decide numbers."""
-    installed = {}
+    """Versions of the installed packages on which the numbers may depend."""
+    versions = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            installed[name] = metadata.version(name)
-    return installed
+            versions[name] = metadata.version(name)
+    return versions
 
 
 @contextlib.contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Yield a name beside `path`; rename it to `path` on success, remove it on failure.
+    """Yield a temporary name beside `path`; rename it to `path` on success, remove it on failure.
 
     A killed job leaves at most a hidden `.name.pid.part`, never a file under the final name. The
-    next writer removes it: should the process behind it still live, that one fails, not this.
-    Whatever library wrote it, the file gets the mode of any new file.
+    next writer of `path` removes such a remnant; if its process is still alive, that process fails
+    and not the new writer. The file gets the mode of any new file, whichever library wrote it.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in final.parent.glob(f".{final.name}.*.part"):
-        left_over.unlink(missing_ok=True)
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    for leftover in final.parent.glob(f".{final.name}.*.part"):
+        leftover.unlink(missing_ok=True)
+    part_file = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
-        yield part
-        set_usual_mode(part)
-        move(part, final)
+        yield part_file
+        set_usual_mode(part_file)
+        move(part_file, final)
     finally:
-        part.unlink(missing_ok=True)
+        part_file.unlink(missing_ok=True)
 
 
 def move(part: Path, final: Path) -> None:
-    """Rename a finished file or folder, so that after a power cut it is whole or not there.
+    """Rename a finished file or folder so that it is complete or absent even after a power cut.
 
-    Its bytes reach the disk before its name does, and the name before this returns: a rename alone
-    may be kept where the bytes are lost.
+    The content is written to the disk before the rename, and the rename before this function
+    returns. Without the former, the rename could survive a power cut that the content does not.
     """
     for path in sorted(part.rglob("*")) if part.is_dir() else []:
         if path.is_dir() or (path.is_file() and not path.is_symlink()):
-            _to_disk(path)
-    _to_disk(part)
+            _sync_to_disk(path)
+    _sync_to_disk(part)
     part.replace(final)
-    _to_disk(final.parent)
+    _sync_to_disk(final.parent)
 
 
-def _to_disk(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, to the disk."""
+def _sync_to_disk(path: Path) -> None:
+    """Make the system write the content of a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -109,36 +113,43 @@ def _to_disk(path: Path) -> None:
 
 
 def set_usual_mode(file: Path) -> None:
-    """Give a file the mode the umask gives any new one: safetensors makes its own private."""
-    umask = os.umask(0o077)  # the only way to read it
+    """Give a file the mode that the umask gives any new file; safetensors makes files private."""
+    umask = os.umask(0o077)  # setting the umask is the only way to read it
     os.umask(umask)
     file.chmod(0o666 & ~umask)
 
 
 class TableWriter:
-    """Writes rows of one table to one file, a row group at a time."""
+    """Writes the rows of a table to a file, one row group at a time."""
 
     def __init__(self, file: pq.ParquetWriter, table: str) -> None:
         self._file, self._table = file, table
 
     def write(self, rows: pa.Table) -> None:
-        """Append rows. Raises ValueError where they do not match the declared schema."""
-        self._file.write_table(_checked(rows, self._table).cast(self._file.schema))
+        """Append rows. Raises ValueError if they do not match the declared schema."""
+        self._file.write_table(_check_columns(rows, self._table).cast(self._file.schema))
 
 
 @contextlib.contextmanager
 def writer(path: str | Path, table: str, made_by: Mapping[str, object]) -> Iterator[TableWriter]:
-    """Stream rows of `table` to Parquet with zstd; the file appears when the block ends well."""
+    """Open a Parquet file of a table for writing; it appears once the block ends without error.
+
+    Parameters
+    ----------
+    path : where the file will appear.
+    table : name of the table in `schemas`.
+    made_by : the provenance to record in the file, as `provenance` returns it.
+    """
     metadata = {_PROVENANCE_KEY: json.dumps(made_by, sort_keys=True)}
     schema = TABLES[table].schema.with_metadata(metadata)
-    with written_whole(path) as part, sealed_parquet(part, schema) as file:
+    with written_whole(path) as part_file, sealed_parquet(part_file, schema) as file:
         yield TableWriter(file, table)
 
 
 @contextlib.contextmanager
 def sealed_parquet(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Write a Parquet file with page checksums, and a digest of all of it in its footer."""
-    # Not in the schema: what stands there is kept a second time, in base64.
+    """Write a Parquet file with page checksums and a seal in its footer."""
+    # The seal is not in the schema's metadata, because Parquet stores a second copy in base64.
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as file:
         yield file
         file.add_key_value_metadata({seals.KEY: seals.BLANK})
@@ -146,14 +157,26 @@ def sealed_parquet(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
 
 
 def write_parquet(path: str | Path, rows: pa.Table) -> None:
-    """Write rows whose columns are a source's own, such as a task's, sealed like every table."""
-    with written_whole(path) as part, sealed_parquet(part, rows.schema) as file:
+    """Write rows whose columns no schema declares, such as those of a task, sealed like tables."""
+    with written_whole(path) as part_file, sealed_parquet(part_file, rows.schema) as file:
         file.write_table(rows)
 
 
 def write_json(path: str | Path, content: Mapping[str, object], indent: int | None = None) -> None:
-    """Write a JSON object, its seal first. Raises ValueError for NaN and infinity."""
-    with written_whole(path) as part:
+    """Write a JSON object with its seal as the first key.
+
+    Parameters
+    ----------
+    path : where the file will appear.
+    content : the object, without a seal.
+    indent : number of spaces per level; None writes a single line.
+
+    Raises
+    ------
+    ValueError
+        if the content contains a NaN or an infinity.
+    """
+    with written_whole(path) as part_file:
         text = json.dumps(
             {seals.KEY: seals.BLANK, **content},
             ensure_ascii=False,
@@ -161,33 +184,40 @@ def write_json(path: str | Path, content: Mapping[str, object], indent: int | No
             indent=indent,
             separators=(",", ":") if indent is None else None,
         )
-        part.write_text(f"{text}\n", encoding="utf-8")
-        seals.seal(part)
+        part_file.write_text(f"{text}\n", encoding="utf-8")
+        seals.seal(part_file)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """What `write_json` wrote. Raises JobError if the file is damaged."""
+    """Read what `write_json` wrote. Raises JobError if the file is damaged."""
     seals.check(path)
-    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    del found[seals.KEY]
-    return found
+    content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    del content[seals.KEY]
+    return content
 
 
 def read_parquet(path: str | Path) -> pa.Table:
-    """All rows of a Parquet file of the store. Raises JobError if the file is damaged."""
+    """Read all rows of a Parquet file of the store. Raises JobError if the file is damaged."""
     seals.check(path)
     return pq.ParquetFile(path, page_checksum_verification=True).read()
 
 
 def batches(rows: Iterable[_Row], size: int) -> Iterator[list[_Row]]:
-    """So many rows of a stream at a time: a row group each."""
+    """Split a stream of rows into lists of `size` rows; the last one may be shorter."""
     remaining = iter(rows)
     while batch := list(itertools.islice(remaining, size)):
         yield batch
 
 
 def write(path: str | Path, rows: pa.Table, table: str, made_by: Mapping[str, object]) -> None:
-    """Write all rows of one file at once.
+    """Write all rows of a file at once.
+
+    Parameters
+    ----------
+    path : where the file will appear.
+    rows : the rows, with the columns that the schema declares.
+    table : name of the table in `schemas`.
+    made_by : the provenance to record in the file, as `provenance` returns it.
 
     Raises
     ------
@@ -198,30 +228,33 @@ def write(path: str | Path, rows: pa.Table, table: str, made_by: Mapping[str, ob
         file.write(rows)
 
 
-def _checked(rows: pa.Table, table: str) -> pa.Table:
-    declared = TABLES[table].schema
-    missing = set(declared.names) - set(rows.column_names)
-    extra = set(rows.column_names) - set(declared.names)
+def _check_columns(rows: pa.Table, table: str) -> pa.Table:
+    schema = TABLES[table].schema
+    missing = set(schema.names) - set(rows.column_names)
+    extra = set(rows.column_names) - set(schema.names)
     if missing or extra:
         raise ValueError(
             f"table {table!r}: missing columns {sorted(missing)}, unknown columns {sorted(extra)}. "
-            "Columns are declared in prunescope/tables/schemas.py."
+            "The columns are declared in prunescope/tables/schemas.py."
         )
-    for field in declared:
+    for field in schema:
         column = rows.column(field.name)
         if column.type != field.type:
             raise ValueError(
-                f"table {table!r}: column {field.name!r} is {column.type}, declared {field.type}."
+                f"table {table!r}: column {field.name!r} has type {column.type}, but its declared "
+                f"type is {field.type}."
             )
         if column.null_count and not field.nullable:
-            raise ValueError(f"table {table!r}: column {field.name!r} holds nulls.")
-    return rows.select(declared.names)
+            raise ValueError(
+                f"table {table!r}: column {field.name!r} contains nulls, which its schema forbids."
+            )
+    return rows.select(schema.names)
 
 
 def read(path: str | Path, table: str) -> pa.Table:
-    """Rows of one file, without the partition keys of its path.
+    """Read the rows of one file, without the partition keys of its path.
 
-    Raises ValueError if the file was written under another schema version or table.
+    Raises ValueError if the file holds another table or was written under another schema version.
     """
     rows = read_parquet(path)
     if rows.schema.names != TABLES[table].schema.names:
@@ -233,28 +266,29 @@ def read(path: str | Path, table: str) -> pa.Table:
 
 
 def read_provenance(path: str | Path) -> dict[str, object]:
-    """What made a Parquet artifact, as `provenance` recorded it."""
-    found: dict[str, object] = json.loads(pq.read_schema(path).metadata[_PROVENANCE_KEY])
-    return found
+    """The provenance recorded in a Parquet artifact, as `provenance` returned it."""
+    made_by: dict[str, object] = json.loads(pq.read_schema(path).metadata[_PROVENANCE_KEY])
+    return made_by
 
 
 def open_tables(
     files: Mapping[str, Sequence[str | Path]], database: str | Path | None = None
 ) -> "duckdb.DuckDBPyConnection":
-    """A DuckDB connection with one view per table over exactly the files given.
+    """Open a DuckDB connection with one view per table over exactly the given files.
 
     Partition keys of the paths become text columns.
 
     Parameters
     ----------
-    database : a file to write the views to; None keeps them in memory. Its views name files
-        relative to its own folder, so that a store may be moved with it: open it in that folder,
-        or set DuckDB's `file_search_path` to it.
+    files : the files of each table, by the name of the table in `schemas`.
+    database : a file to which the views are written; None keeps them in memory. Its views name
+        files relative to its folder, so that it can be moved together with the store: open it in
+        that folder, or set DuckDB's `file_search_path` to the folder.
 
     Raises
     ------
     JobError
-        if a file is damaged: DuckDB would read it without a word.
+        if a file is damaged; DuckDB itself would not notice it.
     """
     import duckdb
 
@@ -267,10 +301,10 @@ def open_tables(
         for path in paths:
             seals.check(path)
         keys = ", ".join(f"'{key}': VARCHAR" for key in TABLES[table].partition)
-        absolute = [Path(path).resolve() for path in paths]
-        named = [os.path.relpath(path, folder) if folder else str(path) for path in absolute]
+        absolute_paths = [Path(path).resolve() for path in paths]
+        names = [os.path.relpath(path, folder) if folder else str(path) for path in absolute_paths]
         connection.execute(
-            f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{', '.join(map(quoted, named))}], "
+            f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{', '.join(map(quoted, names))}], "
             f"hive_partitioning = true, hive_types_autocast = false, hive_types = {{{keys}}})"
         )
     return connection

@@ -1,1 +1,1 @@
-"""What Snakemake needs before and around the jobs: config, requests, records, locks."""
+"""Code that runs before and around the jobs: config, cluster requests, records and locks."""

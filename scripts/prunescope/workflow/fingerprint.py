@@ -1,7 +1,8 @@
-"""A hash of the code that decides a number: what a rule passes as `params: code=...`.
+"""The fingerprint of a rule's code, which the rule passes as `params: code=...`.
 
-Snakemake sees a script change, but not a module the script imports, and it takes a touch for a
-change. This hash sees every local module a script reaches, and nothing but what it computes.
+Snakemake notices that a script has changed, but not that a module imported by it has, and it takes
+a touched script for a changed one. The fingerprint is a hash of every local module that a script
+reaches, and changes only if what the code computes may change.
 """
 
 import ast
@@ -19,21 +20,22 @@ CARRIERS = frozenset(
     _SCRIPTS / "prunescope" / name
     for name in ("progress.py", "tables/schemas.py", "storage/seals.py", "storage/store.py")
 )
-"""Modules left out: they carry numbers and messages, they do not make them."""
+"""Modules that are left out, because they only pass on numbers and messages."""
 
 
 @functools.cache
 def fingerprint(*entries: str) -> str:
-    """Hash of the entries and of every local module they import, transitively.
+    """Hash of the given files and of every local module that they import, directly or indirectly.
 
-    Python counts by its syntax tree without docstrings, so a comment, a docstring or a touch
-    changes nothing; under reports/ the module docstring counts, for it is the figure's caption.
-    SQL counts without comments and white space, with the views of reports/views/ and the CSV files
-    of reports/ whose names it says. Any other file counts byte by byte.
+    A Python file is hashed as its syntax tree without docstrings, so that comments, docstrings and
+    touching do not change the fingerprint. Files in reports/ include their module docstring,
+    because it is the caption of the figure. An SQL file is hashed without comments and white space,
+    together with the views of reports/views/ and the CSV files of reports/ that it names. Any other
+    file is hashed byte by byte.
 
     Parameters
     ----------
-    entries : files relative to scripts/, written as a rule's `script:` is: `compress_model.py`,
+    entries : paths relative to scripts/, like that of a rule's `script:`: `compress_model.py`,
         `prunescope/compression/methods/wanda.py`, `../reports/style.css`.
 
     Raises
@@ -41,7 +43,7 @@ def fingerprint(*entries: str) -> str:
     FileNotFoundError
         if an entry does not exist.
     """
-    files = sorted({file for entry in entries for file in _closure(_entry_file(entry))})
+    files = sorted({file for entry in entries for file in _reachable_files(_entry_file(entry))})
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(_SCRIPTS.parent)} {_file_hash(file)}\n".encode())
@@ -53,41 +55,45 @@ def _entry_file(entry: str) -> Path:
     if not file.is_file():
         raise FileNotFoundError(
             f"fingerprint({entry!r}): there is no file {file}. "
-            "Entries are relative to scripts/; correct the rule, or write the file."
+            "Entries are relative to scripts/. Correct the rule, or write the file."
         )
     return file
 
 
-def _closure(entry: Path) -> set[Path]:
-    """The entry and every local module it reaches, carriers left out."""
-    found: set[Path] = set()
+def _reachable_files(entry: Path) -> set[Path]:
+    """The entry and every local module that it imports, directly or indirectly, except carriers."""
+    reachable: set[Path] = set()
     waiting = [entry]
     while waiting:
         file = waiting.pop()
-        if file not in found and file not in CARRIERS:
-            found.add(file)
-            waiting.extend(_imports(file))
-    return found
+        if file not in reachable and file not in CARRIERS:
+            reachable.add(file)
+            waiting.extend(_referenced_files(file))
+    return reachable
 
 
 @functools.cache
-def _imports(file: Path) -> tuple[Path, ...]:
-    """Local modules that a Python file imports, with the packages that hold them.
+def _referenced_files(file: Path) -> tuple[Path, ...]:
+    """Local files on which a file depends directly.
 
-    Of a query, the views and the files of printed numbers that it names.
+    A Python file depends on the local modules that it imports and on their packages; a query on
+    the views and CSV files that it names.
     """
     if file.suffix == ".sql":
-        words = set(re.findall(r"\w+", _normal_sql(file.read_text(encoding="utf-8"))))
-        named = sorted([*_REPORTS.glob("views/*.sql"), *_REPORTS.glob("*.csv")])
-        return tuple(each for each in named if each.stem in words)
+        words = set(re.findall(r"\w+", _normalise_sql(file.read_text(encoding="utf-8"))))
+        sql_inputs = sorted([*_REPORTS.glob("views/*.sql"), *_REPORTS.glob("*.csv")])
+        return tuple(file_named for file_named in sql_inputs if file_named.stem in words)
     if file.suffix != ".py":
         return ()
-    names = (name for node in ast.walk(_parsed(file)) for name in _imported_names(node, file))
-    return tuple(module for name in names for module in _modules(name))
+    names = (name for node in ast.walk(_parse(file)) for name in _imported_names(node, file))
+    return tuple(module for name in names for module in _module_files(name))
 
 
 def _imported_names(node: ast.AST, file: Path) -> Iterator[str]:
-    """Dotted names an import statement may load; `from a import b` may mean module a.b."""
+    """Dotted names of the modules that an import statement may load.
+
+    In `from a import b`, b may be a module, so that a.b is included.
+    """
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -98,8 +104,8 @@ def _imported_names(node: ast.AST, file: Path) -> Iterator[str]:
         yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def _modules(name: str) -> Iterator[Path]:
-    """Files that importing a dotted name runs, as far as they lie under scripts/."""
+def _module_files(name: str) -> Iterator[Path]:
+    """Files under scripts/ that are executed when a dotted name is imported."""
     parts = name.split(".")
     for depth in range(1, len(parts) + 1):
         path = _SCRIPTS.joinpath(*parts[:depth])
@@ -111,36 +117,38 @@ def _modules(name: str) -> Iterator[Path]:
 @functools.cache
 def _file_hash(file: Path) -> str:
     if file.suffix == ".py":
-        content = ast.dump(_without_docstrings(file)).encode()
+        content = ast.dump(_parse_without_docstrings(file)).encode()
     elif file.suffix == ".sql":
-        content = _normal_sql(file.read_text(encoding="utf-8")).encode()
+        content = _normalise_sql(file.read_text(encoding="utf-8")).encode()
     else:
         content = file.read_bytes()
     return hashlib.sha256(content).hexdigest()
 
 
 @functools.cache
-def _parsed(file: Path) -> ast.Module:
+def _parse(file: Path) -> ast.Module:
     return ast.parse(file.read_bytes(), filename=str(file))
 
 
-def _without_docstrings(file: Path) -> ast.Module:
-    """Syntax tree without texts that stand alone, except the caption of a file in reports/."""
+def _parse_without_docstrings(file: Path) -> ast.Module:
+    """Syntax tree without statements that are only a string, except captions of reports/."""
     tree = ast.parse(file.read_bytes(), filename=str(file))
     caption = tree.body[:1] if file.is_relative_to(_REPORTS) else []
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [  # type: ignore[attr-defined]
-                line for line in body if line in caption or not _stands_alone(line)
+                statement
+                for statement in body
+                if statement in caption or not _is_bare_string(statement)
             ]
     return tree
 
 
-def _stands_alone(line: ast.AST) -> bool:
+def _is_bare_string(statement: ast.AST) -> bool:
     return (
-        isinstance(line, ast.Expr)
-        and isinstance(line.value, ast.Constant)
-        and isinstance(line.value.value, str)
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
     )
 
 
@@ -152,6 +160,6 @@ _SQL_PARTS = re.compile(
 )
 
 
-def _normal_sql(query: str) -> str:
-    """The query with white space and comments reduced to one space, literals as they are."""
+def _normalise_sql(query: str) -> str:
+    """The query with white space and comments reduced to single spaces, and literals unchanged."""
     return _SQL_PARTS.sub(lambda part: part["kept"] or " ", query).strip()

@@ -1,7 +1,7 @@
-"""One run per working directory, and per store, by a lock that dies with its process.
+"""Allow a single run per working directory and per store, by a lock that ends with its process.
 
-Snakemake's own lock is a file: it outlives a kill or a power cut, and the same command then
-refuses to start. The profiles switch it off for this one.
+Snakemake's own lock is a file that remains after a kill or a power cut, and the same command then
+refuses to start. The profiles therefore turn it off and use this lock instead.
 """
 
 import os
@@ -9,37 +9,37 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_HELD: list[FileLock] = []
-"""Locks of this process: each ends when it is released, at the latest with the process."""
+_HELD_LOCKS: list[FileLock] = []
+"""Locks held by this process; a reference keeps each of them until the process ends."""
 
 
 class LockedError(Exception):
-    """Another run works in the same directory; its message says which process."""
+    """Another run uses the same directory; the message names its process."""
 
 
 def hold(file: str | Path) -> None:
-    """Lock `file` until this process ends, and leave its number beside it.
+    """Lock `file` until this process ends, and write the id of this process beside it.
 
-    If a file system knows no locks, nothing is locked.
+    On a file system without locks, nothing is locked.
 
     Raises
     ------
     LockedError
-        if another process holds it.
+        if another process holds the lock.
     """
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    holder = path.with_name(f"{path.name}.process")
+    process_file = path.with_name(f"{path.name}.process")
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        process = holder.read_text(encoding="utf-8") if holder.is_file() else "?"
+        process = process_file.read_text(encoding="utf-8") if process_file.is_file() else "?"
         raise LockedError(
-            f"process {process} already runs this workflow and holds {path.resolve()}. Wait until "
-            "it ends, or stop it."
+            f"process {process} already runs this workflow and has locked {path.resolve()}. Wait "
+            "until it ends, or stop it."
         ) from None
     except NotImplementedError:
         return
-    holder.write_text(str(os.getpid()), encoding="utf-8")
-    _HELD.append(lock)
+    process_file.write_text(str(os.getpid()), encoding="utf-8")
+    _HELD_LOCKS.append(lock)

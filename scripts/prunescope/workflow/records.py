@@ -1,12 +1,14 @@
-"""What Snakemake recorded of every artifact, kept in the store, so that it travels with it.
+"""Keep Snakemake's records of all artifacts in the store, so that they are copied along with it.
 
-Snakemake compares the settings, code and inputs a job would have with those it recorded when the
-job ran. It keeps these records in the working directory: a store copied from another checkout comes
-without them, and an artifact without a record passes for one's own, whatever seed it was made with.
-So a run leaves a copy of its records in the store, and the next run, before it plans, looks whose
-store it is. Of its own it believes its own records. Of another's it takes over the records found
-there, and Snakemake then makes anew what was made otherwise. An artifact no record tells of is
-refused.
+Snakemake compares the settings, code and inputs that a job would have with those that it recorded
+when the job ran. It keeps these records in the working directory. A store that is copied from
+another checkout therefore lacks them, and Snakemake takes an artifact without a record for up to
+date, whatever seed or settings it was made with.
+
+Each run therefore leaves a copy of its records in the store. Before the next run plans, it checks
+which working directory the store belongs to. If it belongs to this one, nothing needs to be done.
+Otherwise the records in the store are taken over, so that Snakemake makes again whatever was made
+with other settings or code. A store with artifacts that have no record at all is refused.
 """
 
 import base64
@@ -25,18 +27,18 @@ _OWNER = "working-directory"
 _IDENTITY = "prunescope.id"
 _TIMES = "times.json"
 
-_EMBEDDINGS = "embeddings"
+_TEXT_EMBEDDINGS = "embeddings"
 
-_SHOWN = 3
-"""Artifacts that a message names."""
+_MAX_NAMES = 3
+"""Number of artifacts that a message names."""
 
 
 class ForeignStoreError(Exception):
-    """A store holds what another working directory made, without a record of how."""
+    """A store holds artifacts of another working directory that have no record."""
 
 
 def take_over(store: str | Path, snakemake: str | Path) -> None:
-    """Before planning: have Snakemake know what made the artifacts of a store that is not its own.
+    """Take over the records of a store that belongs to another working directory, before planning.
 
     Parameters
     ----------
@@ -46,44 +48,46 @@ def take_over(store: str | Path, snakemake: str | Path) -> None:
     Raises
     ------
     ForeignStoreError
-        if the store is another working directory's, and no record tells what made an artifact.
+        if the store belongs to another working directory and an artifact in it has no record.
     """
     folder, records = Path(store), Path(snakemake) / "metadata"
     if _owner(folder) == _identity(Path(snakemake)):
         return
-    if _owner(folder) is None and any(_of_store(records, folder)):
-        return  # made here, by a release that left no records in the store
-    for record in list(_of_store(records, folder)):
+    if _owner(folder) is None and any(_records_of_store(records, folder)):
+        return  # made by this working directory, with a release that left no records in the store
+    for record in list(_records_of_store(records, folder)):
         record.unlink()
-    # Snakemake takes records without this folder beside them for those of an old release.
+    # Without this folder beside them, Snakemake takes the records for those of an old release.
     (Path(snakemake) / "incomplete").mkdir(parents=True, exist_ok=True)
-    _copy(folder / _RECORDS, records, folder)
-    known = {_decoded(record, records) for record in _of_store(records, folder)}
-    unknown = [str(f) for f in files(folder) if not known & {str(f), *map(str, f.parents)}]
-    if unknown:
-        named = ", ".join(unknown[:_SHOWN])
+    _copy_records(folder / _RECORDS, records, folder)
+    recorded = {_artifact_path(record, records) for record in _records_of_store(records, folder)}
+    unrecorded = [
+        str(file) for file in files(folder) if not recorded & {str(file), *map(str, file.parents)}
+    ]
+    if unrecorded:
+        names = ", ".join(unrecorded[:_MAX_NAMES])
         raise ForeignStoreError(
-            f"{store} holds {len(unknown)} artifacts that this working directory did not make and "
-            f"no record tells of ({named}): they may come from other settings. Move them away, or "
-            "set `pathvars: {store: …}` in config to another folder."
+            f"{store} holds {len(unrecorded)} artifacts that were not made by this working "
+            f"directory and have no record ({names}): they may have been made with other settings. "
+            "Move them away, or set `pathvars: {store: …}` in config to another folder."
         )
 
 
 def leave(store: str | Path, snakemake: str | Path) -> None:
-    """After a run, failed or not: copy the records of the store's artifacts into the store."""
+    """Copy the records of the store's artifacts into the store, after a run, failed or not."""
     folder, records = Path(store), Path(snakemake) / "metadata"
     if not folder.is_dir():
         return
-    kept = folder / _RECORDS
-    for record in list(_of_store(kept, folder)):
-        if not (records / record.relative_to(kept)).is_file():
+    copies = folder / _RECORDS
+    for record in list(_records_of_store(copies, folder)):
+        if not (records / record.relative_to(copies)).is_file():
             record.unlink()
-    _copy(records, kept, folder)
-    _leave_times(folder)
+    _copy_records(records, copies, folder)
+    _write_times(folder)
 
 
-def _leave_times(folder: Path) -> None:
-    """When each artifact was last written, and the seal it had."""
+def _write_times(folder: Path) -> None:
+    """Record the time at which each artifact was last written, and its seal."""
     times = {
         str(file.relative_to(folder)): [file.stat().st_mtime_ns, seal]
         for file in files(folder)
@@ -94,40 +98,40 @@ def _leave_times(folder: Path) -> None:
 
 
 def restore_times(store: str | Path) -> None:
-    """Before planning: give artifacts of unchanged bytes the time back at which they were written.
+    """Reset the modification time of artifacts with unchanged bytes to when they were written.
 
-    Snakemake takes a file that is newer than what was made from it for a changed one, and looks
-    at the contents of small files only. `touch`, `cp` without `-p` and some network file systems
-    change times alone.
+    This is done before planning. Snakemake takes a file that is newer than its results for a
+    changed one; it compares the content of small files only. However, `touch`, `cp` without `-p`
+    and some network file systems change the time of a file without changing its content.
     """
     folder = Path(store)
-    kept = folder / _RECORDS / _TIMES
-    if not kept.is_file():
+    times_file = folder / _RECORDS / _TIMES
+    if not times_file.is_file():
         return
     try:
-        times = artifacts.read_json(kept)
+        times = artifacts.read_json(times_file)
     except progress.JobError:
-        return  # set aside: times as they are decide, and at worst more is made again
-    for name, (written, seal) in times.items():
+        return  # the damaged file is set aside; without it, at worst more is made again
+    for name, (time_written, seal) in times.items():
         file = folder / name
-        if not file.is_file() or file.stat().st_mtime_ns == written:
+        if not file.is_file() or file.stat().st_mtime_ns == time_written:
             continue
         if seals.seal_of(file) == seal and seals.is_whole(file):
-            os.utime(file, ns=(file.stat().st_atime_ns, written))
+            os.utime(file, ns=(file.stat().st_atime_ns, time_written))
 
 
 def claim(store: str | Path, snakemake: str | Path) -> None:
-    """As a run starts: from now on the store is this working directory's."""
-    with artifacts.written_whole(Path(store) / _RECORDS / _OWNER) as part:
-        part.write_text(_identity(Path(snakemake)), encoding="utf-8")
+    """Record that the store now belongs to this working directory, as a run starts."""
+    with artifacts.written_whole(Path(store) / _RECORDS / _OWNER) as part_file:
+        part_file.write_text(_identity(Path(snakemake)), encoding="utf-8")
 
 
 def _identity(snakemake: Path) -> str:
-    """A name of this working directory that no other has, made once."""
+    """The unique name of this working directory, which is generated once."""
     file = snakemake / _IDENTITY
     if not file.is_file():
-        with artifacts.written_whole(file) as part:
-            part.write_text(uuid.uuid4().hex, encoding="utf-8")
+        with artifacts.written_whole(file) as part_file:
+            part_file.write_text(uuid.uuid4().hex, encoding="utf-8")
     return file.read_text(encoding="utf-8")
 
 
@@ -136,15 +140,18 @@ def _owner(store: Path) -> str | None:
     return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
-def _of_store(records: Path, store: Path) -> Iterator[Path]:
-    """Records of artifacts below a store."""
+def _records_of_store(records: Path, store: Path) -> Iterator[Path]:
+    """Those of Snakemake's records that belong to artifacts below a store."""
     for record in sorted(records.rglob("*")) if records.is_dir() else []:
-        if record.is_file() and _decoded(record, records).startswith(f"{store}/"):
+        if record.is_file() and _artifact_path(record, records).startswith(f"{store}/"):
             yield record
 
 
-def _decoded(record: Path, records: Path) -> str:
-    """The artifact a record is of: its path in base64, cut into folders where it is long."""
+def _artifact_path(record: Path, records: Path) -> str:
+    """Path of the artifact to which a record belongs.
+
+    The path of the record is the path of the artifact in base64, split into folders if it is long.
+    """
     encoded = "".join(part.removeprefix("@") for part in record.relative_to(records).parts)
     try:
         return base64.urlsafe_b64decode(encoded).decode()
@@ -152,9 +159,15 @@ def _decoded(record: Path, records: Path) -> str:
         return ""
 
 
-def _copy(source: Path, target: Path, store: Path) -> None:
-    """Copy records that are not there, or are there in another version."""
-    for record in _of_store(source, store):
+def _copy_records(source: Path, target: Path, store: Path) -> None:
+    """Copy the records of a store's artifacts that are missing from `target` or differ there.
+
+    Parameters
+    ----------
+    source, target : folders of records.
+    store : folder of the artifacts.
+    """
+    for record in _records_of_store(source, store):
         copy = target / record.relative_to(source)
         if copy.is_file() and copy.read_bytes() == record.read_bytes():
             continue
@@ -163,16 +176,20 @@ def _copy(source: Path, target: Path, store: Path) -> None:
 
 
 def files(store: Path) -> Iterator[Path]:
-    """Artifacts of a store: every file that rules name, or that lies in a folder they name.
+    """Artifacts of a store: files that are outputs of rules or are in an output folder of a rule.
 
-    Left out are hidden files, embeddings kept between jobs (each holds what decides it), and stores
-    within the store, which have records of their own: another config keeps its results there.
+    Left out are hidden files, text embeddings cached between jobs (each of which records what it
+    depends on), and nested stores of other configs, which have their own records.
     """
-    found = sorted(store.rglob("*")) if store.is_dir() else []
-    nested = {file.parent for file in found if file.name == _RECORDS} - {store}
-    for file in found:
+    files_below = sorted(store.rglob("*")) if store.is_dir() else []
+    nested_stores = {file.parent for file in files_below if file.name == _RECORDS} - {store}
+    for file in files_below:
         parts = file.relative_to(store).parts
-        if parts[0] == _EMBEDDINGS or any(part.startswith(".") for part in parts):
+        if parts[0] == _TEXT_EMBEDDINGS or any(part.startswith(".") for part in parts):
             continue
-        if nested.isdisjoint(file.parents) and file.suffix in (".parquet", ".safetensors", ".json"):
+        if nested_stores.isdisjoint(file.parents) and file.suffix in (
+            ".parquet",
+            ".safetensors",
+            ".json",
+        ):
             yield file

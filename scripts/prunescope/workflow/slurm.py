@@ -1,9 +1,10 @@
-"""What a Slurm cluster offers, and what the jobs of this workflow ask of it.
+"""The nodes that a Slurm cluster offers, and the resources that jobs of this workflow request.
 
-`sinfo` lists the shapes of nodes in every partition. A job asks for a share of what config allows
-under `limits`; each further attempt asks for as much again, up to the limit and up to the shape
-that the first attempt would run on. A first request that no shape can serve is refused before
-anything is submitted: Slurm itself would let it wait for ever.
+`sinfo` lists the shapes of nodes (CPUs, memory, GPUs and time limit) in every partition. The first
+attempt of a job requests a share of what config allows under `limits`. Each further attempt adds
+the same amount again, up to the limit and up to what a node of the same partition has. If no node
+can satisfy a first request, the run is refused before anything is submitted; Slurm itself would
+let the job wait forever.
 """
 
 import math
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LEAST_MEMORY_MB = 1000
-"""Snakemake runs twice in every job, beside the libraries that the job imports."""
+"""Smallest request of memory, in MB.
+
+Every job runs Snakemake twice, in addition to the libraries that it imports.
+"""
 
 _SINFO = ("sinfo", "--noheader", "--exact", "--format=%P|%a|%l|%c|%m|%G")
 
@@ -24,7 +28,7 @@ class ClusterError(Exception):
 
 
 class Shape(NamedTuple):
-    """Nodes of one kind in one partition; `minutes` is infinite without a time limit."""
+    """Nodes of the same kind in one partition; `minutes` is infinite if there is no time limit."""
 
     partition: str
     is_default: bool
@@ -35,7 +39,7 @@ class Shape(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one job asks of one node."""
+    """The resources that a job requests of a node."""
 
     cpus: int
     memory_mb: int
@@ -44,11 +48,14 @@ class Request(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What a kind of rule needs: shares of the limits at its first attempt, and GPUs."""
+    """What a kind of rule requests at its first attempt."""
 
     memory: float
+    """Share of the memory limit."""
     runtime: float
+    """Share of the time limit."""
     gpus: int
+    """Number of GPUs."""
 
 
 NEEDS = {
@@ -56,39 +63,45 @@ NEEDS = {
     "model": Need(memory=1 / 2, runtime=1 / 4, gpus=1),
     "long": Need(memory=1 / 2, runtime=1 / 2, gpus=1),
 }
-"""Rules that load no model, that run one, and that run one over whole benchmarks."""
+"""Needs of rules that load no model, that run a model, and that run it on whole benchmarks."""
 
 
 def shapes(partition: str | None = None) -> list[Shape]:
-    """Shapes that the cluster offers, the default partition's first; or those of one partition.
+    """Shapes of the nodes of the cluster, those of the default partition first.
+
+    Parameters
+    ----------
+    partition : only shapes of this partition are returned; None returns all.
 
     Raises
     ------
     ClusterError
-        if sinfo does not answer or lists nothing.
+        if sinfo fails or lists no matching nodes.
     """
     try:
-        run = subprocess.run(_SINFO, capture_output=True, text=True, check=True, timeout=60)
+        process = subprocess.run(_SINFO, capture_output=True, text=True, check=True, timeout=60)
     except FileNotFoundError:
-        raise ClusterError("slurm: there is no sinfo here. Start from a login node.") from None
+        raise ClusterError(
+            "slurm: there is no sinfo here. Start the run on a login node."
+        ) from None
     except subprocess.CalledProcessError as error:
         raise ClusterError(f"slurm: sinfo failed: {error.stderr.strip()}") from None
     except subprocess.TimeoutExpired:
-        raise ClusterError("slurm: sinfo did not answer within 60 s.") from None
-    offered = parse_sinfo(run.stdout)
-    chosen = [shape for shape in offered if partition in (None, shape.partition)]
-    if not chosen:
-        names = ", ".join(dict.fromkeys(shape.partition for shape in offered)) or "none"
+        raise ClusterError("slurm: sinfo did not answer within 60 s. Try again.") from None
+    available = parse_sinfo(process.stdout)
+    matching = [shape for shape in available if partition in (None, shape.partition)]
+    if not matching:
+        names = ", ".join(dict.fromkeys(shape.partition for shape in available)) or "none"
         raise ClusterError(
             f"slurm: there is no partition {partition or 'that is up'}. There are: {names}."
         )
-    return chosen
+    return matching
 
 
 def parse_sinfo(text: str) -> list[Shape]:
-    """Shapes of partitions that are up, from sinfo's lines, the default partition's first."""
+    """Shapes of the partitions that are up, from the output of sinfo; the default one first."""
     rows = [line.strip().split("|") for line in text.splitlines() if line.strip()]
-    offered = [
+    available = [
         Shape(
             partition=name.rstrip("*"),
             is_default=name.endswith("*"),
@@ -100,11 +113,11 @@ def parse_sinfo(text: str) -> list[Shape]:
         for name, state, limit, cpus, memory, gres in rows
         if state == "up"
     ]
-    return sorted(dict.fromkeys(offered), key=lambda shape: not shape.is_default)
+    return sorted(dict.fromkeys(available), key=lambda shape: not shape.is_default)
 
 
 def _minutes(limit: str) -> float:
-    """Minutes of `days-hours:minutes:seconds`, whose front parts may be missing."""
+    """Convert `days-hours:minutes:seconds`, whose leading parts may be missing, to minutes."""
     if limit in ("infinite", "UNLIMITED"):
         return math.inf
     days, _, clock = limit.rpartition("-")
@@ -113,14 +126,14 @@ def _minutes(limit: str) -> float:
 
 
 def _n_gpus(gres: str) -> int:
-    """Devices named gpu in a list such as `gpu:a100:4(S:0-1),shard:8`."""
-    entries = re.sub(r"\([^)]*\)", "", gres).split(",")
-    counts = [entry.split(":")[-1] for entry in entries if entry.split(":")[0] == "gpu"]
+    """Number of GPUs in a list of devices such as `gpu:a100:4(S:0-1),shard:8`."""
+    devices = re.sub(r"\([^)]*\)", "", gres).split(",")
+    counts = [device.split(":")[-1] for device in devices if device.split(":")[0] == "gpu"]
     return sum(int(count) if count.isdigit() else 1 for count in counts)
 
 
 def can_serve(shape: Shape, request: Request) -> bool:
-    """Say whether the request is within what a node of this shape has."""
+    """Whether a node of this shape has the requested resources."""
     return (
         request.cpus <= shape.cpus
         and request.memory_mb <= shape.memory_mb
@@ -130,11 +143,19 @@ def can_serve(shape: Shape, request: Request) -> bool:
 
 
 def first_request(
-    need: Need, cpus: int, limits: Mapping[str, int], offered: Sequence[Shape]
+    need: Need, cpus: int, limits: Mapping[str, int], available: Sequence[Shape]
 ) -> Request:
-    """What a job asks for at its first attempt: a GPU only where one is offered and allowed."""
+    """The request of a job's first attempt; a GPU is requested only if available and allowed.
+
+    Parameters
+    ----------
+    need : what the kind of rule needs.
+    cpus : number of CPUs.
+    limits : `mem_mb`, `runtime` (minutes) and `gpu`, as in config.
+    available : shapes of the nodes of the cluster.
+    """
     memory = max(LEAST_MEMORY_MB, int(need.memory * limits["mem_mb"]))
-    has_gpu = any(shape.gpus for shape in offered)
+    has_gpu = any(shape.gpus for shape in available)
     return Request(
         cpus=cpus,
         memory_mb=min(memory, limits["mem_mb"]),
@@ -143,57 +164,73 @@ def first_request(
     )
 
 
-def node_for(request: Request, offered: Sequence[Shape]) -> Shape | None:
-    """The first shape that serves a request; nodes with a GPU come last for one without."""
-    serving = [shape for shape in offered if can_serve(shape, request)]
-    return min(serving, key=lambda shape: not request.gpus and shape.gpus > 0, default=None)
+def node_for(request: Request, available: Sequence[Shape]) -> Shape | None:
+    """The first shape that satisfies a request; None if there is none.
+
+    For a request without a GPU, nodes without a GPU are preferred.
+    """
+    suitable = [shape for shape in available if can_serve(shape, request)]
+    return min(suitable, key=lambda shape: not request.gpus and shape.gpus > 0, default=None)
 
 
 def grown(
-    first: Request, attempt: int, limits: Mapping[str, int], offered: Sequence[Shape]
+    first: Request, attempt: int, limits: Mapping[str, int], available: Sequence[Shape]
 ) -> Request:
-    """The request of a later attempt: as much again each time, as far as limits and nodes allow.
+    """The request of a later attempt: a multiple of the first, as far as limits and nodes allow.
 
-    The nodes are those of the partition that the first attempt runs in.
+    Parameters
+    ----------
+    first : the request of the first attempt.
+    attempt : number of the attempt, from 1; memory and time are multiplied by it.
+    limits : `mem_mb` and `runtime` (minutes), as in config.
+    available : shapes of the nodes of the cluster; only those of the partition of the first
+        attempt count.
     """
-    node = node_for(first, offered)
-    serving = [
+    node = node_for(first, available)
+    suitable = [
         shape
-        for shape in offered
+        for shape in available
         if node and shape.partition == node.partition and can_serve(shape, first)
     ]
-    largest = max(serving, key=lambda shape: shape.memory_mb, default=None)
-    most_memory = min(limits["mem_mb"], largest.memory_mb if largest else limits["mem_mb"])
-    most_minutes = min(limits["runtime"], largest.minutes if largest else limits["runtime"])
+    largest = max(suitable, key=lambda shape: shape.memory_mb, default=None)
+    max_memory = min(limits["mem_mb"], largest.memory_mb if largest else limits["mem_mb"])
+    max_minutes = min(limits["runtime"], largest.minutes if largest else limits["runtime"])
     return first._replace(
-        memory_mb=max(first.memory_mb, min(first.memory_mb * attempt, most_memory)),
-        minutes=max(first.minutes, int(min(first.minutes * attempt, most_minutes))),
+        memory_mb=max(first.memory_mb, min(first.memory_mb * attempt, max_memory)),
+        minutes=max(first.minutes, int(min(first.minutes * attempt, max_minutes))),
     )
 
 
-def most_cpus(need: Need, limits: Mapping[str, int], offered: Sequence[Shape]) -> int:
-    """CPUs of the largest node that serves such a job: what a rule that runs alone takes."""
-    least = first_request(need, 1, limits, offered)
-    return max((shape.cpus for shape in offered if can_serve(shape, least)), default=1)
+def most_cpus(need: Need, limits: Mapping[str, int], available: Sequence[Shape]) -> int:
+    """Number of CPUs of the largest suitable node, which a rule that runs alone requests.
+
+    Parameters
+    ----------
+    need : what the kind of rule needs.
+    limits : `mem_mb`, `runtime` (minutes) and `gpu`, as in config.
+    available : shapes of the nodes of the cluster.
+    """
+    smallest_request = first_request(need, 1, limits, available)
+    return max((shape.cpus for shape in available if can_serve(shape, smallest_request)), default=1)
 
 
-def refusals(requests: Iterable[tuple[str, Request]], offered: Sequence[Shape]) -> Iterator[str]:
-    """One line for every rule whose request no node can serve, with the numbers of both."""
+def refusals(requests: Iterable[tuple[str, Request]], available: Sequence[Shape]) -> Iterator[str]:
+    """One line for every rule whose request no node can satisfy, with what the nodes have."""
     for rule, request in dict.fromkeys(requests):
-        if node_for(request, offered) is None:
+        if node_for(request, available) is None:
             yield (
-                f"slurm: {rule} asks for {_described(request)}, but no partition serves that. "
-                f"There are: {'; '.join(map(_offer, offered))}. Lower limits/mem_mb, "
+                f"slurm: {rule} requests {_describe_request(request)}, but no partition has that. "
+                f"There are: {'; '.join(map(_describe_shape, available))}. Lower limits/mem_mb, "
                 "limits/runtime, limits/gpu or threads in config, or name another partition."
             )
 
 
-def _described(request: Request) -> str:
+def _describe_request(request: Request) -> str:
     gpus = f", {request.gpus} GPU" if request.gpus else ""
     return f"{request.cpus} CPUs, {request.memory_mb} MB of memory, {request.minutes} minutes{gpus}"
 
 
-def _offer(shape: Shape) -> str:
+def _describe_shape(shape: Shape) -> str:
     minutes = "any number of" if math.isinf(shape.minutes) else f"{shape.minutes:g}"
     return (
         f"{shape.partition} with {shape.cpus} CPUs, {shape.memory_mb} MB, {minutes} minutes, "
@@ -201,7 +238,7 @@ def _offer(shape: Shape) -> str:
     )
 
 
-# ---- what snakemake-executor-plugin-slurm 2.8.0 leaves to be mended --------------------------
+# ---- corrections of snakemake-executor-plugin-slurm 2.8.0 ------------------------------------
 
 _MEMORY_KILL = re.compile(
     r"oom[-_ ]?kill|out[-_ ]of[-_ ]memory|exceeded (?:job |step )?memory limit", re.IGNORECASE
@@ -209,28 +246,37 @@ _MEMORY_KILL = re.compile(
 
 
 def is_memory_kill(message: str, log: str) -> bool:
-    """Say whether Slurm's state, or what it wrote into the job's log, tells that memory ran out."""
+    """Whether Slurm's message or its log of the job says that memory ran out."""
     return _MEMORY_KILL.search(f"{message}\n{log}") is not None
 
 
 def explained(message: str, memory_mb: object, log: str) -> str:
-    """The plugin's message of a failed job, with a sentence in front where memory ran out."""
+    """The plugin's message about a failed job, preceded by an explanation if memory ran out.
+
+    Parameters
+    ----------
+    message : the plugin's message.
+    memory_mb : memory that the job requested, in MB.
+    log : Slurm's log of the job.
+    """
     if not is_memory_kill(message, log):
         return message
     return (
-        f"Slurm killed the job because it used more memory than the {memory_mb} MB that it asked "
-        "for. A further attempt asks for more, up to limits/mem_mb in config and to what a node "
+        f"Slurm killed the job because it used more memory than the {memory_mb} MB that it "
+        "requested. A further attempt requests more, up to limits/mem_mb in config and what a node "
         f"has. {message} "
     )
 
 
 def mend_executor() -> None:
-    """Change three things in the plugin, in this process.
+    """Change three things in the plugin, for this process.
 
-    An interrupt cancels the jobs by the name of the run, so that one just submitted goes, too, and
-    does not wait for the thread that sleeps up to three minutes between two status checks; that
-    thread ends with the process. A memory kill is called one. An account that nobody named is left
-    to Slurm: the plugin's guess passes a pipe to sacct, which answers with its usage.
+    - An interrupt cancels all jobs by the name of the run, so that jobs that were just submitted
+      are cancelled too. It does not wait for the thread that sleeps up to three minutes between two
+      status checks; that thread ends with the process.
+    - The message about a job that ran out of memory says so.
+    - If config names no account, Slurm chooses it. The plugin would guess it by a call of sacct
+      with a pipe in its arguments, to which sacct answers with its usage.
     """
     import snakemake_executor_plugin_slurm as plugin
 
@@ -243,7 +289,7 @@ def mend_executor() -> None:
         subprocess.run(["scancel", "--name", self.run_uuid], check=False, timeout=60)
 
     def report_job_error(self: Any, job_info: Any, msg: str | None = None, **kwargs: Any) -> None:
-        logs = [_text(file) for file in kwargs.get("aux_logs") or []]
+        logs = [_read_log(file) for file in kwargs.get("aux_logs") or []]
         memory_mb = job_info.job.resources.get("mem_mb")
         report(self, job_info, msg=explained(msg or "", memory_mb, "\n".join(logs)), **kwargs)
 
@@ -252,8 +298,8 @@ def mend_executor() -> None:
     plugin.get_account = lambda logger: None
 
 
-def _text(file: str | None) -> str:
-    """What a job's Slurm log holds; an empty text where there is none."""
+def _read_log(file: str | None) -> str:
+    """Content of a job's Slurm log; an empty text if there is none."""
     if file is None:
         return ""
     path = Path(file)

@@ -1,9 +1,9 @@
-"""Look a store over by hand: `make verify` reads and hashes it, `make orphans` finds what is left.
+"""Look after a store: `make verify` finds damaged files, `make orphans` those no longer needed.
 
     python -m prunescope.workflow.store_care verify FOLDER...
     python -m prunescope.workflow.store_care orphans FOLDER... [--remove] --snakemake [ARGUMENT...]
 
-with PYTHONPATH=scripts, as the Makefile calls it.
+These are the commands that the Makefile runs, with PYTHONPATH=scripts.
 """
 
 import argparse
@@ -18,85 +18,102 @@ from prunescope.workflow import records
 
 
 def artifacts(folders: Iterable[Path]) -> list[Path]:
-    """Artifacts in the folders; an exported checkpoint is its user's, and none."""
-    found = [file for folder in folders for file in records.files(folder)]
-    exported = {file.parent for file in found if file.name == "prunescope.json"}
-    return [file for file in found if exported.isdisjoint(file.parents)]
+    """Artifacts in the folders. Exported checkpoints belong to the user and are left out."""
+    files = [file for folder in folders for file in records.files(folder)]
+    exported = {file.parent for file in files if file.name == "prunescope.json"}
+    return [file for file in files if exported.isdisjoint(file.parents)]
 
 
 def faults(folders: Iterable[Path]) -> Iterator[str]:
-    """A line for every artifact that does not hold the bytes it was written with.
+    """One line for every artifact whose bytes are not those that were written.
 
-    Everything is read: tables, edits, figures and manifests against their seals, the files of
-    models against their manifests.
+    All files are read. Tables, edits, figures and manifests are compared with their seals, and the
+    files of models with their manifests.
     """
-    found = artifacts(folders)
-    models = [file for file in found if file.name.startswith("model=") and file.suffix == ".json"]
-    of_models = {manifest.with_suffix("") for manifest in models}
-    sealed = [file for file in found if of_models.isdisjoint(file.parents)]
+    files = artifacts(folders)
+    models = [file for file in files if file.name.startswith("model=") and file.suffix == ".json"]
+    model_folders = {manifest.with_suffix("") for manifest in models}
+    sealed = [file for file in files if model_folders.isdisjoint(file.parents)]
     for file in progress.track(sealed, "verifying"):
         if not seals.is_whole(file):
-            yield f"{file} is damaged. Remove it and run snakemake again: it is made anew."
+            yield f"{file} is damaged. Remove it and run snakemake again to make it anew."
     for manifest in progress.track(models, "verifying models"):
         if seals.is_whole(manifest):
-            yield from _changed(manifest)
+            yield from _changed_files(manifest)
 
 
-def _changed(manifest: Path) -> Iterator[str]:
+def _changed_files(manifest: Path) -> Iterator[str]:
     for name, entry in store.read_json(manifest)["files"].items():
         file = manifest.with_suffix("") / name
         if not file.is_file() or digests.sha256(file) != entry["sha256"]:
             yield (
-                f"{file} is not what was fetched. Remove {manifest} and run snakemake again: the "
-                "model is fetched anew."
+                f"{file} is not what was fetched. Remove {manifest} and run snakemake again to "
+                "fetch the model anew."
             )
 
 
 def orphans(folders: Iterable[Path], reached: Iterable[str]) -> list[Path]:
-    """Artifacts that lie in the folders and that no rule writes by the present config."""
-    known = set(reached)
-    return [file for file in artifacts(folders) if not known & {str(file), *map(str, file.parents)}]
+    """Artifacts in the folders that no job of the present config writes.
+
+    Parameters
+    ----------
+    folders : the folders to search.
+    reached : outputs of the jobs of the present config, as `reached_by` returns them.
+    """
+    known_paths = set(reached)
+    return [
+        file
+        for file in artifacts(folders)
+        if not known_paths & {str(file), *map(str, file.parents)}
+    ]
 
 
 def reached_by(arguments: Sequence[str]) -> list[str]:
-    """Every output of the jobs behind the report, by Snakemake's own account.
+    """Outputs of all jobs that the report needs, according to Snakemake.
+
+    Parameters
+    ----------
+    arguments : further arguments of Snakemake, such as its config files.
 
     Raises
     ------
     SystemExit
-        if Snakemake cannot plan, which it says itself, or names no output: then nothing tells an
-        orphan from a result.
+        if Snakemake cannot plan, which it reports itself, or names no output, so that orphans
+        cannot be told from results.
     """
     command = [sys.executable, "-m", "snakemake", "--summary", *arguments]
-    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if run.returncode:
-        raise SystemExit(run.returncode)
-    reached = [line.split("\t")[0] for line in run.stdout.splitlines()[1:] if "\t" in line]
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    reached = [line.split("\t")[0] for line in process.stdout.splitlines()[1:] if "\t" in line]
     if not reached:
-        raise SystemExit("Snakemake names no output of this config. Nothing was compared.")
+        raise SystemExit(
+            "Snakemake names no output of this config, so no orphans were looked for. Check the "
+            "config file."
+        )
     return reached
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what is found; the exit status is 1 where something is damaged."""
+    """Print the damaged files or the orphans; returns the exit status, 1 if a file is damaged."""
     parser = argparse.ArgumentParser(prog="prunescope.workflow.store_care")
     parser.add_argument("task", choices=("verify", "orphans"))
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--remove", action="store_true", help="delete the orphans")
     parser.add_argument("--snakemake", nargs=argparse.REMAINDER, default=[])
-    asked = parser.parse_args(arguments)
-    if asked.task == "verify":
-        damaged = list(faults(asked.folders))
+    options = parser.parse_args(arguments)
+    if options.task == "verify":
+        damaged = list(faults(options.folders))
         sys.stdout.write("\n".join([*damaged, f"{len(damaged)} artifacts damaged."]) + "\n")
         return 1 if damaged else 0
-    left = orphans(asked.folders, reached_by(asked.snakemake))
-    sizes = [file.lstat().st_size / 1e6 for file in left]  # of a link, not of a user's weights
-    for file, size in zip(left, sizes, strict=True):
+    unreached = orphans(options.folders, reached_by(options.snakemake))
+    sizes = [file.lstat().st_size / 1e6 for file in unreached]  # size of a link, not of its target
+    for file, size in zip(unreached, sizes, strict=True):
         sys.stdout.write(f"{size:10.3f} MB  {file}\n")
-        if asked.remove:
+        if options.remove:
             file.unlink()
-    done = ", removed" if asked.remove else ""
-    sys.stdout.write(f"{len(left)} orphans, {sum(sizes):.1f} MB{done}.\n")
+    suffix = ", removed" if options.remove else ""
+    sys.stdout.write(f"{len(unreached)} orphans, {sum(sizes):.1f} MB{suffix}.\n")
     return 0
 
 

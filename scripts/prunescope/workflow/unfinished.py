@@ -1,4 +1,4 @@
-"""What a run that failed leaves unmade, and which jobs that is waiting for."""
+"""Find the jobs that a failed run stopped at."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
@@ -9,26 +9,27 @@ _Job = TypeVar("_Job")
 def stopped_at(
     job: _Job, needs: Callable[[_Job], Iterable[_Job]], unfinished: Collection[_Job]
 ) -> list[_Job]:
-    """Unfinished jobs that `job` waits for and that wait for none themselves.
+    """Unfinished jobs that `job` waits for, directly or indirectly, and whose own inputs exist.
 
-    These failed, or were never started because the run ended first. An unfinished job whose inputs
-    are all there is one of them itself.
+    These jobs have failed, or were not started because the run ended first. If the inputs of `job`
+    itself all exist, it is the only one.
 
     Parameters
     ----------
-    needs : the jobs whose outputs a job reads.
-    unfinished : jobs of the run that did not come to their end.
+    job : an unfinished job.
+    needs : returns the jobs whose outputs a job reads.
+    unfinished : all jobs of the run that have not finished.
     """
-    seen: set[_Job] = set()
+    visited: set[_Job] = set()
 
-    def walk(at: _Job) -> Iterator[_Job]:
-        if at in seen:
+    def walk(current: _Job) -> Iterator[_Job]:
+        if current in visited:
             return
-        seen.add(at)
-        waits_for = [each for each in needs(at) if each in unfinished]
+        visited.add(current)
+        waits_for = [needed for needed in needs(current) if needed in unfinished]
         if not waits_for:
-            yield at
-        for each in waits_for:
-            yield from walk(each)
+            yield current
+        for needed in waits_for:
+            yield from walk(needed)
 
     return list(walk(job))
