@@ -11,7 +11,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from prunescope.machine import allocator
 from prunescope.workflow import experiment, lock, records, slurm
 from prunescope.compression import methods
-from prunescope import progress
+from prunescope import paths, progress
 from prunescope.inputs import sources
 from prunescope.workflow.fingerprint import fingerprint
 from prunescope.tables import schemas
@@ -135,11 +135,8 @@ def suite_settings(wildcards):
 
 def suite_fingerprint(wildcards):
     """Code of run_lm_eval, and of the tasks that are our own."""
-    own = [
-        f"prunescope/evaluation/lm_eval_tasks/{name}"
-        for name in ("answer_scores.py", "narrativeqa.yaml", "squad.yaml")
-    ]
-    return fingerprint("run_lm_eval.py", *own)
+    own = paths.SCRIPTS.glob("prunescope/evaluation/lm_eval_tasks/[!_.]*")
+    return fingerprint("run_lm_eval.py", *(str(f.relative_to(paths.SCRIPTS)) for f in own))
 
 
 def method_of(wildcards):

@@ -89,6 +89,9 @@ def _run_as_main(program: str, *arguments: str) -> None:
     elif arguments[0] == "-c":
         sys.argv = ["-c", *arguments[2:]]
         exec(compile(arguments[1], "<command>", "exec"), {"__name__": "__main__"})
+    elif arguments[0] == "-m":
+        sys.argv = [*arguments[1:]]
+        runpy.run_module(arguments[1], run_name="__main__")
     else:
         sys.argv = [*arguments]
         runpy.run_path(arguments[0], run_name="__main__")

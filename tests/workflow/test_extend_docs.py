@@ -18,6 +18,7 @@ ENVIRONMENT = {
         if not name.startswith(("PYTEST", "PYTHON"))
     },
     **OFFLINE,
+    "PYTHONWARNINGS": "error:prunescope:FutureWarning",  # an import path of release 0.1
     "OMP_NUM_THREADS": "1",  # the other cores are other workers'
     "PYTEST_ADDOPTS": "-W ignore::pytest.PytestAssertRewriteWarning",  # of what is warm already
 }

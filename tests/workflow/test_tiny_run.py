@@ -106,7 +106,7 @@ def test_every_artifact_says_what_made_it(folder):
 
 
 def test_nothing_half_made_is_left(folder):
-    meant = {".snakemake_timestamp", ".lock", ".records"}
+    meant = {".snakemake_timestamp", ".lock", ".lock.process", ".records"}
     assert not [path for path in (folder / "store/tiny").rglob(".*") if path.name not in meant]
 
 

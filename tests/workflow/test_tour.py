@@ -12,6 +12,8 @@ from tiny_run import ROOT
 CELLS = json.loads((ROOT / "docs/tour.ipynb").read_text(encoding="utf-8"))["cells"]
 CODE = [cell for cell in CELLS if cell["cell_type"] == "code"]
 
+pytestmark = pytest.mark.filterwarnings("error:prunescope:FutureWarning")  # a path of release 0.1
+
 
 def test_no_output_is_stored() -> None:
     """They would be out of date after the next change, and a diff nobody can read."""

@@ -1,6 +1,7 @@
 """Settings of every compression method: one class per file of compression/methods.
 
-A method's `compress` takes these by keyword only (tests/test_experiment.py compares the two).
+A method's `compress` takes these by keyword only (tests/workflow/test_experiment.py compares the
+two).
 """
 
 from typing import Annotated, Any, Literal
