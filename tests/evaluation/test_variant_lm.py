@@ -241,7 +241,7 @@ def test_texts_of_like_length_are_decoded_together():
     lengths = [494, 286, 274, 255, 216, 205, 204, 174, 164, 156, 148, 106, 102, 89, 63, 50]
 
     def padding(texts):
-        return sum(wording[0] - length for length in wording)
+        return sum(texts[0] - length for length in texts)
 
     for n_rows, most in itertools.product((1, 4, 16), (0, 144, 10_000)):
         batches = alike(lengths, n_rows, most)

@@ -94,7 +94,7 @@ def imported(file):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_rule_finds_what_it_imports_in_its_environment(rule):
     """Every package a script and its modules import is pinned in the rule's environment."""
-    files = fingerprint._closure(ROOT / "scripts" / rule.script) | fingerprint.CARRIERS
+    files = fingerprint._reachable_files(ROOT / "scripts" / rule.script) | fingerprint.CARRIERS
     local = {"prunescope", *(path.stem for path in (ROOT / "scripts").glob("*.py"))}
     names = {name for file in files if file.suffix == ".py" for name in imported(file)} - local
     distributions = metadata.packages_distributions()

@@ -185,7 +185,12 @@ def test_a_failed_job_leaves_a_page_that_says_so(tiny_run):
         chart.write_text(right, encoding="utf-8")
     assert tiny_run.plan(*TINY)["build_report"] == 1
     tiny_run.snakemake("--cores", "2", *TINY)
-    assert page.read_text("utf-8") == whole
+    assert without_times(page.read_text("utf-8")) == without_times(whole)
+
+
+def without_times(page):
+    """The page without its last table, the wall time of the jobs that ran."""
+    return page.partition("<h3>Wall time by rule</h3>")[0]
 
 
 def test_a_table_removed_by_hand_is_made_again(tiny_run):
@@ -209,7 +214,7 @@ def test_a_store_from_elsewhere_is_used_where_it_was_made_alike(tiny_run, tmp_pa
     shutil.rmtree(other.folder / ".snakemake")
     run = other.snakemake("--dry-run", *TINY)
     assert run.returncode != 0
-    assert "this working directory did not make" in run.stdout + run.stderr
+    assert "were not made by this working directory" in run.stdout + run.stderr
 
 
 def test_verify_and_orphans_tell_what_a_store_holds(tiny_run):
