@@ -175,14 +175,15 @@ def similarity_over_depth(rows: pa.Table, edit: str, doc: str | None) -> ChartTy
     edit : what was done to the sublayer, such as "dropped".
     doc : the docstring of the figure's module.
     """
+    return figure(rows, lambda of_model: similarity_panels(of_model, edit), doc)
+
+
+def similarity_panels(rows: pa.Table, edit: str) -> ChartType:
+    """`similarity_over_depth` of one model, without a title."""
     header = alt.Header(labelExpr=f"{{attn: 'attention {edit}', mlp: 'MLP {edit}'}}[datum.value]")
     similarity = Value("Cosine similarity with dense", alt.Scale(zero=False))
-
-    def draw_model(of_model: pa.Table) -> ChartType:
-        chart = mean_with_range(of_model, BLOCK, similarity).properties(width=360, height=240)
-        return chart.facet(alt.Facet("sublayer:N", title=None, header=header), columns=2)
-
-    return figure(rows, draw_model, doc)
+    chart = mean_with_range(rows, BLOCK, similarity).properties(width=360, height=240)
+    return chart.facet(alt.Facet("sublayer:N", title=None, header=header), columns=2)
 
 
 def points_by_method(rows: pa.Table, methods: Sequence[str], label: str) -> alt.LayerChart:
