@@ -3,8 +3,11 @@
 
 def tables_by_path():
     """Every table a figure may read, and the path its rule writes; the folder bears its name."""
-    files = [str(f) for rule in workflow.rules for f in getattr(rules, rule.name).output]
-    return {table: file for file in files for table in schemas.TABLES if f"/{table}/" in file}
+    store = Path(config["pathvars"]["store"])
+    files = [Path(f) for rule in workflow.rules for f in getattr(rules, rule.name).output]
+    in_store = [file for file in files if file.is_relative_to(store)]
+    folders = {file.relative_to(store).parts[0]: str(file) for file in in_store}
+    return {table: folders[table] for table in schemas.TABLES if table in folders}
 
 
 TABLES = tables_by_path()
@@ -99,15 +102,20 @@ def report_what_there_is():
 
     drawing = {str(job.output): job for job in unmade if job.rule.name == "draw_figure"}
     stale = {file for job in unmade for file in job.output}
-    build_report.incomplete(
-        page,
-        made=lambda file: file not in stale,
-        missing={
-            figure: [
-                f"{' '.join([job.rule.name, *job.wildcards])} (log: {job.log})"
-                for job in stopped_at(drawing[file], workflow.dag.dependencies.get, unmade)
-            ]
-            for figure, file in zip(config["figures"], page.input.figures)
-            if file in drawing
-        },
-    )
+
+    def is_made(file):
+        """False also for a file that was found damaged in this run, and set aside."""
+        return file not in stale and Path(file).exists()
+
+    def reasons(file):
+        if file not in drawing:
+            return ["a further run: its file was damaged and has been set aside"]
+        stopped = stopped_at(drawing[file], workflow.dag.dependencies.get, unmade)
+        return [f"{' '.join([job.rule.name, *job.wildcards])} (log: {job.log})" for job in stopped]
+
+    figures = dict(zip(config["figures"], page.input.figures))
+    missing = {name: reasons(file) for name, file in figures.items() if not is_made(file)}
+    try:
+        build_report.incomplete(page, is_made, missing)
+    except progress.JobError as error:
+        raise WorkflowError(f"The report is left as it was: {error}") from None

@@ -20,16 +20,7 @@ QUICK, PATIENT = Limits(seconds=1.0), Limits(seconds=60.0)
 """What ends by time; what ends by another limit first, on a busy machine too."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _proven():
-    """Nothing hostile runs before the sandbox has held; where none can be built, none of this."""
-    try:
-        starter.prove()
-    except SandboxError as error:
-        if "cannot be built here" not in str(error):
-            raise
-        pytest.skip(str(error))
-
+pytestmark = pytest.mark.usefixtures("proven")
 
 EARLY = "killed: it ended its own process before its tests were done"
 SUM = {

@@ -51,6 +51,14 @@ def test_paper_plan(checkout):
     }
 
 
+def test_a_folder_on_the_way_to_the_store_may_have_a_tables_name(checkout):
+    """What a rule writes is told by its folder in the store, not by any folder of that name."""
+    overlay = checkout.folder / "elsewhere.yaml"
+    overlay.write_text("pathvars: {store: influence/deviation/store}\n", encoding="utf-8")
+    usual = checkout.plan("--cores", "1")
+    assert checkout.plan("--cores", "1", "--configfile", overlay.name) == usual
+
+
 def test_figures_read_the_suites_that_paper_names(checkout):
     """A suite that is written down for the paper and that nothing runs is a slip."""
     named = yaml.safe_load((checkout.folder / "paper.yaml").read_text(encoding="utf-8"))["suites"]

@@ -21,7 +21,7 @@ from prunescope.workflow.fields import (
     count_or_all,
     not_empty,
 )
-from prunescope.workflow.method_fields import Variant
+from prunescope.workflow.method_fields import MethodSettings
 from prunescope.workflow.source_fields import ModelSource, Source, WheelFile
 
 # ---- how it runs ------------------------------------------------------------------------------
@@ -484,7 +484,7 @@ class Experiment(Section):
         dict[
             Name,
             Annotated[
-                Variant,
+                MethodSettings,
                 Field(
                     description="one method (scripts/prunescope/compression/methods/<method>.py) "
                     "and its settings"

@@ -8,13 +8,13 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from prunescope.workflow.config import Experiment
-from prunescope.workflow.method_fields import Variant
+from prunescope.workflow.method_fields import MethodSettings
 
 Part = dict[str, Any]
 
 _METHODS = {
     each.__name__: get_args(each.model_fields["method"].annotation)[0]
-    for each in get_args(get_args(Variant)[0])
+    for each in get_args(get_args(MethodSettings)[0])
 }
 """Class -> the method it has the settings of."""
 

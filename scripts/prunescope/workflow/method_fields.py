@@ -110,7 +110,7 @@ class Awq(Section):
     )
 
 
-Variant = Annotated[
+MethodSettings = Annotated[
     Identity | SublayerDrop | BlockDrop | Magnitude | Wanda | SparseGPT | Neuron | Rtn | Awq,
     Field(discriminator="method"),
 ]

@@ -24,7 +24,7 @@ def mistakes(config: Config) -> Iterator[str]:
     def unmatched(kind: str, selection: Iterable[str], where: str) -> Iterator[str]:
         return _unmatched(kind, selection, where, known[kind], _sets(kind, config))
 
-    yield from _taken_names(config)
+    yield from _check_set_names(config)
     yield from _undefined("default_model", "model", [config["default_model"]], config["models"])
     corpus = config["calibration"]["corpus"]
     yield from _undefined("calibration/corpus", "corpus", [corpus], config["corpora"])
@@ -32,7 +32,7 @@ def mistakes(config: Config) -> Iterator[str]:
     for kind in export:
         yield from unmatched(kind, export[kind], f"export/{kind}")
     for figure, entry in config["figures"].items():
-        yield from _figure_amiss(figure, entry, config, unmatched)
+        yield from _check_figure(figure, entry, config, unmatched)
     for model, settings in config["models"].items():
         sets = settings.get("embedding", {}).get("sets", [])
         where = f"models/{model}/embedding/sets"
@@ -47,13 +47,13 @@ def _undefined(where: str, kind: str, names: Iterable[str], known: Iterable[str]
             yield f"{where}: there is no {kind} {name!r}.{instead(name, known)}"
 
 
-def _figure_amiss(
+def _check_figure(
     figure: str, entry: Mapping[str, Any], config: Config, unmatched: _Unmatched
 ) -> Iterator[str]:
     """What one figure names and nothing defines, or its tables do not have."""
     where = f"figures/{figure}"
     yield from unmatched("model", entry.get("models", []), f"{where}/models")
-    yield from _tasks_amiss(figure, entry, config)
+    yield from _check_task_names(figure, entry, config)
     settings = entry.get("settings", {})
     prompts = [settings["prompt"]] if "prompt" in settings else []
     yield from _undefined(f"{where}/settings/prompt", "prompt", prompts, config["prompts"])
@@ -62,12 +62,12 @@ def _figure_amiss(
         if table not in readable:
             yield from _undefined(f"{where}/reads", "table", [table], readable)
             continue
-        yield from _keys_amiss(table, keys, f"{where}/reads/{table}")
+        yield from _check_partition_keys(table, keys, f"{where}/reads/{table}")
         for kind in _known(config):
             yield from unmatched(kind, keys.get(kind, []), f"{where}/reads/{table}")
 
 
-def _tasks_amiss(figure: str, entry: Mapping[str, Any], config: Config) -> Iterator[str]:
+def _check_task_names(figure: str, entry: Mapping[str, Any], config: Config) -> Iterator[str]:
     """Tasks that a figure shows by their family and that are none, of the other, or not read."""
     selections = [keys.get("suite", []) for keys in entry["reads"].values()]
     suites = [s for selection in selections for s in _selected(selection, config["suites"])]
@@ -82,7 +82,7 @@ def _tasks_amiss(figure: str, entry: Mapping[str, Any], config: Config) -> Itera
             )
 
 
-def _keys_amiss(table: str, keys: Mapping[str, Any], reads: str) -> Iterator[str]:
+def _check_partition_keys(table: str, keys: Mapping[str, Any], reads: str) -> Iterator[str]:
     """Partition keys that a figure must name to read a table, and those the table has not."""
     examples = {"variant": "'drop-*a'", "suite": "'core'"}
     for key, example in examples.items():
@@ -112,7 +112,7 @@ def _sets(kind: str, config: Config) -> Mapping[str, list[str]]:
     return found
 
 
-def _taken_names(config: Config) -> Iterator[str]:
+def _check_set_names(config: Config) -> Iterator[str]:
     """Sets that are called as something else is."""
     for kind in ("model", "variant"):
         for name in _sets(kind, config):

@@ -40,13 +40,13 @@ def mistakes(config: Config, basedir: Path) -> Iterator[str]:
     for one, other in itertools.combinations(roots, 2):
         if roots[one] == roots[other]:
             yield f"pathvars: {one} and {other} are both {roots[one]!r}. Give each its own folder."
-    yield from source_requests.missing_sources(config)
-    yield from _unlettered(config["prompts"])
-    yield from _no_day(config["prompting"]["date"])
+    yield from source_requests.check_local_sources(config)
+    yield from _check_option_letters(config["prompts"])
+    yield from _check_date(config["prompting"]["date"])
     for task, entry in config["tasks"].items():
-        yield from source_requests.unaskable(task, entry)
-    yield from source_requests.unwanted_code(config)
-    yield from source_requests.unmatchable(config)
+        yield from source_requests.check_splits(task, entry)
+    yield from source_requests.check_code_runs(config)
+    yield from source_requests.check_candidates(config)
     for variant, settings in config["variants"].items():
         if "pattern" in settings:
             try:
@@ -54,21 +54,23 @@ def mistakes(config: Config, basedir: Path) -> Iterator[str]:
             except ValueError as error:
                 yield f"variants/{variant}: {error}."
     for figure, entry in config["figures"].items():
-        yield from _missing_pair(figure, basedir)
-        yield from _unanswered(figure, entry, config["tracing"]["temperatures"], basedir)
+        yield from _check_figure_files(figure, basedir)
+        yield from _check_query(figure, entry, config["tracing"]["temperatures"], basedir)
         for model in entry["models"]:
             reads = {t: keys for t, keys in entry["reads"].items() if model in keys["model"]}
             of_model = {**entry, "reads": reads}
-            yield from _missing_blocks(f"figures/{figure}", of_model, model, config)
-            yield from _not_made(f"figures/{figure}", reads, model, config)
+            yield from _check_blocks(f"figures/{figure}", of_model, model, config)
+            yield from _check_tables_of_kind(f"figures/{figure}", reads, model, config)
     for model in config["models"]:
         tables, variants = _read_of(model, config)
         if tables or variants:
             yield from model_plan.refusals(model, config, tables, variants)
     if "export" in config:
         for model in config["export"]["model"]:
-            yield from _missing_blocks("export", {"reads": {"": config["export"]}}, model, config)
-            yield from _not_made("export", {"checkpoints": config["export"]}, model, config)
+            yield from _check_blocks("export", {"reads": {"": config["export"]}}, model, config)
+            yield from _check_tables_of_kind(
+                "export", {"checkpoints": config["export"]}, model, config
+            )
 
 
 def _read_of(model: str, config: Config) -> tuple[list[str], list[str]]:
@@ -84,7 +86,7 @@ def _read_of(model: str, config: Config) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(t for t, _ in read)), list(dict.fromkeys(variants))
 
 
-def _no_day(date: str) -> Iterator[str]:
+def _check_date(date: str) -> Iterator[str]:
     """A date that no calendar has, which chat templates could not be told."""
     try:
         datetime.date.fromisoformat(date)
@@ -92,7 +94,7 @@ def _no_day(date: str) -> Iterator[str]:
         yield f"prompting/date is {date!r}, which is no day of the calendar. Choose one that is."
 
 
-def _unlettered(prompts: Mapping[str, Any]) -> Iterator[str]:
+def _check_option_letters(prompts: Mapping[str, Any]) -> Iterator[str]:
     """Multiple-choice prompts without options that can be told apart."""
     for prompt, entry in prompts.items():
         if entry["kind"] == "multiple_choice":
@@ -102,7 +104,7 @@ def _unlettered(prompts: Mapping[str, Any]) -> Iterator[str]:
                 yield f"prompts/{prompt}: {error}"
 
 
-def _not_made(
+def _check_tables_of_kind(
     where: str, reads: Mapping[str, Mapping[str, Any]], model: str, config: Config
 ) -> Iterator[str]:
     """Tables that a model of its kind does not have."""
@@ -123,7 +125,7 @@ def _not_made(
             )
 
 
-def _missing_pair(figure: str, basedir: Path) -> Iterator[str]:
+def _check_figure_files(figure: str, basedir: Path) -> Iterator[str]:
     folder = basedir / "reports" / "figures"
     stems = sorted(path.stem for path in folder.glob("*.sql"))
     for name in figure_files(figure):
@@ -131,7 +133,7 @@ def _missing_pair(figure: str, basedir: Path) -> Iterator[str]:
             yield f"figures/{figure}: there is no {name[3:]}.{instead(figure, stems)}"
 
 
-def _unanswered(
+def _check_query(
     figure: str, entry: Mapping[str, Any], temperatures: Sequence[float], basedir: Path
 ) -> Iterator[str]:
     """What a figure's query asks of config: settings as `$name`, and the T it shows."""
@@ -157,7 +159,7 @@ def _unanswered(
             )
 
 
-def _missing_blocks(
+def _check_blocks(
     where: str, entry: Mapping[str, Any], model: str, config: Config
 ) -> Iterator[str]:
     """Blocks and sublayers that a figure shows or its variants drop, and the model lacks."""

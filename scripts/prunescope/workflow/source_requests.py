@@ -45,7 +45,7 @@ def _from_here(basedir: Path, path: str) -> str:
     return str(whole) if whole.is_absolute() else os.path.relpath(basedir / whole)
 
 
-def missing_sources(config: Config) -> Iterator[str]:
+def check_local_sources(config: Config) -> Iterator[str]:
     """Local sources that a figure needs: a definition nobody reads may dangle."""
     read = {model for entry in config["figures"].values() for model in entry["models"]}
     corpus = config["calibration"]["corpus"]
@@ -95,7 +95,7 @@ def _tasks_matched(config: Config) -> list[str]:
     return [t for t in config["matched_formats"]["sources"] if t in config["tasks"] and read]
 
 
-def unmatchable(config: Config) -> Iterator[str]:
+def check_candidates(config: Config) -> Iterator[str]:
     """Sources of matched formats that are no task, or have fewer items than candidates."""
     n_candidates = config["matched_formats"]["n_candidates"]
     for source, entry in config["matched_formats"]["sources"].items():
@@ -109,7 +109,7 @@ def unmatchable(config: Config) -> Iterator[str]:
             )
 
 
-def unaskable(task: str, entry: Mapping[str, Any]) -> Iterator[str]:
+def check_splits(task: str, entry: Mapping[str, Any]) -> Iterator[str]:
     """A task without rows to score, or with more solved examples than rows to take them from."""
     splits = [split["split"] for split in entry["rows"]]
     for split in sorted({split for split in splits if splits.count(split) > 1}):
@@ -124,7 +124,7 @@ def unaskable(task: str, entry: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def unwanted_code(config: Config) -> Iterator[str]:
+def check_code_runs(config: Config) -> Iterator[str]:
     """Tasks a figure reads whose scoring runs programs, while config says to run none."""
     if config["benchmarks"]["run_code"]:
         return
