@@ -161,7 +161,7 @@ def test_a_damaged_table_is_named_and_the_same_command_heals_it(tiny_run):
     assert run.returncode != 0
     assert "influence/model=tiny/part.parquet is damaged" in run.stderr
     page = tiny_run.folder / "results/tiny/report.html"
-    assert "ext_influence waits for draw_figure ext_influence" in page.read_text("utf-8")
+    assert "ext_influence waits for compress_model tiny " in page.read_text("utf-8")
     run = tiny_run.snakemake("--cores", "2", *TINY)
     assert run.returncode == 0, run.stdout + run.stderr
     assert store.read(table, "influence").equals(whole)
