@@ -138,9 +138,9 @@ def test_programs_are_refused_where_config_runs_none():
         figures = {"ext_influence": {"reads": {"task_scores": reads_suite(suite)}}}
         return resolved(("benchmarks/run_code", False), ("figures", figures))
 
-    assert reading("core")
+    assert reading("full")
     with pytest.raises(experiment.ConfigError, match=r"run_code is false, .* reads task humaneval"):
-        reading("full")
+        reading("hard")
 
 
 def test_local_rows_must_be_there_where_a_figure_reads_them():
