@@ -411,6 +411,9 @@ class FigureSettings(Section):
     generative: str | None = Field(
         None, description="the task shown for those that write, one of a suite the figure reads"
     )
+    max_loss: float | None = Field(
+        None, gt=0, lt=1, description="loss of score that is accepted; a score is 0 to 1"
+    )
 
 
 class Figure(Section):
