@@ -1,4 +1,4 @@
-"""Prove that one model runs as it is read, and measure its noise floor, before anything runs it."""
+"""Check that prunescope reads one model correctly, and measure its noise floor, before any use."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,8 @@ def check_model(
     Raises
     ------
     JobError
-        if the checkpoint is not all there or not all used, or a check fails; nothing is written.
+        if the checkpoint is incomplete or not used completely, or if a check fails. Nothing is
+        written then.
     """
     device = runtime.prepare(threads)
     model = loading.load(model_dir, dtype, device, kind)
@@ -54,7 +55,7 @@ def check_model(
 
 
 NO_NOISE: pa.Table = TABLES["noise_floor"].schema.empty_table()
-"""Of an encoder, which neither decodes nor gives probabilities."""
+"""The table of an encoder, which neither decodes nor gives probabilities."""
 
 
 if __name__ == "__main__":
