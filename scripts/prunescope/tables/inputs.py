@@ -8,7 +8,7 @@ TABLES: tuple[Table, ...] = (
         "One row per document of a corpus, in the corpus's order.",
         ("corpus",),
         (
-            Column("document_id", TEXT, "url or member and line the text came from"),
+            Column("document_id", TEXT, "URL of the text, or the file and line it was read from"),
             Column("text", TEXT, "the document"),
         ),
     ),
@@ -18,7 +18,7 @@ TABLES: tuple[Table, ...] = (
         ("retrieval_set",),
         (
             Column("_id", TEXT, "document id"),
-            Column("title", TEXT, "its title, empty where it has none"),
+            Column("title", TEXT, "its title, empty if it has none"),
             Column("text", TEXT, "its text"),
         ),
     ),
@@ -38,7 +38,7 @@ TABLES: tuple[Table, ...] = (
         (
             Column("query-id", TEXT, "a query of the set"),
             Column("corpus-id", TEXT, "a document of the set"),
-            Column("score", INT, "grade; above 0 is relevant"),
+            Column("score", INT, "grade of relevance; above 0 is relevant"),
         ),
     ),
 )

@@ -73,7 +73,7 @@ def clocked(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) 
 
 TRACE_KEY = (
     Column("prompt", TEXT, "prompt id in config"),
-    Column("step", INT, "decoded token counted from 0; step 0 has read only the prompt"),
+    Column("step", INT, "decoding step counted from 0; step 0 has read only the prompt"),
     Column("block", INT, "transformer block counted from 0"),
     Column("sublayer", TEXT, "the edited sublayer: attn or mlp"),
 )
@@ -81,9 +81,9 @@ TRACE_KEY = (
 
 DECODED_KEY = (
     Column("prompt", TEXT, "prompt id in config"),
-    Column("sampling_temperature", FLOAT, "of the decoding; 0 is greedy"),
+    Column("sampling_temperature", FLOAT, "temperature of the decoding; 0 is greedy"),
     Column("history", TEXT, "dense_cache, prompt_perturbed, teacher_forced or free_running"),
-    Column("step", INT, "decoded token counted from 0; step 0 has read only the prompt"),
+    Column("step", INT, "decoding step counted from 0; step 0 has read only the prompt"),
 )
 """Keys of a trace of decoding."""
 

@@ -14,9 +14,9 @@ from prunescope.tables.table import (
 _ESTIMATE = (
     Column("space", TEXT, "embedding (h), logit (z) or probability (p)"),
     Column("quantity", TEXT, "angular_deviation, kl_divergence or kl_bound"),
-    Column("order", INT, "order in Δ of the estimate; NULL for the bound", True),
-    Column("measured", FLOAT, "computed from tensors"),
-    Column("estimated", FLOAT, "predicted by Theorem 1, 2, 3, a higher order or a bound"),
+    Column("order", INT, "order of the estimate in Δ; NULL for the bound", True),
+    Column("measured", FLOAT, "value computed from tensors"),
+    Column("estimated", FLOAT, "predicted by Theorem 1, 2 or 3, a higher order or a bound"),
 )
 """A measurement and its prediction."""
 
