@@ -48,7 +48,7 @@ def check_model(
     for check in checks:
         LOG.info("%s: %.3g, at most %.3g", check.check, check.measured, check.tolerance)
     if failed := model_check.failures(checks):
-        raise JobError(f"model {model_dir} is not run as it is. {failed}")
+        raise JobError(f"model {model_dir} fails its check and is not used. {failed}")
     noise = model_check.noise_floor(model, token_ids) if kind == "causal" else NO_NOISE
     store.write(checks_file, model_check.as_rows(checks), "model_check", made_by)
     store.write(noise_file, noise, "noise_floor", made_by)

@@ -53,7 +53,7 @@ def fetch_retrieval_set(
             if not relevant_found:
                 raise JobError(
                     f"{sources.describe(entry['source'])}: none of the {len(relevant)} relevant "
-                    f"documents is among the {n_documents}. The judgements are of another set: "
+                    f"documents is among the {n_documents}. The judgements belong to another set: "
                     "correct `qrels`."
                 )
             if n_empty == n_documents:
@@ -70,7 +70,7 @@ def fetch_retrieval_set(
     if len(relevant_found) < len(relevant):
         progress.warn(
             f"{sources.describe(entry['source'])}: {len(relevant) - len(relevant_found)} of "
-            f"{len(relevant)} relevant documents are not there, for instance "
+            f"{len(relevant)} relevant documents are missing, for instance "
             f"{min(relevant - relevant_found)!r}; they count as not found."
         )
     if n_empty:

@@ -68,17 +68,14 @@ def generate_dense(
 
 def warn_of_thinking(tokenizer: Any, encoded_prompts: Sequence[prompts.Asked]) -> None:
     """Warn if the chat template opens a thinking text, because then step 0 is not the answer."""
-    thinking = sorted(
-        {
-            each.prompt
-            for each in encoded_prompts
-            if prompts.opens_thinking(tokenizer, each.token_ids)
-        }
-    )
-    if thinking:
+    names = {
+        each.prompt for each in encoded_prompts if prompts.opens_thinking(tokenizer, each.token_ids)
+    }
+    if names:
         progress.warn(
-            f"the chat template opens a thinking text after {', '.join(thinking)}: step 0, where "
-            "options are read, is of the thinking. See prompting/chat_template_kwargs in config."
+            f"the chat template opens a thinking text after {', '.join(sorted(names))}: step 0, "
+            "where options are read, belongs to the thinking text. See "
+            "prompting/chat_template_kwargs in config."
         )
 
 
