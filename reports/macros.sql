@@ -97,14 +97,22 @@ if(
 CREATE MACRO percent(portion) AS
 format(if(abs(portion) >= 9.995, '{:,.0f} %', '{:.3g} %'), 100 * portion);
 
--- The share of the dense model's score that each family of tasks keeps, in words.
-CREATE MACRO kept_by_families(choosing, writing) AS
-format(
-    'multiple-choice tasks keep {:.0f} % of the dense model''s score on average, generation tasks '
-    '{:.0f} %.',
-    100 * choosing,
-    100 * writing
-);
+-- Items of each family from which a contrast of both may have a verdict.
+CREATE MACRO least_items() AS 30;
+
+-- The verdict on a contrast whose p-value is corrected for the number of verdicts in its figure
+-- (Bonferroni): whether the difference is above 0, or NULL while that is undecided.
+CREATE MACRO contrast_verdict(difference, p_value, n_tests, n_items) AS
+if(n_items >= least_items() AND p_value * n_tests < 0.05, difference > 0, NULL);
+
+-- A sentence, after a space, that says why a contrast has no verdict; empty if it has one.
+CREATE MACRO contrast_undecided(difference, p_value, n_tests, n_items, items_to_decide) AS
+CASE
+    WHEN difference IS NULL OR n_items >= least_items() AND p_value * n_tests < 0.05 THEN ''
+    WHEN n_items < least_items() THEN format(' Undecided: {} items are too few.', n_items)
+    WHEN items_to_decide > 100000 OR items_to_decide IS NULL THEN ' Undecided: they hardly differ.'
+    ELSE format(' Undecided: at this difference about {:.0f} items would decide.', items_to_decide)
+END;
 
 -- The verdict of two measures of the same statement; NULL if they disagree.
 CREATE MACRO verdict(first_measure, second_measure) AS

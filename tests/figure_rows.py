@@ -190,6 +190,7 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
             "metric": each["metric"],
             "filter": each["filter"],
             "outcome": item % 2,
+            "chance": 0.25,
             "response": "an answer",
             "target": "an answer",
             "doc_hash": f"{item}",
@@ -222,9 +223,21 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
         for item in range(4)
         for asked in ("retrieval", "multiple_choice", "generation")
     ]
+    compared = [
+        {"scope": scope, "name": name, "n_items": 40, "difference": -0.1, "difference_low": -0.3}
+        | {"difference_high": 0.1, "p_value": 0.2, "dense_margin_low": 0.1}
+        | dict.fromkeys(("dense_score", "score", "chance"), 0.5)
+        | dict.fromkeys(("kept", "kept_low", "kept_high"), 0.8)
+        for scope, name in (
+            ("family", "non_generative"),
+            ("family", "generative"),
+            ("contrast", "non_generative minus generative"),
+        )
+    ]
     return {
         "task_scores": tasks,
         "task_samples": samples,
+        "score_difference": compared,
         "retrieval_samples": found,
         "matched_samples": asked,
     }

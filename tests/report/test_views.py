@@ -77,19 +77,54 @@ def test_shares_are_of_denses_score_and_intervals_stay_scores():
     )
 
 
-def test_a_family_keeps_the_mean_share_of_its_tasks():
-    """0.8 and 0.4 of two multiple-choice tasks, 0.1 of a generation task."""
-    choosing = [*scores(dense=0.5, pruned=0.4), *scores(dense=0.5, pruned=0.2)]
-    for row, task in zip(choosing, ("boolq", "boolq", "piqa", "piqa"), strict=True):
-        row["task"] = task
-    written = scores(dense=0.2, pruned=0.02)
-    writing = [{**row, "task": "squad", "family": "generative"} for row in written]
-    alone = scores(unwritten=0.5)
-    found = rows_of("family_shares", task_scores=[*choosing, *writing, *alone])
-    assert {r["variant"]: (r["choosing"], r["writing"]) for r in found} == {
-        "dense": (1, 1),
-        "pruned": (pytest.approx(0.6), pytest.approx(0.1)),
-    }
+def contrast(difference, p_value, n_items=48, margin=0.1):
+    """Rows of `score_difference`: a contrast of both families, which keep 0.9 and less."""
+    tested = difference is not None
+    spread = (
+        {"difference_low": difference - 0.2, "difference_high": difference + 0.2} if tested else {}
+    )
+    shared = {"model": "m", "variant": "v", "suite": "core", "dense_margin_low": margin}
+    shares = dict.fromkeys(("kept_low", "kept_high"), 0.5) if tested else {}
+    families = [
+        shared | {"scope": "family", "name": name, "n_items": n_items, "kept": share} | shares
+        for name, share in (
+            ("non_generative", 0.9 if tested else None),
+            ("generative", 0.9 - difference if tested else None),
+        )
+    ]
+    whole = {"scope": "contrast", "name": "both", "n_items": n_items, "p_value": p_value}
+    return [*families, shared | whole | {"difference": difference, **spread}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "agrees"),
+    [
+        (contrast(0.6, 0.001), "60 points apart (40 to 80).", True),
+        (contrast(-0.6, 0.001), "-60 points apart (-80 to -40).", False),
+        (contrast(0.1, 0.3), "Undecided: at this difference about 192 items would decide.", None),
+        (contrast(0.6, 0.001, n_items=12), "Undecided: 12 items are too few.", None),
+        (contrast(None, None), "Not tested: dense itself may be guessing", None),
+    ],
+    ids=["as in the paper", "the other way round", "undecided", "too few", "dense guesses"],
+)
+def test_a_verdict_on_families_needs_evidence(rows, said, agrees):
+    run = {"model": "m", "variant": "v", "method": "wanda", "settings": "{}"}
+    (found,) = rows_of("pattern_findings", score_difference=rows, compression_run=[run])
+    assert said in found["finding"]
+    assert found["agrees"] is agrees
+
+
+def test_verdicts_are_corrected_for_their_number():
+    """A p-value of 0.02 counts alone, and not among three variants of one method."""
+    runs = [
+        {"model": "m", "variant": variant, "method": "wanda", "settings": "{}"}
+        for variant in ("v", "w", "x")
+    ]
+    rows = [{**row, "variant": run["variant"]} for run in runs for row in contrast(0.6, 0.02)]
+    alone = rows_of("pattern_findings", score_difference=rows[:3], compression_run=runs[:1])
+    among = rows_of("pattern_findings", score_difference=rows, compression_run=runs)
+    assert [row["agrees"] for row in alone] == [True]
+    assert [row["agrees"] for row in among] == [None, None, None]
 
 
 def test_dense_drops_none_of_every_kind_its_model_has():

@@ -17,7 +17,7 @@ LAYERS = (
     {"measures"},
     {"compression", "theory"},
     {"tracing"},
-    {"checking", "evaluation"},
+    {"checking", "evaluation", "inference"},
     {"report"},
     {"workflow"},
 )

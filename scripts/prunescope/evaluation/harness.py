@@ -323,6 +323,7 @@ def _samples(
                     "metric": metric,
                     "filter": sample["filter"],
                     "outcome": _outcome(sample[metric]),
+                    "chance": _chance(sample, metric, tasks[subtask]),
                     "response": _response(sample, metric, tasks[subtask]),
                     "target": _target(sample, tasks[subtask]),
                     "doc_hash": sample["doc_hash"],
@@ -342,6 +343,20 @@ def _outcome(value: Any) -> float:
     if isinstance(value, tuple):
         return float(value[0] / value[1])
     return float(value)
+
+
+def _chance(sample: Mapping[str, Any], metric: str, task: Any) -> float | None:
+    """Expected outcome of a guess: one in so many options, 0 for a text that is written.
+
+    None for a metric that is no share of right answers.
+    """
+    if task.OUTPUT_TYPE == "generate_until":
+        return 0.0
+    if task.OUTPUT_TYPE != "multiple_choice" or metric not in ("acc", "acc_norm"):
+        return None
+    target = sample["target"]
+    n_right = len(target) if isinstance(target, list) else 1
+    return n_right / len(task.doc_to_choice(sample["doc"]))
 
 
 def _response(sample: Mapping[str, Any], metric: str, task: Any) -> str:

@@ -2,7 +2,7 @@
 
 from prunescope.tables.table import BOOL, FLOAT, IDS, INT, TEXT, Column, Table, clocked, measure
 
-BENCHMARKS: tuple[Table, ...] = (
+BENCHMARK_TASKS: tuple[Table, ...] = (
     Table(
         "task_scores",
         "One row per (task, metric, filter): lm-eval's score over all items of the task.",
@@ -33,6 +33,7 @@ BENCHMARKS: tuple[Table, ...] = (
             Column("metric", TEXT, "lm-eval's name of the metric"),
             Column("filter", TEXT, "lm-eval's name of the answer filter; none for the raw answer"),
             Column("outcome", FLOAT, "score of the item; for perplexities log p per unit, in nats"),
+            measure("chance", "expected outcome of a guess; 0 if generated; NULL if not defined"),
             Column("response", TEXT, "text that the model generated, or the option it chose"),
             Column("target", TEXT, "the right answer"),
             Column("doc_hash", TEXT, "SHA-256 of the item's row; equal items have equal hashes"),
@@ -50,6 +51,10 @@ BENCHMARKS: tuple[Table, ...] = (
             measure("distinct_2", "different 2-grams over all 2-grams; NULL below 2 tokens"),
         ),
     ),
+)
+
+
+MATCHED_FORMATS: tuple[Table, ...] = (
     Table(
         "matched_samples",
         "One row per (source, item, format): one question, asked in three formats.",

@@ -5,7 +5,7 @@ do not match the declaration, the queries in `reports/` use these names, and the
 query to empty tables of these types.
 """
 
-from prunescope.tables import checking, compression, evaluation, inputs, theory, tracing
+from prunescope.tables import checking, compression, evaluation, inference, inputs, theory, tracing
 from prunescope.tables.table import Table
 
 SCHEMA_VERSION = "1"
@@ -25,7 +25,9 @@ _IN_ORDER: tuple[Table, ...] = (
     *checking.TABLES,
     *compression.TABLES,
     *tracing.ANSWERS_AND_COSTS,
-    *evaluation.BENCHMARKS,
+    *evaluation.BENCHMARK_TASKS,
+    *inference.TABLES,
+    *evaluation.MATCHED_FORMATS,
     *tracing.SUBLAYER_TRACES,
     *theory.SUBLAYER_ESTIMATES,
     *tracing.DECODING_TRACES,

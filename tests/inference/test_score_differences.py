@@ -1,0 +1,157 @@
+"""Differences of scores: values by hand, coverage of intervals by simulation, refusals."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from prunescope.inference import score_differences
+from prunescope.inference.score_differences import PairedTask
+from prunescope.progress import JobError
+
+
+def paired(dense, variant, name="task", family="non_generative", chance=0.25):
+    return PairedTask(name, family, chance, np.array(dense, float), np.array(variant, float))
+
+
+def by_name(rows):
+    return {row["name"]: row for row in rows.to_pylist()}
+
+
+RIGHT = [1] * 30 + [0] * 10
+HALF = [1] * 15 + [0] * 25
+
+
+def test_values_are_those_by_hand():
+    """Dense has 30 of 40 right, the variant 15: above a chance of a quarter, 20 and 5."""
+    row = by_name(score_differences.differences([paired(RIGHT, HALF)], seed=0))["task"]
+    assert row["n_items"] == 40
+    assert (row["dense_score"], row["score"], row["chance"]) == (0.75, 0.375, 0.25)
+    assert row["difference"] == -0.375
+    assert row["kept"] == pytest.approx(0.25)
+    assert row["kept_low"] < 0.25 < row["kept_high"]
+    assert row["difference_low"] < -0.375 < row["difference_high"] < 0
+    assert row["p_value"] < 0.001  # 15 changes, all to the worse: 2 / 2^15
+
+
+def test_an_exact_p_value_of_few_changes():
+    """Three changes, all to the worse: 2 of the 2^3 exchanges are as far from zero."""
+    row = by_name(score_differences.differences([paired([1] * 8, [1] * 5 + [0] * 3)], 0))["task"]
+    assert row["p_value"] == pytest.approx(2 / 2**3)
+
+
+def test_no_change_among_few_items_is_no_proof_of_none():
+    """0 of 10: up to 31 % of all items may change (exact binomial, 97.5 %)."""
+    row = by_name(score_differences.differences([paired(RIGHT[25:35], RIGHT[25:35])], 0))["task"]
+    assert (row["difference"], row["p_value"]) == (0, 1)
+    assert row["difference_high"] == -row["difference_low"] == pytest.approx(1 - 0.025**0.1)
+
+
+def test_shares_of_a_guessing_dense_model_are_not_told():
+    quarter = [1] * 10 + [0] * 30
+    row = by_name(score_differences.differences([paired(quarter, HALF)], seed=0))["task"]
+    assert row["dense_margin_low"] < 0
+    assert row["kept"] is None
+
+
+def test_tasks_of_a_family_weigh_the_same_whatever_their_size():
+    tasks = [paired(RIGHT, RIGHT, "long"), paired([1] * 8, [0] * 8, "short")]
+    row = by_name(score_differences.differences(tasks, seed=0))["non_generative"]
+    assert row["difference"] == pytest.approx(-0.5)
+    assert row["n_items"] == 48
+
+
+def test_the_contrast_is_of_shares():
+    """Choices keep everything, generation keeps half: the gap is one half."""
+    written = paired([1] * 40, [1] * 20 + [0] * 20, "write", "generative", 0.0)
+    row = by_name(score_differences.differences([paired(RIGHT, RIGHT), written], seed=0))[
+        "non_generative minus generative"
+    ]
+    assert row["difference"] == pytest.approx(0.5)
+    assert 0 < row["difference_low"] < 0.5 < row["difference_high"]
+    assert row["p_value"] < 0.001
+    assert row["n_items"] == 40
+
+
+def test_order_of_items_and_tasks_does_not_decide():
+    """Another order draws other items: ends move by the noise of resampling, values not at all."""
+    order = np.random.default_rng(3).permutation(40)
+    rows = [
+        by_name(score_differences.differences([task], seed=0))["task"]
+        for task in (
+            paired(RIGHT, HALF),
+            paired(np.array(RIGHT)[order], np.array(HALF)[order]),
+        )
+    ]
+    assert rows[0]["difference"] == rows[1]["difference"]
+    for end in ("difference_low", "difference_high", "kept_low", "kept_high"):
+        assert rows[0][end] == pytest.approx(rows[1][end], abs=0.06)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch):
+    """Simulated models of 48 items: 95 % within two standard errors of 600 simulations."""
+    monkeypatch.setattr(score_differences, "RESAMPLES", 599)
+    rng, held = np.random.default_rng(0), []
+    for simulation in range(600):
+        dense = rng.random(48) < 0.7
+        variant = np.where(rng.random(48) < 0.3, rng.random(48) < 0.3, dense)
+        task = paired(dense, variant)
+        low, high, _ = score_differences.interval(
+            lambda drawn, task=task: score_differences._gain([task], drawn), [task], simulation
+        )
+        held.append(low <= 0.3 * (0.3 - 0.7) <= high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
+
+
+def test_shuffled_labels_are_rarely_called_different(monkeypatch):
+    """Dense and variant exchanged at random: p falls below 0.05 in at most 5 % of the cases."""
+    monkeypatch.setattr(score_differences, "RESAMPLES", 999)
+    rng, below = np.random.default_rng(1), []
+    for simulation in range(400):
+        pair = rng.random((2, 32)) < 0.5
+        task = paired(*pair)
+        below.append(score_differences.sign_flip_p_value([task], simulation) < 0.05)
+    assert np.mean(below) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def scores(**changed):
+    row = {"task": "t", "metric": "acc", "filter": "none", "headline": True, "family": "generative"}
+    return pa.Table.from_pylist([row | {"higher_is_better": True, "score": 0.5} | changed])
+
+
+def samples(outcomes, chance=0.25):
+    return pa.Table.from_pylist(
+        [
+            {"task": "t", "subtask": "t", "item": item, "metric": "acc", "filter": "none"}
+            | {"outcome": float(outcome), "chance": chance, "doc_hash": str(item)}
+            for item, outcome in enumerate(outcomes)
+        ]
+    )
+
+
+def test_items_are_paired_by_themselves():
+    """Rows in another order are the same items."""
+    variant = samples([0, 1, 1, 0])
+    variant = variant.take([2, 0, 3, 1])
+    (task,) = score_differences.paired_tasks(scores(), samples([1, 1, 0, 0]), variant)
+    assert task.dense.tolist() == [1, 1, 0, 0]
+    assert task.variant.tolist() == [0, 1, 1, 0]
+
+
+def test_other_items_are_refused():
+    with pytest.raises(JobError, match="not the same"):
+        score_differences.paired_tasks(scores(), samples([1, 1, 0, 0]), samples([1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "chance"),
+    [
+        ({"headline": False}, 0.25),
+        ({"higher_is_better": False}, 0.25),
+        ({}, None),
+        ({"score": 0.7}, 0.25),
+    ],
+    ids=["another metric", "less is better", "no chance", "no mean over items"],
+)
+def test_what_is_no_mean_over_items_is_left_out(changed, chance):
+    rows = samples([1, 1, 0, 0], chance)
+    assert score_differences.paired_tasks(scores(**changed), rows, rows) == []
