@@ -1,4 +1,4 @@
-"""Build the report: figures and provenance in, one self-contained page out."""
+"""Build the report, one self-contained page, from the figures and from what made them."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -25,16 +25,18 @@ def build_report(
 
     Parameters
     ----------
-    figures : files of draw_figure, in config's order; the stem is the figure's name.
-    manifests : one of fetch_model for every model a figure reads.
-    answers : tables `dense_answer`, which hold the prompts as each model read them.
-    tables : every table behind the figures; what made them is read from their metadata.
-    timed : folders in which Snakemake timed its jobs, one per rule, in data-flow order.
-    settings : seed, calibration, decoding and tracing settings, and the prompts.
-    missing : figures that a failed run could not draw, and the jobs that each waits for.
+    figures : files that `draw_figure` wrote, named after the figures, in the order of config.
+    manifests : files that `fetch_model` wrote, one for each model that a figure reads.
+    answers : files of table `dense_answer`, which holds the prompts as each model read them.
+    tables : files of every table behind the figures, by the name of the table. Their metadata says
+        what made them.
+    timed : folders in which Snakemake timed its jobs, one per rule, in the order of the data flow.
+    settings : seed, calibration, decoding and tracing settings, and the prompts, as in config.
+    report_file : the HTML file to write.
+    missing : names of the figures that a failed run could not draw, with the jobs each waits for.
     """
-    drawn = {Path(file).stem: store.read_json(file) for file in figures}
-    behind = [
+    drawn_figures = {Path(file).stem: store.read_json(file) for file in figures}
+    background = [
         ("Models", facts.models(manifests)),
         ("Settings", facts.listed(settings)),
         ("Prompts", facts.prompts(settings["prompts"])),
@@ -42,22 +44,25 @@ def build_report(
         ("Software", facts.software(tables)),
         ("Wall time by rule", facts.wall_times(timed)),
     ]
-    with store.written_whole(report_file) as part:
-        part.write_text(page.render(drawn, behind, missing or {}), encoding="utf-8")
+    with store.written_whole(report_file) as part_file:
+        part_file.write_text(
+            page.render(drawn_figures, background, missing or {}), encoding="utf-8"
+        )
 
 
 def incomplete(
     report: Any, made: Callable[[str], bool], missing: Mapping[str, Sequence[str]]
 ) -> None:
-    """The page of what a failed run did make, for `build_report` did not run.
+    """Write the report after a failed run, in which `build_report` did not run, from what exists.
 
-    Its time is set back to before every input, so that the next run makes it anew.
+    The modification time of the page is set to before every input, so that the next run builds it
+    again.
 
     Parameters
     ----------
     report : Snakemake's job of `build_report`.
-    made : says whether an input of it is there and of this run's state.
-    missing : figures that are not, and the jobs that each waits for.
+    made : tells whether an input file of that job exists and is up to date.
+    missing : names of the figures that were not drawn, with the jobs that each waits for.
     """
     inputs = {name: [*filter(made, files)] for name, files in _inputs(report).items()}
     build_report(
@@ -75,10 +80,10 @@ def _inputs(report: Any) -> dict[str, list[str]]:
 
 
 def inputs_of_page(inputs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Arguments of `build_report` that are inputs of the rule, tables by name in one of them."""
-    own = ("figures", "manifests", "answers")
+    """Arguments of `build_report` that are inputs of the rule, with all tables in one of them."""
+    arguments = ("figures", "manifests", "answers")
     tables = {name: inputs[name] for name in TABLES if name in inputs}
-    return {**{name: inputs[name] for name in own}, "tables": tables}
+    return {**{name: inputs[name] for name in arguments}, "tables": tables}
 
 
 if __name__ == "__main__":

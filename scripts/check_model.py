@@ -1,4 +1,4 @@
-"""Prove that one model runs as it is read, and measure its noise floor, before anything runs it."""
+"""Check that prunescope reads one model correctly, and measure its noise floor, before any use."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,8 @@ def check_model(
     Raises
     ------
     JobError
-        if the checkpoint is not all there or not all used, or a check fails; nothing is written.
+        if the checkpoint is incomplete or not used completely, or if a check fails. Nothing is
+        written then.
     """
     device = runtime.prepare(threads)
     model = loading.load(model_dir, dtype, device, kind)
@@ -47,14 +48,14 @@ def check_model(
     for check in checks:
         LOG.info("%s: %.3g, at most %.3g", check.check, check.measured, check.tolerance)
     if failed := model_check.failures(checks):
-        raise JobError(f"model {model_dir} is not run as it is. {failed}")
+        raise JobError(f"model {model_dir} fails its check and is not used. {failed}")
     noise = model_check.noise_floor(model, token_ids) if kind == "causal" else NO_NOISE
     store.write(checks_file, model_check.as_rows(checks), "model_check", made_by)
     store.write(noise_file, noise, "noise_floor", made_by)
 
 
 NO_NOISE: pa.Table = TABLES["noise_floor"].schema.empty_table()
-"""Of an encoder, which neither decodes nor gives probabilities."""
+"""The table of an encoder, which neither decodes nor gives probabilities."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Compare the task scores of one variant with dense's, item by item, with intervals."""
+"""Compare the task scores of one variant with those of dense, item by item, with intervals."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,11 +20,11 @@ def compare_scores(
 
     Parameters
     ----------
-    dense_scores, dense_samples, variant_samples : tables `task_scores` and `task_samples` of dense,
-        and `task_samples` of the variant, all of the same suite.
-    differences_file : what is written.
-    seed : of the resampling.
-    made_by : the provenance that the table carries.
+    dense_scores, dense_samples : files of tables `task_scores` and `task_samples` of dense.
+    variant_samples : file of table `task_samples` of the variant, for the same suite.
+    differences_file : the file to write.
+    seed : seed of the resampling.
+    made_by : provenance, written into the metadata of the file.
 
     Raises
     ------

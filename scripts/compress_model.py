@@ -1,4 +1,4 @@
-"""Compress one dense model by one method: what the method reads in, edit and report out."""
+"""Compress one dense model by one method, and write the edit and a report of what it removed."""
 
 import importlib
 import json
@@ -25,41 +25,43 @@ def compress_model(
     run_file: str,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write the edit of one variant, the report of what it removed, and what making it took.
+    """Write the edit of one variant, the report of what it removed, and what it cost to compute.
 
     Parameters
     ----------
-    files : what the method reads, by the name its `compress` gives it.
-    settings : the variant's entry in config, `method` and the method's own settings.
+    files : files that the method reads, by the name of the corresponding parameter of `compress`.
+    settings : the variant's entry in config: `method` and the settings of that method.
     passes : how calibration passes are run.
-    edit_file, report_file, run_file : what is written.
-    made_by : the provenance that they carry.
+    edit_file, report_file, run_file : the files to write, of the edit and of tables
+        `compression_report` and `compression_run`.
+    made_by : provenance, written into the metadata of the files.
     """
     method = str(settings["method"])
-    running = (
+    loader = (  # imported only for methods that run the model, because it imports torch
         importlib.import_module("prunescope.compression.evidence") if "model" in files else None
     )
-    if running is not None:
-        evidence = running.load(files, passes)
+    if loader is not None:
+        evidence = loader.load(files, passes)
     else:
         evidence = {name: store.read(file, name) for name, file in files.items()}
-    own = {name: value for name, value in settings.items() if name != "method"}
-    began = time.perf_counter()
-    edit, report = methods.load(method)(*(evidence[n] for n in methods.reads(method)), **own)
-    seconds = time.perf_counter() - began
+    method_settings = {name: value for name, value in settings.items() if name != "method"}
+    start = time.perf_counter()
+    evidence_read = [evidence[name] for name in methods.reads(method)]
+    edit, report = methods.load(method)(*evidence_read, **method_settings)
+    seconds = time.perf_counter() - start
     edits.write(edit_file, edit, made_by)
     store.write(report_file, report, "compression_report", made_by)
     run = {
         "method": method,
-        "settings": json.dumps(own, sort_keys=True),
+        "settings": json.dumps(method_settings, sort_keys=True),
         "seconds": seconds,
         "peak_memory_mb": None,
         "n_tokens": 0,
         "threads": passes.threads,
         "forward_dtype": None,
     }
-    if running is not None:
-        run["peak_memory_mb"] = running.peak_memory_mb()
+    if loader is not None:
+        run["peak_memory_mb"] = loader.peak_memory_mb()
         run["n_tokens"] = evidence["calibration"].token_ids.numel()
         run["forward_dtype"] = passes.forward_dtype
     schema = TABLES["compression_run"].schema

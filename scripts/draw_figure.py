@@ -1,4 +1,4 @@
-"""Draw one figure: the rows of its query in, a Vega-Lite specification or a table of texts out."""
+"""Draw one figure from the rows of its query, as a Vega-Lite chart or a table of texts."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,16 @@ def draw_figure(
     settings: Mapping[str, object],
     figure_file: str,
 ) -> None:
-    """Write one figure, its title, caption and findings in `usermeta`.
+    """Write one figure, with its title, caption and findings under `usermeta`.
 
     Parameters
     ----------
-    query_file : SQL: views of its own if it names any, the figure's rows, then its findings; views
-        of reports/views/ are made where it reads them.
-    chart_file : module with `draw(rows)`, its docstring the title and the caption.
-    tables : files of every table the query reads.
-    settings : values of the query's `$named` parameters.
+    query_file : SQL file. It may create views, then returns the rows of the figure, then its
+        findings. Views of reports/views/ that it reads are created first.
+    chart_file : module with a function `draw(rows)`, whose docstring is the title and the caption.
+    tables : files of each table that the query reads, by the name of the table.
+    settings : values of the `$named` parameters of the query.
+    figure_file : the JSON file to write.
     """
     chart = load_chart(chart_file)
     title, caption = charts.title_and_caption(chart.__doc__)
@@ -43,13 +44,13 @@ def draw_figure(
             "drawn at T = 1: is 1.0 among tracing.temperatures? Does the model have the block in "
             "`settings`?"
         )
-    shown = rounded(rows)
-    drawn = chart.draw(shown)
+    rounded_rows = rounded(rows)
+    drawn = chart.draw(rounded_rows)
     figure = (
         {
             "title": {"text": title, "subtitle": []},
             "table": drawn.as_dict(),
-            "datasets": {"rows": shown.to_pylist()},
+            "datasets": {"rows": rounded_rows.to_pylist()},
         }
         if isinstance(drawn, Table)
         else drawn.to_dict(validate=False)
@@ -65,7 +66,7 @@ def draw_figure(
 
 
 def load_chart(chart_file: Path) -> ModuleType:
-    """The figure's module, from its path: `reports/` is no package."""
+    """Load the module of a figure from its path, because `reports/` is not a package."""
     spec = importlib.util.spec_from_file_location(chart_file.stem, chart_file)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(f"{chart_file} is not a Python module.")

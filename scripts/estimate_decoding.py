@@ -1,4 +1,4 @@
-"""The theorems in time, beside what was measured: stored columns in, `decoding_deviation` out."""
+"""Compare deviations measured at each step of decoding with those that the theorems predict."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from prunescope.theory import deviations
 def estimate_decoding(
     trace_file: str, shift_file: str, deviation_file: str, made_by: Mapping[str, object]
 ) -> None:
-    """Write table `decoding_deviation` of one variant."""
-    traced = {"decoding_trace": trace_file, "decoding_shift": shift_file}
-    deviations.write("decoding_deviation", traced, deviation_file, made_by)
+    """Write table `decoding_deviation` of one variant, computed from stored columns."""
+    trace_files = {"decoding_trace": trace_file, "decoding_shift": shift_file}
+    deviations.write("decoding_deviation", trace_files, deviation_file, made_by)
 
 
 if __name__ == "__main__":

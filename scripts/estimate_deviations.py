@@ -1,4 +1,4 @@
-"""Set what the theorems predict beside what was measured: stored columns in, `deviation` out."""
+"""Compare deviations measured at each edited sublayer with those that the theorems predict."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from prunescope.theory import deviations
 def estimate_deviations(
     trace_file: str, shift_file: str, deviation_file: str, made_by: Mapping[str, object]
 ) -> None:
-    """Write table `deviation` of one variant."""
-    traced = {"sublayer_trace": trace_file, "logit_shift": shift_file}
-    deviations.write("deviation", traced, deviation_file, made_by)
+    """Write table `deviation` of one variant, computed from stored columns."""
+    trace_files = {"sublayer_trace": trace_file, "logit_shift": shift_file}
+    deviations.write("deviation", trace_files, deviation_file, made_by)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write one variant as a plain Hugging Face checkpoint, and prove that it is the variant."""
+"""Export one variant as a plain Hugging Face checkpoint, and check that its logits are equal."""
 
 import dataclasses
 import json
@@ -20,14 +20,14 @@ def export_model(
     checkpoint_dir: str,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write the checkpoint beside its place, compare it with the variant, and only then rename.
+    """Write the checkpoint to a scratch folder, compare it with the variant, and then rename it.
 
     Parameters
     ----------
     source : the variant.
-    prompt_texts : `prompts` in config, on which checkpoint and variant are compared.
-    checkpoint_dir : folder that is written.
-    made_by : the provenance that the folder carries.
+    prompt_texts : section `prompts` of config, on which checkpoint and variant are compared.
+    checkpoint_dir : the folder to write.
+    made_by : provenance, written to `prunescope.json` in the folder.
     """
     loaded = loading.load_variant(source)
     with sources.scratch(beside=checkpoint_dir) as scratch:
@@ -36,8 +36,8 @@ def export_model(
         texts = [prompt["text"] for prompt in prompt_texts.values()]
         proof = export.prove(folder, loaded.variant.model, loaded.tokenizer, texts)
         progress.LOG.info("%s", proof)
-        about = {**made_by, "proof": dataclasses.asdict(proof)}
-        text = json.dumps(about, indent=2, sort_keys=True) + "\n"
+        description = {**made_by, "proof": dataclasses.asdict(proof)}
+        text = json.dumps(description, indent=2, sort_keys=True) + "\n"
         (folder / "prunescope.json").write_text(text, encoding="utf-8")
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
         store.move(folder, Path(checkpoint_dir))

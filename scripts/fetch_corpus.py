@@ -1,4 +1,4 @@
-"""Bring the documents of one corpus into the store, as many as asked for, in its own order."""
+"""Fetch the documents of one corpus into the store, up to a given number, in their order."""
 
 import itertools
 from collections import Counter
@@ -23,15 +23,17 @@ def fetch_corpus(
 ) -> None:
     """Write table `documents` of one corpus. Raises JobError if the source holds none.
 
-    What is left out (rows without text, texts shorter than `documents.MIN_BYTES`) is counted in the
-    log and named in a warning.
+    Rows without text and texts shorter than `documents.MIN_BYTES` are left out, counted in the log
+    and reported in a warning.
 
     Parameters
     ----------
-    source : where its rows are. kind : the format of the rows, a key of `documents.READERS`.
-    n_documents : how many are taken; None takes all.
-    documents_file : what is written. made_by : the provenance that the table carries.
-    text_column : column of format `text` that holds the document.
+    source : where the rows of the corpus are, as in config.
+    kind : the format of the rows, a key of `documents.READERS`.
+    n_documents : the greatest number of documents to take; None takes all.
+    documents_file : the file to write.
+    made_by : provenance, written into the metadata of the file.
+    text_column : for format `text`, the column with the document.
     """
     n_written = 0
     left_out: documents.LeftOut = Counter()
@@ -40,8 +42,9 @@ def fetch_corpus(
         store.writer(documents_file, "documents", made_by) as file,
     ):
         rows = sources.rows(source, scratch)
-        found = itertools.islice(documents.READERS[kind](rows, left_out, text_column), n_documents)
-        for batch in store.batches(progress.track(found, "documents", n_documents), ROWS_PER_GROUP):
+        corpus_documents = documents.READERS[kind](rows, left_out, text_column)
+        taken = itertools.islice(corpus_documents, n_documents)
+        for batch in store.batches(progress.track(taken, "documents", n_documents), ROWS_PER_GROUP):
             file.write(documents.as_rows(batch))
             n_written += len(batch)
         if n_written == 0:

@@ -1,4 +1,4 @@
-"""Bring one dense model into the store: a folder in the hub's layout, and its manifest."""
+"""Fetch one dense model into the store, as a folder in the layout of the hub and a manifest."""
 
 import shutil
 from collections.abc import Mapping
@@ -17,17 +17,20 @@ def fetch_model(
     manifest_file: str,
     kind: str | None = None,
 ) -> None:
-    """Fetch, check and only then rename to `model_dir`; write what it is to `manifest_file`.
+    """Fetch a model to a scratch folder, check it, rename the folder, and write the manifest.
 
     Parameters
     ----------
-    n_blocks : number of transformer blocks that config expects, None to take what there is.
+    source : where the model is, as in config.
+    n_blocks : number of transformer blocks that config expects; None accepts any number.
+    model_dir : the folder to write.
+    manifest_file : the JSON file to write, with what the model is and the hashes of its files.
     kind : `causal` or `encoder`; None checks only what holds for both.
     """
     with sources.scratch(beside=model_dir) as scratch:
         model = scratch / "model"
         model.mkdir()
-        if source["from"] == "hub":  # of gigabytes, first the kilobytes that may tell against them
+        if source["from"] == "hub":  # may refuse the model before gigabytes of weights are fetched
             dense_models.refuse(
                 dense_models.config_refusals(sources.model_files(source, scratch, weights=False)),
                 source,

@@ -1,4 +1,4 @@
-"""Bring one retrieval set into the store: documents, queries, judgements, in BEIR's layout."""
+"""Fetch one retrieval set into the store: documents, queries and judgements, as BEIR has them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,25 +23,37 @@ def fetch_retrieval_set(
 ) -> None:
     """Write tables `retrieval_corpus`, `retrieval_queries` and `retrieval_qrels` of one set.
 
-    Raises JobError if the source cannot be read or holds no document that a query asks for.
+    Parameters
+    ----------
+    entry : the entry of the retrieval set in config.
+    corpus_file, queries_file, qrels_file : the files to write, one per table.
+    made_by : provenance, written into the metadata of the files.
+
+    Raises
+    ------
+    JobError
+        if the source cannot be read, holds none of the relevant documents, or holds only empty
+        documents.
     """
     with sources.scratch(beside=corpus_file) as scratch:
-        whole = retrieval_sets.READERS[entry["format"]](entry, scratch)
-        chosen = retrieval_sets.limited(whole, entry.get("n_queries"), entry.get("n_documents"))
-        relevant = {row["corpus-id"] for row in chosen.qrels if row["score"] > 0}
-        n_documents, n_empty, there = 0, 0, set()
+        complete_set = retrieval_sets.READERS[entry["format"]](entry, scratch)
+        selected = retrieval_sets.limited(
+            complete_set, entry.get("n_queries"), entry.get("n_documents")
+        )
+        relevant = {row["corpus-id"] for row in selected.qrels if row["score"] > 0}
+        n_documents, n_empty, relevant_found = 0, 0, set()
         with store.writer(corpus_file, "retrieval_corpus", made_by) as file:
             for batch in store.batches(
-                progress.track(chosen.documents, "documents"), ROWS_PER_GROUP
+                progress.track(selected.documents, "documents"), ROWS_PER_GROUP
             ):
                 file.write(pa.Table.from_pylist(batch, TABLES["retrieval_corpus"].schema))
                 n_documents += len(batch)
                 n_empty += sum(not f"{row['title']}{row['text']}".strip() for row in batch)
-                there.update(relevant.intersection(row["_id"] for row in batch))
-            if not there:
+                relevant_found.update(relevant.intersection(row["_id"] for row in batch))
+            if not relevant_found:
                 raise JobError(
                     f"{sources.describe(entry['source'])}: none of the {len(relevant)} relevant "
-                    f"documents is among the {n_documents}. The judgements are of another set: "
+                    f"documents is among the {n_documents}. The judgements belong to another set: "
                     "correct `qrels`."
                 )
             if n_empty == n_documents:
@@ -50,16 +62,16 @@ def fetch_retrieval_set(
                     "without title and text. Correct the source in config."
                 )
     for file_name, table, rows in (
-        (queries_file, "retrieval_queries", chosen.queries),
-        (qrels_file, "retrieval_qrels", chosen.qrels),
+        (queries_file, "retrieval_queries", selected.queries),
+        (qrels_file, "retrieval_qrels", selected.qrels),
     ):
         store.write(file_name, pa.Table.from_pylist(rows, TABLES[table].schema), table, made_by)
-    LOG.info("%d documents, %d queries", n_documents, len(chosen.queries))
-    if len(there) < len(relevant):
+    LOG.info("%d documents, %d queries", n_documents, len(selected.queries))
+    if len(relevant_found) < len(relevant):
         progress.warn(
-            f"{sources.describe(entry['source'])}: {len(relevant) - len(there)} of "
-            f"{len(relevant)} relevant documents are not there, for instance "
-            f"{min(relevant - there)!r}; they count as not found."
+            f"{sources.describe(entry['source'])}: {len(relevant) - len(relevant_found)} of "
+            f"{len(relevant)} relevant documents are missing, for instance "
+            f"{min(relevant - relevant_found)!r}; they count as not found."
         )
     if n_empty:
         progress.warn(

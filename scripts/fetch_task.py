@@ -1,4 +1,4 @@
-"""Bring the rows of one benchmark task into the store: one Parquet file a split, hub columns."""
+"""Fetch the rows of one benchmark task into the store, with one Parquet file per split."""
 
 import itertools
 import shutil
@@ -15,7 +15,13 @@ from prunescope.storage import digests, store
 
 
 def fetch_task(splits: Sequence[Mapping[str, Any]], rows_dir: str) -> None:
-    """Fetch every split; only when all are there, rename their folder to `rows_dir`."""
+    """Fetch every split to a scratch folder, and rename the folder once it is complete.
+
+    Parameters
+    ----------
+    splits : entries under `rows` of the task in config, one per split.
+    rows_dir : the folder to write.
+    """
     with sources.scratch(beside=rows_dir) as scratch:
         folder = scratch / "rows"
         folder.mkdir()
@@ -26,12 +32,24 @@ def fetch_task(splits: Sequence[Mapping[str, Any]], rows_dir: str) -> None:
 
 
 def write_split(entry: Mapping[str, Any], folder: Path, scratch: Path) -> None:
-    """Write `<split>.parquet`. Raises JobError if the source holds no row."""
+    """Write `<split>.parquet`, with the columns that the data set has on the hub.
+
+    Parameters
+    ----------
+    entry : the entry of the split in config.
+    folder : the folder to write to.
+    scratch : a folder for temporary files.
+
+    Raises
+    ------
+    JobError
+        if the source holds no rows.
+    """
     split, source = entry["split"], entry["source"]
     if source["from"] != "wheel":
         source = {"split": split, **source}
-    found = task_rows.in_format(entry.get("format", "hub"), sources.rows(source, scratch))
-    rows = list(progress.track(found, f"{split} rows"))
+    source_rows = task_rows.in_format(entry.get("format", "hub"), sources.rows(source, scratch))
+    rows = list(progress.track(source_rows, f"{split} rows"))
     if not rows:
         raise JobError(
             f"{sources.describe(source)} holds no rows of split {split}. Choose another member, "
@@ -43,12 +61,12 @@ def write_split(entry: Mapping[str, Any], folder: Path, scratch: Path) -> None:
 
 
 def write_manifest(rows_dir: str, manifest_file: str) -> None:
-    """Checksum of every split: what later jobs go by, so that a touch of the rows is free."""
+    """Write the checksums of all splits, on which later jobs depend instead of on file times."""
     store.write_json(manifest_file, digests.checksums(rows_dir), indent=1)
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Every column of any row, in order of appearance."""
+    """Names of the columns that occur in any row, in the order of their first occurrence."""
     return list(dict.fromkeys(itertools.chain.from_iterable(rows)))
 
 

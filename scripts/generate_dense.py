@@ -1,4 +1,4 @@
-"""Let the dense model answer every prompt, greedily and sampled: the context of every trace."""
+"""Generate the answers of the dense model to all prompts, which are the context of every trace."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +25,23 @@ def generate_dense(
     made_by: Mapping[str, object],
     prompting: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write table `dense_answer` of one model. Prompts are read before the model is loaded.
+    """Write table `dense_answer` of one model: greedy and sampled answers to every prompt.
+
+    The prompts are checked before the model is loaded.
+
+    Parameters
+    ----------
+    model_dir : folder of the dense model.
+    prompt_texts : section `prompts` of config.
+    max_new_tokens : the greatest length of an answer, in tokens.
+    sampling_temperatures : temperatures at which answers are sampled, in addition to the greedy
+        answers.
+    seed : seed of the sampling.
+    answers_file : the file to write.
+    dtype : number type of the weights.
+    threads : number of CPU threads.
+    made_by : provenance, written into the metadata of the file.
+    prompting : section `prompting` of config, with the settings of the chat template.
 
     Raises
     ------
@@ -34,29 +50,32 @@ def generate_dense(
     """
     device = runtime.prepare(threads)
     tokenizer = loading.load_tokenizer(model_dir, prompting)
-    asked = [
+    encoded_prompts = [
         prompts.Asked(name, temperature, prompts.prompt_token_ids(tokenizer, prompt["text"]))
         for temperature in (GREEDY, *sampling_temperatures)
         for name, prompt in prompt_texts.items()
     ]
-    prompts.check_lengths(asked, max_new_tokens, loading.longest(model_dir))
-    warn_of_thinking(tokenizer, asked)
+    prompts.check_lengths(encoded_prompts, max_new_tokens, loading.longest(model_dir))
+    warn_of_thinking(tokenizer, encoded_prompts)
     model = loading.load(model_dir, dtype, device)
     products.order_weights(model)
-    answers = prompts.answers(model, tokenizer, asked, max_new_tokens, seed)
+    answers = prompts.answers(model, tokenizer, encoded_prompts, max_new_tokens, seed)
     ends = prompts.end_of_text(model, tokenizer)
-    rows = prompts.as_rows(prompt_texts, asked, answers, tokenizer, ends)
+    rows = prompts.as_rows(prompt_texts, encoded_prompts, answers, tokenizer, ends)
     table = pa.Table.from_pylist(rows, schema=TABLES["dense_answer"].schema)
     store.write(answers_file, table, "dense_answer", made_by)
 
 
-def warn_of_thinking(tokenizer: Any, asked: Sequence[prompts.Asked]) -> None:
-    """Say so where a template opens a thinking text: the first steps are not of the answer."""
-    thinking = sorted({a.prompt for a in asked if prompts.opens_thinking(tokenizer, a.token_ids)})
-    if thinking:
+def warn_of_thinking(tokenizer: Any, encoded_prompts: Sequence[prompts.Asked]) -> None:
+    """Warn if the chat template opens a thinking text, because then step 0 is not the answer."""
+    names = {
+        each.prompt for each in encoded_prompts if prompts.opens_thinking(tokenizer, each.token_ids)
+    }
+    if names:
         progress.warn(
-            f"the chat template opens a thinking text after {', '.join(thinking)}: step 0, where "
-            "options are read, is of the thinking. See prompting/chat_template_kwargs in config."
+            f"the chat template opens a thinking text after {', '.join(sorted(names))}: step 0, "
+            "where options are read, belongs to the thinking text. See "
+            "prompting/chat_template_kwargs in config."
         )
 
 

@@ -1,4 +1,4 @@
-"""Measure what one variant costs and how near its output stays to dense."""
+"""Measure the size and speed of one variant, and how similar its output is to that of dense."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,16 @@ def measure_variant(
     steps: int,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write table `variant_cost` of one variant: dense and variant measured side by side.
+    """Write table `variant_cost` of one variant; dense is measured in the same job.
 
     Parameters
     ----------
-    source : the variant. answers_file : table `dense_answer`. cost_file : what is written.
-    method : the variant's, in config.
-    steps : of each answer on which both models' outputs are compared, at most.
-    made_by : the provenance that the table carries.
+    source : the variant.
+    answers_file : file of table `dense_answer`.
+    cost_file : the file to write.
+    method : name of the variant's compression method.
+    steps : the greatest number of steps of each answer on which the two outputs are compared.
+    made_by : provenance, written into the metadata of the file.
     """
     loaded = loading.load_variant(source)
     dense, variant, device = loaded.dense, loaded.variant.model, loaded.dense.device
@@ -65,9 +67,11 @@ def measure_variant(
 
 
 def timed_prompt(answers: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-    """PREFILL_TOKENS tokens of the prompts and answers, from the start again where they end."""
-    said = [answer[part] for answer in answers for part in ("prompt_token_ids", "answer_token_ids")]
-    tokens = itertools.cycle(itertools.chain.from_iterable(said))
+    """The first PREFILL_TOKENS tokens of all prompts and answers, repeated if they are too few."""
+    texts = [
+        answer[part] for answer in answers for part in ("prompt_token_ids", "answer_token_ids")
+    ]
+    tokens = itertools.cycle(itertools.chain.from_iterable(texts))
     return torch.tensor(list(itertools.islice(tokens, costs.PREFILL_TOKENS)))
 
 

@@ -30,18 +30,18 @@ def run_lm_eval(
     Parameters
     ----------
     source : the variant.
-    rows_dirs : task name -> folder of its rows.
-    scores_file, samples_file : what is written.
-    tasks : config's entries of the suite's tasks, by name.
-    batch_size : sequences of one pass.
-    decides : what decides every task's result beside its settings and rows; finished tasks of an
-        interrupted run are taken over only where it is the same.
-    made_by : the provenance that the tables carry.
+    rows_dirs : folder of the rows of each task, by the name of the task.
+    scores_file, samples_file : the files to write, one per table.
+    tasks : entries in config of the tasks of the suite, by the name of the task.
+    batch_size : number of sequences in a forward pass.
+    decides : everything besides settings and rows of a task that decides its result. Tasks that an
+        interrupted run had finished are taken over only if it is the same.
+    made_by : provenance, written into the metadata of the files.
 
     Raises
     ------
     JobError
-        if a task gave no score, after the others are finished and kept: a failure is no result.
+        if a task failed. The results of the other tasks are kept for the next run.
     """
     run = suites.lazily_loaded(source, batch_size)
     scores: suites.Rows = []
@@ -49,42 +49,42 @@ def run_lm_eval(
     failed: dict[str, str] = {}
     for name, settings in progress.track(tasks.items(), "tasks"):
         rows = digests.checksums(rows_dirs[name])
-        kept = finished.file(scores_file, name, {"task": settings, "rows": rows, **decides})
+        part_file = finished.file(scores_file, name, {"task": settings, "rows": rows, **decides})
         try:
-            result = suites.result_of(name, settings, rows_dirs[name], kept, run)
-        except Exception as error:  # a task's own code may raise anything
-            LOG.exception("task %s failed; the others go on", name)
+            result = suites.result_of(name, settings, rows_dirs[name], part_file, run)
+        except Exception as error:  # the code of a task may raise any exception
+            LOG.exception("task %s failed; the other tasks continue", name)
             failed[name] = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             continue
         scores += result["scores"]
         samples += result["samples"]
     suites.refuse_failed(failed, len(tasks))
-    for file, table, found in (
+    for file, name, table_rows in (
         (samples_file, "task_samples", samples),
         (scores_file, "task_scores", scores),
     ):
-        written = pa.Table.from_pylist(found, schema=TABLES[table].schema)
-        store.write(file, written, table, made_by)
+        table = pa.Table.from_pylist(table_rows, schema=TABLES[name].schema)
+        store.write(file, table, name, made_by)
     shutil.rmtree(finished.folder(scores_file))
 
 
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    given, params, threads = snakemake.input, snakemake.params, snakemake.config["threads"]
+    inputs, params, threads = snakemake.input, snakemake.params, snakemake.config["threads"]
     recorded = {name: params[name] for name in ("tasks", "batch_size", "dtype")}
     with progress.job("run_lm_eval", snakemake.log[0]):
         run_lm_eval(
-            loading.VariantSource(given.model, given.edit, params.dtype, threads),
-            rows_dirs=dict(zip(params.tasks, given.rows, strict=True)),
+            loading.VariantSource(inputs.model, inputs.edit, params.dtype, threads),
+            rows_dirs=dict(zip(params.tasks, inputs.rows, strict=True)),
             scores_file=snakemake.output.scores,
             samples_file=snakemake.output.samples,
             tasks=params.tasks,
             batch_size=params.batch_size,
             decides={
                 "code": params.code,
-                "model": digests.sha256(Path(given.manifest)),
-                "edit": digests.sha256(Path(given.edit)),
+                "model": digests.sha256(Path(inputs.manifest)),
+                "edit": digests.sha256(Path(inputs.edit)),
                 "batch_size": params.batch_size,
                 "dtype": params.dtype,
                 "threads": threads,

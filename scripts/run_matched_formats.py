@@ -1,4 +1,4 @@
-"""Ask one variant the same items as retrieval, multiple choice and generation."""
+"""Ask one variant the same questions in three formats: retrieval, multiple choice, generation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,15 +26,15 @@ def run_matched_formats(
     Parameters
     ----------
     source : the variant.
-    rows_dirs : source of items -> folder of its task's rows.
-    samples_file : what is written.
-    settings : what is asked.
-    made_by : the provenance that the table carries.
+    rows_dirs : folder of the rows of each source of questions, by the name of the source.
+    samples_file : the file to write.
+    settings : which questions are asked, and how.
+    made_by : provenance, written into the metadata of the file.
 
     Raises
     ------
     JobError
-        if a source has too few items, or the sandbox that would run programs does not hold.
+        if a source has too few items, or if programs are to be run and the sandbox fails its test.
     """
     items = {
         name: matched_formats.draw_items(
@@ -46,30 +46,30 @@ def run_matched_formats(
     passes = matched_questions.proven_sandbox() if runs_code else None
     loaded = loading.load_variant(source)
     model, tokenizer = loaded.variant.model, loaded.tokenizer
-    del loaded  # and with it the dense weights that the variant replaces
+    del loaded  # frees the dense weights that the variant replaces
     products.order_weights(model)
     lm = VariantLM(model, tokenizer, settings.batch_size)
-    asked = [
+    answers = [
         {"source": name, **row}
         for name in progress.track(settings.sources, "sources")
         for row in matched_questions.ask(lm, name, items[name], settings, passes)
     ]
-    table = pa.Table.from_pylist(asked, schema=TABLES["matched_samples"].schema)
+    table = pa.Table.from_pylist(answers, schema=TABLES["matched_samples"].schema)
     store.write(samples_file, table, "matched_samples", made_by)
 
 
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    given, params = snakemake.input, snakemake.params
+    inputs, params = snakemake.input, snakemake.params
     names = ("sources", "n_candidates", "batch_size", "run_code", "seed")
     settings = {name: params[name] for name in names}
     with progress.job("run_matched_formats", snakemake.log[0]):
         run_matched_formats(
             loading.VariantSource(
-                given.model, given.edit, params.dtype, snakemake.config["threads"]
+                inputs.model, inputs.edit, params.dtype, snakemake.config["threads"]
             ),
-            rows_dirs=dict(zip(params.sources, given.rows, strict=True)),
+            rows_dirs=dict(zip(params.sources, inputs.rows, strict=True)),
             samples_file=snakemake.output.samples,
             settings=matched_questions.Settings(**settings),
             made_by=store.provenance("run_matched_formats", {**settings, "dtype": params.dtype}),

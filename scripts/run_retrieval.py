@@ -1,4 +1,4 @@
-"""Score one variant on retrieval sets: embed, search exactly, measure; one load for all sets."""
+"""Score one variant on retrieval sets by exact search, with one load of the model."""
 
 import functools
 import shutil
@@ -30,12 +30,13 @@ def run_retrieval(
 
     Parameters
     ----------
-    source : the variant. manifest_file : what `fetch_model` wrote about its dense model.
-    sets : by name the files `corpus`, `queries` and `qrels`, the set's `instruction` if it has one,
-        and whether its `queries_are_documents`.
+    source : the variant.
+    manifest_file : the manifest that `fetch_model` wrote for the dense model.
+    sets : the retrieval sets by name, each with its files `corpus`, `queries` and `qrels`, its
+        `instruction` if it has one, and `queries_are_documents`.
     settings : how texts are embedded, and where embeddings are kept.
-    scores_file, samples_file : what is written.
-    made_by : the provenance that the tables carry.
+    scores_file, samples_file : the files to write, one per table.
+    made_by : provenance, written into the metadata of the files.
     """
     device = runtime.prepare(source.threads)
 
@@ -56,16 +57,16 @@ def run_retrieval(
     for name, entry in sets.items():
         cache = Path(settings.cache_dir) / name
         files = {key: digests.sha256(Path(entry[key])) for key in ("corpus", "queries", "qrels")}
-        decides = {"code": settings.code, "settings": embedding, "set": {**entry, **files}}
-        kept = finished.file(scores_file, name, {**made_from, **decides})
-        result = finished.taken_over(kept)
+        further_inputs = {"code": settings.code, "settings": embedding, "set": {**entry, **files}}
+        part_file = finished.file(scores_file, name, {**made_from, **further_inputs})
+        result = finished.taken_over(part_file)
         if result is None:
             LOG.info("retrieval set %s", name)
             result = retrieval_scores.score(name, entry, reader, cache, device)
-            finished.keep(kept, result)
-        found, rows = result
-        scores += [{**row, "pooling": embedding["pooling"]} for row in found]
-        samples += rows
+            finished.keep(part_file, result)
+        set_scores, set_samples = result
+        scores += [{**row, "pooling": embedding["pooling"]} for row in set_scores]
+        samples += set_samples
         retrieval_scores.forget_if_large(cache, settings.keep_embeddings_mb)
     for file, table, rows in (
         (scores_file, "retrieval_scores", scores),
@@ -78,15 +79,15 @@ def run_retrieval(
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    given, params, threads = snakemake.input, snakemake.params, snakemake.config["threads"]
+    inputs, params, threads = snakemake.input, snakemake.params, snakemake.config["threads"]
     recorded = {name: params[name] for name in ("sets", "dtype", "kind")}
     recorded |= {"embedding": params.settings, "threads": threads}
-    entries = zip(params.sets.items(), given.corpus, given.queries, given.qrels, strict=True)
+    entries = zip(params.sets.items(), inputs.corpus, inputs.queries, inputs.qrels, strict=True)
     names = ("cache_dir", "keep_embeddings_mb", "embedding_code", "code")
     with progress.job("run_retrieval", snakemake.log[0]):
         run_retrieval(
-            loading.VariantSource(given.model, given.edit, params.dtype, threads, params.kind),
-            manifest_file=given.manifest,
+            loading.VariantSource(inputs.model, inputs.edit, params.dtype, threads, params.kind),
+            manifest_file=inputs.manifest,
             sets={
                 name: {**entry, "corpus": corpus, "queries": queries, "qrels": qrels}
                 for (name, entry), corpus, queries, qrels in entries

@@ -1,4 +1,4 @@
-"""Cut calibration sequences from a corpus, in one model's tokens."""
+"""Cut calibration sequences from a corpus, in the tokens of one model."""
 
 import json
 from collections.abc import Mapping
@@ -25,12 +25,28 @@ def sample_calibration(
     calibration_file: str,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write table `calibration` of one model; `protocol` is `window` or `packed`."""
+    """Write table `calibration` of one model.
+
+    Parameters
+    ----------
+    model_dir : folder of the dense model.
+    documents_file : file of table `documents`.
+    protocol : `window` cuts each sequence from one document; `packed` joins documents.
+    n_sequences, sequence_length : number of sequences, and tokens per sequence.
+    seed : seed of the choice of documents and positions.
+    calibration_file : the file to write.
+    made_by : provenance, written into the metadata of the file.
+
+    Raises
+    ------
+    JobError
+        if the model cannot read sequences of that length, or has no embedding for a token.
+    """
     check_context(Path(model_dir), sequence_length)
-    tokenizer = Path(model_dir) / "tokenizer.json"
+    tokenizer_file = Path(model_dir) / "tokenizer.json"
     documents = store.read(documents_file, "documents")
     size = (n_sequences, sequence_length)
-    encode = calibration.encoder(tokenizer)
+    encode = calibration.encoder(tokenizer_file)
     if protocol == "window":
         rows = calibration.windows(documents, encode, *size, seed)
     else:
@@ -41,7 +57,7 @@ def sample_calibration(
 
 
 def check_embedded(model_dir: Path, rows: pa.Table) -> None:
-    """Raise JobError if a sequence holds a token that the model has no embedding for."""
+    """Raise JobError if a sequence contains a token for which the model has no embedding."""
     config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
     if config.get("vocab_size") is not None:
         token_ids = rows["token_ids"].combine_chunks().flatten().to_pylist()

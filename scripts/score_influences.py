@@ -1,4 +1,4 @@
-"""Score every sublayer and block of one dense model: calibration in, influence table out."""
+"""Score the influence of every sublayer and block of one dense model on calibration text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from prunescope.model import loading
 from prunescope.storage import store
 
 TOKENS_TOGETHER = 2048
-"""Tokens of one forward pass: enough to reach the GEMM peak, few enough for any model."""
+"""Tokens per forward pass: enough for the full speed of matrix products, with little memory."""
 
 
 def score_influences(

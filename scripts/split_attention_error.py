@@ -1,4 +1,4 @@
-"""Split how every attention output of a variant moves, on the dense model's greedy answers."""
+"""Split the change of every attention output into parts, on the greedy answers of dense."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,12 +19,16 @@ def split_attention_error(
     error_file: str,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write table `attention_error` of one variant. Blocks whose attention is dropped are named.
+    """Write table `attention_error` of one variant.
+
+    Blocks whose attention the variant drops are left out and listed in the log.
 
     Parameters
     ----------
-    source : the variant. answers_file : table `dense_answer`. error_file : what is written.
-    made_by : the provenance that the table carries.
+    source : the variant.
+    answers_file : file of table `dense_answer`.
+    error_file : the file to write.
+    made_by : provenance, written into the metadata of the file.
     """
     loaded = loading.load_variant(source)
     dropped = attention_error.left_out(loaded.edit, len(anatomy.blocks_of(loaded.dense)))
@@ -33,35 +37,36 @@ def split_attention_error(
             "blocks %s are left out: their attention is dropped", ", ".join(map(str, dropped))
         )
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
-    found = errors(loaded.dense, loaded.variant, answers)
+    error_tables = errors(loaded.dense, loaded.variant, answers)
     with store.writer(error_file, "attention_error", made_by) as file:
-        for rows in progress.track(found, "prompts split", len(answers)):
+        for rows in progress.track(error_tables, "prompts split", len(answers)):
             file.write(rows)
 
 
 def errors(
     dense: Any, variant: Variant, answers: Sequence[Mapping[str, Any]]
 ) -> Iterator[pa.Table]:
-    """Rows of one prompt after another: the whole variant's, and each edited attention's alone.
+    """Rows of each prompt, for every edited attention alone and for the whole variant.
 
     Parameters
     ----------
-    dense : the model that `variant` was made from.
-    answers : rows of `dense_answer`.
+    dense : the dense model.
+    variant : the variant made from it.
+    answers : rows of `dense_answer`, one per prompt.
     """
     for answer in answers:
-        read, start = prompts.context_of(answer)
-        token_ids = torch.tensor(read, device=dense.device)
-        of_dense = histories.run(dense, token_ids)
+        context, start = prompts.context_of(answer)
+        token_ids = torch.tensor(context, device=dense.device)
+        dense_run = histories.run(dense, token_ids)
         by_history = {
             "edited_sublayer": attention_error.edited_attention(dense, token_ids, variant.edit),
             "teacher_forced": histories.run(variant.model, token_ids, variant.edit).attended,
         }
         yield pa.concat_tables(
             attention_error.rows_of(
-                answer["prompt"], history, start, of_dense.attended, moved, of_dense.scoring
+                answer["prompt"], history, start, dense_run.attended, attended, dense_run.scoring
             )
-            for history, moved in by_history.items()
+            for history, attended in by_history.items()
         )
 
 

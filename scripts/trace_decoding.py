@@ -1,4 +1,4 @@
-"""Trace a whole variant against dense: step by step under four histories, options, texts."""
+"""Compare a whole variant with dense: steps under four histories, options, generated texts."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,28 +19,29 @@ def trace_decoding(
     settings: decoding.Settings,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write every table of one variant's decoding, answer by answer, with one model load.
+    """Write all tables about the decoding of one variant, answer by answer, with one model load.
 
     Parameters
     ----------
-    source : the variant. settings : how it decodes, and what is read of that.
-    answers_file : table `dense_answer`.
-    table_files : table -> file, for each of the tables `trace_answers` yields.
-    made_by : the provenance that the tables carry.
+    source : the variant.
+    answers_file : file of table `dense_answer`.
+    table_files : the files to write, by the name of each table that `trace_answers` yields.
+    settings : how the variant decodes, and what is computed from it.
+    made_by : provenance, written into the metadata of the files.
     """
     loaded = loading.load_variant(source)
     variant, tokenizer = loaded.variant, loaded.tokenizer
     products.order_weights(loaded.dense, variant.model)
     answers = store.read(answers_file, "dense_answer").to_pylist()
-    asked = [
+    encoded_prompts = [
         prompts.Asked(each["prompt"], each["sampling_temperature"], each["prompt_token_ids"])
         for each in answers
     ]
-    progress.LOG.info("decoding %d answers in one batch", len(asked))
-    written = prompts.answers(
-        variant.model, tokenizer, asked, settings.max_new_tokens, settings.seed
+    progress.LOG.info("decoding %d answers in one batch", len(encoded_prompts))
+    variant_answers = prompts.answers(
+        variant.model, tokenizer, encoded_prompts, settings.max_new_tokens, settings.seed
     )
-    pairs = list(zip(answers, written, strict=True))
+    pairs = list(zip(answers, variant_answers, strict=True))
     traced = trace_answers(loaded.dense, variant, tokenizer, pairs, settings)
     with ExitStack() as stack:
         files = {
@@ -56,8 +57,8 @@ if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
     params = snakemake.params
-    decisive = ("seed", "temperatures", "dtype", "max_new_tokens")
-    recorded = {name: params[name] for name in decisive}
+    recorded_names = ("seed", "temperatures", "dtype", "max_new_tokens")
+    recorded = {name: params[name] for name in recorded_names}
     with progress.job("trace_decoding", snakemake.log[0]):
         trace_decoding(
             source=loading.VariantSource(

@@ -1,4 +1,4 @@
-"""Trace one variant: replace one sublayer at a time on the dense model's context."""
+"""Compare a variant with dense, with one sublayer replaced at a time on the context of dense."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -25,10 +25,11 @@ def trace_sublayers(
 
     Parameters
     ----------
-    source : the variant. settings : what is read of its answers, and how.
-    answers_file : table `dense_answer`.
-    trace_file, shift_file : what is written.
-    made_by : the provenance that the tables carry.
+    source : the variant.
+    answers_file : file of table `dense_answer`.
+    trace_file, shift_file : the files to write, one per table.
+    settings : how many steps are traced, at which temperatures and by which readout.
+    made_by : provenance, written into the metadata of the files.
     """
     loaded = loading.load_variant(source)
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
@@ -45,12 +46,14 @@ def trace_sublayers(
 def trace_prompts(
     model: Any, edit: edits.Edit, answers: Sequence[Mapping[str, Any]], settings: Settings
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Rows of both tables for one prompt after another; none for an edit of no sublayer.
+    """Rows of both tables, prompt by prompt. There are none if the edit changes no sublayer.
 
     Parameters
     ----------
-    model : dense. edit : its dropped sublayers and replaced tensors are traced one by one.
-    answers : rows of `dense_answer`.
+    model : the dense model.
+    edit : the edit of the variant; its dropped sublayers and replaced tensors are traced one by
+        one.
+    answers : rows of `dense_answer`, one per prompt.
     settings : how many steps of each answer are traced, at which temperatures and by which readout.
     """
     dropped = edit.dropped_sublayers(len(anatomy.blocks_of(model)))
@@ -58,22 +61,22 @@ def trace_prompts(
         return
     unembed = unembedding.readout_of(model, settings.final_norm)
     for answer in answers:
-        read, start = prompts.context_of(answer, settings.steps)
-        token_ids = torch.tensor(read, device=model.device)
+        context, start = prompts.context_of(answer, settings.steps)
+        token_ids = torch.tensor(context, device=model.device)
         dense, variant = capture.residuals(model, token_ids, start, edit)
         with finite.named(f"prompt {answer['prompt']}"):
-            found = sublayer_traces.statistics(
+            statistics = sublayer_traces.statistics(
                 dense, variant, dropped, unembed, settings.temperatures, settings.memory_mb
             )
         sublayers = sublayer_traces.traced(variant, dropped)
-        yield sublayer_traces.rows_of(answer["prompt"], sublayers, found)
+        yield sublayer_traces.rows_of(answer["prompt"], sublayers, statistics)
 
 
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
-    decisive = ("temperatures", "final_norm", "steps", "dtype")
-    recorded = {name: snakemake.params[name] for name in decisive}
+    recorded_names = ("temperatures", "final_norm", "steps", "dtype")
+    recorded = {name: snakemake.params[name] for name in recorded_names}
     with progress.job("trace_sublayers", snakemake.log[0]):
         trace_sublayers(
             source=loading.VariantSource(

@@ -87,7 +87,7 @@ def test_judgements_from_elsewhere(fetch, tmp_path):
     found = fetch(source=source, format="beir", qrels=other)
     assert found["qrels"] == [row]
     pq.write_table(pa.Table.from_pylist([row | {"corpus-id": "MED-1"}]), file)
-    with pytest.raises(JobError, match="judgements are of another set"):
+    with pytest.raises(JobError, match="judgements belong to another set"):
         fetch(source=source, format="beir", qrels=other)
     pq.write_table(pa.Table.from_pylist([row | {"query-id": "PLAIN-1"}]), file)
     with pytest.raises(JobError, match="none of the 5 queries is judged"):
@@ -222,6 +222,6 @@ def test_what_is_not_there_or_empty_is_counted(fetch, tmp_path, capsys):
     found = fetch(**beir_folder(tmp_path / "set", corpus=corpus, qrels=qrels))
     assert [row["text"] for row in found["corpus"]] == ["x", ""]
     said = capsys.readouterr().err
-    assert "1 of 2 relevant documents are not there, for instance 'd9'" in said
+    assert "1 of 2 relevant documents are missing, for instance 'd9'" in said
     assert "1 of 2 documents are empty" in said
     assert "1 judged queries are not in the set, for instance 'q8'" in said

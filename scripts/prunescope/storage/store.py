@@ -235,7 +235,7 @@ def _check_columns(rows: pa.Table, table: str) -> pa.Table:
     if missing or extra:
         raise ValueError(
             f"table {table!r}: missing columns {sorted(missing)}, unknown columns {sorted(extra)}. "
-            "The columns are declared in prunescope/tables/schemas.py."
+            "The columns are declared in prunescope/tables/."
         )
     for field in schema:
         column = rows.column(field.name)

@@ -423,8 +423,7 @@ class Figure(Section):
         dict[str, Annotated[Read, Field(description="which files of the table")]],
         Field(min_length=1),
     ] = Field(
-        description="tables by name (scripts/prunescope/tables/schemas.py), each with the variants "
-        "to read"
+        description="tables by name (scripts/prunescope/tables/), each with the variants to read"
     )
     models: Selection | None = Field(
         None,

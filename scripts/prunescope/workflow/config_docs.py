@@ -1,9 +1,9 @@
-"""Write what people and editors read about config, made from its models.
+"""Write the documentation of config for people and for editors, from its models.
 
     PYTHONPATH=scripts python -m prunescope.workflow.config_docs
 
-writes docs/config.md, every key with its path, type, default and meaning, and
-rules/config.schema.json, which editors complete and check config files with.
+writes docs/config.md, with the path, type, default and meaning of every key, and
+rules/config.schema.json, with which editors complete and check config files.
 """
 
 import json
@@ -47,7 +47,7 @@ _TABLE = "\n| key | type | default | meaning |\n|---|---|---|---|\n"
 
 
 def page() -> str:
-    """The Markdown page of every key."""
+    """The Markdown page about all keys."""
     whole = json_schema.schema()
     own = {key: part for key, part in whole["properties"].items() if not _is_section(part)}
     sections = {key: part for key, part in whole["properties"].items() if _is_section(part)}
@@ -112,7 +112,7 @@ def _row(path: str, part: Mapping[str, Any], required: bool) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that stays itself in a cell of a Markdown table."""
+    """Text with the characters escaped that have a meaning in a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("<", "\\<")
 
 
@@ -147,8 +147,8 @@ def _type(part: Mapping[str, Any]) -> str:
 
 
 def _bounds(part: Mapping[str, Any]) -> str:
-    said = [f" {words} {part[key]}" for key, words in _BOUNDS.items() if key in part]
-    return ",".join(said)
+    bounds = [f" {words} {part[key]}" for key, words in _BOUNDS.items() if key in part]
+    return ",".join(bounds)
 
 
 _NAMES = {
@@ -168,26 +168,26 @@ _BOUNDS = {
 
 
 def editor_schema() -> Part:
-    """The schema for files as they are written: overlays hold a part, variants may be sweeps."""
-    made: Part = _loosened(json_schema.schema())
-    variants = made["properties"]["variants"]
+    """The schema for config files, which may hold only a part of config and may have sweeps."""
+    loosened: Part = _loosened(json_schema.schema())
+    variants = loosened["properties"]["variants"]
     variants["propertyNames"] = {"type": "string"}
-    for method in made["$defs"]["methods"].values():
+    for method in loosened["$defs"]["methods"].values():
         method["properties"] = {
             key: value if key == "method" else _or_several(value)
             for key, value in method["properties"].items()
         }
-    return made
+    return loosened
 
 
 def _or_several(part: Part) -> Part:
-    """The value, or a list of values that a sweep goes through."""
+    """The part for a value, or for the list of values of a sweep."""
     meaning = {"description": part["description"]} if "description" in part else {}
     return {"anyOf": [part, {"type": "array", "items": part}], **meaning}
 
 
 def _loosened(part: Any) -> Any:
-    """The part without required keys; of alternatives, those fit that hold the keys given."""
+    """The part without required keys; any alternative with the given keys is accepted."""
     if isinstance(part, list):
         return [_loosened(item) for item in part]
     if not isinstance(part, dict):
@@ -200,14 +200,14 @@ def _loosened(part: Any) -> Any:
 
 
 def write() -> list[Path]:
-    """Write both files anew; returns where they are."""
+    """Write both files; returns their paths."""
     PAGE.write_text(page(), encoding="utf-8")
     SCHEMA.write_text(schema_text(), encoding="utf-8")
     return [PAGE, SCHEMA]
 
 
 def schema_text() -> str:
-    """The schema for editors as its file holds it."""
+    """The content of the schema file for editors."""
     return json.dumps(editor_schema(), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,7 +1,8 @@
 """The experiment that config describes: checked and expanded before the first job.
 
-`config` says what each key may hold, `sweeps` and `references` write out what stands for several
-names, `requests` tells what cannot be given, and `messages` how a mistake is said.
+`config` defines which values each key may have. `wheels`, `sweeps` and `references` expand entries
+that stand for several others. `requests` checks that the models, the disk and the workflow can
+provide what config requests, and `messages` describes mistakes in sentences.
 """
 
 import math
@@ -31,33 +32,37 @@ __all__ = ["ASKING", "ConfigError", "check_files", "figure_files", "one_of", "re
 Config = dict[str, Any]
 
 ASKING = ("instruction", "queries_are_documents")
-"""Keys of a retrieval set that say how it is asked, not what is in it."""
+"""Keys of a retrieval set about how its queries are asked, which do not affect its files."""
 
 _SHORTHAND = ("wheels", "model_sets", "variant_sets")
-"""Sections that name things for others to refer to; written out, nothing is left of them."""
+"""Sections that define names for other sections. They are removed once the names are expanded."""
 
 yaml_keys.refuse_in(yaml.FullLoader, ConfigError)
-"""The loader Snakemake reads config files with: a program that reads them so after importing this
-module is told of keys given twice. Snakemake's own reading is before any import: `check_files`."""
+"""Makes the loader with which Snakemake reads config files refuse keys that are given twice.
+
+Snakemake itself has read its config files before this module is imported, so that `check_files`
+checks them separately.
+"""
 
 
 def check_files(files: Iterable[str | Path]) -> None:
-    """Raise ConfigError if a file of config gives a key twice; merged config no longer shows it."""
+    """Raise ConfigError if a config file gives a key twice, which merged config no longer shows."""
     messages.refuse(yaml_keys.all_duplicates(files))
 
 
 def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
-    """Config with sweeps and patterns expanded, and nothing left to go wrong in it.
+    """Check config, and return it with sweeps, wheels, sets and patterns expanded.
 
     Parameters
     ----------
     config : as Snakemake merged it from config.yaml, overlays and the command line.
-    basedir : folder of the Snakefile, which relative paths of sources start from.
+    basedir : folder of the Snakefile, to which paths of sources are relative.
 
     Raises
     ------
     ConfigError
-        if config breaks the schema, names what does not exist, or asks for what cannot be.
+        if config does not fit the schema, refers to names that nothing defines, or requests what is
+        impossible.
     """
     messages.refuse(_unusable_values(config, "config"))
     messages.refuse([*sweeps.mistakes(config.get("variants")), *wheels.mistakes(config)])
@@ -68,8 +73,8 @@ def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
         }
     )
     messages.refuse(references.mistakes(checked))
-    named = {**checked, **references.written_out(checked)}
-    resolved = source_requests.with_paths(_without(named, _SHORTHAND), Path(basedir))
+    expanded = {**checked, **references.written_out(checked)}
+    resolved = source_requests.with_paths(_without(expanded, _SHORTHAND), Path(basedir))
     messages.refuse(requests.mistakes(resolved, Path(basedir)))
     return resolved
 
@@ -79,24 +84,24 @@ def _without(config: Config, keys: Iterable[str]) -> Config:
 
 
 def _checked(config: Config) -> Config:
-    """Config as its models have it: the same keys in the same order, and no others."""
+    """Config as the pydantic models validate it, with the same keys in the same order."""
     try:
         experiment = Experiment.model_validate(config)
     except ValidationError as error:
         messages.refuse(messages.of_models(error))
         raise
-    dumped = experiment.model_dump(by_alias=True, exclude_unset=True, warnings=False)
-    ordered: Config = _in_order(dumped, config)
+    validated = experiment.model_dump(by_alias=True, exclude_unset=True, warnings=False)
+    ordered: Config = _in_order(validated, config)
     return ordered
 
 
-def _in_order(dumped: Any, written: Any) -> Any:
-    """What the models hold in the order in which it is written, which variants are listed in."""
-    if isinstance(dumped, dict):
-        return {key: _in_order(dumped[key], value) for key, value in written.items()}
-    if isinstance(dumped, list):
-        return [_in_order(item, other) for item, other in zip(dumped, written, strict=True)]
-    return dumped
+def _in_order(validated: Any, config: Any) -> Any:
+    """Validated values with the keys in the order of config, in which variants are listed."""
+    if isinstance(validated, dict):
+        return {key: _in_order(validated[key], value) for key, value in config.items()}
+    if isinstance(validated, list):
+        return [_in_order(item, other) for item, other in zip(validated, config, strict=True)]
+    return validated
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -105,7 +110,7 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def _unusable_values(value: Any, where: str) -> Iterator[str]:
-    """Empty values, names that YAML did not read as text, numbers that are none."""
+    """Refuse empty values, keys that YAML does not read as text, and NaN or infinite numbers."""
     if value is None:
         yield f"{where} is empty. Give it a value, or remove the key."
     elif isinstance(value, float) and not math.isfinite(value):

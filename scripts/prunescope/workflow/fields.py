@@ -1,6 +1,6 @@
-"""What values of config may be: the types that its models share, none of which converts a value.
+"""Types of values that the models of config share. None of them converts a value.
 
-What is wrong is found by pydantic; `messages` says it in sentences, with the field's description.
+pydantic finds the values that do not fit, and `messages` describes them in sentences.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,18 +21,18 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 class Section(BaseModel):
-    """A mapping of config: it knows its keys, refuses others, and leaves values as written."""
+    """A mapping in config. Unknown keys are refused, and values are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def exactly_one(keys: tuple[str, str]) -> Callable[[Any, ValidatorFunctionWrapHandler], Any]:
-    """A validator of a whole section that must give one of two keys, and not both."""
+    """A validator of a section that must have exactly one of two keys."""
     either = " and ".join(f"`{key}`" for key in keys)
 
     def checked(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         n_given = sum(key in value for key in keys) if isinstance(value, Mapping) else 1
-        return _told_with(
+        return _validated_with(
             PydanticCustomError("section", f"must give exactly one of {either}")
             if n_given != 1
             else None,
@@ -43,56 +43,60 @@ def exactly_one(keys: tuple[str, str]) -> Callable[[Any, ValidatorFunctionWrapHa
     return checked
 
 
-def _told_with(
-    own: PydanticCustomError | None, value: Any, handler: ValidatorFunctionWrapHandler
+def _validated_with(
+    custom_error: PydanticCustomError | None, value: Any, handler: ValidatorFunctionWrapHandler
 ) -> Any:
-    """The value as the handler has it; its mistakes and this one are told together."""
-    mistakes = [] if own is None else [InitErrorDetails(type=own, loc=(), input=value)]
+    """The value that the handler returns; its mistakes and the custom error are raised together."""
+    mistakes = (
+        [] if custom_error is None else [InitErrorDetails(type=custom_error, loc=(), input=value)]
+    )
     try:
-        found = handler(value)
+        validated = handler(value)
     except ValidationError as error:
-        others = [_again(each) for each in error.errors(include_url=False)]
+        others = [_copied(each) for each in error.errors(include_url=False)]
         raise ValidationError.from_exception_data("config", [*others, *mistakes]) from None
     if mistakes:
         raise ValidationError.from_exception_data("config", mistakes)
-    return found
+    return validated
 
 
-def _again(mistake: Any) -> InitErrorDetails:
-    """A mistake that was told, to be raised again from its place."""
+def _copied(mistake: Any) -> InitErrorDetails:
+    """A copy of a mistake that was raised, which can be raised again."""
     kind = mistake["type"]
-    own = PydanticCustomError(kind, mistake["msg"]) if kind in OWN_KINDS else kind
+    error_type = PydanticCustomError(kind, mistake["msg"]) if kind in CUSTOM_KINDS else kind
     context = mistake.get("ctx", {})
-    return InitErrorDetails(type=own, loc=mistake["loc"], input=mistake["input"], ctx=context)
+    return InitErrorDetails(
+        type=error_type, loc=mistake["loc"], input=mistake["input"], ctx=context
+    )
 
 
-OWN_KINDS = ("demand", "section")
-"""Kinds of mistakes that say what must be themselves, in the words of a sentence's middle."""
+CUSTOM_KINDS = ("demand", "section")
+"""Kinds of mistakes that our validators raise; their messages are the middle of a sentence."""
 
 
 def not_empty(value: Any) -> Any:
-    """A validator of a whole section whose keys may all be absent, but one."""
+    """A validator of a section whose keys are all optional, but which must have at least one."""
     if value == {}:
         raise PydanticCustomError("demand", "it must hold something")
     return value
 
 
-def _unlike(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """A list in which nothing occurs twice; true is not 1."""
+def _check_unique(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Refuse a list in which an item occurs twice; `true` and `1` are different items."""
     items = [(isinstance(item, bool), item) for item in value] if isinstance(value, list) else []
     twice = any(item in items[:index] for index, item in enumerate(items))
-    own = PydanticCustomError("demand", "nothing may occur twice") if twice else None
-    return _told_with(own, value, handler)
+    custom_error = PydanticCustomError("demand", "nothing may occur twice") if twice else None
+    return _validated_with(custom_error, value, handler)
 
 
 def _as_written(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """A number that keeps its type: 1 stays 1, so that what was made with it stays current."""
+    """Check a number but keep its type: 1 stays 1, so that results made with it stay current."""
     handler(value)
     return value
 
 
 def count_or_all(least: int) -> PlainValidator:
-    """A validator of a whole number from `least` on, or the word `all`."""
+    """A validator of a whole number of at least `least`, or the word `all`."""
 
     def checked(value: Any) -> int | str:
         if value == "all":
@@ -123,11 +127,11 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 Root = Annotated[str, StringConstraints(pattern=r"^[^{}<>]+$")]
 
-Once = WrapValidator(_unlike)
-"""Of a list: every item once."""
+Once = WrapValidator(_check_unique)
+"""Annotation of a list whose items are all different."""
 
 AsWritten = WrapValidator(_as_written)
-"""Of a number: after its bounds."""
+"""Annotation of a number that keeps its type, placed after its bounds."""
 
 Share = Annotated[float, Field(ge=0, le=1), AsWritten]
 
@@ -138,4 +142,4 @@ Selection = Annotated[
 ]
 
 Unwanted = Annotated[None, PlainValidator(_refused), WithJsonSchema({"not": {}})]
-"""Of a key that a reader may expect here, and that has no meaning here."""
+"""Type of a key that a reader may expect in a section but that has no meaning there."""

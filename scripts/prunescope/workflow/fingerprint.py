@@ -17,8 +17,9 @@ from prunescope import paths
 _SCRIPTS, _REPORTS = paths.SCRIPTS, paths.REPORTS
 
 CARRIERS = frozenset(
-    _SCRIPTS / "prunescope" / name
-    for name in ("progress.py", "tables/schemas.py", "storage/seals.py", "storage/store.py")
+    file
+    for pattern in ("progress.py", "tables/[!_]*.py", "storage/seals.py", "storage/store.py")
+    for file in (_SCRIPTS / "prunescope").glob(pattern)
 )
 """Modules that are left out, because they only pass on numbers and messages."""
 

@@ -1,4 +1,4 @@
-"""The JSON schema of config, made from its models: what messages and documentation look up."""
+"""The JSON schema of config, made from its models and used by messages and documentation."""
 
 import functools
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ _METHODS = {
     each.__name__: get_args(each.model_fields["method"].annotation)[0]
     for each in get_args(get_args(MethodSettings)[0])
 }
-"""Class -> the method it has the settings of."""
+"""The compression method of each class of settings."""
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's schema without titles and nulls: a key that has no value is left out."""
+    """The schema of pydantic without titles and nulls, because keys without a value are omitted."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -44,39 +44,39 @@ class _Generator(GenerateJsonSchema):
 
 @functools.cache
 def schema() -> Part:
-    """The schema of config once sweeps are written out; `$defs/methods` holds every method's."""
-    made = Experiment.model_json_schema(schema_generator=_Generator)
-    placed: Part = _placed(made)
-    parts = placed.pop("$defs")
+    """The schema of config after sweeps are expanded; `$defs/methods` has that of each method."""
+    generated = Experiment.model_json_schema(schema_generator=_Generator)
+    cleaned: Part = _cleaned(generated)
+    parts = cleaned.pop("$defs")
     methods = {method: parts.pop(name) for name, method in _METHODS.items()}
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "prunescope experiment",
     }
-    return head | placed | {"$defs": {**parts, "methods": methods}}
+    return head | cleaned | {"$defs": {**parts, "methods": methods}}
 
 
-def _placed(part: Any) -> Any:
-    """The same without titles of classes, and with methods referred to by their names."""
+def _cleaned(part: Any) -> Any:
+    """A part without the titles of classes, with references to methods by their names."""
     if isinstance(part, list):
-        return [_placed(item) for item in part]
+        return [_cleaned(item) for item in part]
     if isinstance(part, dict):
-        kept = {k: v for k, v in part.items() if not (k == "title" and isinstance(v, str))}
-        return {key: _placed(value) for key, value in kept.items()}
+        untitled = {k: v for k, v in part.items() if not (k == "title" and isinstance(v, str))}
+        return {key: _cleaned(value) for key, value in untitled.items()}
     name = part.removeprefix("#/$defs/") if isinstance(part, str) else part
     return f"#/$defs/methods/{_METHODS[name]}" if name != part and name in _METHODS else part
 
 
 def resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of the schema that a `$ref` points to, or the part itself."""
-    found: Any = schema()
+    target: Any = schema()
     for step in part.get("$ref", "#").split("/")[1:]:
-        found = found[step]
-    return found if "$ref" in part else part
+        target = target[step]
+    return target if "$ref" in part else part
 
 
 def meaning(part: Mapping[str, Any]) -> str:
-    """What a key means, in its own words or in those of what it refers to."""
+    """The description of a key, or of the part to which it refers."""
     if "description" in part:
         return str(part["description"])
     docstring = str(resolved(part).get("description", "see the schema")).rstrip(".")
@@ -84,23 +84,23 @@ def meaning(part: Mapping[str, Any]) -> str:
 
 
 def alternatives(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Name -> alternative of a part that one of its keys chooses; none for other parts."""
+    """The alternatives among which a key of a part chooses, by name; empty for other parts."""
     if "discriminator" not in part:
         return {}
     key = part["discriminator"]["propertyName"]
-    found = [resolved(each) for each in part["oneOf"]]
-    return {each["properties"][key]["const"]: each for each in found}
+    choices = [resolved(each) for each in part["oneOf"]]
+    return {each["properties"][key]["const"]: each for each in choices}
 
 
-def walk(place: tuple[str | int, ...]) -> tuple[list[str], Mapping[str, Any]]:
-    """Keys from the root to the place of a mistake, and the part of the schema there.
+def walk(location: tuple[str | int, ...]) -> tuple[list[str], Mapping[str, Any]]:
+    """The keys from the root to the location of a mistake, and the part of the schema there.
 
-    Where a key chooses between alternatives, pydantic's place names the choice as if it were a
-    key; and it marks a name that will not do by `[key]`, which is none either.
+    Two kinds of steps in the locations of pydantic are not keys of config: the alternative that a
+    key has chosen, and `[key]`, which marks an invalid name.
     """
     keys: list[str] = []
     part: Mapping[str, Any] = schema()
-    for step in place:
+    for step in location:
         inner = resolved(part)
         if step == "[key]":
             continue
@@ -113,7 +113,7 @@ def walk(place: tuple[str | int, ...]) -> tuple[list[str], Mapping[str, Any]]:
 
 
 def _within(part: Mapping[str, Any], step: str | int) -> Mapping[str, Any]:
-    """What the schema says of one key, or of any item; nothing of a key it does not know."""
-    of_all = part.get("items" if isinstance(step, int) else "additionalProperties")
-    found = part.get("properties", {}).get(step, of_all)
-    return found if isinstance(found, dict) else {}
+    """The part of the schema for a key or an item; empty for an unknown key."""
+    of_others = part.get("items" if isinstance(step, int) else "additionalProperties")
+    inner = part.get("properties", {}).get(step, of_others)
+    return inner if isinstance(inner, dict) else {}

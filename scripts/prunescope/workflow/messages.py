@@ -1,7 +1,7 @@
-"""How a mistake in config is said: where it is, what is true, what must be.
+"""Describe mistakes in config: the key, the value that it has, and what it must be.
 
-pydantic finds what breaks the models; here each of its findings becomes one sentence in the words
-of the field's description.
+pydantic finds values that do not fit the models. Each of its findings becomes one sentence here,
+which quotes the description of the field.
 """
 
 import difflib
@@ -13,28 +13,28 @@ from pydantic import ValidationError
 from prunescope.workflow import json_schema
 
 Mistake = Mapping[str, Any]
-"""One finding of pydantic: type, loc, input, ctx and msg."""
+"""One finding of pydantic, with the keys type, loc, input, ctx and msg."""
 
 
 class ConfigError(Exception):
-    """Config cannot be run; one line per mistake, each with its key and the way out."""
+    """Config is invalid; the message has a line per mistake, with its key and how to correct it."""
 
 
 def refuse(mistakes: Iterable[str]) -> None:
-    """Raise ConfigError with every mistake once, if there is any."""
+    """Raise ConfigError if there are mistakes; each distinct one is reported once."""
     lines = list(dict.fromkeys(mistakes))
     if lines:
         raise ConfigError("\n".join(f"config: {line}" for line in lines))
 
 
 def of_models(error: ValidationError) -> list[str]:
-    """One line for every finding of pydantic, in the order of the keys."""
-    found = [_said(each) for each in error.errors(include_url=False)]
-    return [line for _, line in sorted(found, key=lambda said: said[0])]
+    """One line for every finding of pydantic, sorted by key."""
+    lines = [_described(each) for each in error.errors(include_url=False)]
+    return [line for _, line in sorted(lines, key=lambda pair: pair[0])]
 
 
-def _said(mistake: Mistake) -> tuple[list[str], str]:
-    """The path of keys that a mistake is sorted by, and its line."""
+def _described(mistake: Mistake) -> tuple[list[str], str]:
+    """The path of keys by which a mistake is sorted, and its line."""
     keys, part = json_schema.walk(mistake["loc"])
     kind = mistake["type"]
     if mistake["loc"][-1:] == ("[key]",):
@@ -66,7 +66,7 @@ def _unknown_key(keys: list[str], mistake: Mistake) -> str:
 
 
 def _no_choice(keys: list[str], mistake: Mistake, key: str, names: list[str]) -> str:
-    """A key chooses between alternatives, and it is absent or names none of them."""
+    """The message for a key that chooses between alternatives and is missing or names none."""
     if not isinstance(mistake["input"], Mapping):
         return f"{_at(keys)} is {shown(mistake['input'])}; it must be a mapping with `{key}`."
     if key not in mistake["input"]:
@@ -78,15 +78,15 @@ def _no_choice(keys: list[str], mistake: Mistake, key: str, names: list[str]) ->
 def _demand(mistake: Mistake, part: Mapping[str, Any]) -> str:
     kind, context = mistake["type"], mistake.get("ctx", {})
     if kind == "string_type" and isinstance(mistake["input"], Mapping | list):
-        return "it must be text"  # quotes would not make it so
+        return "it must be text"  # quoting it would not help
     if kind in _DEMANDS:
         return _DEMANDS[kind](context, part)
-    return str(mistake["msg"])  # of our own, or of a kind that no model of today can meet
+    return str(mistake["msg"])  # one of our validators, or a kind that no present model can cause
 
 
-_Say = Callable[[Mapping[str, Any], Mapping[str, Any]], str]
+_Describe = Callable[[Mapping[str, Any], Mapping[str, Any]], str]
 
-_DEMANDS: dict[str, _Say] = {
+_DEMANDS: dict[str, _Describe] = {
     "string_type": lambda context, part: "it must be text, so quote it",
     "int_type": lambda context, part: "it must be a whole number",
     "float_type": lambda context, part: "it must be a number",
@@ -107,7 +107,7 @@ _DEMANDS: dict[str, _Say] = {
 
 
 def _plain(bound: float) -> str:
-    """A bound as it is written: 1, not 1.0."""
+    """A bound without a trailing `.0`."""
     return str(int(bound)) if bound == int(bound) else str(bound)
 
 
@@ -116,13 +116,13 @@ def _at(keys: list[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as it is told: not more of it than fits a line."""
+    """A value as text, shortened to fit on a line."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def instead(name: object, known: Iterable[str]) -> str:
-    """The nearest known name, and all of them unless they are too many to help."""
+    """A hint with the most similar known name, and with all known names unless they are many."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
     guess = f" Did you mean {near[0]!r}?" if near else ""

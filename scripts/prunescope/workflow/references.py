@@ -1,4 +1,4 @@
-"""Names that must exist, and what stands for several of them: sets and patterns."""
+"""Check that names in config refer to something, and expand sets and patterns of names."""
 
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,14 +11,14 @@ from prunescope.workflow.messages import instead
 Config = Mapping[str, Any]
 
 _Unmatched = Callable[[str, Iterable[str], str], Iterator[str]]
-"""(kind, selection, where) -> what nothing stands for in a selection."""
+"""(kind, selection, key) -> mistakes for entries of the selection that match no name."""
 
 _Selected = Callable[[str, Iterable[str]], list[str]]
-"""(kind, selection) -> the names that a selection stands for."""
+"""(kind, selection) -> the names that the selection matches."""
 
 
 def mistakes(config: Config) -> Iterator[str]:
-    """References to models, corpora, variants and tables that nothing defines."""
+    """Refuse names of models, corpora, variants, tables and others that nothing defines."""
     known = _known(config)
 
     def unmatched(kind: str, selection: Iterable[str], where: str) -> Iterator[str]:
@@ -50,7 +50,7 @@ def _undefined(where: str, kind: str, names: Iterable[str], known: Iterable[str]
 def _check_figure(
     figure: str, entry: Mapping[str, Any], config: Config, unmatched: _Unmatched
 ) -> Iterator[str]:
-    """What one figure names and nothing defines, or its tables do not have."""
+    """Refuse names in the entry of a figure that nothing defines or that its tables do not have."""
     where = f"figures/{figure}"
     yield from unmatched("model", entry.get("models", []), f"{where}/models")
     yield from _check_task_names(figure, entry, config)
@@ -68,13 +68,13 @@ def _check_figure(
 
 
 def _check_task_names(figure: str, entry: Mapping[str, Any], config: Config) -> Iterator[str]:
-    """Tasks that a figure shows by their family and that are none, of the other, or not read."""
+    """Refuse tasks in the settings of a figure that it does not read or whose family is another."""
     selections = [keys.get("suite", []) for keys in entry["reads"].values()]
     suites = [s for selection in selections for s in _selected(selection, config["suites"])]
-    read = list(dict.fromkeys(task for suite in suites for task in config["suites"][suite]))
+    tasks = list(dict.fromkeys(task for suite in suites for task in config["suites"][suite]))
     for family in ("non_generative", "generative"):
         task = entry.get("settings", {}).get(family)
-        known = [t for t in read if config["tasks"].get(t, {}).get("family") == family]
+        known = [t for t in tasks if config["tasks"].get(t, {}).get("family") == family]
         if task is not None and task not in known:
             yield (
                 f"figures/{figure}/settings/{family}: the suites it reads have no {family} task "
@@ -83,7 +83,7 @@ def _check_task_names(figure: str, entry: Mapping[str, Any], config: Config) -> 
 
 
 def _check_partition_keys(table: str, keys: Mapping[str, Any], reads: str) -> Iterator[str]:
-    """Partition keys that a figure must name to read a table, and those the table has not."""
+    """Refuse partition keys of a table that are missing, or that the table does not have."""
     examples = {"variant": "'drop-*a'", "suite": "'core'"}
     for key, example in examples.items():
         if key in TABLES[table].partition and key not in keys:
@@ -97,7 +97,7 @@ def _check_partition_keys(table: str, keys: Mapping[str, Any], reads: str) -> It
 
 
 def _known(config: Config) -> dict[str, Iterable[str]]:
-    """What a selection of every kind may name, in config's order."""
+    """The names that selections of each kind may refer to, in the order of config."""
     return {
         "model": config["models"],
         "variant": config["variants"],
@@ -107,13 +107,13 @@ def _known(config: Config) -> dict[str, Iterable[str]]:
 
 
 def _sets(kind: str, config: Config) -> Mapping[str, list[str]]:
-    """Name of every set of models or of variants -> names and patterns in it."""
-    found: Mapping[str, list[str]] = config.get(f"{kind}_sets", {})
-    return found
+    """The sets of models or of variants, with the names and patterns in each."""
+    sets: Mapping[str, list[str]] = config.get(f"{kind}_sets", {})
+    return sets
 
 
 def _check_set_names(config: Config) -> Iterator[str]:
-    """Sets that are called as something else is."""
+    """Refuse sets that have the name of a model or variant."""
     for kind in ("model", "variant"):
         for name in _sets(kind, config):
             if name in config[f"{kind}s"]:
@@ -127,7 +127,16 @@ def _unmatched(
     known: Iterable[str],
     sets: Mapping[str, list[str]],
 ) -> Iterator[str]:
-    """Names and patterns that stand for nothing, in a selection or in a set that it names."""
+    """Refuse names and patterns that match nothing, in a selection or in a set that it names.
+
+    Parameters
+    ----------
+    kind : what is selected: model, variant, suite or readout.
+    selection : names of entries or of sets, and patterns.
+    where : the key of the selection, for messages.
+    known : the names that may be selected.
+    sets : the sets that may be named, with the names and patterns in each.
+    """
     for name in selection:
         if name in sets:
             origin = f"{kind}_sets/{name}, which {where} names"
@@ -141,61 +150,63 @@ def _matches(pattern: str, known: Iterable[str]) -> list[str]:
 
 
 def written_out(config: Config) -> dict[str, Any]:
-    """The sections `figures` and `export`, where there is one, with every name written out."""
+    """The sections `figures` and, if config has it, `export`, with sets and patterns expanded."""
     known = _known(config)
 
     def selected(kind: str, selection: Iterable[str]) -> list[str]:
-        members = _sets(kind, config)
-        each = [name for entry in selection for name in members.get(entry, [entry])]
-        return _selected(each, known[kind])
+        sets = _sets(kind, config)
+        patterns = [name for entry in selection for name in sets.get(entry, [entry])]
+        return _selected(patterns, known[kind])
 
     figures = {
-        name: _with_names(entry, config, selected) for name, entry in config["figures"].items()
+        name: _expand_figure(entry, config, selected) for name, entry in config["figures"].items()
     }
-    return {"figures": figures, **_exported(config, selected)}
+    return {"figures": figures, **_expand_export(config, selected)}
 
 
-def _with_names(entry: Mapping[str, Any], config: Config, selected: _Selected) -> dict[str, Any]:
-    """A figure's entry with models, variants, suites and readouts by name, in config's order.
+def _expand_figure(entry: Mapping[str, Any], config: Config, selected: _Selected) -> dict[str, Any]:
+    """The entry of a figure with all models, variants, suites and readouts by name.
 
-    Each table it reads says of which models, the figure's unless it names its own; `models` are
-    those of all its tables. Findings of traces need the noise floor, and those of what follows a
-    trace need the trace. Intermediate states are read the paper's way unless a table says how.
+    A table without models of its own gets those of the figure, and `models` becomes the list of all
+    models whose tables are read, in the order of config. Tables that the findings of the figure
+    need are added: the noise floor for findings about a trace, and the trace for findings about
+    what is computed from it. Tables with several readouts are read with that of the paper unless
+    the entry names another.
     """
     models = entry.get("models", [config["default_model"]])
-    asked = dict(entry["reads"])
+    table_keys = dict(entry["reads"])
     for table, trace in noise_limits.judged_by(entry["reads"]).items():
-        asked.setdefault(trace, asked[table])
-    if limited := noise_limits.applied_to(asked):
-        named = [selected("model", asked[table].get("model", models)) for table in limited]
-        asked.setdefault(noise_limits.FLOOR, {"model": [m for each in named for m in each]})
+        table_keys.setdefault(trace, table_keys[table])
+    if limited := noise_limits.applied_to(table_keys):
+        selections = [table_keys[table].get("model", models) for table in limited]
+        limited_models = [name for each in selections for name in selected("model", each)]
+        table_keys.setdefault(noise_limits.FLOOR, {"model": limited_models})
     reads = {
         table: {
             key: selected(key, selection)
             for key, selection in {"model": models, **_readout(table), **keys}.items()
         }
-        for table, keys in asked.items()
+        for table, keys in table_keys.items()
     }
-    read = {model for keys in reads.values() for model in keys["model"]}
-    return {**entry, "reads": reads, "models": [name for name in config["models"] if name in read]}
+    models_read = {model for keys in reads.values() for model in keys["model"]}
+    models_in_order = [name for name in config["models"] if name in models_read]
+    return {**entry, "reads": reads, "models": models_in_order}
 
 
 def _readout(table: str) -> dict[str, list[str]]:
-    """The paper's readout, for tables that are kept by readout."""
+    """The readout of the paper, for tables that have a readout among their keys."""
     return {"readout": [PAPERS_READOUT]} if "readout" in TABLES[table].partition else {}
 
 
-def _exported(config: Config, selected: _Selected) -> dict[str, Any]:
-    """The section `export`, where there is one, with its models and variants by name."""
+def _expand_export(config: Config, selected: _Selected) -> dict[str, Any]:
+    """The section `export` with its models and variants by name, if config has this section."""
     if "export" not in config:
         return {}
     models = config["export"].get("model", [config["default_model"]])
     variants = config["export"]["variant"]
-    named = {
-        "model": selected("model", models),
-        "variant": selected("variant", variants),
+    return {
+        "export": {"model": selected("model", models), "variant": selected("variant", variants)}
     }
-    return {"export": named}
 
 
 def _selected(selection: Iterable[str], known: Iterable[str]) -> list[str]:

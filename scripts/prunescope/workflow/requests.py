@@ -1,4 +1,4 @@
-"""What config asks for and the models, the disk or the workflow cannot give."""
+"""Check that the models, the disk and the workflow can provide what config requests."""
 
 import datetime
 import itertools
@@ -25,21 +25,30 @@ _WITHOUT_LOGITS = (
     "retrieval_scores",
     "retrieval_samples",
 )
-"""Tables that a model without lm_head has."""
+"""Tables that also exist for a model without lm_head, that is, of kind encoder."""
 
 
 def figure_files(figure: str) -> tuple[str, str]:
-    """Chart and query of one figure, relative to scripts/ as `fingerprint` reads them."""
+    """Paths of the chart and the query of a figure, relative to scripts/, as for `fingerprint`."""
     stem = f"../reports/figures/{figure}"
     return f"{stem}.py", f"{stem}.sql"
 
 
 def mistakes(config: Config, basedir: Path) -> Iterator[str]:
-    """What the figures ask for and the models, the disk or the workflow cannot give."""
+    """Refuse requests that the models, the disk or the workflow cannot provide.
+
+    Parameters
+    ----------
+    config : config after `experiment.resolve` has expanded it.
+    basedir : folder of the Snakefile.
+    """
     roots = {name: os.path.normpath(root) for name, root in config["pathvars"].items()}
-    for one, other in itertools.combinations(roots, 2):
-        if roots[one] == roots[other]:
-            yield f"pathvars: {one} and {other} are both {roots[one]!r}. Give each its own folder."
+    for first, second in itertools.combinations(roots, 2):
+        if roots[first] == roots[second]:
+            yield (
+                f"pathvars: {first} and {second} are both {roots[first]!r}. "
+                "Give each its own folder."
+            )
     yield from source_requests.check_local_sources(config)
     yield from _check_option_letters(config["prompts"])
     yield from _check_date(config["prompting"]["date"])
@@ -58,11 +67,11 @@ def mistakes(config: Config, basedir: Path) -> Iterator[str]:
         yield from _check_query(figure, entry, config["tracing"]["temperatures"], basedir)
         for model in entry["models"]:
             reads = {t: keys for t, keys in entry["reads"].items() if model in keys["model"]}
-            of_model = {**entry, "reads": reads}
-            yield from _check_blocks(f"figures/{figure}", of_model, model, config)
+            model_entry = {**entry, "reads": reads}
+            yield from _check_blocks(f"figures/{figure}", model_entry, model, config)
             yield from _check_tables_of_kind(f"figures/{figure}", reads, model, config)
     for model in config["models"]:
-        tables, variants = _read_of(model, config)
+        tables, variants = _tables_and_variants_read(model, config)
         if tables or variants:
             yield from model_plan.refusals(model, config, tables, variants)
     if "export" in config:
@@ -73,8 +82,8 @@ def mistakes(config: Config, basedir: Path) -> Iterator[str]:
             )
 
 
-def _read_of(model: str, config: Config) -> tuple[list[str], list[str]]:
-    """Tables and variants that figures and the export read of a model, each once."""
+def _tables_and_variants_read(model: str, config: Config) -> tuple[list[str], list[str]]:
+    """Names of the tables and variants of a model that figures and the export read, each once."""
     selections = [
         (table, keys)
         for entry in config["figures"].values()
@@ -87,7 +96,7 @@ def _read_of(model: str, config: Config) -> tuple[list[str], list[str]]:
 
 
 def _check_date(date: str) -> Iterator[str]:
-    """A date that no calendar has, which chat templates could not be told."""
+    """Refuse a date that does not exist."""
     try:
         datetime.date.fromisoformat(date)
     except ValueError:
@@ -95,7 +104,7 @@ def _check_date(date: str) -> Iterator[str]:
 
 
 def _check_option_letters(prompts: Mapping[str, Any]) -> Iterator[str]:
-    """Multiple-choice prompts without options that can be told apart."""
+    """Refuse multiple-choice prompts whose options cannot be recognized."""
     for prompt, entry in prompts.items():
         if entry["kind"] == "multiple_choice":
             try:
@@ -107,7 +116,7 @@ def _check_option_letters(prompts: Mapping[str, Any]) -> Iterator[str]:
 def _check_tables_of_kind(
     where: str, reads: Mapping[str, Mapping[str, Any]], model: str, config: Config
 ) -> Iterator[str]:
-    """Tables that a model of its kind does not have."""
+    """Refuse tables that do not exist for models of this kind."""
     settings = config["models"][model]
     if "embedding" not in settings:
         for table in sorted({"retrieval_scores", "retrieval_samples"}.intersection(reads)):
@@ -126,6 +135,7 @@ def _check_tables_of_kind(
 
 
 def _check_figure_files(figure: str, basedir: Path) -> Iterator[str]:
+    """Refuse figures without a query or a chart."""
     folder = basedir / "reports" / "figures"
     stems = sorted(path.stem for path in folder.glob("*.sql"))
     for name in figure_files(figure):
@@ -136,17 +146,17 @@ def _check_figure_files(figure: str, basedir: Path) -> Iterator[str]:
 def _check_query(
     figure: str, entry: Mapping[str, Any], temperatures: Sequence[float], basedir: Path
 ) -> Iterator[str]:
-    """What a figure's query asks of config: settings as `$name`, and the T it shows."""
-    query = basedir / "reports" / "figures" / f"{figure}.sql"
-    if not query.is_file():
-        return  # told already
+    """Refuse figures whose query needs a setting or a temperature that config does not have."""
+    query_file = basedir / "reports" / "figures" / f"{figure}.sql"
+    if not query_file.is_file():
+        return  # reported by _check_figure_files
     try:
-        sql = query.read_text(encoding="utf-8")
-        asked = [*views.read_by(sql).values(), sql]
-        settings = [name for each in asked for name in parsed_sql.parameters(each)]
-        shown = [t for each in asked for t in parsed_sql.numbers_equal_to("temperature", each)]
+        sql = query_file.read_text(encoding="utf-8")
+        queries = [*views.read_by(sql).values(), sql]
+        settings = [name for each in queries for name in parsed_sql.parameters(each)]
+        shown = [t for each in queries for t in parsed_sql.numbers_equal_to("temperature", each)]
     except ValueError as error:
-        yield f"figures/{figure}: DuckDB cannot read its query, {query}: {error}"
+        yield f"figures/{figure}: DuckDB cannot read its query, {query_file}: {error}"
         return
     for setting in dict.fromkeys(settings):
         if setting not in entry.get("settings", {}):
@@ -162,7 +172,7 @@ def _check_query(
 def _check_blocks(
     where: str, entry: Mapping[str, Any], model: str, config: Config
 ) -> Iterator[str]:
-    """Blocks and sublayers that a figure shows or its variants drop, and the model lacks."""
+    """Refuse a block in the settings, or a number to drop, that exceeds those of the model."""
     n_blocks = model_plan.n_blocks_of(model, config)
     if n_blocks is None:
         return
@@ -176,10 +186,10 @@ def _check_blocks(
         settings = config["variants"][variant]
         n_drop = settings.get("n_drop", 0)
         kind = settings.get("sublayer", "block")
-        n_there = 2 * n_blocks if kind == "any" else n_blocks
-        what = {"block": "blocks", "any": "sublayers"}.get(kind, f"{kind} sublayers")
-        if n_drop != "all" and n_drop > n_there:
+        n_available = 2 * n_blocks if kind == "any" else n_blocks
+        noun = {"block": "blocks", "any": "sublayers"}.get(kind, f"{kind} sublayers")
+        if n_drop != "all" and n_drop > n_available:
             yield (
                 f"variants/{variant}/n_drop is {n_drop}, but {model}, which {where} reads, has "
-                f"{n_there} {what}. Drop fewer, or read other variants."
+                f"{n_available} {noun}. Drop fewer, or read other variants."
             )

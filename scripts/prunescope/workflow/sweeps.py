@@ -1,4 +1,4 @@
-"""Sweeps: one variant for every value of the lists that a variant's name mentions."""
+"""Expand sweeps: entries under `variants` whose name refers to lists in their settings."""
 
 import itertools
 import string
@@ -7,18 +7,20 @@ from typing import Any
 
 
 def expanded(variants: Mapping[str, Any]) -> dict[str, Any]:
-    """One variant for every value of the lists that a variant's name mentions, in order.
+    """Replace each entry whose name refers to lists by one variant per combination of values.
 
-    `drop-{n_drop}a: {n_drop: [1, 2]}` becomes drop-1a and drop-2a. An empty list gives none.
+    `drop-{n_drop}a: {n_drop: [1, 2]}` becomes drop-1a and drop-2a, in this order. An empty list
+    gives no variant.
     """
     if not isinstance(variants, Mapping):
         return variants
     return {
-        name: settings for template in variants for name, settings in _swept(template, variants)
+        name: settings for template in variants for name, settings in _expand(template, variants)
     }
 
 
-def _swept(template: str, variants: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _expand(template: str, variants: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and settings of the variants that one entry stands for."""
     fields = _fields(template)
     if not fields:
         yield template, variants[template]
@@ -30,13 +32,13 @@ def _swept(template: str, variants: Mapping[str, Any]) -> Iterator[tuple[str, An
 
 
 def _fields(template: str) -> list[str]:
-    """Settings that the name of a variant mentions in braces, each once."""
-    found = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
-    return list(dict.fromkeys(found))
+    """Settings that the name of an entry refers to in braces, each once."""
+    fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+    return list(dict.fromkeys(fields))
 
 
 def mistakes(variants: Any) -> Iterator[str]:
-    """Templates whose field has no list, and names that two entries would share."""
+    """Refuse names whose settings have no list, and names that two entries would share."""
     if not isinstance(variants, Mapping):
         return
     expandable = []
@@ -56,6 +58,6 @@ def mistakes(variants: Any) -> Iterator[str]:
             )
         if not unlisted:
             expandable.append(template)
-    names = [name for template in expandable for name, _ in _swept(template, variants)]
+    names = [name for template in expandable for name, _ in _expand(template, variants)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"variants: {name!r} is defined twice, once by a list. Rename one of them."

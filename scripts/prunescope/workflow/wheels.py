@@ -1,4 +1,4 @@
-"""Wheels by name: a source that names one of `wheels` is written out with what the wheel says."""
+"""Expand sources that refer to an entry of the section `wheels` by its name."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from prunescope.workflow.source_fields import WheelFile
 
 
 class _Wheels(Section):
-    """Of a whole config, the section `wheels` alone."""
+    """A config of which only the section `wheels` is checked."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -19,13 +19,13 @@ class _Wheels(Section):
 
 
 def mistakes(config: Mapping[str, Any]) -> Iterator[str]:
-    """Wheels that are no wheels, and sources that name none of them."""
+    """Refuse invalid entries of `wheels`, and sources that refer to a wheel that does not exist."""
     try:
         wheels = _Wheels.model_validate(config).wheels
     except ValidationError as error:
         yield from of_models(error)
         return
-    for where, source in _named(config, ()):
+    for where, source in _wheel_sources(config, ()):
         if "wheel" in source and source["wheel"] not in wheels:
             name = source["wheel"]
             yield f"{where}/wheel: there is no wheel {name!r}.{instead(name, wheels)}"
@@ -34,28 +34,28 @@ def mistakes(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}/member is {shown(member)}; it must list paths inside the wheel as text."
 
 
-def _named(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every source from a wheel below a value of config, and the path of its key."""
-    if _is_of_wheel(value):
+def _wheel_sources(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The path of the key and the entry of every wheel source in a part of config."""
+    if _is_wheel_source(value):
         yield "/".join(keys), value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _named(item, (*keys, key))
+            yield from _wheel_sources(item, (*keys, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _named(item, (*keys, str(index)))
+            yield from _wheel_sources(item, (*keys, str(index)))
 
 
 def written_out(value: Any, wheels: Mapping[str, Any]) -> Any:
-    """Config, or a part of it, in which every source from a wheel holds what it needs.
+    """Config, or a part of it, with every wheel source completed from the section `wheels`.
 
-    What a source says itself goes before what its wheel says.
+    Keys that the source gives itself take precedence over those of the wheel.
     """
-    if _is_of_wheel(value):
-        own = {key: item for key, item in value.items() if key != "wheel"}
-        source = {"from": "wheel", **wheels.get(value.get("wheel"), {}), **own}
+    if _is_wheel_source(value):
+        own_keys = {key: item for key, item in value.items() if key != "wheel"}
+        source = {"from": "wheel", **wheels.get(value.get("wheel"), {}), **own_keys}
         member = source.get("member")
-        return source | ({"member": _folded(member)} if isinstance(member, list) else {})
+        return source | ({"member": _combined(member)} if isinstance(member, list) else {})
     if isinstance(value, Mapping):
         return {key: written_out(item, wheels) for key, item in value.items()}
     if isinstance(value, list):
@@ -63,7 +63,7 @@ def written_out(value: Any, wheels: Mapping[str, Any]) -> Any:
     return value
 
 
-def _is_of_wheel(value: Any) -> bool:
+def _is_wheel_source(value: Any) -> bool:
     return isinstance(value, Mapping) and value.get("from") == "wheel"
 
 
@@ -71,18 +71,18 @@ def _are_paths(members: Sequence[Any]) -> bool:
     return bool(members) and all(isinstance(each, str) and each for each in members)
 
 
-def _folded(members: Sequence[str]) -> str:
-    """Paths as the one pattern that jobs know them by: a/b/d and a/c/d are a/{b,c}/d."""
+def _combined(members: Sequence[str]) -> str:
+    """Combine paths into a single pattern: a/b/d and a/c/d become a/{b,c}/d."""
     paths = [member.split("/") for member in members]
-    n_most = min(len(path) for path in paths) - 1
-    n_first = _n_common(paths, n_most)
-    n_last = _n_common([path[::-1] for path in paths], n_most - n_first)
-    ways = ["/".join(path[n_first : len(path) - n_last]) for path in paths]
-    middle = ways[0] if len(ways) == 1 else "{" + ",".join(ways) + "}"
-    return "/".join([*paths[0][:n_first], middle, *paths[0][len(paths[0]) - n_last :]])
+    limit = min(len(path) for path in paths) - 1  # leaves at least one part for the middle
+    n_leading = _n_common(paths, limit)
+    n_trailing = _n_common([path[::-1] for path in paths], limit - n_leading)
+    middles = ["/".join(path[n_leading : len(path) - n_trailing]) for path in paths]
+    middle = middles[0] if len(middles) == 1 else "{" + ",".join(middles) + "}"
+    return "/".join([*paths[0][:n_leading], middle, *paths[0][len(paths[0]) - n_trailing :]])
 
 
-def _n_common(paths: Sequence[Sequence[str]], n_most: int) -> int:
-    """Number of leading parts that all paths share, `n_most` of them at most."""
+def _n_common(paths: Sequence[Sequence[str]], limit: int) -> int:
+    """Number of leading parts that all paths share, at most `limit`."""
     same = [len(set(parts)) == 1 for parts in zip(*paths, strict=False)]
-    return [*same[:n_most], False].index(False)
+    return [*same[:limit], False].index(False)

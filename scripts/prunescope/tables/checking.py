@@ -1,0 +1,42 @@
+"""Tables of the stage `checking`: checks of a dense model, and its noise floor."""
+
+from prunescope.tables.table import BOOL, FLOAT, INT, TEXT, Column, Table, measure
+
+TABLES: tuple[Table, ...] = (
+    Table(
+        "model_check",
+        "One row per check: values that prunescope reads, compared with those the model computes.",
+        ("model",),
+        (
+            Column("check", TEXT, "what was compared"),
+            Column("measured", FLOAT, "largest relative difference over all positions, or a count"),
+            Column("tolerance", FLOAT, "largest value that passes"),
+            Column("passed", BOOL, "True if it is within the tolerance"),
+            Column("remedy", TEXT, "what to do if it is not"),
+        ),
+    ),
+    Table(
+        "noise_floor",
+        "One row per (comparison, state, space): dense against itself; only rounding differs.",
+        ("model",),
+        (
+            Column("comparison", TEXT, "the two ways of computing the same text"),
+            Column("dtype", TEXT, "number type of the model's weights"),
+            Column("readout", TEXT, "lm_head or final_norm; NULL for the model's output", True),
+            Column("block", INT, "block that wrote the state; NULL for the model's output", True),
+            Column("sublayer", TEXT, "sublayer that wrote it, attn or mlp; NULL likewise", True),
+            Column("space", TEXT, "embedding (h), logit or probability"),
+            Column("n_positions", INT, "positions compared"),
+            Column("mean_angular_deviation", FLOAT, "mean over positions of 1 - cos"),
+            Column("max_angular_deviation", FLOAT, "largest over positions"),
+            measure("mean_kl_divergence", "mean over positions of KL in nats, p only, T = 1"),
+            measure("max_kl_divergence", "largest over positions"),
+            Column(
+                "n_disagreements",
+                INT,
+                "positions at which the likeliest tokens differ; NULL for a state between blocks",
+                True,
+            ),
+        ),
+    ),
+)
