@@ -89,6 +89,14 @@ def test_every_score_is_the_mean_of_its_items(job):
     ]
 
 
+def test_chance_is_one_over_the_number_of_options(job):
+    """Four options, two options, and a text, which no guess gets right."""
+    job.run()
+    _, samples = job.tables()
+    chances = {task: {s["chance"] for s in samples if s["task"] == task} for task in TASKS}
+    assert chances == {"arc_easy": {0.25}, "boolq": {0.5}, "squad": {0.0}}
+
+
 def test_a_failing_task_fails_the_job_and_the_others_are_kept(job, monkeypatch):
     """A failure is no result: nothing is stored as finished, and nothing is computed twice."""
     three = {name: SETTINGS[name] for name in ("arc_easy", "boolq", "squad")}

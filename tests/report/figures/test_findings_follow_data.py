@@ -1,5 +1,6 @@
 """The sentence of a finding says what its numbers say, whichever way they point."""
 
+import json
 from typing import Any
 
 import duckdb
@@ -236,3 +237,40 @@ def test_attention_paths_that_shrink_do_not_grow():
     findings = findings_of("ext_attention_paths", attention_error=rows, noise_floor=[])
     finding = the_one(findings, "changes from")
     assert finding["finding"].endswith("Their sum changes by a factor of 0.50.")
+
+
+def family_loss(variant, difference, margin=0.2):
+    """Rows of `score_difference` and `compression_run` of a variant that drops attention."""
+    low, middle, high = difference
+    row = {"variant": variant, "suite": "core", "scope": "family", "name": "generative"}
+    row |= {"n_items": 40, "dense_score": 0.5, "chance": 0.0, "dense_margin_low": margin}
+    row |= {"difference": middle, "difference_low": low, "difference_high": high}
+    settings = json.dumps({"sublayer": "attn", "n_drop": int(variant[5])})
+    return row, {"variant": variant, "method": "sublayer_drop", "settings": settings}
+
+
+def test_how_far_follows_the_interval_and_not_its_middle():
+    """Against an accepted loss of 2 points: wholly above, wholly below, and around it."""
+    pairs = [
+        family_loss("drop-1a", (-0.02, 0.0, 0.05)),
+        family_loss("drop-2a", (-0.1, 0.0, 0.05)),
+        family_loss("drop-4a", (-0.4, -0.2, -0.03)),
+    ]
+    rows, runs = (list(each) for each in zip(*pairs, strict=True))
+    (finding,) = findings_of(
+        "ext_how_far", settings={"max_loss": 0.02}, score_difference=rows, compression_run=runs
+    )
+    assert finding["finding"] == (
+        "Generation tasks (40 items; dense scores 0.50, a guess 0.00): more than 2 points of 100 "
+        "are surely lost with attention sublayers dropped: 4. At most that is surely lost with "
+        "attention sublayers dropped: 1. 1 of 3 variants stay open."
+    )
+    assert finding["agrees"] is None
+
+
+def test_how_far_is_silent_where_dense_may_be_guessing():
+    row, run = family_loss("drop-4a", (-0.4, -0.2, -0.03), margin=-0.01)
+    found = findings_of(
+        "ext_how_far", settings={"max_loss": 0.02}, score_difference=[row], compression_run=[run]
+    )
+    assert found == []
