@@ -10,8 +10,7 @@ from prunescope import finite
 from prunescope.compression import patterns
 
 LARGEST_COMPARED_GROUP = 16
-"""Largest m for which the weights of a group are compared pairwise, which is faster than sorting.
-"""
+"""Largest m for which weights of a group are compared pairwise, which is faster than sorting."""
 
 
 def n_kept(size: int, sparsity: float) -> int:

@@ -152,7 +152,7 @@ def test_the_error_is_that_of_what_is_stored(dtype, scaled, generator):
     """The change the search weighs is to the last bit the one that comes back from disk."""
     dense = torch.randn(30, 24, generator=generator).to(dtype)
     s = 0.1 + torch.rand(24, generator=generator).half() if scaled else None
-    weight = module._Scaled.by(dense, s)
+    weight = module._ScaledWeight.by(dense, s)
     grid = quantization.min_max_grid(weight.weight, 4, 8)
     codes = quantization.codes_of(weight.weight, grid, 4)
     stored = Quantized.by(codes, *grid, bits=4, group_size=8, input_scales=s).of(dense)
@@ -164,7 +164,7 @@ def test_few_rows_at_a_time_are_the_same_rows(clip, monkeypatch):
     """Chunks bound the memory and decide nothing."""
     model = tiny_model("llama")
     whole, _ = awq(model, Calibration(IDS), **FORM, clip=clip)
-    monkeypatch.setattr(module, "_rows_together", lambda in_features: 7)
+    monkeypatch.setattr(module, "_rows_per_chunk", lambda in_features: 7)
     assert_same(awq(model, Calibration(IDS), **FORM, clip=clip)[0], whole)
 
 
@@ -185,7 +185,7 @@ def test_a_narrower_range_is_kept_where_the_whole_row_gains(generator):
     """Groups that read the same input: what is best for each alone is often bad for their sum."""
     dense = torch.randn(200, 24, generator=generator)
     x = torch.randn(50, 8, generator=generator).repeat(1, 3)
-    weight = module._Scaled.by(dense, None)
+    weight = module._ScaledWeight.by(dense, None)
     shrink = module._best_shrink(weight, x.T @ x, 4, 8)
 
     def errors(shrink):
@@ -235,23 +235,23 @@ def test_input_scales_are_normalised_whatever_the_unit(alpha, generator):
     x = torch.randn(50, 24, generator=generator) * torch.logspace(-1, 1, 24)
     mean = x.double().abs().mean(0) ** alpha
     for unit in (1.0, 1e-4, 1e4):
-        inputs = module._Inputs(24, x.device)
+        inputs = module._InputStatistic(24, x.device)
         inputs.add(x[:20] * unit)
         inputs.add(x[20:] * unit)
         scales = inputs.scales(alpha).double()
         torch.testing.assert_close(
             scales, mean / (mean.max() * mean.min()).sqrt(), rtol=2**-10, atol=0
         )
-    alike = module._Inputs(24, x.device)
+    alike = module._InputStatistic(24, x.device)
     alike.add(x.sign())
     assert (alike.scales(alpha) == 1).all()
 
 
 def test_among_equals_plain_rounding_wins(model, monkeypatch):
     """Where every s is 1, as of inputs that are all alike, no scales are stored."""
-    one = module._Inputs.scales
+    one = module._InputStatistic.scales
     monkeypatch.setattr(
-        module._Inputs,
+        module._InputStatistic,
         "scales",
         lambda self, alpha: torch.ones_like(one(self, alpha)) if alpha else None,
     )
