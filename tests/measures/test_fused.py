@@ -178,7 +178,7 @@ def compare(dtype):
 
 dtypes = {"single": torch.float32, "double": torch.float64}
 found = {name: compare(dtypes[name]) for name in sys.argv[1:]}
-kernel = kernels.take_pairs
+kernel = kernels.sum_moments
 print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 print({name: found[name] for name in dtypes})
 """
@@ -205,7 +205,7 @@ def test_compiled_and_cached_kernels_give_equal_bytes(tmp_path):
     (hits, misses), loaded = _in_a_process(tmp_path, "single", "double")
     assert (hits, misses) == (3, 0)
     assert loaded == compiled
-    for file in tmp_path.rglob("kernels.take_rows*"):
+    for file in tmp_path.rglob("kernels.sum_rows*"):
         file.unlink()
     assert _in_a_process(tmp_path, "double", "single")[1] == compiled
 
@@ -214,7 +214,7 @@ def test_only_what_is_called_from_outside_is_a_function():
     """A helper compiled by itself would exist twice, and its two machine codes sum differently."""
     compiled = {name: part for name, part in vars(kernels).items() if hasattr(part, "py_func")}
     cached = {name for name, part in compiled.items() if part.targetoptions.get("cache")}
-    called = set(re.findall(r"kernels\.(take_\w+)", Path(fused.__file__).read_text()))
+    called = set(re.findall(r"kernels\.(sum_\w+)", Path(fused.__file__).read_text()))
     assert {name for name in compiled if not name.startswith("_")} == called
     inlined = {name for name, part in compiled.items() if part.targetoptions.get("forceinline")}
     assert inlined == set(compiled) - called

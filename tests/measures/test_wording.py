@@ -124,7 +124,7 @@ def test_perplexity_is_that_of_the_tokens(generator, monkeypatch):
     for row, token in zip(z.tolist(), tokens, strict=True):
         product *= math.exp(row[token]) / math.fsum(map(math.exp, row))
     for at_once in (1, 40, 1 << 20):
-        monkeypatch.setattr(wording, "_LOGITS_AT_ONCE", at_once)
+        monkeypatch.setattr(wording, "_LOGITS_PER_CHUNK", at_once)
         assert _perplexity(z, tokens) == pytest.approx(product ** (-1 / 11), rel=1e-9)
         assert _perplexity(z + 500, tokens) == pytest.approx(product ** (-1 / 11), rel=1e-4)
     assert _perplexity(torch.zeros(4, 17).bfloat16(), [0, 5, 5, 16]) == pytest.approx(17)
