@@ -103,8 +103,8 @@ def test_relative_output_error_equals_its_definition(model):
         x = linear_inputs.of_block(model, before, row["block"], IDS)[row["linear"]]
         full = f"{anatomy.anatomy_of(model).blocks}.{row['block']}.{row['linear']}.weight"
         y = x @ model.get_parameter(full).T
-        lost = y[:, ::2].norm() / y.norm()
-        assert row["relative_output_error"] == pytest.approx(float(lost), rel=1e-4)
+        error = y[:, ::2].norm() / y.norm()
+        assert row["relative_output_error"] == pytest.approx(float(error), rel=1e-4)
         assert row["sparsity"] == pytest.approx(0.5, abs=0.03)
         assert row["sublayer"] == ("mlp" if row["linear"].startswith("mlp") else "attn")
 

@@ -88,8 +88,8 @@ def test_replaced_tensors_are_written_unchanged(dense_folder, tmp_path):
 
 
 def _without_every_second_neuron(blocks):
-    kept = torch.arange(40) % 2 == 0
-    packed = {"gate_proj": Rows.by(kept), "up_proj": Rows.by(kept), "down_proj": Columns.by(kept)}
+    keep = torch.arange(40) % 2 == 0
+    packed = {"gate_proj": Rows.by(keep), "up_proj": Rows.by(keep), "down_proj": Columns.by(keep)}
     return edits.Edit(
         tensors={
             f"model.layers.{block}.mlp.{linear}.weight": replacement

@@ -47,12 +47,12 @@ def test_statistics_equal_their_definitions(generator, scale, dtype, rtol):
     """For shifts from the size of rounding errors to hundreds of logits, at all temperatures."""
     z = (4 * torch.randn(12, 5000, generator=generator)).to(dtype)
     delta_z = (scale * torch.randn(12, 5000, generator=generator)).to(dtype)
-    found, z, delta_z = _compared(z, delta_z)
-    _assert_close(found.geometry, metrics.geometry(z, delta_z), 2e-5)
-    _assert_close(found.uniform_shift, metrics.uniform_shift(delta_z), 1e-5, floor=1e-7 * scale)
+    compared, z, delta_z = _compared(z, delta_z)
+    _assert_close(compared.geometry, metrics.geometry(z, delta_z), 2e-5)
+    _assert_close(compared.uniform_shift, metrics.uniform_shift(delta_z), 1e-5, floor=1e-7 * scale)
     for t, temperature in enumerate(TEMPERATURES):
         expected = _shift_in_float64(z, delta_z, temperature)
-        shift = metrics.ProbabilityShift(*(field[:, t] for field in found.probability_shift))
+        shift = metrics.ProbabilityShift(*(field[:, t] for field in compared.probability_shift))
         # A cumulant is a difference, whose error is compared with its terms.
         spread = expected.var_p.sqrt()
         for name, power in (("mean_p", 1), ("cumulant_3", 3), ("cumulant_4", 4)):
@@ -69,12 +69,12 @@ def test_saturated_rows_are_precise(generator):
     """One token has nearly all the probability, and KL is from 1e-40 to 1000, in float32."""
     z = 40 * torch.randn(64, 5000, generator=generator)
     delta_z = torch.logspace(-3, 2, 64)[:, None] * torch.randn(64, 5000, generator=generator)
-    found, z, delta_z = _compared(z, delta_z)
+    compared, z, delta_z = _compared(z, delta_z)
     for t, temperature in enumerate(TEMPERATURES):
         expected = _shift_in_float64(z, delta_z, temperature)
         assert expected.kl_divergence.min() < 1e-15
         for name in ("kl_divergence", "var_p", "var_escort", "angular_deviation"):
-            value = getattr(found.probability_shift, name)[:, t]
+            value = getattr(compared.probability_shift, name)[:, t]
             torch.testing.assert_close(value, getattr(expected, name), rtol=1e-4, atol=1e-60)
 
 
@@ -93,16 +93,16 @@ def test_tokens_whose_probability_underflows_contribute_to_kl(growth):
     """p = e^-95 is 0 in float32, but KL = log1p(p (e^Y - 1 - Y)) comes from this token alone."""
     z, delta_z = torch.zeros(1, 8), torch.zeros(1, 8)
     z[0, 1:], delta_z[0, 1] = -95.0, growth
-    found, *_ = _compared(z, delta_z, [1.0])
+    compared, *_ = _compared(z, delta_z, [1.0])
     expected = np.log1p(np.exp(-95.0) * (np.expm1(growth) - growth))
-    assert float(found.probability_shift.kl_divergence) == pytest.approx(expected, rel=1e-4)
+    assert float(compared.probability_shift.kl_divergence) == pytest.approx(expected, rel=1e-4)
 
 
 def test_no_shift_is_exactly_zero(generator):
     """All deviations and moments of a pair of equal rows are 0, and not 1e-17."""
     z = 9 * torch.randn(3, 1000, generator=generator)
-    found, *_ = _compared(z, torch.zeros_like(z))
-    for statistics in found:
+    compared, *_ = _compared(z, torch.zeros_like(z))
+    for statistics in compared:
         for name, value in statistics._asdict().items():
             assert not value.any(), name
 
@@ -149,8 +149,8 @@ def test_exponentials_equal_those_with_fifty_digits(dtype, rtol):
         ):
             out = np.empty_like(at)
             _tabulate(function, at, out)
-            for value, found in zip(at, out, strict=True):
-                assert float(found / exact(mpmath.mpf(float(value))) - 1) == pytest.approx(
+            for value, computed in zip(at, out, strict=True):
+                assert float(computed / exact(mpmath.mpf(float(value))) - 1) == pytest.approx(
                     0, abs=2 * rtol
                 )
     below = np.empty(2, dtype)

@@ -58,14 +58,14 @@ def _oracle(z, delta_z, temperature):
 def test_probability_shift_equals_oracle_in_float64(generator, scale, temperature):
     """With nine digits, for shifts from the size of rounding errors to hundreds of logits."""
     z, delta_z, p, q = _pair(generator, scale, temperature)
-    found = metrics.probability_shift(z, delta_z, p, q, temperature)._asdict()
+    shift = metrics.probability_shift(z, delta_z, p, q, temperature)._asdict()
     for row in range(len(z)):
         for name, value in _oracle(z[row], delta_z[row], temperature).items():
             # The fourth cumulant is a difference, whose error is compared with its terms.
-            floor = 1e-9 * float(found["var_p"][row]) ** 2 if name == "cumulant_4" else 0
+            floor = 1e-9 * float(shift["var_p"][row]) ** 2 if name == "cumulant_4" else 0
             # p and q are rounded by 1e-16, which is 1e-16/scale of their difference.
             rel = max(1e-7, 1e-14 / scale)
-            assert float(found[name][row]) == pytest.approx(float(value), rel=rel, abs=floor), name
+            assert float(shift[name][row]) == pytest.approx(float(value), rel=rel, abs=floor), name
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.5])
@@ -73,13 +73,13 @@ def test_probability_shift_equals_oracle_in_float64(generator, scale, temperatur
 def test_kl_in_float32_has_three_digits(generator, scale, temperature):
     """In both directions, the relative error is below 1e-3."""
     z, delta_z, p, q = _pair(generator, scale, temperature, dtype=torch.float32)
-    found = metrics.probability_shift(z, delta_z, p, q, temperature)
+    measured = metrics.probability_shift(z, delta_z, p, q, temperature)
     for row in range(len(z)):
         oracle = _oracle(z[row], delta_z[row], temperature)
-        assert float(found.kl_divergence[row]) == pytest.approx(
+        assert float(measured.kl_divergence[row]) == pytest.approx(
             float(oracle["kl_divergence"]), rel=1e-3
         )
-        assert float(found.reverse_kl_divergence[row]) == pytest.approx(
+        assert float(measured.reverse_kl_divergence[row]) == pytest.approx(
             float(oracle["reverse_kl_divergence"]), rel=1e-3
         )
 
@@ -90,11 +90,11 @@ def test_float32_and_float64_sums_agree_on_saturated_rows(generator):
     delta_z = torch.logspace(-3, 2, 64)[:, None] * torch.randn(64, 500, generator=generator)
     p, q = z.softmax(-1), (z + delta_z).softmax(-1)
     kl, both = metrics.kl_in_float64(z, delta_z, 1.0)
-    found = metrics.probability_shift(z, delta_z, p, q, 1.0)
-    torch.testing.assert_close(found.kl_divergence.double(), kl, rtol=3e-4, atol=1e-30)
+    measured = metrics.probability_shift(z, delta_z, p, q, 1.0)
+    torch.testing.assert_close(measured.kl_divergence.double(), kl, rtol=3e-4, atol=1e-30)
     large = (both - kl) > 1e-3 * kl  # the reverse KL is a difference of the two
     torch.testing.assert_close(
-        found.reverse_kl_divergence.double()[large], (both - kl)[large], rtol=2e-3, atol=1e-30
+        measured.reverse_kl_divergence.double()[large], (both - kl)[large], rtol=2e-3, atol=1e-30
     )
 
 
@@ -108,10 +108,10 @@ def test_kl_near_and_far_from_dense_agree_with_float64(generator):
         kl, both = metrics.kl_in_float64(z, delta_z, temperature)
         assert kl.min() < 1e-7
         assert kl.max() > 50
-        found = metrics.probability_shift(z, delta_z, p, q, temperature)
-        torch.testing.assert_close(found.kl_divergence.double(), kl, rtol=3e-4, atol=0)
+        measured = metrics.probability_shift(z, delta_z, p, q, temperature)
+        torch.testing.assert_close(measured.kl_divergence.double(), kl, rtol=3e-4, atol=0)
         torch.testing.assert_close(
-            found.reverse_kl_divergence.double(), both - kl, rtol=3e-4, atol=0
+            measured.reverse_kl_divergence.double(), both - kl, rtol=3e-4, atol=0
         )
 
 
@@ -121,9 +121,9 @@ def test_tokens_whose_probability_underflows_contribute_to_kl(growth):
     z, delta_z = torch.zeros(1, 8), torch.zeros(1, 8)
     z[0, 1:], delta_z[0, 1] = -95.0, growth
     p, q = z.softmax(-1), (z + delta_z).softmax(-1)
-    found = metrics.probability_shift(z, delta_z, p, q, 1.0)
+    measured = metrics.probability_shift(z, delta_z, p, q, 1.0)
     expected = np.log1p(np.exp(-95.0) * (np.expm1(growth) - growth))
-    assert float(found.kl_divergence) == pytest.approx(expected, rel=1e-4)
+    assert float(measured.kl_divergence) == pytest.approx(expected, rel=1e-4)
 
 
 def test_moments_in_float32_survive_a_large_common_shift(generator):
@@ -154,10 +154,10 @@ def test_log_growth_of_the_caller_gives_the_same_result(generator):
         z, delta_z, p, q = _pair(generator, scale, 0.7)
         log_growth = torch.logsumexp((z + delta_z) / 0.7, -1) - torch.logsumexp(z / 0.7, -1)
         given = metrics.probability_shift(z, delta_z, p, q, 0.7, log_growth)
-        for found, expected in zip(
+        for measured, expected in zip(
             given, metrics.probability_shift(z, delta_z, p, q, 0.7), strict=True
         ):
-            torch.testing.assert_close(found, expected)
+            torch.testing.assert_close(measured, expected)
 
 
 def test_no_shift_is_exactly_zero(generator):
@@ -194,9 +194,9 @@ def test_norm_of_a_peaked_vector_is_precise_in_float32():
 def test_geometry_splits_the_shift_by_pythagoras(generator):
     """|Δ∥|² + |Δ⊥|² = |Δ|², and a change of length alone has no angle."""
     dense, delta = torch.randn(2, 5, 300, generator=generator, dtype=torch.float64)
-    found = metrics.geometry(dense, delta)
+    measured = metrics.geometry(dense, delta)
     whole = (delta.norm(dim=-1) / dense.norm(dim=-1)) ** 2
-    parts = found.relative_orthogonal_magnitude**2 + found.relative_parallel_magnitude**2
+    parts = measured.relative_orthogonal_magnitude**2 + measured.relative_parallel_magnitude**2
     torch.testing.assert_close(parts, whole)
     stretched = metrics.geometry(dense, 0.3 * dense)
     assert stretched.relative_orthogonal_magnitude.max() < 1e-14
@@ -209,12 +209,12 @@ def test_geometry_splits_the_shift_by_pythagoras(generator):
 def test_uniform_shift_equals_numpy(generator):
     """For mean, population variance and range over the vocabulary."""
     delta_z = torch.randn(4, 777, generator=generator, dtype=torch.float64)
-    found = metrics.uniform_shift(delta_z)
+    measured = metrics.uniform_shift(delta_z)
     array = delta_z.numpy()
-    np.testing.assert_allclose(found.mean_uniform, array.mean(-1))
-    np.testing.assert_allclose(found.var_uniform, array.var(-1))
-    np.testing.assert_allclose(found.min_shift, array.min(-1))
-    np.testing.assert_allclose(found.max_shift, array.max(-1))
+    np.testing.assert_allclose(measured.mean_uniform, array.mean(-1))
+    np.testing.assert_allclose(measured.var_uniform, array.var(-1))
+    np.testing.assert_allclose(measured.min_shift, array.min(-1))
+    np.testing.assert_allclose(measured.max_shift, array.max(-1))
 
 
 def test_a_constant_shift_of_all_logits_changes_no_probability(generator):

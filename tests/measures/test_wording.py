@@ -88,10 +88,10 @@ def test_wording_of_the_shortest_texts():
 
 def test_distinct_counts_different_ngrams():
     for text in _random_texts(seed=1):
-        found = wording.wording(text)
-        assert found.distinct_1 == len(set(text)) / len(text)
+        measured = wording.wording(text)
+        assert measured.distinct_1 == len(set(text)) / len(text)
         pairs = [(text[i], text[i + 1]) for i in range(len(text) - 1)]
-        assert found.distinct_2 == (len(set(pairs)) / len(pairs) if pairs else None)
+        assert measured.distinct_2 == (len(set(pairs)) / len(pairs) if pairs else None)
 
 
 @pytest.mark.parametrize(
@@ -209,12 +209,12 @@ def test_a_row_fits_its_table_and_contains_the_texts(written, stopped):
     )
     table = TABLES["generated_text"]
     assert list(row.keys() ^ {column.name for column in table.columns}) == []
-    kept = type(table.empty()).from_pylist([row], schema=table.schema).to_pylist()[0]
-    assert (kept["variant_text"], kept["dense_text"]) == (written, "B) nitrogen")
-    assert kept["stopped"] is stopped
-    assert kept["n_tokens"] == len(ids) == len(kept["variant_token_ids"])
-    assert kept["first_divergence"] == (1 if written == "B" else 0)
-    assert (kept["perplexity_under_dense"], kept["dense_perplexity"]) == (3.5, 1.5)
+    stored = type(table.empty()).from_pylist([row], schema=table.schema).to_pylist()[0]
+    assert (stored["variant_text"], stored["dense_text"]) == (written, "B) nitrogen")
+    assert stored["stopped"] is stopped
+    assert stored["n_tokens"] == len(ids) == len(stored["variant_token_ids"])
+    assert stored["first_divergence"] == (1 if written == "B" else 0)
+    assert (stored["perplexity_under_dense"], stored["dense_perplexity"]) == (3.5, 1.5)
 
 
 def _answer(kind, sampling_temperature, token_ids):
@@ -242,8 +242,8 @@ def test_visible_replaces_invisible_characters():
         "a⟨U+202E⟩b⟨U+2066⟩c⟨U+200B⟩d⟨U+FEFF⟩⟨U+009B⟩"
     )
     assert wording.visible("\u2028\ud800\U000e0041\u3164") == ("⟨U+2028⟩⟨U+D800⟩⟨U+E0041⟩⟨U+3164⟩")
-    kept = "<b>&amp; 二氧化碳。 naïve שלום 🙂\n  x == 'y'"
-    assert wording.visible(kept) == kept
+    visible_text = "<b>&amp; 二氧化碳。 naïve שלום 🙂\n  x == 'y'"
+    assert wording.visible(visible_text) == visible_text
 
 
 def test_no_invisible_character_remains():

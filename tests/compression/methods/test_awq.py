@@ -20,7 +20,7 @@ awq, rtn = load("awq"), load("rtn")
 
 def group_errors(model, edit, inputs_of, token_ids):
     """Σ |(Ŵ - W) X|² in float64 by block and linears; hooks record X on the partly edited model."""
-    found = {}
+    errors = {}
     for index in range(len(anatomy.blocks_of(model))):
         before = linear_inputs.before(inputs_of, model, index)
         inputs = linear_inputs.of_block(model, before, index, token_ids)
@@ -31,11 +31,11 @@ def group_errors(model, edit, inputs_of, token_ids):
                 shared.setdefault(same, []).append((name, full))
         for x, linears in shared.items():
             names = tuple(name for name, _ in linears)
-            found[index, names] = sum(
+            errors[index, names] = sum(
                 output_error(model.get_parameter(full), edit.tensors[full], x)
                 for _, full in linears
             )
-    return found
+    return errors
 
 
 def output_error(dense, replacement, x):
@@ -108,17 +108,17 @@ def test_the_search_finds_the_best_alpha():
     edit, _ = awq(model, Calibration(IDS), **FORM)
     x = linear_inputs.of_block(model, linear_inputs.before(edit, model, 1), 1, IDS)
     for names in (("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",), ("self_attn.o_proj",)):
-        found, tried = 0.0, torch.zeros(20, dtype=torch.float64)
+        error, tried = 0.0, torch.zeros(20, dtype=torch.float64)
         for name in names:
             full = f"model.layers.1.{name}.weight"
             dense = model.get_parameter(full)
-            found += output_error(dense, edit.tensors[full], x[name])
+            error += output_error(dense, edit.tensors[full], x[name])
             for step in range(20):
                 s = x[name].abs().mean(0) ** (step / 20)
                 s = s / (s.max() * s.min()).sqrt()
                 delta = rounded(dense * s) / s - dense
                 tried[step] += (x[name] @ delta.T).square().sum()
-        assert found < tried.min() * 1.05
+        assert error < tried.min() * 1.05
         assert tried.min() < tried[0]
 
 
@@ -242,9 +242,9 @@ def test_input_scales_are_normalised(alpha, generator):
         torch.testing.assert_close(
             scales, mean / (mean.max() * mean.min()).sqrt(), rtol=2**-10, atol=0
         )
-    alike = module._InputStatistic(24, x.device)
-    alike.add(x.sign())
-    assert (alike.scales(alpha) == 1).all()
+    equal_inputs = module._InputStatistic(24, x.device)
+    equal_inputs.add(x.sign())
+    assert (equal_inputs.scales(alpha) == 1).all()
 
 
 def test_scales_that_are_all_one_are_not_stored(model, monkeypatch):

@@ -116,8 +116,8 @@ def test_other_tensors_are_dense_bit_for_bit(name, model):
     assert not [key for key in edit.tensors if "norm" in key or "embed" in key or "lm_head" in key]
     if not edit.dropped:
         variant = loading.apply_edit(model, edit).state_dict()
-        kept = set(before) - set(edit.tensors)
-        assert all(torch.equal(before[key], variant[key]) for key in kept)
+        unedited = set(before) - set(edit.tensors)
+        assert all(torch.equal(before[key], variant[key]) for key in unedited)
 
 
 @every_edit

@@ -20,9 +20,9 @@ def test_the_smallest_weights_of_each_linear_are_removed(model):
     edit, report = magnitude(model, Calibration(IDS), sparsity=0.3)
     for _, _, full in linear_inputs.own_linears(model):
         dense = model.get_parameter(full)
-        kept = edit.tensors[full].of(dense) != 0
-        assert int((~kept).sum()) == math.floor(0.3 * dense.numel() + 1e-9)
-        assert dense[kept].abs().min() > dense[~kept].abs().max()
+        keep = edit.tensors[full].of(dense) != 0
+        assert int((~keep).sum()) == math.floor(0.3 * dense.numel() + 1e-9)
+        assert dense[keep].abs().min() > dense[~keep].abs().max()
     assert len(report) == len(edit.tensors)
 
 

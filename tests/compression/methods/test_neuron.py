@@ -26,10 +26,10 @@ def test_smaller_mlps_equal_dense_ones_without_the_removed_neurons(model):
     handles = []
     for block in range(3):
         weight = model.get_parameter(full.format(block))
-        kept = edit.tensors[full.format(block)].zeroed(torch.ones_like(weight))[0]
-        assert _down(variant, block).in_features == 28 == int(kept.sum())
+        keep = edit.tensors[full.format(block)].zeroed(torch.ones_like(weight))[0]
+        assert _down(variant, block).in_features == 28 == int(keep.sum())
         handles.append(
-            _down(model, block).register_forward_pre_hook(lambda _, a, kept=kept: (a[0] * kept,))
+            _down(model, block).register_forward_pre_hook(lambda _, a, keep=keep: (a[0] * keep,))
         )
     torch.testing.assert_close(variant(IDS).logits, model(IDS).logits)
     for handle in handles:

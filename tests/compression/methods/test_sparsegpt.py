@@ -34,10 +34,10 @@ def column_by_column(weight, x, sparsity=None, pattern=None):
             importance = weight[:, j : j + m] ** 2 / corner[j : j + m]
             for group in importance if pattern else [importance]:
                 removed = m - n if pattern else math.floor(sparsity * group.numel())
-                lost = torch.ones_like(group, dtype=torch.bool).flatten()
-                lost[group.flatten().argsort()[removed:]] = False
+                removed_mask = torch.ones_like(group, dtype=torch.bool).flatten()
+                removed_mask[group.flatten().argsort()[removed:]] = False
                 rows = (importance == group).all(1) if pattern else slice(None)
-                keep[rows, j : j + m] = ~lost.view(group.shape)
+                keep[rows, j : j + m] = ~removed_mask.view(group.shape)
         error = weight[:, j] * ~keep[:, j] / inverse[0, 0]
         weight[:, j:] -= error.outer(inverse[0])
     return weight * keep, keep
@@ -48,10 +48,10 @@ def test_reference_of_the_benchmark_equals_the_algorithm(level, generator):
     """A single factor and products between batches give the result of an inverse per column."""
     weight = torch.randn(9, 200, generator=generator)
     x = torch.randn(300, 200, generator=generator) @ torch.randn(200, 200, generator=generator)
-    found, keep = paper_sparsegpt.pruned(weight, paper_sparsegpt.factor_of(x), **level)
-    right, kept = column_by_column(weight, x, **level)
-    assert torch.equal(keep, kept)
-    torch.testing.assert_close(found, right)
+    pruned, keep = paper_sparsegpt.pruned(weight, paper_sparsegpt.factor_of(x), **level)
+    expected, expected_keep = column_by_column(weight, x, **level)
+    assert torch.equal(keep, expected_keep)
+    torch.testing.assert_close(pruned, expected)
 
 
 def _inputs(model, edit, block, ids=IDS):
@@ -66,11 +66,11 @@ def test_masks_and_updates_are_those_of_the_algorithm(model, level):
     for block, name, full in linear_inputs.own_linears(model):
         dense = model.get_parameter(full)
         weight, keep = column_by_column(dense, _inputs(model, edit, block)[name], **level)
-        found = edit.tensors[full].of(dense)
-        same = ((found != 0) == keep).all(-1)
+        pruned = edit.tensors[full].of(dense)
+        same = ((pruned != 0) == keep).all(-1)
         differ += int((~same).sum())
         total += len(same)
-        torch.testing.assert_close(found[same].double(), weight[same], rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(pruned[same].double(), weight[same], rtol=1e-2, atol=1e-3)
     assert differ <= 0.02 * total
 
 
@@ -85,12 +85,12 @@ def test_several_batches_of_columns(level):
     full = "model.layers.0.mlp.gate_proj.weight"
     dense = model.get_parameter(full)
     weight, keep = column_by_column(dense, x, **level)
-    found = edit.tensors[full].of(dense)
-    assert ((found != 0) == keep).double().mean() > 0.995
-    lost = ((found - dense) @ x.T).norm() / ((weight.float() - dense) @ x.T).norm()
-    assert float(lost) == pytest.approx(1, abs=0.02)
+    pruned = edit.tensors[full].of(dense)
+    assert ((pruned != 0) == keep).double().mean() > 0.995
+    error_ratio = ((pruned - dense) @ x.T).norm() / ((weight.float() - dense) @ x.T).norm()
+    assert float(error_ratio) == pytest.approx(1, abs=0.02)
     if "sparsity" in level:
-        assert all((part == 0).double().mean() == 0.5 for part in found.split(128, dim=1))
+        assert all((part == 0).double().mean() == 0.5 for part in pruned.split(128, dim=1))
 
 
 def test_fewer_tokens_than_inputs():
@@ -101,9 +101,9 @@ def test_fewer_tokens_than_inputs():
         full = f"model.layers.0.{name}.weight"
         dense = model.get_parameter(full)
         weight, keep = column_by_column(dense, x, sparsity=0.5)
-        found = edit.tensors[full].of(dense)
-        assert ((found != 0) == keep).double().mean() > 0.98
-        assert found.norm() == pytest.approx(float(weight.norm()), rel=0.05)
+        pruned = edit.tensors[full].of(dense)
+        assert ((pruned != 0) == keep).double().mean() > 0.98
+        assert pruned.norm() == pytest.approx(float(weight.norm()), rel=0.05)
 
 
 def test_weights_that_are_zero_are_removed_first():
@@ -118,12 +118,12 @@ def test_weights_that_are_zero_are_removed_first():
     assert not keep[:, :6].any()
 
 
-def _errors(dense, found, x, level):
+def _errors(dense, pruned, x, level):
     """|(Ŵ - W) X| of SparseGPT, Wanda and magnitude pruning on the same inputs."""
     magnitude = paper_mask(dense, torch.ones_like(x), **level)
     wanda = paper_mask(dense, x, **level)
     return [
-        float(((new - dense) @ x.T).norm()) for new in (found, dense * wanda, dense * magnitude)
+        float(((new - dense) @ x.T).norm()) for new in (pruned, dense * wanda, dense * magnitude)
     ]
 
 
@@ -162,8 +162,8 @@ def test_every_group_of_every_linear_has_the_pattern(n, m):
     model = tiny_model("llama", intermediate_size=48)
     edit, report = sparsegpt(model, Calibration(IDS), pattern=f"{n}:{m}")
     for _, _, full in linear_inputs.own_linears(model):
-        found = edit.tensors[full].of(model.get_parameter(full))
-        assert (found.unflatten(-1, (-1, m)).count_nonzero(-1) == n).all()
+        pruned = edit.tensors[full].of(model.get_parameter(full))
+        assert (pruned.unflatten(-1, (-1, m)).count_nonzero(-1) == n).all()
     assert all(row["sparsity"] == pytest.approx(1 - n / m) for row in report.to_pylist())
 
 
@@ -174,9 +174,9 @@ def test_number_of_zeros_is_exact(sparsity):
     edit, _ = sparsegpt(model, Calibration(IDS), sparsity=sparsity)
     for _, _, full in linear_inputs.own_linears(model):
         dense = model.get_parameter(full)
-        found = edit.tensors[full].of(dense)
-        assert int((found == 0).sum()) == math.floor(sparsity * dense.numel() + 1e-9)
-        assert sparsity or torch.equal(found, dense)
+        pruned = edit.tensors[full].of(dense)
+        assert int((pruned == 0).sum()) == math.floor(sparsity * dense.numel() + 1e-9)
+        assert sparsity or torch.equal(pruned, dense)
 
 
 def test_weights_of_inputs_that_are_always_zero_are_removed_first():
@@ -185,8 +185,8 @@ def test_weights_of_inputs_that_are_always_zero_are_removed_first():
     model.model.layers[0].mlp.up_proj.weight[:30] = 0
     edit, _ = sparsegpt(model, Calibration(IDS), sparsity=0.5)
     full = "model.layers.0.mlp.down_proj.weight"
-    found = edit.tensors[full].of(model.get_parameter(full))
-    assert (found[:, 30:] != 0).double().mean() > 0.95
+    pruned = edit.tensors[full].of(model.get_parameter(full))
+    assert (pruned[:, 30:] != 0).double().mean() > 0.95
 
 
 def test_order_of_calibration_sequences_does_not_matter():
