@@ -1,12 +1,12 @@
 """Run calibration text through a model block by block, and let a method edit each block.
 
-For each block, `BlockWalk` runs the calibration set through the dense block and collects the
-statistic of its linears' inputs that the method has asked for. The method then replaces weights of
+For each block, `BlockWalk` runs the calibration set through the dense block and collects a
+statistic of its linears' inputs, which the method has chosen. The method then replaces weights of
 the block. Finally the edited block computes the hidden states that the next block reads. Every
 block is therefore compressed on the inputs that it gets in the compressed model.
 
-The micro-batches of the calibration set are divided among workers, one thread each. Linears that
-read the same tensor (for instance q, k and v) form a group, whose inputs are collected once.
+The micro-batches of the calibration set are divided among workers, which run in parallel. Linears
+that read the same tensor (for instance q, k and v) form a group, whose inputs are collected once.
 
 Peak memory consists of the model on its own device, one block, the hidden states of the calibration
 set, the statistics of one block, and the temporary tensors of one micro-batch per worker;
@@ -38,8 +38,10 @@ SAMPLED_TOKENS = 128
 """Least number of tokens, evenly spaced, on which the output error of each linear is measured."""
 
 LARGEST_STRIDE = 64
-"""At least one token in so many is sampled, which gives more tokens in a large calibration set."""
+"""Largest distance between sampled tokens.
 
+Because of it, more than `SAMPLED_TOKENS` are sampled from a large calibration set.
+"""
 
 _WAY_OUT = f"{finite.WAY_OUT} For calibration passes alone, set compression/forward_dtype."
 
@@ -57,7 +59,7 @@ class Statistic(Protocol):
         """Add the inputs of some tokens, (tokens, in_features)."""
 
     def merge(self, other: Self) -> None:
-        """Add the tokens that another statistic of the same inputs has been given."""
+        """Add the tokens of another statistic of the same inputs."""
 
     @staticmethod
     def memory(in_features: int, workers: int) -> int:
@@ -481,7 +483,7 @@ class BlockWalk:
 
         Parameters
         ----------
-        index, dense : the block and its index.
+        index, dense : index of the block, and the block.
         linears : its linears by name relative to the block.
         running : the tensors that the block is run with.
         states : (sequences, length, d), hidden states before the block.
