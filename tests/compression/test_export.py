@@ -1,4 +1,4 @@
-"""An exported checkpoint is the variant, for anyone who has transformers and nothing of ours."""
+"""An exported checkpoint equals the variant and needs transformers alone."""
 
 import json
 import subprocess
@@ -53,43 +53,43 @@ def _ids(folder):
 
 
 @pytest.mark.parametrize("dropped", DROPS, ids=str)
-def test_stock_transformers_gives_the_variants_logits(dense_folder, dropped, tmp_path):
-    """Same logits as the variant that leaves sublayers out, and blocks are gone, not silenced."""
+def test_checkpoint_gives_the_logits_of_the_variant(dense_folder, dropped, tmp_path):
+    """The logits are exactly those of the variant, and dropped blocks are removed."""
     folder = _exported(tmp_path, dense_folder, edits.Edit(dropped))
-    found = AutoModelForCausalLM.from_pretrained(folder)
+    exported = AutoModelForCausalLM.from_pretrained(folder)
     variant = loading.apply_edit(
         AutoModelForCausalLM.from_pretrained(dense_folder), edits.Edit(dropped)
     )
     ids = _ids(dense_folder)
-    torch.testing.assert_close(found(ids).logits, variant(ids).logits, rtol=0, atol=0)
-    assert found.config.num_hidden_layers == 3 - len(dropped.get("block", ()))
-    _generates_the_argmax_of_one_pass(found, ids)
+    torch.testing.assert_close(exported(ids).logits, variant(ids).logits, rtol=0, atol=0)
+    assert exported.config.num_hidden_layers == 3 - len(dropped.get("block", ()))
+    _check_greedy_decoding(exported, ids)
 
 
-def _generates_the_argmax_of_one_pass(model, ids):
-    """Greedy decoding token by token on the cache says what one pass over all of it says."""
-    written = model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=-1)
-    said = model(written[:, :-1]).logits.argmax(-1)
-    assert written.shape[1] == ids.shape[1] + 4
-    assert torch.equal(said[:, ids.shape[1] - 1 :], written[:, ids.shape[1] :])
+def _check_greedy_decoding(model, ids):
+    """Greedy decoding with a cache gives the tokens with the largest logits of a single pass."""
+    generated = model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=-1)
+    likeliest = model(generated[:, :-1]).logits.argmax(-1)
+    assert generated.shape[1] == ids.shape[1] + 4
+    assert torch.equal(likeliest[:, ids.shape[1] - 1 :], generated[:, ids.shape[1] :])
 
 
-def test_replaced_tensors_are_written_as_they_are(dense_folder, tmp_path):
-    """Zeros stay zeros; what the edit does not name stays dense's."""
+def test_replaced_tensors_are_written_unchanged(dense_folder, tmp_path):
+    """Tensors that the edit does not replace are those of the dense model."""
     dense = AutoModelForCausalLM.from_pretrained(dense_folder)
     name = f"model.layers.1.{anatomy.anatomy_of(dense).mlp_out}.weight"
     sparse = dense.get_parameter(name).clone()
     sparse[:, ::2] = 0
-    found = AutoModelForCausalLM.from_pretrained(
+    exported = AutoModelForCausalLM.from_pretrained(
         _exported(tmp_path, dense_folder, edits.Edit(tensors={name: sparse}))
     )
-    for other, parameter in found.named_parameters():
+    for other, parameter in exported.named_parameters():
         assert torch.equal(parameter, sparse if other == name else dense.get_parameter(other))
 
 
 def _without_every_second_neuron(blocks):
-    kept = torch.arange(40) % 2 == 0
-    packed = {"gate_proj": Rows.by(kept), "up_proj": Rows.by(kept), "down_proj": Columns.by(kept)}
+    keep = torch.arange(40) % 2 == 0
+    packed = {"gate_proj": Rows.by(keep), "up_proj": Rows.by(keep), "down_proj": Columns.by(keep)}
     return edits.Edit(
         tensors={
             f"model.layers.{block}.mlp.{linear}.weight": replacement
@@ -100,18 +100,18 @@ def _without_every_second_neuron(blocks):
 
 
 def test_fewer_neurons_become_a_smaller_intermediate_size(llama, tmp_path):
-    """Half of every MLP's neurons left out: weights that config describes, the variant's logits."""
+    """Without half of the neurons of every MLP, the logits are those of the variant."""
     edit = _without_every_second_neuron(blocks=(0, 1, 2))
-    found = AutoModelForCausalLM.from_pretrained(_exported(tmp_path, llama, edit))
+    exported = AutoModelForCausalLM.from_pretrained(_exported(tmp_path, llama, edit))
     variant = loading.apply_edit(AutoModelForCausalLM.from_pretrained(llama), edit)
-    assert found.config.intermediate_size == 20
-    assert found.model.layers[1].mlp.down_proj.weight.shape == (24, 20)
+    assert exported.config.intermediate_size == 20
+    assert exported.model.layers[1].mlp.down_proj.weight.shape == (24, 20)
     torch.testing.assert_close(
-        found(_ids(llama)).logits, variant(_ids(llama)).logits, rtol=0, atol=0
+        exported(_ids(llama)).logits, variant(_ids(llama)).logits, rtol=0, atol=0
     )
 
 
-def test_blocks_of_different_size_have_no_plain_checkpoint(llama, tmp_path):
+def test_mlps_of_different_size_are_refused(llama, tmp_path):
     with pytest.raises(ValueError, match=r"20 to 40 neurons.*intermediate_size"):
         _exported(tmp_path, llama, _without_every_second_neuron(blocks=(1,)))
 
@@ -138,17 +138,17 @@ def test_only_transformers_is_needed(llama, tmp_path):
     assert run.stdout.strip() == "5", run.stderr
 
 
-def test_whoever_may_read_the_config_may_read_the_weights(llama, tmp_path):
+def test_all_files_have_the_same_permissions(llama, tmp_path):
     folder = _exported(tmp_path, llama, edits.Edit({"attn": (1,)}))
     assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
 
 
 def test_tied_embeddings_stay_tied(tmp_path):
     dense = make_tiny_model(tmp_path / "dense", tie_word_embeddings=True)
-    found = AutoModelForCausalLM.from_pretrained(
+    exported = AutoModelForCausalLM.from_pretrained(
         _exported(tmp_path, dense, edits.Edit({"block": (1,)}))
     )
-    assert found.lm_head.weight.data_ptr() == found.model.embed_tokens.weight.data_ptr()
+    assert exported.lm_head.weight.data_ptr() == exported.model.embed_tokens.weight.data_ptr()
 
 
 def test_half_precision_stays_half_precision(llama, tmp_path):
@@ -157,7 +157,7 @@ def test_half_precision_stays_half_precision(llama, tmp_path):
     assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
 
 
-def test_the_folder_says_what_made_it_and_how_equal_it_is(llama, tmp_path):
+def test_checkpoint_contains_its_provenance_and_proof(llama, tmp_path):
     about = json.loads(
         (_exported(tmp_path, llama, edits.Edit({"mlp": (2,)})) / "prunescope.json").read_text()
     )
@@ -175,16 +175,16 @@ def test_the_folder_says_what_made_it_and_how_equal_it_is(llama, tmp_path):
     )
 
 
-def test_a_checkpoint_that_is_not_the_variant_is_refused(llama, tmp_path, monkeypatch):
-    """One weight off by a thousandth: the error gives the difference, and no folder is left."""
-    written = export.write
+def test_a_checkpoint_that_differs_from_the_variant_is_refused(llama, tmp_path, monkeypatch):
+    """One row of weights differs by a thousandth: the job fails, and no folder is left."""
+    write = export.write
 
-    def spoiled(folder, dense, edit, dense_folder):
+    def write_other_weights(folder, dense, edit, dense_folder):
         dense.lm_head.weight[7] *= 1.001
-        written(folder, dense, edit, dense_folder)
+        write(folder, dense, edit, dense_folder)
         dense.lm_head.weight[7] /= 1.001
 
-    monkeypatch.setattr(export, "write", spoiled)
+    monkeypatch.setattr(export, "write", write_other_weights)
     with pytest.raises(ValueError, match="logits of the checkpoint differ"):
         _exported(tmp_path, llama, edits.Edit({"mlp": (2,)}))
     assert [path.name for path in Path(tmp_path).iterdir()] == ["edit.safetensors"]

@@ -1,4 +1,4 @@
-"""Influence equals its definition, token by token, and drop variants are a lookup in it."""
+"""Influences equal their definition, and variants drop the sublayers with the least influence."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def _cosine(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 def test_influences_are_one_minus_mean_cosine(model, generator):
-    """Sublayers and blocks, all from one pass, against cosines of the recorded stream."""
+    """Influences of sublayers and blocks, from cosines of the recorded residual stream."""
     sequences = torch.randint(3, 100, (5, 12), generator=generator)
     table = influence.influences(model, sequences.split(2)).to_pylist()
     stream = torch.cat([capture.residuals(model, s, start=0)[0] for s in sequences])
@@ -33,7 +33,7 @@ def test_influences_are_one_minus_mean_cosine(model, generator):
 
 
 def test_batching_changes_nothing_beyond_rounding(generator):
-    """One sequence at a time or all at once."""
+    """A sequence at a time gives the same influences as all sequences together."""
     model = tiny_model("llama")
     sequences = torch.randint(3, 100, (6, 10), generator=generator)
     one = influence.influences(model, sequences.split(1))["influence"].to_numpy()
@@ -57,8 +57,8 @@ INFLUENCE = _table(
 )  # fmt: skip
 
 
-def test_the_least_influential_go_first_and_ties_to_the_earlier_block():
-    """k = 1 takes the tied earlier block; k = 2 both."""
+def test_sublayers_with_the_least_influence_are_dropped_first():
+    """Of two with equal influence, the one in the earlier block is dropped first."""
     drop = methods.load("sublayer_drop")
     assert drop(INFLUENCE, sublayer="attn", n_drop=1)[0].dropped == {"attn": (1,)}
     assert drop(INFLUENCE, sublayer="attn", n_drop=2)[0].dropped == {"attn": (1, 2)}
@@ -67,8 +67,8 @@ def test_the_least_influential_go_first_and_ties_to_the_earlier_block():
     assert methods.load("block_drop")(INFLUENCE, n_drop=1)[0].dropped == {"block": (2,)}
 
 
-def test_every_larger_k_drops_what_the_smaller_did():
-    """All are scored on the dense model, so the sets are nested."""
+def test_dropped_sets_are_nested():
+    """A larger number of dropped sublayers includes those of a smaller number."""
     before: set[int] = set()
     for k in range(4):
         edit, report = methods.load("sublayer_drop")(INFLUENCE, sublayer="attn", n_drop=k)
@@ -78,14 +78,14 @@ def test_every_larger_k_drops_what_the_smaller_did():
         assert report["rank"].to_pylist() == [0, 1, 2]
 
 
-def test_more_than_there_are_is_refused():
-    """With how many there are."""
+def test_dropping_more_sublayers_than_exist_is_refused():
+    """The message says how many there are."""
     with pytest.raises(ValueError, match="has only 3 of attn"):
         methods.load("sublayer_drop")(INFLUENCE, sublayer="attn", n_drop=4)
 
 
 def test_dropping_imports_no_torch():
-    """A lookup must not cost seconds of imports."""
+    """The import would take longer than the job."""
     scripts = SCRIPTS
     script = (
         f"import sys; sys.path.insert(0, {str(scripts)!r})\n"

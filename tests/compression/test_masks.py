@@ -1,4 +1,4 @@
-"""Keep-masks: exact counts, the largest survive, ties settled the same way every time."""
+"""Keep-masks have exact counts, keep the largest weights, and resolve ties reproducibly."""
 
 import math
 from fractions import Fraction
@@ -14,19 +14,19 @@ SHAPES = [(7, 24), (3, 5, 24), (1, 1536)]
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("n", "m"), [(2, 4), (4, 8), (1, 4), (3, 12), (5, 24), (0, 4), (4, 4)])
 def test_n_of_m_keeps_the_largest(shape, n, m, generator):
-    """In every group n survive, and none that goes is larger than one that stays."""
+    """In every group n weights survive, and all of them are larger than the removed ones."""
     importance = torch.rand(shape, generator=generator)
     keep = masks.keep_n_of_m(importance, n, m).unflatten(-1, (-1, m))
     assert (keep.sum(-1) == n).all()
     groups = importance.unflatten(-1, (-1, m))
-    least_kept = groups.masked_fill(~keep, math.inf).amin(-1)
-    most_lost = groups.masked_fill(keep, -math.inf).amax(-1)
-    assert (least_kept > most_lost).all()
+    smallest_kept = groups.masked_fill(~keep, math.inf).amin(-1)
+    largest_removed = groups.masked_fill(keep, -math.inf).amax(-1)
+    assert (smallest_kept > largest_removed).all()
 
 
 @pytest.mark.parametrize("m", [8, 40], ids=["by comparison", "by threshold"])
 def test_ties_go_to_the_second_key_then_to_the_first_input(m):
-    """All importances equal: the second key ranks; equal there too: the earlier input stays."""
+    """Weights of equal importance are ranked by the second key, then by position."""
     equal = torch.ones(3, 40)
     second = torch.arange(40.0).remainder(m).expand(3, 40)
     keep = masks.keep_n_of_m(equal, m // 4, m, then_by=second).unflatten(-1, (-1, m))
@@ -37,7 +37,7 @@ def test_ties_go_to_the_second_key_then_to_the_first_input(m):
 
 @pytest.mark.parametrize("m", [8, 40])
 def test_both_ways_of_ranking_agree_with_a_sort(m, generator):
-    """Few distinct values, so most are tied: a stable descending sort is the oracle."""
+    """Most of the values are tied; the expected mask comes from a stable descending sort."""
     importance = torch.randint(0, 4, (50, 40), generator=generator).float()
     groups = importance.unflatten(-1, (-1, m))
     order = groups.sort(dim=-1, descending=True, stable=True).indices[..., : m // 2]
@@ -48,13 +48,13 @@ def test_both_ways_of_ranking_agree_with_a_sort(m, generator):
 @pytest.mark.parametrize("size", [1, 10, 100, 576, 1536])
 @pytest.mark.parametrize("percent", [0, 1, 10, 29, 30, 50, 57, 70, 99, 100])
 def test_number_removed_is_the_floor_of_the_share(size, percent):
-    """Floor of the exact product: 0.29 * 100 is 28.999999999999996 as floats go."""
+    """It is the floor of the exact product; in floats 0.29 * 100 is 28.999999999999996."""
     removed = math.floor(Fraction(percent, 100) * size)
     assert masks.n_kept(size, percent / 100) == size - removed
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.1, math.nan])
-def test_sparsity_beyond_zero_and_one_is_refused(sparsity):
+def test_sparsity_outside_zero_to_one_is_refused(sparsity):
     with pytest.raises(ValueError, match="from 0 to 1"):
         masks.n_kept(10, sparsity)
 
@@ -65,12 +65,12 @@ def test_m_must_divide_the_inputs():
 
 
 @pytest.mark.parametrize("both", [(None, None), (0.5, "2:4")])
-def test_sparsity_or_pattern(both):
+def test_exactly_one_of_sparsity_and_pattern_is_required(both):
     with pytest.raises(ValueError, match="give one of them"):
         masks.groups_of(576, *both)
 
 
 @pytest.mark.parametrize("pattern", ["5:4", "2", "2:0", "a:b", "2:4:8", "-1:4"])
-def test_what_is_no_pattern_is_refused(pattern):
+def test_invalid_patterns_are_refused(pattern):
     with pytest.raises(ValueError, match="not n:m"):
         patterns.parse(pattern)

@@ -1,4 +1,4 @@
-"""Compiled statistics of pairs against the metrics they stand for, taken in float64."""
+"""Compiled statistics of pairs equal the metrics in float64."""
 
 import os
 import re
@@ -20,18 +20,18 @@ TEMPERATURES = [0.3, 1.0, 1.5]
 
 
 def _compared(z, delta_z, temperatures=TEMPERATURES, threads=1):
-    """Pairs of z and z + delta_z, and the shift that rounding leaves of it, in float64."""
+    """Statistics of the pairs (z, z + delta_z), and their z and rounded shift in float64."""
     both = torch.cat([z, z + delta_z])
     rows = np.arange(len(z))
-    found = fused.compare(both, rows, rows + len(z), temperatures, threads)
+    statistics = fused.compare(both, rows, rows + len(z), temperatures, threads)
     wide = both.double()
-    return found, wide[: len(z)], wide[len(z) :] - wide[: len(z)]
+    return statistics, wide[: len(z)], wide[len(z) :] - wide[: len(z)]
 
 
-def _close(found, expected, rtol, floor=0.0):
+def _assert_close(fields, expected, rtol, floor=0.0):
     for name, value in expected._asdict().items():
         torch.testing.assert_close(
-            getattr(found, name), value, rtol=rtol, atol=floor, msg=lambda m, name=name: name + m
+            getattr(fields, name), value, rtol=rtol, atol=floor, msg=lambda m, name=name: name + m
         )
 
 
@@ -43,17 +43,17 @@ def _shift_in_float64(z, delta_z, temperature):
 
 @pytest.mark.parametrize("scale", [1e-4, 0.05, 1.0, 5.0, 60.0])
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 2e-4), (torch.float64, 1e-8)])
-def test_equals_the_definitions(generator, scale, dtype, rtol):
-    """From shifts near rounding to hundreds of logits, at every temperature in one call."""
+def test_statistics_equal_their_definitions(generator, scale, dtype, rtol):
+    """For shifts from the size of rounding errors to hundreds of logits, at all temperatures."""
     z = (4 * torch.randn(12, 5000, generator=generator)).to(dtype)
     delta_z = (scale * torch.randn(12, 5000, generator=generator)).to(dtype)
-    found, z, delta_z = _compared(z, delta_z)
-    _close(found.geometry, metrics.geometry(z, delta_z), 2e-5)
-    _close(found.uniform_shift, metrics.uniform_shift(delta_z), 1e-5, floor=1e-7 * scale)
+    compared, z, delta_z = _compared(z, delta_z)
+    _assert_close(compared.geometry, metrics.geometry(z, delta_z), 2e-5)
+    _assert_close(compared.uniform_shift, metrics.uniform_shift(delta_z), 1e-5, floor=1e-7 * scale)
     for t, temperature in enumerate(TEMPERATURES):
         expected = _shift_in_float64(z, delta_z, temperature)
-        shift = metrics.ProbabilityShift(*(field[:, t] for field in found.probability_shift))
-        # A cumulant is a difference: judged by what it is a difference of.
+        shift = metrics.ProbabilityShift(*(field[:, t] for field in compared.probability_shift))
+        # A cumulant is a difference, whose error is compared with its terms.
         spread = expected.var_p.sqrt()
         for name, power in (("mean_p", 1), ("cumulant_3", 3), ("cumulant_4", 4)):
             error = getattr(shift, name) - getattr(expected, name)
@@ -65,59 +65,59 @@ def test_equals_the_definitions(generator, scale, dtype, rtol):
                 torch.testing.assert_close(getattr(shift, name), value, rtol=rtol, atol=1e-30)
 
 
-def test_saturated_rows_keep_their_digits(generator):
-    """One token has nearly all the mass: KL, angle and variances from 1e-40 to 1000, float32."""
+def test_saturated_rows_are_precise(generator):
+    """One token has nearly all the probability, and KL is from 1e-40 to 1000, in float32."""
     z = 40 * torch.randn(64, 5000, generator=generator)
     delta_z = torch.logspace(-3, 2, 64)[:, None] * torch.randn(64, 5000, generator=generator)
-    found, z, delta_z = _compared(z, delta_z)
+    compared, z, delta_z = _compared(z, delta_z)
     for t, temperature in enumerate(TEMPERATURES):
         expected = _shift_in_float64(z, delta_z, temperature)
         assert expected.kl_divergence.min() < 1e-15
         for name in ("kl_divergence", "var_p", "var_escort", "angular_deviation"):
-            value = getattr(found.probability_shift, name)[:, t]
+            value = getattr(compared.probability_shift, name)[:, t]
             torch.testing.assert_close(value, getattr(expected, name), rtol=1e-4, atol=1e-60)
 
 
-def test_a_large_common_shift_leaves_variances(generator):
-    """Adding 100 to every logit changes the mean of Δz and nothing else, beyond its rounding."""
+def test_a_common_shift_changes_only_the_mean(generator):
+    """Adding 100 to all logits changes no other statistic, except for rounding."""
     z = 3 * torch.randn(6, 3000, generator=generator, dtype=torch.float64)
     delta_z = 0.1 * torch.randn(6, 3000, generator=generator, dtype=torch.float64)
-    (plain, *_), (lifted, *_) = _compared(z, delta_z), _compared(z, delta_z + 100)
+    (plain, *_), (shifted, *_) = _compared(z, delta_z), _compared(z, delta_z + 100)
     for name, value in plain.probability_shift._asdict().items():
-        moved = getattr(lifted.probability_shift, name) - (100 if name == "mean_p" else 0)
-        torch.testing.assert_close(moved, value, rtol=1e-9, atol=1e-13)
+        other = getattr(shifted.probability_shift, name) - (100 if name == "mean_p" else 0)
+        torch.testing.assert_close(other, value, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("growth", [20.0, 50.0, 90.0])
-def test_tokens_whose_probability_underflows_count(growth):
-    """p = e^-95 is 0 in float32, but all of KL = log1p(p (e^Y - 1 - Y))."""
+def test_tokens_whose_probability_underflows_contribute_to_kl(growth):
+    """p = e^-95 is 0 in float32, but KL = log1p(p (e^Y - 1 - Y)) comes from this token alone."""
     z, delta_z = torch.zeros(1, 8), torch.zeros(1, 8)
     z[0, 1:], delta_z[0, 1] = -95.0, growth
-    found, *_ = _compared(z, delta_z, [1.0])
+    compared, *_ = _compared(z, delta_z, [1.0])
     expected = np.log1p(np.exp(-95.0) * (np.expm1(growth) - growth))
-    assert float(found.probability_shift.kl_divergence) == pytest.approx(expected, rel=1e-4)
+    assert float(compared.probability_shift.kl_divergence) == pytest.approx(expected, rel=1e-4)
 
 
 def test_no_shift_is_exactly_zero(generator):
-    """A pair of equal rows: every deviation and moment is 0, not 1e-17."""
+    """All deviations and moments of a pair of equal rows are 0, and not 1e-17."""
     z = 9 * torch.randn(3, 1000, generator=generator)
-    found, *_ = _compared(z, torch.zeros_like(z))
-    for statistics in found:
+    compared, *_ = _compared(z, torch.zeros_like(z))
+    for statistics in compared:
         for name, value in statistics._asdict().items():
             assert not value.any(), name
 
 
-def test_threads_and_company_change_no_bit(generator):
-    """A pair is one thread's: its numbers do not depend on the others, nor on their order."""
+def test_results_do_not_depend_on_threads_or_other_pairs(generator):
+    """A pair is summed by a single thread, so that its results are bit for bit the same."""
     z = 5 * torch.randn(9, 4097, generator=generator)
     dense, variant = np.arange(8), np.arange(8) + 1
-    whole = fused.compare(z, dense, variant, TEMPERATURES, 1)
-    spread = fused.compare(z, dense, variant, TEMPERATURES, 3)
-    turned = fused.compare(z, dense[::-1], variant[::-1], TEMPERATURES, 2)
-    for one, other, reverse in zip(whole, spread, turned, strict=True):
-        for value, same, back in zip(one, other, reverse, strict=True):
+    one_thread = fused.compare(z, dense, variant, TEMPERATURES, 1)
+    three_threads = fused.compare(z, dense, variant, TEMPERATURES, 3)
+    reverse_order = fused.compare(z, dense[::-1], variant[::-1], TEMPERATURES, 2)
+    for one, three, reverse in zip(one_thread, three_threads, reverse_order, strict=True):
+        for value, same, reversed_value in zip(one, three, reverse, strict=True):
             assert torch.equal(value, same)
-            assert torch.equal(value, back.flip(0))
+            assert torch.equal(value, reversed_value.flip(0))
 
 
 @njit
@@ -137,8 +137,8 @@ def _bracket(x):
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-7), (np.float64, 1e-15)])
-def test_exponentials_are_those_of_fifty_digits(dtype, rtol):
-    """e^x down to the smallest normal number, e^y - 1 - y from 1e-12 to 1; zero below."""
+def test_exponentials_equal_those_with_fifty_digits(dtype, rtol):
+    """e^x down to the smallest normal number, zero below it, and e^y - 1 - y from 1e-12 to 1."""
     least = -87.3 if dtype == np.float32 else -708.3
     x = np.linspace(least + 0.01, 0, 301).astype(dtype)
     y = np.concatenate([-np.logspace(-6, 0, 60), np.logspace(-6, 0, 60)]).astype(dtype)
@@ -149,8 +149,8 @@ def test_exponentials_are_those_of_fifty_digits(dtype, rtol):
         ):
             out = np.empty_like(at)
             _tabulate(function, at, out)
-            for value, found in zip(at, out, strict=True):
-                assert float(found / exact(mpmath.mpf(float(value))) - 1) == pytest.approx(
+            for value, computed in zip(at, out, strict=True):
+                assert float(computed / exact(mpmath.mpf(float(value))) - 1) == pytest.approx(
                     0, abs=2 * rtol
                 )
     below = np.empty(2, dtype)
@@ -166,7 +166,7 @@ from prunescope.measures import fused, kernels
 def compare(dtype):
     generator = torch.Generator().manual_seed(0)
     z = (5 * torch.randn(6, 9001, generator=generator)).to(dtype)
-    z[2, 0] = 250  # saturated: taken again in float64
+    z[2, 0] = 250  # saturated, therefore summed again in float64
     z[3:5] = z[2] + 1e-3 * torch.randn(2, 9001, generator=generator).to(dtype)
     rows = np.arange(5)
     return [
@@ -177,15 +177,15 @@ def compare(dtype):
     ]
 
 dtypes = {"single": torch.float32, "double": torch.float64}
-found = {name: compare(dtypes[name]) for name in sys.argv[1:]}
-kernel = kernels.take_pairs
+statistics = {name: compare(dtypes[name]) for name in sys.argv[1:]}
+kernel = kernels.sum_moments
 print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
-print({name: found[name] for name in dtypes})
+print({name: statistics[name] for name in dtypes})
 """
 
 
 def _in_a_process(cache, *dtypes):
-    """Hits and misses of one kernel's cache, and every statistic's bytes, by a new process."""
+    """Cache hits and misses of a kernel, and the bytes of all statistics, from a new process."""
     scripts = str(SCRIPTS)
     run = subprocess.run(
         [sys.executable, "-c", _PRINT_STATISTICS, *dtypes],
@@ -199,23 +199,23 @@ def _in_a_process(cache, *dtypes):
 
 
 def test_compiled_and_cached_kernels_give_equal_bytes(tmp_path):
-    """The process that compiles, those that load, and one that finds a part of the cache."""
+    """In processes that find no cache, a whole one, and a part of one."""
     (hits, misses), compiled = _in_a_process(tmp_path, "single", "double")
-    assert (hits, misses) == (0, 3)  # pairs that need it are taken again in float64
+    assert (hits, misses) == (0, 3)  # some pairs are summed again in float64
     (hits, misses), loaded = _in_a_process(tmp_path, "single", "double")
     assert (hits, misses) == (3, 0)
     assert loaded == compiled
-    for file in tmp_path.rglob("kernels.take_rows*"):
+    for file in tmp_path.rglob("kernels.sum_rows*"):
         file.unlink()
     assert _in_a_process(tmp_path, "double", "single")[1] == compiled
 
 
-def test_only_what_is_called_from_outside_is_a_function():
-    """A helper compiled by itself would exist twice, and its two machine codes sum differently."""
-    compiled = {name: part for name, part in vars(kernels).items() if hasattr(part, "py_func")}
-    cached = {name for name, part in compiled.items() if part.targetoptions.get("cache")}
-    called = set(re.findall(r"kernels\.(take_\w+)", Path(fused.__file__).read_text()))
+def test_all_helpers_are_inlined():
+    """A helper that is also compiled by itself would have two machine codes with other sums."""
+    compiled = {name: value for name, value in vars(kernels).items() if hasattr(value, "py_func")}
+    cached = {name for name, value in compiled.items() if value.targetoptions.get("cache")}
+    called = set(re.findall(r"kernels\.(sum_\w+)", Path(fused.__file__).read_text()))
     assert {name for name in compiled if not name.startswith("_")} == called
-    inlined = {name for name, part in compiled.items() if part.targetoptions.get("forceinline")}
+    inlined = {name for name, value in compiled.items() if value.targetoptions.get("forceinline")}
     assert inlined == set(compiled) - called
     assert not cached & inlined

@@ -1,4 +1,4 @@
-"""Every metric against an oracle in higher precision that shares no code with it."""
+"""All metrics equal a separate implementation in higher precision."""
 
 import mpmath
 import numpy as np
@@ -20,7 +20,7 @@ def _pair(generator, scale, temperature, vocabulary=150, dtype=torch.float64):
 
 
 def _oracle(z, delta_z, temperature):
-    """KL both ways, 1 - cos(p, q) and moments of Δz with 50 digits."""
+    """KL in both directions, 1 - cos(p, q) and moments of Δz, with 50 digits."""
     with mpmath.workdps(50):
         t = mpmath.mpf(temperature)
         zs = [mpmath.mpf(float(x)) / t for x in z]
@@ -56,50 +56,50 @@ def _oracle(z, delta_z, temperature):
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.5])
 @pytest.mark.parametrize("scale", [1e-9, 1e-4, 0.05, 1.0, 5.0, 60.0])
 def test_probability_shift_equals_oracle_in_float64(generator, scale, temperature):
-    """Nine digits at every size of shift, from rounding error to hundreds of logits."""
+    """With nine digits, for shifts from the size of rounding errors to hundreds of logits."""
     z, delta_z, p, q = _pair(generator, scale, temperature)
-    found = metrics.probability_shift(z, delta_z, p, q, temperature)._asdict()
+    shift = metrics.probability_shift(z, delta_z, p, q, temperature)._asdict()
     for row in range(len(z)):
         for name, value in _oracle(z[row], delta_z[row], temperature).items():
-            # The fourth cumulant is a difference: judge it by what it is a difference of.
-            floor = 1e-9 * float(found["var_p"][row]) ** 2 if name == "cumulant_4" else 0
-            # p and q themselves are rounded to 1e-16, a share 1e-16/scale of their difference.
+            # The fourth cumulant is a difference, whose error is compared with its terms.
+            floor = 1e-9 * float(shift["var_p"][row]) ** 2 if name == "cumulant_4" else 0
+            # p and q are rounded by 1e-16, which is 1e-16/scale of their difference.
             rel = max(1e-7, 1e-14 / scale)
-            assert float(found[name][row]) == pytest.approx(float(value), rel=rel, abs=floor), name
+            assert float(shift[name][row]) == pytest.approx(float(value), rel=rel, abs=floor), name
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.5])
 @pytest.mark.parametrize("scale", [1e-3, 0.05, 1.0, 5.0, 60.0])
-def test_kl_in_float32_is_good_to_three_digits(generator, scale, temperature):
-    """What float32 sums leave of KL both ways: a relative error below 1e-3."""
+def test_kl_in_float32_has_three_digits(generator, scale, temperature):
+    """In both directions, the relative error is below 1e-3."""
     z, delta_z, p, q = _pair(generator, scale, temperature, dtype=torch.float32)
-    found = metrics.probability_shift(z, delta_z, p, q, temperature)
+    measured = metrics.probability_shift(z, delta_z, p, q, temperature)
     for row in range(len(z)):
         oracle = _oracle(z[row], delta_z[row], temperature)
-        assert float(found.kl_divergence[row]) == pytest.approx(
+        assert float(measured.kl_divergence[row]) == pytest.approx(
             float(oracle["kl_divergence"]), rel=1e-3
         )
-        assert float(found.reverse_kl_divergence[row]) == pytest.approx(
+        assert float(measured.reverse_kl_divergence[row]) == pytest.approx(
             float(oracle["reverse_kl_divergence"]), rel=1e-3
         )
 
 
 def test_float32_and_float64_sums_agree_on_saturated_rows(generator):
-    """A token with nearly all the mass, and tails that move by hundreds: KL from 1e-20 to 100."""
+    """One token has nearly all the probability, others shift by hundreds; KL is 1e-20 to 100."""
     z = 40 * torch.randn(64, 500, generator=generator)
     delta_z = torch.logspace(-3, 2, 64)[:, None] * torch.randn(64, 500, generator=generator)
     p, q = z.softmax(-1), (z + delta_z).softmax(-1)
     kl, both = metrics.kl_in_float64(z, delta_z, 1.0)
-    found = metrics.probability_shift(z, delta_z, p, q, 1.0)
-    torch.testing.assert_close(found.kl_divergence.double(), kl, rtol=3e-4, atol=1e-30)
+    measured = metrics.probability_shift(z, delta_z, p, q, 1.0)
+    torch.testing.assert_close(measured.kl_divergence.double(), kl, rtol=3e-4, atol=1e-30)
     large = (both - kl) > 1e-3 * kl  # the reverse KL is a difference of the two
     torch.testing.assert_close(
-        found.reverse_kl_divergence.double()[large], (both - kl)[large], rtol=2e-3, atol=1e-30
+        measured.reverse_kl_divergence.double()[large], (both - kl)[large], rtol=2e-3, atol=1e-30
     )
 
 
 def test_kl_near_and_far_from_dense_agree_with_float64(generator):
-    """KL both ways from 1e-9 to hundreds: no step where the way to take it changes."""
+    """From 1e-9 to hundreds in both directions, although the method of computation changes."""
     z = 5 * torch.randn(96, 2000, generator=generator) + 20
     delta_z = torch.logspace(-4, 1.5, 96)[:, None] * torch.randn(96, 2000, generator=generator)
     for temperature in (0.3, 0.7, 1.5):
@@ -108,26 +108,26 @@ def test_kl_near_and_far_from_dense_agree_with_float64(generator):
         kl, both = metrics.kl_in_float64(z, delta_z, temperature)
         assert kl.min() < 1e-7
         assert kl.max() > 50
-        found = metrics.probability_shift(z, delta_z, p, q, temperature)
-        torch.testing.assert_close(found.kl_divergence.double(), kl, rtol=3e-4, atol=0)
+        measured = metrics.probability_shift(z, delta_z, p, q, temperature)
+        torch.testing.assert_close(measured.kl_divergence.double(), kl, rtol=3e-4, atol=0)
         torch.testing.assert_close(
-            found.reverse_kl_divergence.double(), both - kl, rtol=3e-4, atol=0
+            measured.reverse_kl_divergence.double(), both - kl, rtol=3e-4, atol=0
         )
 
 
 @pytest.mark.parametrize("growth", [20.0, 50.0, 90.0])
-def test_kl_keeps_tokens_whose_probability_underflows(growth):
-    """p = e^-95 is 0 in float32, but all of KL = log1p(p (e^Y - 1 - Y))."""
+def test_tokens_whose_probability_underflows_contribute_to_kl(growth):
+    """p = e^-95 is 0 in float32, but KL = log1p(p (e^Y - 1 - Y)) comes from this token alone."""
     z, delta_z = torch.zeros(1, 8), torch.zeros(1, 8)
     z[0, 1:], delta_z[0, 1] = -95.0, growth
     p, q = z.softmax(-1), (z + delta_z).softmax(-1)
-    found = metrics.probability_shift(z, delta_z, p, q, 1.0)
+    measured = metrics.probability_shift(z, delta_z, p, q, 1.0)
     expected = np.log1p(np.exp(-95.0) * (np.expm1(growth) - growth))
-    assert float(found.kl_divergence) == pytest.approx(expected, rel=1e-4)
+    assert float(measured.kl_divergence) == pytest.approx(expected, rel=1e-4)
 
 
 def test_moments_in_float32_survive_a_large_common_shift(generator):
-    """Variances under p and p² and cumulants, beside a mean a hundred times their root."""
+    """Variances and cumulants are precise although the mean is a hundred times their root."""
     z = 3 * torch.randn(8, 3000, generator=generator)
     delta_z = 0.5 * torch.randn(8, 3000, generator=generator) + 50
     narrow = metrics.probability_shift(
@@ -148,20 +148,20 @@ def test_moments_in_float32_survive_a_large_common_shift(generator):
         torch.testing.assert_close(narrow[name].double(), expected, rtol=2e-5, atol=2e-6)
 
 
-def test_log_growth_from_shared_sums_changes_no_number(generator):
-    """log E_p[e^X] from a caller's own log-sum-exps is what the function takes by itself."""
+def test_log_growth_of_the_caller_gives_the_same_result(generator):
+    """A caller may compute log E_p[e^X] from log-sum-exps that rows share."""
     for scale in (1e-3, 3.0):
         z, delta_z, p, q = _pair(generator, scale, 0.7)
-        own = torch.logsumexp((z + delta_z) / 0.7, -1) - torch.logsumexp(z / 0.7, -1)
-        given = metrics.probability_shift(z, delta_z, p, q, 0.7, own)
-        for found, expected in zip(
+        log_growth = torch.logsumexp((z + delta_z) / 0.7, -1) - torch.logsumexp(z / 0.7, -1)
+        given = metrics.probability_shift(z, delta_z, p, q, 0.7, log_growth)
+        for measured, expected in zip(
             given, metrics.probability_shift(z, delta_z, p, q, 0.7), strict=True
         ):
-            torch.testing.assert_close(found, expected)
+            torch.testing.assert_close(measured, expected)
 
 
 def test_no_shift_is_exactly_zero(generator):
-    """Dense against itself: every deviation and moment is 0, not 1e-17."""
+    """All deviations and moments of a state from itself are 0, and not 1e-17."""
     z = torch.randn(3, 1000, generator=generator)
     zero = torch.zeros_like(z)
     p = z.softmax(-1)
@@ -175,16 +175,16 @@ def test_no_shift_is_exactly_zero(generator):
 
 @pytest.mark.parametrize("angle", [1e-6, 1e-3, 0.5, 3.0])
 def test_angular_deviation_is_one_minus_cosine_of_the_angle(angle):
-    """Two vectors at a known angle; at 1e-6 a naive 1 - cos is all rounding in float32."""
+    """For a known angle; at 1e-6, the subtraction 1 - cos would give only rounding errors."""
     dense = torch.tensor([3.0, 0.0, 4.0])
-    across = torch.tensor([0.0, 1.0, 0.0])
-    turned = np.cos(angle) * dense / 5 + np.sin(angle) * across
+    orthogonal = torch.tensor([0.0, 1.0, 0.0])
+    turned = np.cos(angle) * dense / 5 + np.sin(angle) * orthogonal
     expected = 2 * np.sin(angle / 2) ** 2
     assert float(metrics.angular_deviation(dense, 7 * turned)) == pytest.approx(expected, rel=1e-4)
 
 
-def test_norm_of_a_peaked_vector_keeps_float32_digits():
-    """One token holds most of it, fifty thousand others the rest: all of them count."""
+def test_norm_of_a_peaked_vector_is_precise_in_float32():
+    """One large element does not hide the sum of fifty thousand small ones."""
     u = torch.full((1, 50_000), 2e-4)
     u[0, 0] = 1.0
     expected = (u.double() ** 2).sum(-1).sqrt()
@@ -192,11 +192,11 @@ def test_norm_of_a_peaked_vector_keeps_float32_digits():
 
 
 def test_geometry_splits_the_shift_by_pythagoras(generator):
-    """|Δ∥|² + |Δ⊥|² = |Δ|², and stretching a vector does not turn it."""
+    """|Δ∥|² + |Δ⊥|² = |Δ|², and a change of length alone has no angle."""
     dense, delta = torch.randn(2, 5, 300, generator=generator, dtype=torch.float64)
-    found = metrics.geometry(dense, delta)
+    measured = metrics.geometry(dense, delta)
     whole = (delta.norm(dim=-1) / dense.norm(dim=-1)) ** 2
-    parts = found.relative_orthogonal_magnitude**2 + found.relative_parallel_magnitude**2
+    parts = measured.relative_orthogonal_magnitude**2 + measured.relative_parallel_magnitude**2
     torch.testing.assert_close(parts, whole)
     stretched = metrics.geometry(dense, 0.3 * dense)
     assert stretched.relative_orthogonal_magnitude.max() < 1e-14
@@ -207,18 +207,18 @@ def test_geometry_splits_the_shift_by_pythagoras(generator):
 
 
 def test_uniform_shift_equals_numpy(generator):
-    """Mean, population variance and range over the vocabulary."""
+    """For mean, population variance and range over the vocabulary."""
     delta_z = torch.randn(4, 777, generator=generator, dtype=torch.float64)
-    found = metrics.uniform_shift(delta_z)
+    measured = metrics.uniform_shift(delta_z)
     array = delta_z.numpy()
-    np.testing.assert_allclose(found.mean_uniform, array.mean(-1))
-    np.testing.assert_allclose(found.var_uniform, array.var(-1))
-    np.testing.assert_allclose(found.min_shift, array.min(-1))
-    np.testing.assert_allclose(found.max_shift, array.max(-1))
+    np.testing.assert_allclose(measured.mean_uniform, array.mean(-1))
+    np.testing.assert_allclose(measured.var_uniform, array.var(-1))
+    np.testing.assert_allclose(measured.min_shift, array.min(-1))
+    np.testing.assert_allclose(measured.max_shift, array.max(-1))
 
 
-def test_shifting_all_logits_changes_nothing_probable(generator):
-    """Softmax forgets a constant: KL, deviation and variances do too."""
+def test_a_constant_shift_of_all_logits_changes_no_probability(generator):
+    """KL and variances do not change either."""
     z, delta_z, p, q = _pair(generator, 0.5, 0.7)
     constant = metrics.probability_shift(z, delta_z + 11.0, p, q, 0.7)
     plain = metrics.probability_shift(z, delta_z, p, q, 0.7)
@@ -227,7 +227,7 @@ def test_shifting_all_logits_changes_nothing_probable(generator):
 
 
 def test_unembed_takes_half_precision_weights_in_float32(generator):
-    """Logits of a bfloat16 lm_head are those of its weights in float32, tile by tile."""
+    """Logits of a bfloat16 lm_head equal those of its weights in float32, in all tiles."""
     lm_head = torch.nn.Linear(32, unembedding.VOCABULARY_TILE + 100, bias=True).bfloat16()
     h = torch.randn(5, 32, generator=generator).bfloat16()
     with torch.inference_mode():
@@ -238,7 +238,7 @@ def test_unembed_takes_half_precision_weights_in_float32(generator):
 
 
 def test_kl_never_exceeds_the_bound(generator):
-    """Hoeffding's lemma, at shifts where the second order has long broken down."""
+    """Hoeffding's lemma holds also for shifts that are too large for second-order estimates."""
     for scale in (0.01, 1.0, 30.0):
         z, delta_z, p, q = _pair(generator, scale, 1.0)
         kl = metrics.probability_shift(z, delta_z, p, q, 1.0).kl_divergence.numpy()

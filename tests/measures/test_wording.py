@@ -1,4 +1,4 @@
-"""Texts: every measure against a loop that counts, verdicts by what they mean, safe output."""
+"""Measures of texts equal simple counts, verdicts have their meaning, and output is safe."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ THRESHOLDS = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["texts"]["degene
 
 
 def _random_texts(count=200, seed=0):
-    """Texts of few tokens, so that they repeat; some with a loop put in."""
+    """Texts of a few different tokens, which repeat themselves; some contain a loop."""
     rng = random.Random(seed)
     for _ in range(count):
         text = rng.choices(range(rng.randint(1, 6)), k=rng.randint(1, 40))
@@ -31,7 +31,7 @@ def _random_texts(count=200, seed=0):
 
 
 def _loop_by_counting(text):
-    """Every start, every phrase: how often it follows itself."""
+    """The longest loop, found by trying every start and every phrase length."""
     best = 0
     for start in range(len(text)):
         for period in range(1, 33):
@@ -44,10 +44,10 @@ def _loop_by_counting(text):
 
 
 def _repeats_by_counting(text):
-    """Each 4-gram looked for among all that begin before it."""
+    """The share of 4-grams that are found among all earlier ones."""
     starts = range(len(text) - 3)
-    again = [any(text[s : s + 4] == text[e : e + 4] for e in range(s)) for s in starts]
-    return sum(again) / len(again) if again else 0.0
+    repeated = [any(text[s : s + 4] == text[e : e + 4] for e in range(s)) for s in starts]
+    return sum(repeated) / len(repeated) if repeated else 0.0
 
 
 def test_loops_and_repetition_equal_counting():
@@ -69,7 +69,7 @@ def test_loops_and_repetition_equal_counting():
         ("ab" * 20, 40),
     ],
 )
-def test_a_loop_counts_whole_phrases(text, loop):
+def test_only_complete_phrases_of_a_loop_count(text, loop):
     assert wording.longest_loop([ord(letter) for letter in text]) == loop
 
 
@@ -79,7 +79,7 @@ def test_a_phrase_of_more_than_32_tokens_is_no_loop():
 
 
 def test_wording_of_the_shortest_texts():
-    """End of text alone, one token with it, three tokens: nothing to divide by is 0 or None."""
+    """Shares without a denominator are 0 or None."""
     assert wording.wording([2]) == wording.Wording(1, 0.0, 0, 1.0, None)
     assert wording.wording([7, 2]) == wording.Wording(2, 0.0, 0, 1.0, 1.0)
     assert wording.wording([7, 7, 7]) == wording.Wording(3, 0.0, 3, 1 / 3, 1 / 2)
@@ -88,10 +88,10 @@ def test_wording_of_the_shortest_texts():
 
 def test_distinct_counts_different_ngrams():
     for text in _random_texts(seed=1):
-        found = wording.wording(text)
-        assert found.distinct_1 == len(set(text)) / len(text)
+        measured = wording.wording(text)
+        assert measured.distinct_1 == len(set(text)) / len(text)
         pairs = [(text[i], text[i + 1]) for i in range(len(text) - 1)]
-        assert found.distinct_2 == (len(set(pairs)) / len(pairs) if pairs else None)
+        assert measured.distinct_2 == (len(set(pairs)) / len(pairs) if pairs else None)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_distinct_counts_different_ngrams():
         ([1, 2], [2, 1], 0, 0),
     ],
 )
-def test_where_two_texts_part(dense, variant, step, share):
-    """The same from either side."""
+def test_first_divergence_and_equal_share(dense, variant, step, share):
+    """Both are symmetric."""
     for one, other in ((dense, variant), (variant, dense)):
         assert wording.first_divergence(one, other) == step
         assert wording.equal_share(one, other) == share
@@ -116,15 +116,15 @@ def _perplexity(z, tokens):
     return wording.perplexity(wording.log_likelihoods(z, tokens))
 
 
-def test_perplexity_is_that_of_the_tokens(generator, monkeypatch):
-    """By a product of probabilities, in chunks of any size; uniform logits give the vocabulary."""
+def test_perplexity_follows_from_the_product_of_probabilities(generator, monkeypatch):
+    """Chunks may have any size. Uniform logits give the size of the vocabulary."""
     z = 3 * torch.randn(11, 17, generator=generator)
     tokens = torch.randint(17, (11,), generator=generator).tolist()
     product = 1.0
     for row, token in zip(z.tolist(), tokens, strict=True):
         product *= math.exp(row[token]) / math.fsum(map(math.exp, row))
-    for at_once in (1, 40, 1 << 20):
-        monkeypatch.setattr(wording, "_LOGITS_AT_ONCE", at_once)
+    for chunk_size in (1, 40, 1 << 20):
+        monkeypatch.setattr(wording, "_LOGITS_PER_CHUNK", chunk_size)
         assert _perplexity(z, tokens) == pytest.approx(product ** (-1 / 11), rel=1e-9)
         assert _perplexity(z + 500, tokens) == pytest.approx(product ** (-1 / 11), rel=1e-4)
     assert _perplexity(torch.zeros(4, 17).bfloat16(), [0, 5, 5, 16]) == pytest.approx(17)
@@ -142,7 +142,7 @@ def _measures(dense, variant, ratio=1.0):
 
 
 def test_verdicts_of_clear_cases():
-    """Nothing but another text is changed; a loop, returning phrases or word salad degenerate."""
+    """A different text is changed; one with loops, repeated phrases or nonsense is degenerate."""
     fresh, other = [*range(100, 160)], [*range(200, 260)]
     phrases = [token for last in range(20) for token in (1, 2, 3, 4, 5, 6, 7, 100 + last)]
     cases = {
@@ -162,28 +162,28 @@ def test_verdicts_of_clear_cases():
             (fresh, other, 50),
         ],
     }
-    for expected, given in cases.items():
-        for dense, variant, ratio in given:
+    for expected, texts in cases.items():
+        for dense, variant, ratio in texts:
             assert wording.verdict(_measures(dense, variant, ratio), THRESHOLDS) == expected
 
 
-def test_each_threshold_decides_alone():
-    """Just within it a text is changed, just beyond degenerate."""
-    alike = wording.Wording(100, 0.2, 10, 0.5, 0.8)
-    at = {
+def test_each_threshold_is_sufficient():
+    """Just below it a text is changed, and just above it degenerate."""
+    same = wording.Wording(100, 0.2, 10, 0.5, 0.8)
+    thresholds = {
         "longest_loop": 10 + round(100 * THRESHOLDS["longest_loop_share"]),
         "repeated_ngram_share": 0.2 + THRESHOLDS["repeated_ngram_share"],
     }
-    for name, value in at.items():
+    for name, value in thresholds.items():
         for step, expected in ((-0.01, "changed"), (0.01, "degenerate")):
-            beyond = value + (100 * step if name == "longest_loop" else step)
-            measures = wording.Measures(alike, alike._replace(**{name: beyond}), 3, 2.0, 2.0)
+            near = value + (100 * step if name == "longest_loop" else step)
+            measures = wording.Measures(same, same._replace(**{name: near}), 3, 2.0, 2.0)
             assert wording.verdict(measures, THRESHOLDS) == expected
             short = measures.variant._replace(n_tokens=THRESHOLDS["least_tokens"] - 1)
             assert wording.verdict(measures._replace(variant=short), THRESHOLDS) == "changed"
     for factor, expected in ((0.99, "changed"), (1.01, "degenerate")):
         perplexity = 2.0 * THRESHOLDS["perplexity_ratio"] * factor
-        measures = wording.Measures(alike, alike, 3, perplexity, 2.0)
+        measures = wording.Measures(same, same, 3, perplexity, 2.0)
         assert wording.verdict(measures, THRESHOLDS) == expected
 
 
@@ -193,8 +193,8 @@ WRITTEN = ["B", "答案是二氧化碳。", "def f(x):\n\treturn x\n", "<b>&\x1b
 @pytest.mark.parametrize(
     ("written", "stopped"), [("", True), *itertools.product(WRITTEN, [True, False])]
 )
-def test_a_row_fits_its_table_and_says_what_was_written(written, stopped):
-    """Empty answers, Chinese, code and control characters come back as they were written."""
+def test_a_row_fits_its_table_and_contains_the_texts(written, stopped):
+    """Empty answers, Chinese, code and control characters are stored unchanged."""
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token=END)
     end = tokenizer.eos_token_id
     dense = [*tokenizer("B) nitrogen")["input_ids"], end]
@@ -209,16 +209,16 @@ def test_a_row_fits_its_table_and_says_what_was_written(written, stopped):
     )
     table = TABLES["generated_text"]
     assert list(row.keys() ^ {column.name for column in table.columns}) == []
-    kept = type(table.empty()).from_pylist([row], schema=table.schema).to_pylist()[0]
-    assert (kept["variant_text"], kept["dense_text"]) == (written, "B) nitrogen")
-    assert kept["stopped"] is stopped
-    assert kept["n_tokens"] == len(ids) == len(kept["variant_token_ids"])
-    assert kept["first_divergence"] == (1 if written == "B" else 0)
-    assert (kept["perplexity_under_dense"], kept["dense_perplexity"]) == (3.5, 1.5)
+    stored = type(table.empty()).from_pylist([row], schema=table.schema).to_pylist()[0]
+    assert (stored["variant_text"], stored["dense_text"]) == (written, "B) nitrogen")
+    assert stored["stopped"] is stopped
+    assert stored["n_tokens"] == len(ids) == len(stored["variant_token_ids"])
+    assert stored["first_divergence"] == (1 if written == "B" else 0)
+    assert (stored["perplexity_under_dense"], stored["dense_perplexity"]) == (3.5, 1.5)
 
 
 def _answer(kind, sampling_temperature, token_ids):
-    """What is read of a row of `dense_answer`."""
+    """The columns of a row of `dense_answer` that are read."""
     return {
         "prompt": "p",
         "kind": kind,
@@ -227,7 +227,7 @@ def _answer(kind, sampling_temperature, token_ids):
     }
 
 
-def test_a_row_of_dense_itself_is_intact():
+def test_the_dense_text_is_intact():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token=END)
     ids = tokenizer("so so")["input_ids"]
     answer = _answer("open_ended", 1.0, ids)
@@ -236,28 +236,28 @@ def test_a_row_of_dense_itself_is_intact():
     assert (row["verdict"], row["first_divergence"], row["equal_share"]) == ("intact", None, 1)
 
 
-def test_visible_names_what_is_not_drawn():
+def test_visible_replaces_invisible_characters():
     assert wording.visible("\x1b[31mred\x07\r\n\x00\x7f") == "␛[31mred␇␍\n␀␡"
     assert wording.visible("a\u202eb\u2066c\u200bd\ufeff\x9b") == (
         "a⟨U+202E⟩b⟨U+2066⟩c⟨U+200B⟩d⟨U+FEFF⟩⟨U+009B⟩"
     )
     assert wording.visible("\u2028\ud800\U000e0041\u3164") == ("⟨U+2028⟩⟨U+D800⟩⟨U+E0041⟩⟨U+3164⟩")
-    kept = "<b>&amp; 二氧化碳。 naïve שלום 🙂\n  x == 'y'"
-    assert wording.visible(kept) == kept
+    visible_text = "<b>&amp; 二氧化碳。 naïve שלום 🙂\n  x == 'y'"
+    assert wording.visible(visible_text) == visible_text
 
 
-def test_nothing_unseen_gets_through():
-    """Unicode's own properties, from a library the code does not use, over every code point."""
-    unseen = regex.compile(
+def test_no_invisible_character_remains():
+    """Checked for all code points by Unicode properties from a separate library."""
+    invisible = regex.compile(
         r"[\p{Cc}\p{Cs}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}--\n]",
         regex.VERSION1,
     )
     shown = wording.visible("".join(map(chr, range(0x110000))))
-    assert not unseen.search(shown)
+    assert not invisible.search(shown)
     assert shown.encode()
 
 
-def test_what_is_visible_stays_so():
-    """Shown again, a shown text is the same."""
+def test_visible_text_is_not_changed_again():
+    """The function is idempotent."""
     once = wording.visible("".join(map(chr, range(0x3000))))
     assert wording.visible(once) == once

@@ -64,7 +64,7 @@ def test_weights_are_compressed_and_run(architecture, method, ids):
 def test_every_matrix_of_a_block_is_accounted_for(architecture):
     """Matrices of a block are the weights of its linears, all of them."""
     model = tiny_model(architecture)
-    assert blockwise.unreachable(model) == []
+    assert blockwise.matrices_outside_linears(model) == []
     blocks = model.model.layers
     linears = [module for module in blocks.modules() if isinstance(module, torch.nn.Linear)]
     assert len([p for p in blocks.parameters() if p.ndim > 1]) == len(linears)

@@ -1,4 +1,4 @@
-"""`deviation` holds, for every traced row, what theory says beside what was measured."""
+"""Table `deviation` has the measured and the estimated value of every traced row."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from trace_sublayers import trace_prompts
 
 @pytest.fixture(scope="module")
 def tables():
-    """Trace, shift and deviation of every sublayer of a tiny model."""
+    """Tables of trace, shift and deviation of all sublayers of a tiny model."""
     model = tiny_model("llama")
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
     (rows,) = trace_prompts(model, edit, [answer_of(model)], SETTINGS)
@@ -22,7 +22,7 @@ def tables():
 
 
 def test_every_traced_row_is_estimated(tables):
-    """Angular deviation in three spaces, three orders of KL and its bound, for every key."""
+    """Each key has angular deviations in three spaces, three orders of KL, and its bound."""
     deviation = tables[2]
     keys = 5 * 6
     assert deviation.num_rows == keys * 2 + keys * len(TEMPERATURES) * 5
@@ -30,8 +30,8 @@ def test_every_traced_row_is_estimated(tables):
     assert deviation.group_by(grain).aggregate([]).num_rows == deviation.num_rows
 
 
-def test_estimates_stand_beside_their_own_measurement(tables):
-    """Joined by key, not by luck: each order of KL recomputed row by row from the inputs."""
+def test_estimates_are_joined_with_their_measurements_by_key(tables):
+    """Each order of KL is computed again for each row from the input tables."""
     trace, shift, deviation = tables
     measured = {_key(r): r for r in trace.to_pylist()}
     moments = {_key(r): r for r in shift.to_pylist()}
@@ -46,8 +46,8 @@ def test_estimates_stand_beside_their_own_measurement(tables):
         assert row["measured"] == probability[-1]["kl_divergence"] == measured[key]["kl_divergence"]
 
 
-def test_the_bound_is_never_broken(tables):
-    """KL below Hoeffding's bound on every row, whatever the size of the shift."""
+def test_kl_never_exceeds_the_bound(tables):
+    """It is below Hoeffding's bound in all rows, for shifts of any size."""
     bound = tables[2].filter(pc.field("quantity") == "kl_bound")
     assert (bound["measured"].to_numpy() <= bound["estimated"].to_numpy()).all()
     assert np.isfinite(bound["estimated"].to_numpy()).all()

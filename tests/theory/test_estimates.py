@@ -1,4 +1,4 @@
-"""Each estimate has the order it claims, and agrees with closed forms."""
+"""Each estimate has the documented order, and agrees with closed forms."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from prunescope.theory import estimates
 
 
 def _errors(generator, scales, temperature):
-    """Estimate minus measurement at shrinking shifts: (quantity, order) -> errors, float64."""
+    """Absolute error of each estimate for shifts of several scales, by name of the estimate."""
     z, delta_z = torch.randn(2, 1, 300, generator=generator, dtype=torch.float64)
-    found = {}
+    errors = {}
     for scale in scales:
         shift = scale * delta_z
         p = (z / temperature).softmax(-1)
@@ -42,8 +42,8 @@ def _errors(generator, scales, temperature):
             ),
         }
         for name, (estimated, measured) in compared.items():
-            found.setdefault(name, []).append(abs(float((estimated - measured).item())))
-    return found
+            errors.setdefault(name, []).append(abs(float((estimated - measured).item())))
+    return errors
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -54,7 +54,7 @@ def _errors(generator, scales, temperature):
 def test_halving_the_shift_divides_the_error_by_its_order(
     generator, name, first_neglected, temperature
 ):
-    """The first neglected term decides the error: 2³ for the theorems, 2⁴ and 2⁵ beyond."""
+    """The first neglected term gives a factor of 2³ for the theorems, 2⁴ and 2⁵ for the others."""
     larger, smaller = _errors(generator, (0.01 * temperature, 0.005 * temperature), temperature)[
         name
     ]
@@ -62,7 +62,7 @@ def test_halving_the_shift_divides_the_error_by_its_order(
 
 
 def test_two_tokens_in_closed_form():
-    """KL of two tokens with even p and ΔX = 8: 3.3 nats; the fourth order flies off to -13."""
+    """KL of two tokens with equal p and ΔX = 8 is 3.3 nats; its fourth-order estimate is -13."""
     z = torch.zeros(1, 2, dtype=torch.float64)
     delta_z = torch.tensor([[4.0, -4.0]], dtype=torch.float64)
     p, q = z.softmax(-1), delta_z.softmax(-1)

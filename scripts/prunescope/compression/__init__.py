@@ -1,1 +1,1 @@
-"""Calibration text in, an edit of the dense model out: drops, pruning and quantization."""
+"""Compress a dense model by dropping sublayers, pruning or quantization, on calibration text."""

@@ -1,7 +1,8 @@
-"""Sample fixed-length token sequences from documents: the text compression methods may look at.
+"""Sample token sequences of equal length from documents, as calibration text for compression.
 
-A document's tokens are what the model's own tokenizer makes of it, special tokens included: a Llama
-document starts with its beginning-of-text token, as in the published loaders.
+Documents are tokenized by the model's own tokenizer, with the special tokens that it adds. A
+document of a Llama model therefore starts with the beginning-of-text token, as in the loaders of
+the published code.
 """
 
 import itertools
@@ -16,37 +17,59 @@ from prunescope.model.tokenization import Encode, encoder
 from prunescope.progress import JobError
 from prunescope.tables.schemas import TABLES
 
-__all__ = ["Encode", "Segment", "as_rows", "encoder", "packed", "row_of", "windows"]
+__all__ = ["Encode", "Segment", "as_row", "as_table", "encoder", "packed", "windows"]
 
 BATCH = 64
-"""Documents tokenized at a time, in parallel; the rest of the last batch goes unused."""
+"""Number of documents that are tokenized at a time, in parallel.
+
+Documents of the last batch that are not needed remain unused.
+"""
 
 IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Part of one document in one sequence."""
+    """A part of one document within one sequence.
+
+    Attributes
+    ----------
+    document_id : id of the document.
+    offset : index of its first token in the document.
+    token_ids : its tokens.
+    """
 
     document_id: str
     offset: int
-    """Token at which it starts in its document."""
     token_ids: list[int]
 
 
 def windows(
     documents: pa.Table, encode: Encode, n_sequences: int, sequence_length: int, seed: int
 ) -> pa.Table:
-    """A random window of each of `n_sequences` random documents longer than `sequence_length`.
+    """Draw a random window from each of `n_sequences` random documents.
 
-    The published protocol (GPTQ, SparseGPT, Wanda), but no document is drawn twice. Documents are
-    gone through in random order, so those taken are uniform among the long enough, and only as
-    many are tokenized as that takes. Every window of a document is equally likely.
+    This is the published protocol of GPTQ, SparseGPT and Wanda, except that no document is drawn
+    twice. Documents are read in random order, and those that are not longer than a sequence are
+    skipped. The chosen documents are therefore uniform among those that are long enough, and no
+    more documents are tokenized than necessary. All windows of a document are equally likely.
+
+    Parameters
+    ----------
+    documents : table `documents`.
+    encode : function from texts to token ids.
+    n_sequences : number of windows.
+    sequence_length : number of tokens of each.
+    seed : of the random choices.
+
+    Returns
+    -------
+    Rows of table `calibration`.
 
     Raises
     ------
     JobError
-        if fewer documents than `n_sequences` are long enough.
+        if fewer than `n_sequences` documents are longer than `sequence_length`.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(documents.num_rows)
@@ -58,10 +81,10 @@ def windows(
         window = token_ids[start : start + sequence_length]
         sequences.append([Segment(document_id, start, window)])
         if len(sequences) == n_sequences:
-            return as_rows(sequences)
+            return as_table(sequences)
     raise JobError(
-        f"{n_sequences} documents of more than {sequence_length} tokens were asked "
-        f"for, but only {len(sequences)} of {documents.num_rows} are that long. Set a shorter "
+        f"{n_sequences} documents of more than {sequence_length} tokens are needed, "
+        f"but only {len(sequences)} of {documents.num_rows} are that long. Set a shorter "
         "sequence_length, fewer n_sequences, protocol: packed, or a larger n_documents."
     )
 
@@ -74,38 +97,51 @@ def packed(
     seed: int,
     separator: int | None,
 ) -> pa.Table:
-    """Documents in random order, each ended by `separator` as in training, joined and then cut.
+    """Join documents in random order, and cut the result into sequences.
 
-    Sequences follow each other without a gap; a document cut at the end of one continues in the
-    next.
+    The sequences follow each other without a gap: a document that is cut at the end of a sequence
+    continues in the next one.
+
+    Parameters
+    ----------
+    documents : table `documents`.
+    encode : function from texts to token ids.
+    n_sequences : number of sequences.
+    sequence_length : number of tokens of each.
+    seed : of the random order.
+    separator : token that is appended to each document, as in training; None for no token.
+
+    Returns
+    -------
+    Rows of table `calibration`.
 
     Raises
     ------
     JobError
-        if the documents together have too few tokens.
+        if the documents have too few tokens in total.
     """
     order = np.random.default_rng(seed).permutation(documents.num_rows)
     ending = [] if separator is None else [separator]
     sequences: list[list[Segment]] = [[]]
-    room = sequence_length
+    remaining = sequence_length
     n_tokens = 0
     for document_id, token_ids in _tokenized(documents, order, encode):
-        ended = token_ids + ending
-        n_tokens += len(ended)
+        tokens = token_ids + ending
+        n_tokens += len(tokens)
         offset = 0
-        while offset < len(ended):
-            piece = ended[offset : offset + room]
-            sequences[-1].append(Segment(document_id, offset, piece))
-            offset += len(piece)
-            room -= len(piece)
-            if room == 0:
+        while offset < len(tokens):
+            segment_tokens = tokens[offset : offset + remaining]
+            sequences[-1].append(Segment(document_id, offset, segment_tokens))
+            offset += len(segment_tokens)
+            remaining -= len(segment_tokens)
+            if remaining == 0:
                 if len(sequences) == n_sequences:
-                    return as_rows(sequences)
+                    return as_table(sequences)
                 sequences.append([])
-                room = sequence_length
+                remaining = sequence_length
     raise JobError(
-        f"{n_sequences} sequences of {sequence_length} tokens were asked for, but the "
-        f"{documents.num_rows} documents have only {n_tokens} tokens together. Set fewer "
+        f"{n_sequences} sequences of {sequence_length} tokens are needed, but the "
+        f"{documents.num_rows} documents have only {n_tokens} tokens in total. Set fewer "
         "n_sequences, a shorter sequence_length, or a larger n_documents."
     )
 
@@ -113,23 +149,23 @@ def packed(
 def _tokenized(
     documents: pa.Table, order: IntArray, encode: Encode
 ) -> Iterator[tuple[str, list[int]]]:
-    """Documents in `order` with their tokens, tokenized a batch at a time when asked for."""
+    """Ids and tokens of the documents in `order`; each batch is tokenized when it is reached."""
     for start in range(0, len(order), BATCH):
         rows = documents.take(order[start : start + BATCH])
         ids, texts = rows["document_id"].to_pylist(), rows["text"].to_pylist()
         yield from zip(ids, encode(texts), strict=True)
 
 
-def as_rows(sequences: Sequence[Sequence[Segment]]) -> pa.Table:
-    """Rows of table `calibration`, a row per sequence."""
+def as_table(sequences: Sequence[Sequence[Segment]]) -> pa.Table:
+    """Sequences as table `calibration`, with one row per sequence."""
     return pa.Table.from_pylist(
-        [row_of(index, segments) for index, segments in enumerate(sequences)],
+        [as_row(index, segments) for index, segments in enumerate(sequences)],
         schema=TABLES["calibration"].schema,
     )
 
 
-def row_of(index: int, segments: Sequence[Segment]) -> Mapping[str, object]:
-    """One sequence: the tokens of its segments, one after the other, and where they come from."""
+def as_row(index: int, segments: Sequence[Segment]) -> Mapping[str, object]:
+    """One sequence as a row: the tokens of its segments in order, and where each comes from."""
     lengths = [len(segment.token_ids) for segment in segments]
     return {
         "sequence": index,

@@ -1,7 +1,8 @@
-"""What a compression method reads, by the name its `compress` gives it.
+"""Load the dense model and the calibration text for methods that change weights.
 
-Imported by name where a method asks for weights: a drop is a lookup that imports no torch, and its
-fingerprint holds no code that runs models.
+`compress_model` imports this module by name, and only if the method reads the model. A method that
+drops sublayers needs no more than a table; its job does not import torch, and its fingerprint
+contains no code that runs models.
 """
 
 import resource
@@ -18,25 +19,29 @@ from prunescope.storage import store
 
 
 def load(files: Mapping[str, str], passes: ForwardPasses) -> dict[str, Any]:
-    """The dense model, on the cpu, and the calibration text with where and how it flows.
+    """Load the dense model on the CPU, and the calibration text with the settings of its passes.
 
     Parameters
     ----------
-    files : `model`, a folder, and `calibration`, a table.
-    passes : how the text flows.
+    files : path of `model`, a folder, and of `calibration`, a table.
+    passes : number types and threads of the calibration passes.
+
+    Returns
+    -------
+    Arguments of `compress` by name, `model` and `calibration`.
     """
     device = runtime.prepare(passes.threads)
     rows = store.read(files["calibration"], "calibration").column("token_ids").to_pylist()
-    flows_in = None if passes.forward == "model" else loading.DTYPES[passes.forward]
+    dtype = None if passes.forward == "model" else loading.DTYPES[passes.forward]
     model = loading.load(files["model"], passes.dtype, torch.device("cpu"), passes.kind)
     return {
         "model": model,
-        "calibration": Calibration(torch.tensor(rows), device, flows_in),
+        "calibration": Calibration(torch.tensor(rows), device, dtype),
     }
 
 
 def peak_memory_mb() -> float:
-    """Largest resident set of this process so far, GPU memory added, in MB."""
+    """Largest resident set of this process so far, plus its GPU memory, in MB."""
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     return resident + (
         torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0

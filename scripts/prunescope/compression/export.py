@@ -1,4 +1,4 @@
-"""A variant as a plain Hugging Face checkpoint, and the proof that it is the variant."""
+"""Write a variant as an ordinary Hugging Face checkpoint, and prove that the two are equal."""
 
 import shutil
 from collections.abc import Sequence
@@ -22,21 +22,25 @@ TOLERANCE = {
     torch.float16: 5e-3,
     torch.bfloat16: 3e-2,
 }
-"""Largest difference allowed, relative to the largest logit: what another order of sums may do."""
+"""Largest allowed difference of logits, relative to the largest logit, by dtype.
+
+Sums that are computed in another order may differ by this much.
+"""
 
 _REWRITTEN = ("*.safetensors", "*.safetensors.index.json", "config.json")
-"""Files of the dense folder whose place the variant's own take; the tokenizer's stay."""
+"""Files of the dense folder that the variant replaces; the others are copied."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How far the checkpoint's logits lie from the variant's.
+    """Comparison of the checkpoint's logits with those of the variant.
 
     Attributes
     ----------
-    largest_difference, largest_logit : over every token of every prompt, in logits.
-    tolerance : the difference allowed, in logits.
-    n_tokens : tokens compared.
+    largest_difference : largest difference of a logit, over all tokens of all prompts.
+    largest_logit : largest absolute value of a logit of the variant.
+    tolerance : largest allowed difference of a logit.
+    n_tokens : number of tokens compared.
     """
 
     largest_difference: float
@@ -45,11 +49,11 @@ class Proof:
     n_tokens: int
 
 
-def plain(dense: Any, edit: Edit) -> Any:
-    """The variant in the architecture's own modules; untouched tensors are those of `dense`.
+def stock_model(dense: Any, edit: Edit) -> Any:
+    """The variant as a model of the stock architecture, which transformers can load.
 
-    Dropped blocks are left out. A dropped sublayer is the dense one with a zero output
-    projection: its norm, if one follows, maps zero to zero.
+    Dropped blocks are left out. A dropped sublayer is present with an output projection of zeros; a
+    norm after it maps zero to zero. Tensors that the edit does not change are shared with `dense`.
     """
     parts = anatomy.anatomy_of(dense).sublayers
     without_blocks = Edit({"block": edit.dropped.get("block", ())}, edit.tensors)
@@ -68,7 +72,10 @@ def _set_to_zero(linear: nn.Module) -> None:
 
 
 def _intermediate_size(model: Any) -> int:
-    """Neurons of every MLP. Raises ValueError where blocks differ: config holds one number."""
+    """Number of neurons of each MLP.
+
+    Raises ValueError if blocks differ, because the config of a checkpoint has a single number.
+    """
     name = anatomy.anatomy_of(model).mlp_out
     sizes = [
         block.get_submodule(name).get_parameter("weight").shape[1]
@@ -83,8 +90,15 @@ def _intermediate_size(model: Any) -> int:
 
 
 def write(folder: Path, dense: Any, edit: Edit, dense_folder: str | Path) -> None:
-    """Write config, generation config and weights of the variant, and dense's tokenizer files."""
-    plain(dense, edit).save_pretrained(folder)
+    """Write the checkpoint of a variant.
+
+    Parameters
+    ----------
+    folder : the folder that is written.
+    dense, edit : dense model and edit of the variant.
+    dense_folder : checkpoint of the dense model, from which tokenizer files are copied.
+    """
+    stock_model(dense, edit).save_pretrained(folder)
     for file in folder.glob("*.safetensors"):
         store.set_usual_mode(file)
     for file in Path(dense_folder).iterdir():
@@ -96,17 +110,19 @@ def write(folder: Path, dense: Any, edit: Edit, dense_folder: str | Path) -> Non
 def prove(
     folder: Path, variant: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
 ) -> Proof:
-    """Load the checkpoint as anyone would, and compare it with the variant as it runs here.
+    """Load the checkpoint with transformers alone, and compare it with the variant.
 
     Parameters
     ----------
-    variant : what `models.apply_edit` made. tokenizer : dense's.
+    folder : the checkpoint.
+    variant : the variant, a result of `loading.apply_edit`.
+    tokenizer : tokenizer of the dense model.
     texts : prompts, before the chat template.
 
     Raises
     ------
     ValueError
-        if dtype or tokens are not dense's, or if logits differ beyond the tolerance.
+        if dtype, tokens or logits of the checkpoint differ from those of the variant.
     """
     loaded: Any = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
     exported = loaded.to(variant.device).eval()
@@ -120,13 +136,15 @@ def prove(
     for text in texts:
         ids = prompts.prompt_token_ids(tokenizer, text)
         if prompts.prompt_token_ids(exported_tokenizer, text) != ids:
-            raise ValueError(f"the exported tokenizer does not give dense's tokens of {text!r}.")
+            raise ValueError(
+                f"the exported tokenizer and that of the dense model give {text!r} other tokens."
+            )
         z, z_exported = (
             model(torch.tensor([ids], device=variant.device)).logits.to(torch.float64)
             for model in (variant, exported)
         )
-        for whose, logits in (("variant", z), ("checkpoint", z_exported)):
-            finite.checked(logits, f"prompt {text[:40]!r}: logits of the {whose}")
+        for name, logits in (("variant", z), ("checkpoint", z_exported)):
+            finite.checked(logits, f"prompt {text[:40]!r}: logits of the {name}")
         largest_difference = max(largest_difference, (z_exported - z).abs().max().item())
         largest_logit = max(largest_logit, z.abs().max().item())
         n_tokens += len(ids)

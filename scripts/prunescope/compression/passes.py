@@ -1,18 +1,18 @@
-"""How the passes of a calibration set through a model are run; imports no torch."""
+"""Settings of the passes of calibration text through a model. This module imports no torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ForwardPasses:
-    """Number types, kind and threads of calibration passes.
+    """Number types, kind of model and threads of calibration passes.
 
     Attributes
     ----------
-    dtype : of the dense model, a key of `loading.DTYPES`.
-    kind : a key of `loading.KINDS`.
-    forward : number type of the passes alone; `model` for the model's own `dtype`.
-    threads : CPU threads that sums are spread over.
+    dtype : number type of the dense model, a key of `loading.DTYPES`.
+    kind : kind of the model, a key of `loading.KINDS`.
+    forward : number type of the calibration passes alone; `model` for that of the model.
+    threads : number of CPU threads.
     """
 
     dtype: str
@@ -22,5 +22,5 @@ class ForwardPasses:
 
     @property
     def forward_dtype(self) -> str:
-        """The number type that passes are run in."""
+        """The number type of the calibration passes."""
         return self.dtype if self.forward == "model" else self.forward

@@ -1,4 +1,4 @@
-"""From influences to the sublayers a variant drops: a lookup that imports no torch."""
+"""Choose the sublayers that a variant drops by their influence. This module imports no torch."""
 
 import math
 from collections.abc import Sequence
@@ -12,10 +12,25 @@ from prunescope.tables.schemas import TABLES
 def drop_least_influential(
     influence: pa.Table, kinds: Sequence[str], n_drop: int | str, method: str
 ) -> tuple[Edit, pa.Table]:
-    """The edit that drops the `n_drop` least influential of `kinds`, and its report.
+    """Drop the sublayers or blocks with the least influence.
 
-    Ties go to the earlier block. Raises ValueError if fewer than `n_drop` exist, or if an influence
-    is not a number.
+    Of two with equal influence, the one in the earlier block is dropped first.
+
+    Parameters
+    ----------
+    influence : table `influence`.
+    kinds : what is ranked together: `attn`, `mlp` or `block`.
+    n_drop : how many are dropped, or `all`.
+    method : name of the method, a column of the report.
+
+    Returns
+    -------
+    The edit, and its rows of `compression_report`.
+
+    Raises
+    ------
+    ValueError
+        if there are fewer than `n_drop`, or if an influence is not finite.
     """
     for row in influence.to_pylist():
         if not math.isfinite(row["influence"]):

@@ -1,1 +1,1 @@
-"""Statistics of two vectors, two distributions or two texts."""
+"""Statistics that compare two vectors, two distributions or two texts."""

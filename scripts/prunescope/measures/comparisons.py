@@ -1,7 +1,9 @@
-"""Statistics of pairs (dense, variant) of states: the columns of a trace, filled slab by slab.
+"""Statistics of pairs of states, dense and variant, as the columns of a trace.
 
-A slab is a few pairs whose logits lie side by side in one product, sharing softmaxes where pairs
-share a state. On a CPU `fused` takes them all; elsewhere tensors do, a few at a time.
+The logits of several states are computed by a single matrix product. A slab is a set of pairs whose
+logits are rows of the same product; pairs with a common state share its softmax. On a CPU `fused`
+computes the statistics of a slab. On other devices they are computed with tensors, for a few pairs
+at a time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,30 +22,40 @@ from prunescope.tables.schemas import TABLES
 Metrics = metrics.Geometry | metrics.UniformShift | metrics.ProbabilityShift
 
 _WAY_OUT = (
-    "A dense state of length 0 (an embedding of zeros) has no size to compare a change "
-    "with, and very large logits overflow in float32. Leave the prompt or the variant out."
+    "Changes relative to a dense state of length 0 (an embedding of zeros) are undefined, and very "
+    "large logits overflow in float32. Leave the prompt or the variant out."
 )
 
 PRODUCT_ROWS = 512
-"""Rows of one lm_head product: enough to reach the GEMM peak, few enough to stay in cache."""
+"""Most rows of a product with lm_head: enough for the peak speed of matrix products, and few enough
+for the cache."""
 
 PAIRS_TOGETHER = 6
-"""Pairs whose statistics are taken together: their temporaries are a workspace of bounded size."""
+"""Most pairs whose statistics are computed at the same time, which limits temporary memory."""
 
-WORKSPACE = 9
-"""Vocabulary-sized temporaries a pair needs at most while its statistics are taken."""
+TEMPORARIES_PER_PAIR = 9
+"""Most temporary tensors of the size of the vocabulary per pair, while it is compared."""
 
 
 def rows_within(memory_mb: float, vocabulary: int) -> int:
-    """Rows of logits that fit the budget beside the workspace of the statistics.
+    """Number of rows of logits that fit into memory, besides temporary tensors.
 
-    Raises ValueError where not even one pair fits.
+    Parameters
+    ----------
+    memory_mb : memory for logits and their statistics, in MB.
+    vocabulary : number of tokens of the vocabulary.
+
+    Raises
+    ------
+    ValueError
+        if not even a single pair fits.
     """
-    row_bytes = 8 * vocabulary  # float64 for the rows that float32 cannot sum
-    rows = int(memory_mb * 2**20 / row_bytes) - WORKSPACE * PAIRS_TOGETHER // 2
-    least = 2
-    if rows < least:
-        needed = row_bytes * (least + WORKSPACE * PAIRS_TOGETHER // 2 + 1) / 2**20
+    row_bytes = 8 * vocabulary  # in float64, because float32 does not suffice for some rows
+    n_temporaries = TEMPORARIES_PER_PAIR * PAIRS_TOGETHER // 2
+    rows = int(memory_mb * 2**20 / row_bytes) - n_temporaries
+    least_rows = 2
+    if rows < least_rows:
+        needed = row_bytes * (least_rows + n_temporaries + 1) / 2**20
         raise ValueError(
             f"tracing.memory_mb is {memory_mb}, but a vocabulary of {vocabulary} tokens needs "
             f"{needed:.0f}. Raise it in config."
@@ -53,10 +65,14 @@ def rows_within(memory_mb: float, vocabulary: int) -> int:
 
 @dataclass(frozen=True)
 class Slab:
-    """Pairs that lie side by side among the rows of one product.
+    """Pairs whose logits are neighbouring rows of the same product.
 
-    columns : their places in the columns. rows : of the product; dense, variant : of these rows,
-    equally many, or one dense row for all.
+    Attributes
+    ----------
+    columns : index of each pair in the columns.
+    rows : the rows of the product that belong to this slab.
+    dense : the dense rows among them, one per pair or a single one for all pairs.
+    variant : the rows of the variant among them, one per pair.
     """
 
     columns: tuple[int, ...]
@@ -66,13 +82,19 @@ class Slab:
 
 
 class Columns:
-    """Every statistic of so many pairs at so many steps, float64; NaN until it is put.
+    """All statistics of several pairs at several steps, in float64; NaN until they are filled in.
+
+    Parameters
+    ----------
+    steps, pairs : numbers of steps and of pairs.
+    temperatures : temperatures of the softmax.
+    device : device of the tensors.
 
     Attributes
     ----------
-    h, z : geometry of the hidden states and of the logits, fields (steps, pairs).
-    shift : Δz over the vocabulary, fields (steps, pairs).
-    p : deviation of the probabilities, fields (steps, pairs, temperatures).
+    h, z : geometry of hidden states and of logits, fields (steps, pairs).
+    shift : distribution of Δz over the vocabulary, fields (steps, pairs).
+    p : deviation of probabilities, fields (steps, pairs, temperatures).
     """
 
     def __init__(
@@ -85,8 +107,8 @@ class Columns:
         self.shape = (steps, pairs)
         self.temperatures = temperatures
 
-        def unknown(n_fields: int, *more: int) -> Iterator[Tensor]:
-            size = (steps, pairs, *more)
+        def unknown(n_fields: int, *more_axes: int) -> Iterator[Tensor]:
+            size = (steps, pairs, *more_axes)
             for _ in range(n_fields):
                 yield torch.full(size, torch.nan, dtype=torch.float64, device=device)
 
@@ -97,22 +119,29 @@ class Columns:
         self.p = metrics.ProbabilityShift(*unknown(n_fields, len(temperatures)))
 
     def put_states(self, dense: Tensor, variant: Tensor) -> None:
-        """Geometry of hidden states, (steps, pairs, d) each, in float32 or better."""
+        """Fill in the geometry of hidden states, (steps, pairs, d) each, in float32 or better."""
         wide = torch.promote_types(dense.dtype, torch.float32)
-        dense = finite.checked(dense.to(wide), "hidden states of dense")
+        dense = finite.checked(dense.to(wide), "hidden states of the dense model")
         variant = finite.checked(variant.to(wide), "hidden states of the variant")
         columns = range(self.shape[1])
         _put(self.h, "h", slice(None), columns, metrics.geometry(dense, variant - dense))
 
     def put_logits(self, steps: slice, z: Tensor, slab: Slab) -> None:
-        """Statistics of z and p of one slab. z : (steps, rows of a product, vocab), contiguous."""
-        finite.checked(z[:, slab.rows], "logits")  # compiled loops take no NaN
+        """Fill in the statistics of logits and probabilities of one slab.
+
+        Parameters
+        ----------
+        steps : the steps that `z` belongs to.
+        z : (steps, rows of a product, vocab), contiguous.
+        slab : the pairs.
+        """
+        finite.checked(z[:, slab.rows], "logits")  # the compiled loops do not allow NaN
         if z.device.type == "cpu":
             self._put_fused(steps, z, slab)
             return
-        together = max(1, PAIRS_TOGETHER // len(slab.columns))  # temporaries stay small
-        for low in range(0, z.shape[0], together):
-            high = min(low + together, z.shape[0])
+        chunk_size = max(1, PAIRS_TOGETHER // len(slab.columns))
+        for low in range(0, z.shape[0], chunk_size):
+            high = min(low + chunk_size, z.shape[0])
             self._put_slab(
                 slice(steps.start + low, steps.start + high), z[low:high, slab.rows], slab
             )
@@ -122,10 +151,10 @@ class Columns:
         variant = rows[:, slab.variant]
         dense = np.broadcast_to(rows[:, slab.dense], variant.shape)
         threads = torch.get_num_threads()
-        found = fused.compare(z.flatten(0, 1), dense, variant, self.temperatures, threads)
-        _put(self.z, "z", steps, slab.columns, found.geometry)
-        _put(self.shift, "z", steps, slab.columns, found.uniform_shift)
-        _put(self.p, "p", steps, slab.columns, found.probability_shift)
+        compared = fused.compare(z.flatten(0, 1), dense, variant, self.temperatures, threads)
+        _put(self.z, "z", steps, slab.columns, compared.geometry)
+        _put(self.shift, "z", steps, slab.columns, compared.uniform_shift)
+        _put(self.p, "p", steps, slab.columns, compared.probability_shift)
 
     def _put_slab(self, steps: slice, z: Tensor, slab: Slab) -> None:
         z_variant = z[:, slab.variant]
@@ -133,11 +162,11 @@ class Columns:
         delta_z = z_variant - z_dense
         _put(self.z, "z", steps, slab.columns, metrics.geometry(z_dense, delta_z))
         _put(self.shift, "z", steps, slab.columns, metrics.uniform_shift(delta_z))
-        top = z.amax(-1)
+        largest = z.amax(-1)
         shifts = []
         for temperature in self.temperatures:
             p = probabilities(z, temperature)
-            log_sum = metrics.log_sum(top, p, temperature)
+            log_sum = metrics.log_sum(largest, p, temperature)
             shifts.append(
                 metrics.probability_shift(
                     z_dense,
@@ -154,13 +183,14 @@ class Columns:
     def as_tables(
         self, trace: str, shift: str, key: Mapping[str, pa.Array], kept: Tensor | None = None
     ) -> tuple[pa.Table, pa.Table]:
-        """The columns as rows of two tables: deviations by space, and the distribution of Δz.
+        """Convert the statistics to rows of two tables, of deviations by space and of Δz.
 
         Parameters
         ----------
         trace, shift : names of the tables.
-        key : columns that name a pair at a step, in the order of the flattened (steps, pairs).
-        kept : (steps, pairs) bool, the pairs that become rows; None for all of them.
+        key : the columns that identify a pair at a step, for the pairs that become rows, in the
+            order of the flattened (steps, pairs).
+        kept : (steps, pairs) bool, the pairs that become rows; None for all pairs.
         """
         rows = torch.ones(self.shape, dtype=torch.bool) if kept is None else kept
 
@@ -188,7 +218,15 @@ class Columns:
 def _put(
     columns: Metrics, letter: str, steps: slice, pairs: Sequence[int], values: Metrics
 ) -> None:
-    """Fields (steps, pairs, …) into the columns of the same kind, which `letter` names."""
+    """Write statistics into columns.
+
+    Parameters
+    ----------
+    columns : fields for all steps and pairs, (all steps, all pairs, …) each.
+    letter : name of the columns in messages.
+    steps, pairs : where the values belong.
+    values : fields (steps, pairs, …), of the same type as the columns.
+    """
     for name, column, value in zip(values._fields, columns, values, strict=True):
         finite.checked(value, f"statistics {letter}.{name}", _WAY_OUT)
         column[steps, list(pairs)] = value.double()
@@ -201,7 +239,18 @@ def _table(
     columns: Mapping[str, np.ndarray],
     space: str | None = None,
 ) -> pa.Table:
-    """One temperature and space as Arrow; statistics that do not exist there are null."""
+    """Rows of a table for one temperature and space.
+
+    Statistics that are not defined for them are null.
+
+    Parameters
+    ----------
+    table : name of the table in `schemas`.
+    key : the columns that identify a pair at a step.
+    temperature : None for statistics that do not depend on it.
+    columns : the statistics by name, (rows,) each.
+    space : None for tables without this column.
+    """
     size = len(key["step"])
     arrays = dict(key)
     arrays["temperature"] = (
@@ -212,12 +261,12 @@ def _table(
     schema = TABLES[table].schema
     for name in schema.names:
         if name not in arrays:
-            measured = columns.get(name)
-            arrays[name] = pa.nulls(size, pa.float64()) if measured is None else pa.array(measured)
+            values = columns.get(name)
+            arrays[name] = pa.nulls(size, pa.float64()) if values is None else pa.array(values)
     return pa.table([arrays[name] for name in schema.names], names=schema.names)
 
 
-def labelled(labels: Sequence[str], places: np.ndarray) -> pa.Array:
-    """A text column from the places of its values among the labels, (rows,) integers."""
-    indices = pa.array(places, pa.int32())
-    return pa.DictionaryArray.from_arrays(indices, list(labels)).cast(pa.string())
+def labelled(labels: Sequence[str], indices: np.ndarray) -> pa.Array:
+    """A text column whose values are `labels[index]` for each of the indices, (rows,) integers."""
+    array = pa.array(indices, pa.int32())
+    return pa.DictionaryArray.from_arrays(array, list(labels)).cast(pa.string())

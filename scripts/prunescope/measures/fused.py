@@ -1,10 +1,13 @@
-"""The statistics of `metrics` for many pairs of logits at once, on a CPU.
+"""The statistics of `metrics` for many pairs of logits at a time, on a CPU.
 
-Written with tensors they read the vocabulary some forty times a pair and temperature; `kernels`
-takes two passes over a pair for all of them, the first for the centres its moments are about, the
-second for the moments. A pair is summed by one thread, so numbers do not depend on how many there
-are. Shifts are counted from that of dense's likeliest token t, D = Δz - Δz_t, which is exactly zero
-where a saturated p has its mass; what is left is summed without cancellation.
+Computed with tensors, they read the vocabulary about forty times per pair and temperature.
+`kernels` needs two passes over a pair for all temperatures, the first for the centres of the
+moments, and the second for the moments. Each pair is summed by a single thread, so that the results
+do not depend on the number of threads.
+
+The shift of each token is measured relative to that of the dense model's likeliest token t,
+D = Δz - Δz_t. If a single token has nearly all the probability, D is exactly zero at this token,
+and the other tokens are summed without cancellation.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,21 +19,27 @@ import torch
 from torch import Tensor
 
 from prunescope.measures import kernels
-from prunescope.measures.kernels import Array, Centre, LogitSum, Moment, Rows
+from prunescope.measures.kernels import Array, Centre, LogitSum, Moment, RowSums
 from prunescope.measures.metrics import Geometry, ProbabilityShift, UniformShift
 
 _NEAR = 0.1
-"""Below it KL is summed as the bracket of Eq. 22; above, read off log-sum-exps, good to 1e-5."""
+"""KL up to which it is the sum of the bracket of Eq. 22.
+
+Larger values are differences of log-sum-exps, which are precise to 1e-5.
+"""
 
 _LARGEST_GROWTH = {"float32": 20.0, "float64": 600.0}
-"""log E_p[e^Y] up to which the bracket is summed; beyond it e^Y would overflow."""
+"""The largest log E_p[e^Y] for which the bracket is summed; above it e^Y would overflow."""
 
 _LEAST_SQUARE = 1e-30
-"""Σ r Y² below it is made of p² that float32 cannot hold: the pair is taken again in float64."""
+"""Smallest Σ r Y² that float32 can sum; below it p² underflows, and float64 is used."""
 
 
 class Comparison(NamedTuple):
-    """Statistics of pairs, float64; fields (…,), those of `probability_shift` (…, temperatures)."""
+    """Statistics of pairs in float64.
+
+    Fields are (…,) in the shape of the pairs, and (…, temperatures) in `probability_shift`.
+    """
 
     geometry: Geometry
     uniform_shift: UniformShift
@@ -40,136 +49,161 @@ class Comparison(NamedTuple):
 def compare(
     z: Tensor, dense: Array, variant: Array, temperatures: Sequence[float], threads: int
 ) -> Comparison:
-    """What `metrics` says of pairs of logits.
+    """The statistics of `metrics` for pairs of rows of logits.
 
     Parameters
     ----------
     z : (rows, vocab) float32 or float64, contiguous, on the CPU.
-    dense, variant : rows of z, arrays of one shape (…,).
-    threads : that share the pairs.
+    dense, variant : indices of rows of z, arrays of the same shape (…,).
+    temperatures : temperatures of the softmax.
+    threads : number of threads among which the pairs are divided.
     """
     logits: Array = z.numpy()
     pairs = np.stack([dense.ravel(), variant.ravel()], 1)
     inverse = 1 / np.asarray(temperatures, np.float64)
-    narrow = inverse.astype(logits.dtype)
-    rows = _of_rows(logits, pairs, narrow, threads)
-    whole = np.zeros((len(pairs), len(LogitSum)))
-    _spread(kernels.take_logits, len(pairs), threads, logits, pairs, rows.squares, whole)
+    inverse_in_dtype = inverse.astype(logits.dtype)
+    row_sums = _row_sums(logits, pairs, inverse_in_dtype, threads)
+    logit_sums = np.zeros((len(pairs), len(LogitSum)))
+    _run_on_threads(
+        kernels.sum_logits, len(pairs), threads, logits, pairs, row_sums.squares, logit_sums
+    )
 
     with np.errstate(invalid="ignore", divide="ignore"):  # rows of zeros
-        turn, *magnitudes = _turned(whole)
-    zero_dense, zero_variant = (rows.squares[pairs] == 0).T
-    turn = np.where(zero_dense | zero_variant, zero_dense != zero_variant, turn)
+        deviation, *magnitudes = _geometry_fields(logit_sums)
+    dense_is_zero, variant_is_zero = (row_sums.squares[pairs] == 0).T
+    any_is_zero = dense_is_zero | variant_is_zero
+    deviation = np.where(any_is_zero, dense_is_zero != variant_is_zero, deviation)
 
-    shift, holds = _of_tokens(logits, pairs, narrow, rows, threads)
-    one_shift = whole[:, LogitSum.LEAST] == whole[:, LogitSum.MOST]
-    holds |= one_shift[:, None]  # for all tokens: p stays, exactly
-    for t, again in enumerate(~holds.T):
-        if again.any():
-            precise = inverse[t : t + 1]
-            rows = _of_rows(logits, pairs[again], precise, threads)
-            shift[:, again, t : t + 1], _ = _of_tokens(logits, pairs[again], precise, rows, threads)
+    shift, is_precise = _probability_fields(logits, pairs, inverse_in_dtype, row_sums, threads)
+    is_constant = logit_sums[:, LogitSum.MINIMUM] == logit_sums[:, LogitSum.MAXIMUM]
+    is_precise |= is_constant[:, None]  # p and q are then exactly equal
+    for t, imprecise in enumerate(~is_precise.T):
+        if imprecise.any():  # these pairs are summed again in float64
+            inverse_t = inverse[t : t + 1]
+            row_sums = _row_sums(logits, pairs[imprecise], inverse_t, threads)
+            shift[:, imprecise, t : t + 1], _ = _probability_fields(
+                logits, pairs[imprecise], inverse_t, row_sums, threads
+            )
 
     def shaped(fields: Iterable[Array]) -> Iterator[Tensor]:
         return (torch.from_numpy(field.reshape(*dense.shape, *field.shape[1:])) for field in fields)
 
     return Comparison(
-        Geometry(*shaped((turn, *magnitudes))),
-        UniformShift(*shaped(_uniform(whole, z.shape[1]))),
+        Geometry(*shaped((deviation, *magnitudes))),
+        UniformShift(*shaped(_uniform_fields(logit_sums, z.shape[1]))),
         ProbabilityShift(*shaped(shift)),
     )
 
 
-def _spread(kernel: Callable[..., None], count: int, threads: int, *args: Any) -> None:
-    """Run a kernel on every thread, each with a part of the places below `count`."""
+def _run_on_threads(kernel: Callable[..., None], count: int, threads: int, *args: Any) -> None:
+    """Call a kernel on every thread, each with a part of the indices from 0 to `count` - 1."""
     parts = np.array_split(np.arange(count), threads)
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(lambda part: kernel(part, *args), parts):
             pass
 
 
-def _of_rows(z: Array, pairs: Array, inverse: Array, threads: int) -> Rows:
-    """Sums over each row that some pair reads; the others stay undefined."""
-    top, place = np.empty(len(z), z.dtype), np.empty(len(z), np.int64)
-    known = Rows(top, place, np.empty(len(z)), np.zeros((len(z), len(inverse), 2)))
-    read = np.unique(pairs)
-    _spread(kernels.take_rows, len(read), threads, read, z, inverse, known)
-    return known
+def _row_sums(z: Array, pairs: Array, inverse: Array, threads: int) -> RowSums:
+    """Results of all rows that belong to a pair; those of other rows are undefined."""
+    largest, argmax = np.empty(len(z), z.dtype), np.empty(len(z), np.int64)
+    sums = RowSums(largest, argmax, np.empty(len(z)), np.zeros((len(z), len(inverse), 2)))
+    rows = np.unique(pairs)
+    _run_on_threads(kernels.sum_rows, len(rows), threads, rows, z, inverse, sums)
+    return sums
 
 
-def _turned(sums: Array) -> tuple[Array, Array, Array]:
-    """Fields of `Geometry` from sums by `LogitSum`, (pairs, 7) -> (pairs,) each.
+def _geometry_fields(sums: Array) -> tuple[Array, Array, Array]:
+    """Fields of `Geometry` from the sums over logits, (pairs, 7) -> (pairs,) each.
 
-    1 - cos is sin²/(1 + cos) with sin = |Δ⊥|/|variant|: nothing cancels.
+    1 - cos is computed as sin²/(1 + cos) with sin = |Δ⊥|/|variant|, in which nothing cancels.
     """
-    squares, along, across = (
-        sums[:, column] for column in (LogitSum.SQUARES, LogitSum.ALONG, LogitSum.ACROSS)
+    squares, dot, orthogonal = (
+        sums[:, column]
+        for column in (LogitSum.DENSE_SQUARES, LogitSum.DOT, LogitSum.ORTHOGONAL_SQUARES)
     )
-    ratio = along / squares
-    variant = squares * (1 + ratio) ** 2 + across
-    cosine = squares * (1 + ratio) / np.sqrt(squares * variant)
-    turn = np.where(cosine > 0, across / variant / (1 + np.abs(cosine)), 1 - cosine)
-    return turn, np.sqrt(across / squares), np.abs(ratio)
+    ratio = dot / squares
+    variant_squares = squares * (1 + ratio) ** 2 + orthogonal
+    cosine = squares * (1 + ratio) / np.sqrt(squares * variant_squares)
+    sine_squared = orthogonal / variant_squares
+    deviation = np.where(cosine > 0, sine_squared / (1 + np.abs(cosine)), 1 - cosine)
+    return deviation, np.sqrt(orthogonal / squares), np.abs(ratio)
 
 
-def _uniform(sums: Array, vocabulary: int) -> tuple[Array, Array, Array, Array]:
-    """Fields of `UniformShift` from sums by `LogitSum`, (pairs, 7) -> (pairs,) each."""
-    mean, variance = sums[:, LogitSum.TOTAL] / vocabulary, sums[:, LogitSum.SPREAD] / vocabulary
-    return mean, variance, sums[:, LogitSum.LEAST], sums[:, LogitSum.MOST]
+def _uniform_fields(sums: Array, vocabulary: int) -> tuple[Array, Array, Array, Array]:
+    """Fields of `UniformShift` from the sums over logits, (pairs, 7) -> (pairs,) each."""
+    mean = sums[:, LogitSum.SUM] / vocabulary
+    variance = sums[:, LogitSum.CENTRED_SQUARES] / vocabulary
+    return mean, variance, sums[:, LogitSum.MINIMUM], sums[:, LogitSum.MAXIMUM]
 
 
-def _of_tokens(
-    z: Array, pairs: Array, inverse: Array, rows: Rows, threads: int
+def _probability_fields(
+    z: Array, pairs: Array, inverse: Array, row_sums: RowSums, threads: int
 ) -> tuple[Array, Array]:
-    """Fields of `ProbabilityShift`, (fields, pairs, temperatures), and where they hold.
+    """Fields of `ProbabilityShift`, and whether they are precise.
 
-    Moments are about a centre that is off by `error`, their own first moment.
+    The centre of the moments is rounded. Their first moment, `error`, is the difference between the
+    mean and this centre, by which the other moments are corrected.
+
+    Parameters
+    ----------
+    z : (rows, vocab).
+    pairs : (pairs, 2), the dense row and the variant row of each pair.
+    inverse : (temperatures,), 1/T, in the dtype of the sums.
+    row_sums : results of the rows of all pairs.
+    threads : number of threads.
+
+    Returns
+    -------
+    (fields, pairs, temperatures), and (pairs, temperatures) bool.
     """
     size = (len(pairs), len(inverse))
     centres, moments = np.zeros((*size, len(Centre))), np.zeros((*size, len(Moment)))
-    most = _LARGEST_GROWTH[inverse.dtype.name]
-    known = (z, pairs, inverse, rows, most, centres, moments)
-    _spread(kernels.take_pairs, len(pairs), threads, *known)
+    largest_growth = _LARGEST_GROWTH[inverse.dtype.name]
+    arguments = (z, pairs, inverse, row_sums, largest_growth, centres, moments)
+    _run_on_threads(kernels.sum_moments, len(pairs), threads, *arguments)
 
     dense, variant = pairs.T
-    total, squares = np.moveaxis(rows.sums[dense], -1, 0)
-    variant_total, variant_squares = np.moveaxis(rows.sums[variant], -1, 0)
-    centre, growth, stretch = (
-        centres[..., column] for column in (Centre.MEAN, Centre.GROWTH, Centre.STRETCH)
+    total, squares = np.moveaxis(row_sums.sums[dense], -1, 0)
+    variant_total, variant_squares = np.moveaxis(row_sums.sums[variant], -1, 0)
+    centre, log_growth, variant_scale = (
+        centres[..., column] for column in (Centre.MEAN, Centre.LOG_GROWTH, Centre.VARIANT_SCALE)
     )
-    of = {moment: moments[..., moment] for moment in Moment}
-    error, second = of[Moment.FIRST] / total, of[Moment.SECOND] / total
-    third, fourth = of[Moment.THIRD] / total, of[Moment.FOURTH] / total
+    sums = {moment: moments[..., moment] for moment in Moment}
+    error, second = sums[Moment.FIRST] / total, sums[Moment.SECOND] / total
+    third, fourth = sums[Moment.THIRD] / total, sums[Moment.FOURTH] / total
     escort_error, escort_second = (
-        of[moment] / squares for moment in (Moment.ESCORT_FIRST, Moment.ESCORT_SECOND)
+        sums[moment] / squares for moment in (Moment.ESCORT_FIRST, Moment.ESCORT_SECOND)
     )
-    along, turned = of[Moment.ALONG], of[Moment.TURNED]
+    dot, difference_squares = sums[Moment.DIFFERENCE_DOT], sums[Moment.DIFFERENCE_SQUARES]
     variance = second - error**2
-    skew = third - 3 * error * second + 2 * error**3
-    fourth = fourth - 4 * error * third + 6 * error**2 * second - 3 * error**4
+    third_central = third - 3 * error * second + 2 * error**3
+    fourth_central = fourth - 4 * error * third + 6 * error**2 * second - 3 * error**4
 
-    scaled = stretch**2 * variant_squares
-    cosine = (squares + along) / np.sqrt(squares * scaled)
-    sine_squared = (squares * turned - along**2) / (squares * scaled)
+    scaled_squares = variant_scale**2 * variant_squares
+    cosine = (squares + dot) / np.sqrt(squares * scaled_squares)
+    sine_squared = (squares * difference_squares - dot**2) / (squares * scaled_squares)
 
-    far, far_both = growth - error, of[Moment.REVERSE] / variant_total - error
-    gain, jeffreys = of[Moment.GAIN] / total + error, of[Moment.JEFFREYS] / total
-    with np.errstate(invalid="ignore", divide="ignore"):  # where the bracket was not summed
-        near, near_both = np.log1p(gain) - error, (jeffreys - error * gain) / (1 + gain)
-    summed = growth < most
-    is_near = summed & ~((far > _NEAR) & (far_both - far > _NEAR))
-    kl, both = np.where(is_near, near, far), np.where(is_near, near_both, far_both)
-    holds = (summed | (far_both - far > _NEAR)) & (escort_second > _LEAST_SQUARE)
-    start = z[variant, rows.place[dense]].astype(np.float64) - z[dense, rows.place[dense]]
-    degree = inverse.astype(np.float64)
+    # KL(p‖q), and its sum with KL(q‖p), first from log-sum-exps, then from the bracket.
+    far_kl, far_both = log_growth - error, sums[Moment.VARIANT_FIRST] / variant_total - error
+    excess, jeffreys = sums[Moment.BRACKET] / total + error, sums[Moment.JEFFREYS] / total
+    with np.errstate(invalid="ignore", divide="ignore"):  # pairs without a sum of the bracket
+        near_kl = np.log1p(excess) - error
+        near_both = (jeffreys - error * excess) / (1 + excess)
+    has_bracket = log_growth < largest_growth
+    is_near = has_bracket & ~((far_kl > _NEAR) & (far_both - far_kl > _NEAR))
+    kl, both = np.where(is_near, near_kl, far_kl), np.where(is_near, near_both, far_both)
+    is_precise = (has_bracket | (far_both - far_kl > _NEAR)) & (escort_second > _LEAST_SQUARE)
+    argmax = row_sums.argmax[dense]
+    shift_of_argmax = z[variant, argmax].astype(np.float64) - z[dense, argmax]
+    wide_inverse = inverse.astype(np.float64)
     fields = ProbabilityShift(
         angular_deviation=np.maximum(sine_squared, 0) / (1 + cosine),
         kl_divergence=kl,
         reverse_kl_divergence=both - kl,
-        mean_p=start[:, None] + (centre + error) / degree,
-        var_p=variance / degree**2,
-        var_escort=(escort_second - escort_error**2) / degree**2,
-        cumulant_3=skew / degree**3,
-        cumulant_4=(fourth - 3 * variance**2) / degree**4,
+        mean_p=shift_of_argmax[:, None] + (centre + error) / wide_inverse,
+        var_p=variance / wide_inverse**2,
+        var_escort=(escort_second - escort_error**2) / wide_inverse**2,
+        cumulant_3=third_central / wide_inverse**3,
+        cumulant_4=(fourth_central - 3 * variance**2) / wide_inverse**4,
     )
-    return np.stack(fields), holds
+    return np.stack(fields), is_precise

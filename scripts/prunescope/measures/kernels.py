@@ -1,15 +1,21 @@
-"""Sums over tokens that `fused` makes statistics of, compiled for a CPU by numba.
+"""Sums over the vocabulary, from which `fused` computes statistics; compiled for a CPU by numba.
 
-A tile of logits is read into the first-level cache and serves every temperature. Loops are written
-so that they vectorise, hence the exponentials of our own: libm's are calls. All of it is in one
-file: numba keeps what it compiled until this file changes.
+The logits are processed in tiles. A tile is read into the first-level cache once and used for all
+temperatures. The loops are written so that they vectorise. This module has its own exponential
+functions for this reason, because those of the C library are function calls. All kernels are in one
+file, because numba's cache of compiled code is valid until the file changes.
 
-Sums may be taken in any order, so their last bits depend on the machine code, and there must be one
-machine code for each kernel. A helper that is a function of its own has two: numba optimises it
-once by itself and once more as a part of each kernel that calls it, both under one name. A process
-that has compiled the helper links the kernel to the first; one that reads the kernel from the
-cache has only the second. Helpers are therefore always a part of their kernel (`forceinline`) and
-never in the cache: the job that compiles a kernel and the jobs that load it run the same code.
+The compiler may reorder the sums, so that their last bits depend on the machine code. Each kernel
+must therefore have a single machine code. A helper that is a separate function has two: numba
+optimises it by itself, and again as a part of each kernel that calls it, under the same name. A
+process that has compiled the helper links the kernel to the first version; a process that reads the
+kernel from the cache has only the second. Helpers are therefore always inlined (`forceinline`) and
+never cached. The job that compiles a kernel and the jobs that load it then run the same code.
+
+Notation in this module, for one pair of rows and one temperature T: z and y are the logits of the
+dense model and of the variant, Δ = y - z, and t is the token with the largest z. D = Δ - Δ_t is
+exactly zero at t, and X = D/T. The unnormalised probabilities are e = e^((z - max z)/T) of p and
+f = e^((y - max y)/T) of q.
 """
 
 from collections.abc import Callable
@@ -26,89 +32,129 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 TILE = 2048
-"""Logits taken together: two rows of 8 kB stay in the first-level cache, float32 sums short."""
+"""Number of logits in a tile.
 
-KEPT = 2.0
-"""Likeliest token of p still likeliest but for this much of z/T under q: a scale to compare at."""
+Two tiles, of 8 kB each in float32, fit into the first-level cache, and a sum over a tile is short
+enough for float32.
+"""
+
+LARGEST_FALL = 2.0
+"""Largest (max y - y_t)/T for which token t is the reference for the scale of f.
+
+Above this value, t is no longer among the likeliest tokens of q; see `_find_centres`.
+"""
 
 
 class LogitSum(IntEnum):
-    """Columns of the sums over the logits of one pair, Δ = y - z: see `_sum_logits`."""
+    """Columns of the sums over the logits of one pair."""
 
-    SQUARES = 0
-    ALONG = 1
-    TOTAL = 2
-    ACROSS = 3
-    SPREAD = 4
-    LEAST = 5
-    MOST = 6
+    DENSE_SQUARES = 0
+    """Σ z²."""
+    DOT = 1
+    """Σ z Δ."""
+    SUM = 2
+    """Σ Δ."""
+    ORTHOGONAL_SQUARES = 3
+    """Σ Δ⊥², where Δ⊥ is the part of Δ that is orthogonal to z."""
+    CENTRED_SQUARES = 4
+    """Σ (Δ - mean Δ)²."""
+    MINIMUM = 5
+    """Smallest Δ."""
+    MAXIMUM = 6
+    """Largest Δ."""
 
 
 class Centre(IntEnum):
-    """Columns of what the moments of one pair are about: see `_find_centres`."""
+    """Columns of the centres of the moments of one pair."""
 
     MEAN = 0
+    """E_p[X]."""
     ESCORT_MEAN = 1
-    GROWTH = 2
-    STRETCH = 3
+    """E_r[X] under r ∝ p²."""
+    LOG_GROWTH = 2
+    """log E_p[e^Y] with Y = X - E_p[X]."""
+    VARIANT_SCALE = 3
+    """Factor of f that makes f - e small; see `_find_centres`."""
 
 
 class Moment(IntEnum):
-    """Columns of the sums over the tokens of one pair: see `_sum_moments`."""
+    """Columns of the sums over the tokens of one pair, with Y = X - MEAN, Yʳ = X - ESCORT_MEAN."""
 
     FIRST = 0
+    """Σ e Y."""
     SECOND = 1
+    """Σ e Y²."""
     THIRD = 2
+    """Σ e Y³."""
     FOURTH = 3
+    """Σ e Y⁴."""
     ESCORT_FIRST = 4
+    """Σ e² Yʳ."""
     ESCORT_SECOND = 5
-    ALONG = 6
-    TURNED = 7
-    GAIN = 8
+    """Σ e² (Yʳ)²."""
+    DIFFERENCE_DOT = 6
+    """Σ e d with d = VARIANT_SCALE f - e."""
+    DIFFERENCE_SQUARES = 7
+    """Σ d²."""
+    BRACKET = 8
+    """Σ e (e^Y - 1 - Y), the bracket of Eq. 22."""
     JEFFREYS = 9
-    REVERSE = 10
+    """Σ e Y (e^Y - 1)."""
+    VARIANT_FIRST = 10
+    """Σ f Y."""
 
 
-class Rows(NamedTuple):
-    """What is known of each row by itself, arrays of all rows.
+class RowSums(NamedTuple):
+    """Results for each row of logits by itself.
 
-    top, place : the largest logit and where it stands. squares : Σ z². sums : (rows, temperatures,
-    2), Σ e and Σ e² of e = e^((z - top)/T).
+    Attributes
+    ----------
+    largest : (rows,), the largest logit.
+    argmax : (rows,), its token.
+    squares : (rows,), Σ z².
+    sums : (rows, temperatures, 2), Σ e and Σ e².
     """
 
-    top: Array
-    place: Array
+    largest: Array
+    argmax: Array
     squares: Array
     sums: Array
 
 
 class Pair(NamedTuple):
-    """A dense row and a variant's, and what is known of each by itself.
+    """A row of the dense model and one of the variant, with the results for each by itself.
 
-    z, y : (vocabulary,) logits of dense and of the variant. tops : the largest of each. place :
-    of the largest in z. of_dense, of_variant : (temperatures, 2), from `_sum_row`.
+    Attributes
+    ----------
+    z, y : (vocabulary,), logits of the dense model and of the variant.
+    largest : (2,), the largest logit of each.
+    argmax : t, the token of the largest logit in z.
+    dense_sums, variant_sums : (temperatures, 2), from `_sum_row`.
     """
 
     z: Array
     y: Array
-    tops: Array
-    place: int
-    of_dense: Array
-    of_variant: Array
+    largest: Array
+    argmax: int
+    dense_sums: Array
+    variant_sums: Array
 
 
 _EXACT: Any = {"fastmath": {"contract"}, "forceinline": True}
-"""Sums are taken as written, whatever the caller allows: adding a constant rounds to whole."""
+"""Options of functions whose sums keep their order even if the caller allows another one.
+
+They round to integers by adding and subtracting a large constant.
+"""
 
 _FORMAT = {types.float32: (23, 127), types.float64: (52, 1023)}
-"""Binary digits after the point, and the bias of the exponent (IEEE 754)."""
+"""Number of binary digits after the point, and the bias of the exponent (IEEE 754)."""
 
 
 @intrinsic
 def _power_of_two(typing_context: Any, x: Any) -> Any:
-    """2ⁿ as a float, from the float n + 1.5·2^(digits): its lowest bits are n.
+    """2ⁿ as a float, from the float n + 1.5·2^(digits), whose lowest bits are n.
 
-    Written in LLVM's terms, since numba widens every sum of integers to 64 bits.
+    This is written as LLVM instructions, because numba widens all sums of integers to 64 bits.
     """
     digits, bias = _FORMAT[x]
 
@@ -121,7 +167,7 @@ def _power_of_two(typing_context: Any, x: Any) -> Any:
 
 
 def exponential(x: float) -> float:
-    """e^x for x <= 0, zero where that is below the smallest normal number."""
+    """e^x for x <= 0, or zero if this is below the smallest normal number."""
     raise NotImplementedError("runs in compiled code only")
 
 
@@ -131,27 +177,28 @@ def bracket(y: float) -> float:
 
 
 def _taylor(first: int, last: int, real: type) -> tuple[Any, ...]:
-    """1/n! from the last power down to the first."""
+    """The coefficients 1/n! in the dtype `real`, from n = `last` down to n = `first`."""
     return tuple(real(1 / factorial(n)) for n in range(last, first - 1, -1))
 
 
-# e^x = 2ⁿ e^r, n = round(x/ln 2), |r| <= ln 2/2; n is read off the bits of x/ln 2 + 1.5·2^(digits),
-# which rounds to whole. ln 2 is split so that n times its first part is exact (Cody and Waite).
+# e^x = 2ⁿ e^r with n = round(x/ln 2) and |r| <= ln 2/2. The sum x/ln 2 + 1.5·2^(digits) is rounded
+# to an integer, and its lowest bits are n. ln 2 is split into two parts such that the product of n
+# and the first part is exact (Cody and Waite).
 
 
 @overload(exponential, jit_options=_EXACT)
 def _exponential(x: Any) -> Callable[[Any], Any]:
     single = x == types.float32
     real = np.float32 if single else np.float64
-    to_whole, per_octave = real(1.5 * 2.0 ** _FORMAT[x][0]), real(1 / np.log(2))
+    to_integer, per_octave = real(1.5 * 2.0 ** _FORMAT[x][0]), real(1 / np.log(2))
     ln2_high = real(0.693359375) if single else real(6.93147180369123816490e-01)
     ln2_low = real(np.log(2) - float(ln2_high)) if single else real(1.90821492927058770002e-10)
     least, zero = real(-87.3 if single else -708.3), real(0)
     series = _taylor(0, 7 if single else 13, real)
 
     def run(x: Any) -> Any:
-        rounded = x * per_octave + to_whole
-        n = rounded - to_whole
+        rounded = x * per_octave + to_integer
+        n = rounded - to_integer
         r = (x - n * ln2_high) - n * ln2_low
         total = zero
         for coefficient in series:
@@ -161,7 +208,8 @@ def _exponential(x: Any) -> Callable[[Any], Any]:
     return run
 
 
-# The series is short enough to be unrolled; b(2u) = (u + b(u))² + 2 b(u) leads back to y.
+# The series is short enough to be unrolled. In float64 it is evaluated at u = y/4, and the identity
+# b(2u) = (u + b(u))² + 2 b(u) is applied twice.
 
 
 @overload(bracket, jit_options=_EXACT)
@@ -193,71 +241,74 @@ def _bracket(y: Any) -> Callable[[Any], Any]:
 
 
 _ANY_ORDER: Any = {"reassoc", "contract", "nsz", "nnan"}
-"""Sums in any order, so that they vectorise."""
+"""Sums may be reordered, so that the loops vectorise."""
 
 _kernel = njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
-"""What `fused` calls."""
+"""Compiles a function that `fused` calls."""
 
-_part = njit(nogil=True, forceinline=True, fastmath=_ANY_ORDER)
-"""A part of kernels."""
+_helper = njit(nogil=True, forceinline=True, fastmath=_ANY_ORDER)
+"""Compiles a function that kernels call."""
 
-_in_order = njit(nogil=True, forceinline=True, fastmath={"contract"})
-"""A part that sums as written, for differences of nearly equal numbers."""
+_helper_in_order = njit(nogil=True, forceinline=True, fastmath={"contract"})
+"""Compiles a helper that keeps the order of sums, for differences of nearly equal numbers."""
 
 
-@_in_order
+@_helper_in_order
 def _shift(dense: float, variant: float, start: float) -> float:
-    """D of a token."""
+    """D of a token; `start` is Δ_t."""
     return (variant - dense) - start
 
 
-@_in_order
-def _centred(x: float, scale: float, middle: float, rest: float) -> float:
-    """x/T less a centre given in two parts."""
-    return (x * scale - middle) - rest
+@_helper_in_order
+def _centred(x: float, scale: float, centre: float, centre_rest: float) -> float:
+    """x/T minus a centre that is given as a sum of two parts; `scale` is 1/T."""
+    return (x * scale - centre) - centre_rest
 
 
-@_part
+@_helper
 def _largest(z: Array) -> tuple[float, int]:
-    """The largest logit and its place."""
-    top, start = z[0], 0
+    """The largest logit and its token."""
+    largest, start = z[0], 0
     for low in range(0, z.shape[0], TILE):
         tile = z[low : low + TILE]
-        best = tile[0]
+        largest_of_tile = tile[0]
         for value in tile:
-            best = max(best, value)
-        if best > top:
-            top, start = best, low
-    for place in range(start, z.shape[0]):
-        if z[place] == top:
-            return top, place
-    return top, 0
+            largest_of_tile = max(largest_of_tile, value)
+        if largest_of_tile > largest:
+            largest, start = largest_of_tile, low
+    for token in range(start, z.shape[0]):
+        if z[token] == largest:
+            return largest, token
+    return largest, 0
 
 
-@_part
+@_helper
 def _extent(z: Array, y: Array) -> tuple[float, float]:
-    """Smallest and largest of y - z."""
+    """The smallest and the largest y - z."""
     low = high = y[0] - z[0]
     for i in range(z.shape[0]):
         low, high = min(low, y[i] - z[i]), max(high, y[i] - z[i])
     return low, high
 
 
-@_part
-def _sum_row(z: Array, top: float, inverse: Array, sums: Array) -> float:
-    """Σ z², returned; Σ e and Σ e² of e = e^((z - top)/T), into `sums` (temperatures, 2)."""
+@_helper
+def _sum_row(z: Array, largest: float, inverse: Array, sums: Array) -> float:
+    """Add Σ e and Σ e² to `sums`, (temperatures, 2), and return Σ z².
+
+    `largest` is the largest logit, and `inverse` is 1/T, (temperatures,).
+    """
     squares = 0.0
     for low in range(0, z.shape[0], TILE):
         tile = z[low : low + TILE]
-        square = z[0] - z[0]
+        squares_of_tile = z[0] - z[0]  # zero in the dtype of z
         for i in range(tile.shape[0]):
-            square += tile[i] * tile[i]
-        squares += square
+            squares_of_tile += tile[i] * tile[i]
+        squares += squares_of_tile
         for t in range(inverse.shape[0]):
             scale = inverse[t]
             total = square_total = scale - scale
             for i in range(tile.shape[0]):
-                e = exponential((tile[i] - top) * scale)
+                e = exponential((tile[i] - largest) * scale)
                 total += e
                 square_total += e * e
             sums[t, 0] += total
@@ -265,56 +316,57 @@ def _sum_row(z: Array, top: float, inverse: Array, sums: Array) -> float:
     return squares
 
 
-@_part
-def _sum_logits(z: Array, y: Array, found: Array) -> None:
-    """Σ z Δ, Σ Δ, then Σ |Δ⊥|² and Σ (Δ - mean)², smallest and largest Δ = y - z, into `found`.
+@_helper
+def _sum_logits(z: Array, y: Array, sums: Array) -> None:
+    """Fill the sums over the logits of one pair.
 
-    found : (7,), by `LogitSum`, with the Σ z² of `_sum_row` in its place.
+    `sums` is (7,), with columns `LogitSum`; Σ z² is already in its column.
     """
     n = z.shape[0]
-    found[LogitSum.LEAST], found[LogitSum.MOST] = np.inf, -np.inf
+    sums[LogitSum.MINIMUM], sums[LogitSum.MAXIMUM] = np.inf, -np.inf
     for low in range(0, n, TILE):
         dense, variant = z[low : low + TILE], y[low : low + TILE]
-        along = total = z[0] - z[0]
+        dot = total = z[0] - z[0]
         for i in range(dense.shape[0]):
             delta = variant[i] - dense[i]
-            along += dense[i] * delta
+            dot += dense[i] * delta
             total += delta
-        found[LogitSum.ALONG] += along
-        found[LogitSum.TOTAL] += total
-        least, most = _extent(dense, variant)
-        found[LogitSum.LEAST] = min(found[LogitSum.LEAST], least)
-        found[LogitSum.MOST] = max(found[LogitSum.MOST], most)
-    ratio = z.dtype.type(found[LogitSum.ALONG] / found[LogitSum.SQUARES])
-    mean = z.dtype.type(found[LogitSum.TOTAL] / n)
+        sums[LogitSum.DOT] += dot
+        sums[LogitSum.SUM] += total
+        smallest, largest = _extent(dense, variant)
+        sums[LogitSum.MINIMUM] = min(sums[LogitSum.MINIMUM], smallest)
+        sums[LogitSum.MAXIMUM] = max(sums[LogitSum.MAXIMUM], largest)
+    ratio = z.dtype.type(sums[LogitSum.DOT] / sums[LogitSum.DENSE_SQUARES])
+    mean = z.dtype.type(sums[LogitSum.SUM] / n)
     for low in range(0, n, TILE):
         dense, variant = z[low : low + TILE], y[low : low + TILE]
-        across = spread = z[0] - z[0]
+        orthogonal = centred = z[0] - z[0]
         for i in range(dense.shape[0]):
             delta = variant[i] - dense[i]
             residual = delta - ratio * dense[i]
-            across += residual * residual
-            spread += (delta - mean) * (delta - mean)
-        found[LogitSum.ACROSS] += across
-        found[LogitSum.SPREAD] += spread
+            orthogonal += residual * residual
+            centred += (delta - mean) * (delta - mean)
+        sums[LogitSum.ORTHOGONAL_SQUARES] += orthogonal
+        sums[LogitSum.CENTRED_SQUARES] += centred
 
 
-@_part
+@_helper
 def _find_centres(pair: Pair, inverse: Array, centres: Array) -> None:
-    """What the moments of one pair are about, at every temperature; D = Δ - Δ_t.
+    """Compute the centres of the moments of one pair at every temperature.
+
+    VARIANT_SCALE multiplies f such that f_t = e_t = 1 if t is still among the likeliest tokens of
+    q, and otherwise such that f and e have the same length.
 
     Parameters
     ----------
-    pair : its `place` is t.
-    inverse : (temperatures,), 1/T; its dtype is that of the sums' terms.
-    centres : (temperatures, 4), by `Centre`, filled: X = D/T has mean MEAN under p, ESCORT_MEAN
-        under r; GROWTH is log E_p[e^Y], Y = X - MEAN; STRETCH scales f so that f - e is small: to
-        f_t = 1 where q has kept t among its likeliest, else to the length of e.
+    pair : the two rows.
+    inverse : (temperatures,), 1/T; the terms of sums have its dtype.
+    centres : (temperatures, 4), with columns `Centre`; is filled.
     """
-    z, y, tops, place, of_dense, of_variant = pair
+    z, y, largest, argmax, dense_sums, variant_sums = pair
     real = inverse.dtype.type
     n, zero = z.shape[0], real(0)
-    start, top_z = y[place] - z[place], real(tops[0])
+    start, largest_z = y[argmax] - z[argmax], real(largest[0])
     for low in range(0, n, TILE):
         dense, variant = z[low : low + TILE], y[low : low + TILE]
         for t in range(inverse.shape[0]):
@@ -322,7 +374,7 @@ def _find_centres(pair: Pair, inverse: Array, centres: Array) -> None:
             mean = escort = zero
             for i in range(dense.shape[0]):
                 shift = real(_shift(dense[i], variant[i], start))
-                e = exponential((dense[i] - top_z) * scale)
+                e = exponential((dense[i] - largest_z) * scale)
                 weighted = e * shift
                 mean += weighted
                 escort += e * weighted
@@ -331,124 +383,155 @@ def _find_centres(pair: Pair, inverse: Array, centres: Array) -> None:
 
     for t in range(inverse.shape[0]):
         per_degree = np.float64(inverse[t])
-        centres[t, Centre.MEAN] *= per_degree / of_dense[t, 0]
-        centres[t, Centre.ESCORT_MEAN] *= per_degree / of_dense[t, 1]
-        moved = (np.float64(y[place]) - np.float64(z[place])) * per_degree
-        lifted = (np.float64(tops[1]) - np.float64(tops[0])) * per_degree - moved
-        growth = np.log(of_variant[t, 0]) - np.log(of_dense[t, 0]) + lifted
-        centres[t, Centre.GROWTH] = growth - centres[t, Centre.MEAN]
-        fallen = (np.float64(tops[1]) - np.float64(y[place])) * per_degree
-        same = np.sqrt(of_dense[t, 1] / of_variant[t, 1])
-        centres[t, Centre.STRETCH] = np.exp(fallen) if fallen < KEPT else same
+        centres[t, Centre.MEAN] *= per_degree / dense_sums[t, 0]
+        centres[t, Centre.ESCORT_MEAN] *= per_degree / dense_sums[t, 1]
+        shift_of_argmax = (np.float64(y[argmax]) - np.float64(z[argmax])) * per_degree
+        rise = (np.float64(largest[1]) - np.float64(largest[0])) * per_degree - shift_of_argmax
+        log_growth = np.log(variant_sums[t, 0]) - np.log(dense_sums[t, 0]) + rise
+        centres[t, Centre.LOG_GROWTH] = log_growth - centres[t, Centre.MEAN]
+        fall = (np.float64(largest[1]) - np.float64(y[argmax])) * per_degree
+        equal_length = np.sqrt(dense_sums[t, 1] / variant_sums[t, 1])
+        centres[t, Centre.VARIANT_SCALE] = np.exp(fall) if fall < LARGEST_FALL else equal_length
 
 
-@_part
-def _sum_moments(pair: Pair, inverse: Array, centres: Array, most: float, sums: Array) -> None:
-    """Sums over tokens of one pair at every temperature, with weights e of p, f of q, e_t = 1.
+@_helper
+def _sum_moments(
+    pair: Pair, inverse: Array, centres: Array, largest_growth: float, sums: Array
+) -> None:
+    """Sum over the tokens of one pair at every temperature.
 
     Parameters
     ----------
     pair, inverse, centres : as in `_find_centres`, which has filled the centres.
-    most : log E_p[e^Y] up to which the bracket is summed.
-    sums : (temperatures, 11), by `Moment`, filled: Σ eYⁿ for n to 4; Σ e²Yʳ and its square's,
-        Yʳ = X - ESCORT_MEAN; Σ e d and Σ d², d = STRETCH f - e; Σ e (e^Y - 1 - Y),
-        Σ e Y (e^Y - 1); Σ f Y.
+    largest_growth : the largest log E_p[e^Y] for which the bracket is summed.
+    sums : (temperatures, 11), with columns `Moment`; is filled.
     """
-    z, y, tops, place, of_dense, of_variant = pair
+    z, y, largest, argmax, dense_sums, variant_sums = pair
     real = inverse.dtype.type
     n, zero, one = z.shape[0], real(0), real(1)
-    start = y[place] - z[place]
-    top_z, top_y = real(tops[0]), real(tops[1])
-    lost = np.float64(tops[1]) - np.float64(y[place])
+    start = y[argmax] - z[argmax]
+    largest_z, largest_y = real(largest[0]), real(largest[1])
+    fall = np.float64(largest[1]) - np.float64(y[argmax])
     for low in range(0, n, TILE):
         dense, variant = z[low : low + TILE], y[low : low + TILE]
         for t in range(inverse.shape[0]):
             scale = inverse[t]
-            middle = real(centres[t, Centre.MEAN])
-            rest = real(centres[t, Centre.MEAN] - middle)
-            escort_middle = real(centres[t, Centre.ESCORT_MEAN])
-            escort_rest = real(centres[t, Centre.ESCORT_MEAN] - escort_middle)
-            grown = zero
-            if centres[t, Centre.GROWTH] < most:
-                grown = real(np.exp(centres[t, Centre.GROWTH]) * of_dense[t, 0] / of_variant[t, 0])
-            stretch = real(centres[t, Centre.STRETCH])
-            anchored = one if lost * np.float64(scale) < KEPT else zero
+            mean = real(centres[t, Centre.MEAN])
+            mean_rest = real(centres[t, Centre.MEAN] - mean)
+            escort_mean = real(centres[t, Centre.ESCORT_MEAN])
+            escort_mean_rest = real(centres[t, Centre.ESCORT_MEAN] - escort_mean)
+            growth = zero  # e e^Y = growth f
+            if centres[t, Centre.LOG_GROWTH] < largest_growth:
+                growth = real(
+                    np.exp(centres[t, Centre.LOG_GROWTH]) * dense_sums[t, 0] / variant_sums[t, 0]
+                )
+            variant_scale = real(centres[t, Centre.VARIANT_SCALE])
+            # Below this |X|, d is e (e^X - 1); zero if f is not scaled to f_t = 1.
+            series_below = one if fall * np.float64(scale) < LARGEST_FALL else zero
             first = second = third = fourth = zero
             escort_first = escort_second = zero
-            along = turned = gain = jeffreys = reverse = zero
+            dot = squares = bracket_sum = jeffreys = variant_first = zero
             for i in range(dense.shape[0]):
                 shift = real(_shift(dense[i], variant[i], start))
-                e = exponential((dense[i] - top_z) * scale)
-                f = exponential((variant[i] - top_y) * scale)
+                e = exponential((dense[i] - largest_z) * scale)
+                f = exponential((variant[i] - largest_y) * scale)
                 x = shift * scale
-                near = abs(x) < anchored
-                difference = e * (x + bracket(x)) if near else stretch * f - e
-                along += e * difference
-                turned += difference * difference
-                x = _centred(shift, scale, middle, rest)
+                is_small = abs(x) < series_below
+                difference = e * (x + bracket(x)) if is_small else variant_scale * f - e
+                dot += e * difference
+                squares += difference * difference
+                x = _centred(shift, scale, mean, mean_rest)
                 power = e * x
                 first += power
-                near = abs(x) < one
-                excess = e * bracket(x) if near else f * grown - e - power
-                gain += excess
+                is_small = abs(x) < one
+                excess = e * bracket(x) if is_small else f * growth - e - power
+                bracket_sum += excess
                 jeffreys += x * (excess + power)
                 power *= x
                 second += power
                 power *= x
                 third += power
                 fourth += power * x
-                reverse += f * x
-                x = _centred(shift, scale, escort_middle, escort_rest)
+                variant_first += f * x
+                x = _centred(shift, scale, escort_mean, escort_mean_rest)
                 power = e * e * x
                 escort_first += power
                 escort_second += power * x
             powers = (first, second, third, fourth, escort_first, escort_second)
             for column, total in enumerate(powers):
                 sums[t, Moment.FIRST + column] += total
-            for column, total in enumerate((along, turned, gain, jeffreys, reverse)):
-                sums[t, Moment.ALONG + column] += total
+            for column, total in enumerate((dot, squares, bracket_sum, jeffreys, variant_first)):
+                sums[t, Moment.DIFFERENCE_DOT + column] += total
 
 
 @_kernel
-def take_rows(places: Array, read: Array, z: Array, inverse: Array, rows: Rows) -> None:
-    """What is known of some of the rows `read`, by itself, into the arrays of all rows."""
-    top, place, squares, sums = rows
-    for row in read[places]:
-        top[row], place[row] = _largest(z[row])
-        squares[row] = _sum_row(z[row], inverse.dtype.type(top[row]), inverse, sums[row])
-
-
-@_kernel
-def take_logits(places: Array, z: Array, pairs: Array, squares: Array, found: Array) -> None:
-    """`_sum_logits` of some pairs, (pairs, 2) rows of z."""
-    for k in places:
-        dense, variant = pairs[k]
-        found[k, LogitSum.SQUARES] = squares[dense]
-        _sum_logits(z[dense], z[variant], found[k])
-
-
-@_kernel
-def take_pairs(
-    places: Array,
-    z: Array,
-    pairs: Array,
-    inverse: Array,
-    rows: Rows,
-    most: float,
-    centres: Array,
-    moments: Array,
-) -> None:
-    """`_find_centres` and `_sum_moments` of some pairs.
+def sum_rows(indices: Array, rows: Array, z: Array, inverse: Array, row_sums: RowSums) -> None:
+    """Fill the results of single rows.
 
     Parameters
     ----------
-    places : of the pairs. z : (rows, vocabulary). pairs : (pairs, 2) rows of z.
-    inverse : (temperatures,), 1/T. rows : what is known of each row. most : as in `_sum_moments`.
-    centres, moments : (pairs, temperatures, …), filled.
+    indices : positions in `rows` that this call computes.
+    rows : indices of rows of z.
+    z : (all rows, vocabulary).
+    inverse : (temperatures,), 1/T.
+    row_sums : arrays for all rows of z.
     """
-    for k in places:
-        a, b = pairs[k]
-        tops = np.array([rows.top[a], rows.top[b]])
-        pair = Pair(z[a], z[b], tops, rows.place[a], rows.sums[a], rows.sums[b])
+    largest, argmax, squares, sums = row_sums
+    for row in rows[indices]:
+        largest[row], argmax[row] = _largest(z[row])
+        squares[row] = _sum_row(z[row], inverse.dtype.type(largest[row]), inverse, sums[row])
+
+
+@_kernel
+def sum_logits(indices: Array, z: Array, pairs: Array, squares: Array, sums: Array) -> None:
+    """Fill the sums over logits of pairs.
+
+    Parameters
+    ----------
+    indices : the pairs that this call computes.
+    z : (rows, vocabulary).
+    pairs : (pairs, 2), the dense row and the variant row of each pair.
+    squares : (rows,), Σ z².
+    sums : (pairs, 7), with columns `LogitSum`.
+    """
+    for k in indices:
+        dense, variant = pairs[k]
+        sums[k, LogitSum.DENSE_SQUARES] = squares[dense]
+        _sum_logits(z[dense], z[variant], sums[k])
+
+
+@_kernel
+def sum_moments(
+    indices: Array,
+    z: Array,
+    pairs: Array,
+    inverse: Array,
+    row_sums: RowSums,
+    largest_growth: float,
+    centres: Array,
+    moments: Array,
+) -> None:
+    """Fill the centres and moments of pairs.
+
+    Parameters
+    ----------
+    indices, z, pairs : as in `sum_logits`.
+    inverse : (temperatures,), 1/T.
+    row_sums : results of `sum_rows` for the rows of the pairs.
+    largest_growth : the largest log E_p[e^Y] for which the bracket is summed.
+    centres : (pairs, temperatures, 4), with columns `Centre`.
+    moments : (pairs, temperatures, 11), with columns `Moment`.
+    """
+    for k in indices:
+        dense, variant = pairs[k]
+        largest = np.array([row_sums.largest[dense], row_sums.largest[variant]])
+        pair = Pair(
+            z[dense],
+            z[variant],
+            largest,
+            row_sums.argmax[dense],
+            row_sums.sums[dense],
+            row_sums.sums[variant],
+        )
         _find_centres(pair, inverse, centres[k])
-        _sum_moments(pair, inverse, centres[k], most, moments[k])
+        _sum_moments(pair, inverse, centres[k], largest_growth, moments[k])

@@ -1,8 +1,8 @@
-"""What is measured: how far a variant's state lies from dense, in each of the three spaces.
+"""Metrics: how much a state of a variant differs from the dense one, in each of the three spaces.
 
-Every function takes `dense` and `variant` (or their difference, variant - dense), compares them
-along the last axis and returns the other axes. Inputs are float32 or float64: sums over a
-vocabulary are never taken in half precision (DESIGN of the definitions: README, "Definitions").
+Every function compares `dense` and `variant` (or gets their difference, variant - dense) along the
+last axis and returns the other axes. Inputs are float32 or float64, because sums over a vocabulary
+are never computed in half precision. docs/definitions.md explains the quantities.
 """
 
 import math
@@ -12,29 +12,34 @@ import torch
 from torch import Tensor
 
 SERIES_BELOW = 0.1
-"""Rows with no |Y| above it take the bracket of Eq. 22 as a series: expm1(Y) - Y cancels there."""
+"""If no |Y| of a row is above this value, the bracket of Eq. 22 is a series; expm1(Y) - Y would
+cancel."""
 
 _SERIES = (1.0, 1 / 3, 1 / 12, 1 / 60, 1 / 360, 1 / 2520, 1 / 20160, 1 / 181440)
 """(e^Y - 1 - Y) / (Y²/2) = Σ 2 Yⁿ/(n + 2)!; the next term is below 6e-15 at Y = 0.1."""
 
 _TAIL = 10.0
-"""Beyond it p e^Y is taken from q, which does not underflow where p does (float32)."""
+"""Largest Y in float32 for which p e^Y is computed from p; above it q is used instead, which does
+not underflow."""
 
 _LARGEST_EXPONENT = 600.0
-"""Beyond it e^Y leaves float64."""
+"""Largest Y in float64 for which e^Y is computed; above it, it would overflow."""
 
 _FAR = 0.1
-"""With KL both ways above it, KL is read off the log-sum-exps, whose error is about 1e-6."""
+"""If KL is larger in both directions, it is computed from log-sum-exps, with an error of 1e-6."""
 
 _EXACT_IN_FLOAT32 = (1e-25, 50.0)
-"""KL in this range survives the underflow of p and the overflow of e^Y; other rows use float64."""
+"""Range of KL that suffers neither from underflow of p nor from overflow of e^Y in float32."""
 
-_LEAST_SHARE = 1e-3
-"""KL/|pY| at which the rounding of the summands p Y, 6e-8 each and independent, is 1e-4 of KL."""
+_LEAST_RATIO = 1e-3
+"""Smallest ratio of KL and |pY| in float32.
+
+The summands p Y are rounded independently, by 6e-8 each, which at this ratio is 1e-4 of KL.
+"""
 
 
 class Geometry(NamedTuple):
-    """How a perturbation turns and stretches a vector; each field (…,)."""
+    """Angle and relative magnitudes of a perturbation of a vector; each field is (…,)."""
 
     angular_deviation: Tensor
     relative_orthogonal_magnitude: Tensor
@@ -42,7 +47,7 @@ class Geometry(NamedTuple):
 
 
 class UniformShift(NamedTuple):
-    """Δz over the vocabulary, every token alike; each field (…,), in logits."""
+    """Distribution of Δz over the vocabulary with equal weights; each field is (…,), in logits."""
 
     mean_uniform: Tensor
     var_uniform: Tensor
@@ -51,7 +56,7 @@ class UniformShift(NamedTuple):
 
 
 class ProbabilityShift(NamedTuple):
-    """Deviation of q from p, and the moments of Δz that theory predicts it from; fields (…,)."""
+    """Deviation of q from p, and the moments of Δz from which it is estimated; fields are (…,)."""
 
     angular_deviation: Tensor
     kl_divergence: Tensor
@@ -72,7 +77,8 @@ def dot(u: Tensor, v: Tensor) -> Tensor:
 def norm(u: Tensor) -> Tensor:
     """Euclidean norm over the last axis, (…, n) -> (…,).
 
-    `vector_norm` sums squares one after the other: off by 3e-5 for a peaked p in float32.
+    `torch.linalg.vector_norm` adds the squares one by one, which causes an error of 3e-5 for a
+    peaked p in float32.
     """
     return dot(u, u).sqrt_()
 
@@ -80,9 +86,9 @@ def norm(u: Tensor) -> Tensor:
 def angular_deviation(dense: Tensor, variant: Tensor) -> Tensor:
     """1 - cos(dense, variant), (…, n) -> (…,), in [0, 2].
 
-    Computed as ½|û - v̂|² with unit vectors: 1 - cos as written loses everything below 1e-7.
-    A vector of zeros is turned by nothing to itself, 0, and is at right angles to any other, 1: its
-    inner product with that is 0.
+    It is computed as ½|û - v̂|² with unit vectors, because the subtraction 1 - cos has an error of
+    1e-7. The deviation between two vectors of zeros is 0. That between a vector of zeros and any
+    other vector is 1, because their inner product is 0.
     """
     return _angular_deviation(dense, variant, norm(dense), norm(variant))
 
@@ -90,26 +96,27 @@ def angular_deviation(dense: Tensor, variant: Tensor) -> Tensor:
 def _angular_deviation(
     dense: Tensor, variant: Tensor, dense_norm: Tensor, variant_norm: Tensor
 ) -> Tensor:
-    """½|û - v̂|² as ½|v - (|v|/|u|) u|²/|v|², which takes one pass, with the norms given."""
-    stretch = (variant_norm / dense_norm).unsqueeze(-1)
-    turn = torch.addcmul(variant, dense, stretch, value=-1)
-    deviation = (norm(turn) / variant_norm).square_() / 2
-    zero = (dense_norm == 0) | (variant_norm == 0)
-    return deviation.where(~zero, (dense_norm != variant_norm).to(deviation.dtype))
+    """½|û - v̂|² for given norms, as ½|v - (|v|/|u|) u|²/|v|², which needs a single pass."""
+    ratio = (variant_norm / dense_norm).unsqueeze(-1)
+    difference = torch.addcmul(variant, dense, ratio, value=-1)
+    deviation = (norm(difference) / variant_norm).square_() / 2
+    any_is_zero = (dense_norm == 0) | (variant_norm == 0)
+    return deviation.where(~any_is_zero, (dense_norm != variant_norm).to(deviation.dtype))
 
 
 def geometry(dense: Tensor, delta: Tensor) -> Geometry:
     """Angular deviation and relative magnitudes of `delta` = variant - dense, (…, n) -> (…,).
 
-    relative_orthogonal_magnitude = |Δ⊥|/|dense| (Eq. 6, 7), relative_parallel_magnitude =
-    |Δ∥|/|dense|. Δ⊥ is the explicit residual: |Δ|² - (u·Δ)²/|u|² cancels to nothing.
+    relative_orthogonal_magnitude is |Δ⊥|/|dense| (Eq. 6, 7), relative_parallel_magnitude is
+    |Δ∥|/|dense|. Δ⊥ is computed as the residual vector, because the two terms of
+    |Δ|² - (u·Δ)²/|u|² cancel.
     """
     variant = dense + delta
     dense_norm = norm(dense)
-    turn = _angular_deviation(dense, variant, dense_norm, norm(variant))
+    deviation = _angular_deviation(dense, variant, dense_norm, norm(variant))
     parallel = dot(dense, delta) / dense_norm**2
     orthogonal = torch.addcmul(delta, dense, parallel.unsqueeze(-1), value=-1)
-    return Geometry(turn, norm(orthogonal) / dense_norm, parallel.abs())
+    return Geometry(deviation, norm(orthogonal) / dense_norm, parallel.abs())
 
 
 def uniform_shift(delta_z: Tensor) -> UniformShift:
@@ -132,28 +139,40 @@ def probability_shift(
     temperature: float,
     log_growth: Tensor | None = None,
 ) -> ProbabilityShift:
-    """Deviation of q = softmax(z_variant/T) from p = softmax(z_dense/T), (rows, vocab) -> (rows,).
+    """Deviation of q = softmax(z_variant/T) from p = softmax(z_dense/T).
 
-    KL(p‖q) in nats is Eq. 22, centred: with X = Δz/T and Y = X - E_p[X],
-    KL = log E_p[e^Y] = log1p(E_p[e^Y - 1 - Y]). Its sum with the reverse KL is
-    E_p[Y (e^Y - 1)] / E_p[e^Y] = E_q[Y]. Rows far from dense take the first form of both, as
-    log E_p[e^Y] = log Σ e^(z_variant/T) - log Σ e^(z_dense/T) - E_p[X]; the others the second,
-    sums of terms that are never negative (`_kl_near`). `log_growth` is that difference of
-    `log_sum`, float64, for a caller whose rows share them.
+    KL(p‖q) in nats is computed by Eq. 22 in a centred form: with X = Δz/T and Y = X - E_p[X],
+    KL = log E_p[e^Y] = log1p(E_p[e^Y - 1 - Y]). The sum of KL and the reverse KL is
+    E_q[Y] = E_p[Y (e^Y - 1)] / E_p[e^Y]. If q is far from p, both are computed by the first form,
+    with log E_p[e^Y] = log Σ e^(z_variant/T) - log Σ e^(z_dense/T) - E_p[X]. Otherwise they are
+    computed by the last form, in which no term of a sum is negative (`_kl_near`).
 
-    The moments are of Δz itself, not of X: mean_p, var_p and the cumulants under p, var_escort
-    under r = p²/|p|² (Eq. 8).
+    The moments are those of Δz and not of X: mean_p, var_p and the cumulants under p, and
+    var_escort under r = p²/|p|² (Eq. 8).
+
+    Parameters
+    ----------
+    z_dense, delta_z : dense logits and their change z_variant - z_dense, (rows, vocab).
+    p, q : (rows, vocab).
+    temperature : T.
+    log_growth : difference of `log_sum` between the variant and the dense model, (rows,) float64,
+        if the caller has computed it; None to compute it here.
+
+    Returns
+    -------
+    Fields (rows,).
     """
     mean = dot(p, delta_z)
     centre = mean / temperature
     shift = torch.add(-centre.unsqueeze(-1), delta_z, alpha=1 / temperature)
-    error = dot(p, shift)  # the first mean is off by 1e-7 of itself, which is large
+    error = dot(p, shift)  # the mean has a relative error of 1e-7, which is too large
     shift -= error.unsqueeze(-1)
     weighted = p * shift
 
     if log_growth is None:
-        tops = (z_dense + delta_z).amax(-1), z_dense.amax(-1)
-        log_growth = log_sum(tops[0], q, temperature) - log_sum(tops[1], p, temperature)
+        largest_variant, largest_dense = (z_dense + delta_z).amax(-1), z_dense.amax(-1)
+        log_growth = log_sum(largest_variant, q, temperature)
+        log_growth = log_growth - log_sum(largest_dense, p, temperature)
     kl = (log_growth - centre.double() - error.double()).to(p.dtype)
     both = dot(q, shift)
     near = ~((kl > _FAR) & (both - kl > _FAR))
@@ -190,43 +209,62 @@ def _kl_near(
     near: Tensor,
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """KL(p‖q) and KL(p‖q) + KL(q‖p) of the rows `near` by the bracket of Eq. 22, (near rows,).
+    """KL(p‖q) and KL(p‖q) + KL(q‖p) of rows with a small KL, by the bracket of Eq. 22.
 
-    `shift` is Y, `rough_kl` is log E_p[e^Y] to 1e-6. Tokens with Y beyond the tail enter
-    through q = p e^Y / E_p[e^Y]. Rows that float32 cannot sum are taken again in float64: rounding
-    p Y costs e^Y - 1 - Y about 6e-8 |pY|, with |·| the norm over tokens.
+    Tokens with Y > `_TAIL` are computed from q = p e^Y / E_p[e^Y]. Rows that float32 cannot sum
+    precisely are computed in float64. The rounding of p Y causes an error of about 6e-8 |pY| in the
+    sum of p (e^Y - 1 - Y), where |·| is the norm over tokens.
+
+    Parameters
+    ----------
+    z_dense, delta_z, p, q : (…, vocab).
+    shift : Y, (…, vocab).
+    rough_kl : log E_p[e^Y] with an error of 1e-6, (…,).
+    near : (…,) bool, the rows to compute.
+    temperature : T.
+
+    Returns
+    -------
+    Two tensors, (rows,).
     """
     p, shift = p[near], shift[near]
     weighted = p * shift
-    beyond = bool(shift.amax() > _TAIL)
-    grown = torch.expm1(shift.clamp(max=_TAIL) if beyond else shift).mul_(p)  # p (e^Y - 1)
-    if beyond:
+    has_tail = bool(shift.amax() > _TAIL)
+    growth = torch.expm1(shift.clamp(max=_TAIL) if has_tail else shift).mul_(p)  # p (e^Y - 1)
+    if has_tail:
         tail = q[near].mul_(rough_kl[near].exp().unsqueeze(-1)).sub_(p, alpha=math.exp(_TAIL))
-        grown += tail.relu_()
-    jeffreys = dot(grown, shift)
-    excess = grown.sub_(weighted).sum(-1)
+        growth += tail.relu_()
+    jeffreys = dot(growth, shift)
+    excess = growth.sub_(weighted).sum(-1)
     kl = excess.log1p()
     both = jeffreys / (1 + excess)
-    least, most = _EXACT_IN_FLOAT32
-    rounding = norm(weighted)
-    exact = (kl > least) & (kl < most) & (kl > _LEAST_SHARE * rounding) & both.isfinite()
+    least_kl, largest_kl = _EXACT_IN_FLOAT32
+    is_in_range = (kl > least_kl) & (kl < largest_kl)
+    exact = is_in_range & (kl > _LEAST_RATIO * norm(weighted)) & both.isfinite()
     if not exact.all():
-        again = near.masked_scatter(near, ~exact)
-        in_float64 = kl_in_float64(z_dense[again], delta_z[again], temperature)
-        kl[~exact], both[~exact] = (each.to(kl.dtype) for each in in_float64)
+        inexact_rows = near.masked_scatter(near, ~exact)
+        in_float64 = kl_in_float64(z_dense[inexact_rows], delta_z[inexact_rows], temperature)
+        kl[~exact], both[~exact] = (values.to(kl.dtype) for values in in_float64)
     return kl, both
 
 
-def log_sum(top: Tensor, p: Tensor, temperature: float) -> Tensor:
-    """log Σ e^(z/T) from the largest logit and p = softmax(z/T), (…, vocab) -> (…,), float64."""
-    return top.double() / temperature - p.amax(-1).double().log()
+def log_sum(largest: Tensor, p: Tensor, temperature: float) -> Tensor:
+    """log Σ e^(z/T) over the vocabulary, (…,) float64.
+
+    Parameters
+    ----------
+    largest : largest logit, (…,).
+    p : softmax(z/T), (…, vocab).
+    temperature : T.
+    """
+    return largest.double() / temperature - p.amax(-1).double().log()
 
 
 def kl_in_float64(z_dense: Tensor, delta_z: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """KL(p‖q) and KL(p‖q) + KL(q‖p) in nats by Eq. 22, (rows, vocab) -> (rows,), float64.
 
-    The bracket is a series where the whole shift is small, and a log-sum-exp where a token grows
-    beyond float64: p may underflow where q does not.
+    The bracket is a series if all shifts of a row are small. If a shift is so large that e^Y
+    overflows in float64, log-sum-exp is used instead, because p may underflow where q does not.
     """
     p = (z_dense.double() / temperature).softmax(-1)
     shift = delta_z.double().div_(temperature)

@@ -1,7 +1,8 @@
-"""What a variant writes beside what dense writes, measured from token ids without any label.
+"""Compare the text of a variant with that of the dense model; no label is needed.
 
-A text is its token ids, end of text included where the model stopped by itself; it has at least
-one token. Imports torch only where logits are read: the report shows texts without a model.
+A text is given as token ids. It has at least one token, and it includes the end-of-text token if
+the model has stopped by itself. torch is imported only in the functions that read logits, because
+the report imports this module and has no model.
 """
 
 import itertools
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NGRAM = 4
-"""Tokens of a phrase whose return counts as repetition."""
+"""Number of tokens of the n-grams whose recurrence counts as repetition."""
 
 LONGEST_PERIOD = 32
 """Longest phrase, in tokens, whose immediate repetition counts as a loop."""
 
-_LOGITS_AT_ONCE = 1 << 21
-"""Logits of a chunk of rows: 16 MB in float64."""
+_LOGITS_PER_CHUNK = 1 << 21
+"""Number of logits that are converted to float64 at a time, which takes 16 MB."""
 
 
 class Wording(NamedTuple):
-    """How a text repeats itself, in the columns of `generated_text`."""
+    """How much a text repeats itself; the fields are columns of `generated_text`."""
 
     n_tokens: int
     repeated_ngram_share: float
@@ -37,9 +38,10 @@ class Wording(NamedTuple):
 
 
 class Perplexities(NamedTuple):
-    """How unlikely both texts are, by the dense model: of the variant's text and of dense's own.
+    """Perplexity of the variant's text and of the dense text, both under the dense model.
 
-    In nats per token, exponentiated; in the columns of `generated_text`.
+    A perplexity is exp of the mean -log p in nats per token. The fields are columns of
+    `generated_text`.
     """
 
     perplexity_under_dense: float
@@ -47,9 +49,13 @@ class Perplexities(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """What a verdict rests on: how both texts are worded, where they part, how likely they are.
+    """The measurements of both texts from which the verdict follows.
 
-    Perplexities are the dense model's, in nats a token exponentiated.
+    Attributes
+    ----------
+    dense, variant : repetition in each text.
+    first_divergence : first step at which they differ; None if they are equal.
+    perplexity_under_dense, dense_perplexity : as in `Perplexities`.
     """
 
     dense: Wording
@@ -60,9 +66,9 @@ class Measures(NamedTuple):
 
 
 def first_divergence(dense: Sequence[int], variant: Sequence[int]) -> int | None:
-    """First step, from 0, at which two texts differ; None where they are equal.
+    """First step, from 0, at which two texts differ; None if they are equal.
 
-    Where one begins with the whole other, it is the length of the shorter.
+    If the longer text begins with the whole shorter one, it is the length of the shorter one.
     """
     if list(dense) == list(variant):
         return None
@@ -72,13 +78,13 @@ def first_divergence(dense: Sequence[int], variant: Sequence[int]) -> int | None
 
 
 def equal_share(dense: Sequence[int], variant: Sequence[int]) -> float:
-    """Share of positions with the same token, of the longer text's; in [0, 1]."""
+    """Share of the positions of the longer text at which both texts have the same token, 0 to 1."""
     equal = sum(one == other for one, other in zip(dense, variant, strict=False))
     return equal / max(len(dense), len(variant))
 
 
 def wording(token_ids: Sequence[int]) -> Wording:
-    """How a text repeats itself."""
+    """Measure how much a text repeats itself."""
     return Wording(
         n_tokens=len(token_ids),
         repeated_ngram_share=repeated_ngram_share(token_ids),
@@ -89,21 +95,25 @@ def wording(token_ids: Sequence[int]) -> Wording:
 
 
 def repeated_ngram_share(token_ids: Sequence[int]) -> float:
-    """Share of a text's 4-grams that occurred before in it; 0 below four tokens."""
+    """Share of the 4-grams of a text that have occurred before in it; 0 below four tokens."""
     return 1 - _distinct(token_ids, NGRAM) if len(token_ids) >= NGRAM else 0.0
 
 
 def _distinct(token_ids: Sequence[int], n: int) -> float:
-    """Different n-grams over n-grams (Li et al. 2016), of a text of at least n tokens."""
+    """Number of distinct n-grams divided by the number of n-grams (Li et al. 2016).
+
+    The text has at least n tokens.
+    """
     ngrams = list(zip(*(token_ids[start:] for start in range(n)), strict=False))
     return len(set(ngrams)) / len(ngrams)
 
 
 def longest_loop(token_ids: Sequence[int]) -> int:
-    """Most tokens in immediate repetitions of one phrase of at most 32 tokens; 0 without any.
+    """Number of tokens in the longest immediate repetition of a phrase; 0 without repetition.
 
-    Whole phrases count, from the second on: "a b a b a" is 4, "a a" 2. A run of r tokens equal
-    to those one period before is the tail of r + period tokens of that period.
+    A phrase has at most 32 tokens, and only complete phrases count: the result is 4 for
+    "a b a b a", and 2 for "a a". If r consecutive tokens equal the tokens one period before them,
+    they and the period before them repeat a phrase for r + period tokens.
     """
     ids = np.asarray(token_ids)
     longest = 0
@@ -114,24 +124,26 @@ def longest_loop(token_ids: Sequence[int]) -> int:
     return longest
 
 
-def _longest_run(holds: np.ndarray) -> int:
-    """Most consecutive True, (n,) bool."""
-    ends = np.flatnonzero(np.concatenate(([True], ~holds, [True])))
+def _longest_run(flags: np.ndarray) -> int:
+    """Largest number of consecutive True values, of (n,) bool."""
+    ends = np.flatnonzero(np.concatenate(([True], ~flags, [True])))
     return int(np.diff(ends).max()) - 1
 
 
 def log_likelihoods(z: "Tensor", token_ids: Sequence[int]) -> "Tensor":
     """log p(token) in nats at T = 1, (tokens,) float64.
 
+    Sums are computed in float64, for a few rows at a time.
+
     Parameters
     ----------
-    z : (tokens, vocab), the logits that each token was chosen from. Summed in float64, a few
-        rows at a time.
+    z : (tokens, vocab), the logits from which each token was chosen.
+    token_ids : the tokens.
     """
     import torch
 
     chosen = torch.as_tensor(token_ids, device=z.device).unsqueeze(-1)
-    rows = max(1, _LOGITS_AT_ONCE // z.shape[-1])
+    rows = max(1, _LOGITS_PER_CHUNK // z.shape[-1])
     log_p = [
         part.double().log_softmax(-1).gather(-1, token)
         for part, token in zip(z.split(rows), chosen.split(rows), strict=True)
@@ -140,7 +152,7 @@ def log_likelihoods(z: "Tensor", token_ids: Sequence[int]) -> "Tensor":
 
 
 def perplexity(log_p: "Tensor") -> float:
-    """exp(mean -log p(token)) of a text, infinite where a token is impossible.
+    """exp(mean -log p(token)) of a text; infinite if the probability of a token is zero.
 
     Parameters
     ----------
@@ -150,24 +162,29 @@ def perplexity(log_p: "Tensor") -> float:
 
 
 def verdict(measures: Measures, thresholds: Mapping[str, float]) -> str:
-    """`intact`, `changed` or `degenerate`, by `texts: degenerate` in config; no label needed.
+    """Classify the variant's text as `intact`, `changed` or `degenerate`.
 
-    Intact is dense's text, token for token. Degenerate is one that is long enough to tell and
-    either repeats itself beyond what dense does, by a loop or by returning 4-grams, or is far
-    less likely than dense's text, both read by dense. Everything else is changed.
+    An intact text has the same tokens as the dense text. A degenerate text has a least length, and
+    it either repeats itself much more than the dense text, in a loop or by recurring 4-grams, or it
+    is much less likely than the dense text under the dense model. All other texts are changed.
+
+    Parameters
+    ----------
+    measures : measurements of both texts.
+    thresholds : `texts: degenerate` in config.
     """
     dense, variant = measures.dense, measures.variant
     if measures.first_divergence is None:
         return "intact"
     if variant.n_tokens < thresholds["least_tokens"]:
         return "changed"
-    loops = variant.longest_loop / variant.n_tokens - dense.longest_loop / dense.n_tokens
-    repeats = variant.repeated_ngram_share - dense.repeated_ngram_share
-    unlikelier = measures.perplexity_under_dense / measures.dense_perplexity
+    loop_share = variant.longest_loop / variant.n_tokens - dense.longest_loop / dense.n_tokens
+    ngram_share = variant.repeated_ngram_share - dense.repeated_ngram_share
+    perplexity_ratio = measures.perplexity_under_dense / measures.dense_perplexity
     degenerate = (
-        loops > thresholds["longest_loop_share"]
-        or repeats > thresholds["repeated_ngram_share"]
-        or unlikelier > thresholds["perplexity_ratio"]
+        loop_share > thresholds["longest_loop_share"]
+        or ngram_share > thresholds["repeated_ngram_share"]
+        or perplexity_ratio > thresholds["perplexity_ratio"]
     )
     return "degenerate" if degenerate else "changed"
 
@@ -180,15 +197,15 @@ def as_row(
     ends: Sequence[int],
     thresholds: Mapping[str, float],
 ) -> dict[str, object]:
-    """One row of `generated_text`.
+    """A row of `generated_text`.
 
     Parameters
     ----------
-    answer : a row of `dense_answer`.
-    variant_token_ids : what the variant wrote in its place.
-    perplexities : of both texts.
-    tokenizer : of both models.
-    ends : tokens at which the model stops.
+    answer : row of `dense_answer`.
+    variant_token_ids : the variant's text for the same prompt.
+    perplexities : perplexities of both texts.
+    tokenizer : tokenizer of both models.
+    ends : tokens at which the models stop.
     thresholds : `texts: degenerate` in config.
     """
     dense_token_ids = answer["answer_token_ids"]
@@ -200,8 +217,8 @@ def as_row(
     )
     variant_text = _decoded(variant_token_ids, tokenizer)
     equal, end = (
-        _characters_of(variant_text, variant_token_ids[:count], tokenizer)
-        for count in parting(measures.first_divergence, len(variant_token_ids))
+        _n_characters(variant_text, variant_token_ids[:count], tokenizer)
+        for count in _divergence_bounds(measures.first_divergence, len(variant_token_ids))
     )
     return {
         "prompt": answer["prompt"],
@@ -222,22 +239,24 @@ def as_row(
     }
 
 
-def parting(first_divergence: int | None, n_tokens: int) -> tuple[int, int]:
-    """Tokens before the first that differs, and with it; all of them where none does."""
+def _divergence_bounds(first_divergence: int | None, n_tokens: int) -> tuple[int, int]:
+    """Number of tokens before the first one that differs, and up to and including it.
+
+    If no token differs, both are the number of all tokens.
+    """
     if first_divergence is None:
         return n_tokens, n_tokens
     return first_divergence, first_divergence + 1
 
 
-def _characters_of(
-    text: str, token_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase"
-) -> int:
-    """Characters of `text` that its first tokens alone decode to.
+def _n_characters(text: str, token_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Number of characters of `text` to which its first tokens alone decode.
 
-    A token may end within a character: what it makes alone is then no part of the text.
+    A token may end within a character. The tokens up to it then decode to a replacement character,
+    which is not part of the text.
     """
-    alone = _decoded(token_ids, tokenizer)
-    pairs = zip(alone, text, strict=False)
+    beginning = _decoded(token_ids, tokenizer)
+    pairs = zip(beginning, text, strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
@@ -245,21 +264,22 @@ def _decoded(token_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> 
     return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories without a mark of their own: controls, bidi, zero width, private, unassigned,
-line separators."""
+_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories of invisible characters: controls, format characters (bidirectional or of zero
+width), surrogates, private and unassigned code points, line and paragraph separators."""
 
-_UNSEEN_NAMES = re.compile("FILLER|JOINER|VARIATION SELECTOR|VOWEL INHERENT")
-"""Names of the letters and marks that are drawn as nothing (Default_Ignorable_Code_Point)."""
+_INVISIBLE_NAMES = re.compile("FILLER|JOINER|VARIATION SELECTOR|VOWEL INHERENT")
+"""Parts of the names of invisible letters and marks (Default_Ignorable_Code_Point)."""
 
 _DELETE, _PICTURES, _DELETE_PICTURE = 0x7F, 0x2400, "␡"
 
 
 def visible(text: str) -> str:
-    """Model output as it may be shown to a person: every character that is not drawn is named.
+    """Model output in which every invisible character is replaced by a visible one.
 
-    C0 controls and DEL become their pictures (ESC is ␛), others ⟨U+202E⟩; newlines stay. It
-    ends no terminal escape and turns no direction. What HTML means by < and & is not its matter.
+    C0 controls and DEL become their pictures (ESC is ␛), others become their code points, such as
+    ⟨U+202E⟩. Newlines are left as they are. This neutralises terminal escapes and bidirectional
+    overrides; HTML escaping is left to the caller.
     """
     return "".join(map(_visible, text))
 
@@ -272,7 +292,7 @@ def _visible(character: str) -> str:
         return chr(_PICTURES + code)
     if code == _DELETE:
         return _DELETE_PICTURE
-    unseen = unicodedata.category(character) in _UNSEEN or _UNSEEN_NAMES.search(
-        unicodedata.name(character, "")
+    is_invisible = unicodedata.category(character) in _INVISIBLE_CATEGORIES or (
+        _INVISIBLE_NAMES.search(unicodedata.name(character, ""))
     )
-    return f"⟨U+{code:04X}⟩" if unseen else character
+    return f"⟨U+{code:04X}⟩" if is_invisible else character

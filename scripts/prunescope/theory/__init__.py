@@ -1,4 +1,4 @@
-"""What Theorems 1 to 3 predict of a deviation, compared with what was measured."""
+"""Estimates of deviations by Theorems 1 to 3, next to the measured deviations."""
 
 from prunescope import moved
 

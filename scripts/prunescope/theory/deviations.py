@@ -1,7 +1,7 @@
-"""Measured beside estimated: the estimates of the theorems from stored columns, as rows.
+"""Tables of deviations: measured values next to estimates, which are computed from stored columns.
 
-What a row is of, beyond its temperature, differs between a sublayer trace and a decoding trace;
-the algebra does not.
+The key columns of a row differ between sublayer traces and decoding traces. The estimates are the
+same functions of the other columns.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +15,10 @@ from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 from prunescope.theory import estimates
 
-_WAY_OUT = "The trace they are made from is damaged: run its trace_ rule again."
+_WAY_OUT = "The trace from which they are computed is damaged: run its trace_ rule again."
 
-QUANTITIES = 7
-"""Tables that `deviations` yields."""
+N_PARTS = 7
+"""Number of tables that `deviations` yields."""
 
 
 def write(
@@ -27,31 +27,35 @@ def write(
     deviation_file: str,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write a table of deviations of one variant. No forward pass: algebra over stored columns.
+    """Write a table of deviations of one variant.
 
     Parameters
     ----------
-    traced : file by table, the deviations by space and then the distribution of Δz.
+    table : name of the table.
+    traced : files of two tables by name, first the deviations by space, then the distribution of
+        Δz.
+    deviation_file : file to write.
+    made_by : provenance of the file.
     """
     trace, shift = (store.read(file, name) for name, file in traced.items())
-    found = deviations(trace, shift, table)
+    parts = deviations(trace, shift, table)
     with store.writer(deviation_file, table, made_by) as deviation:
-        for rows in progress.track(found, "quantities estimated", QUANTITIES):
+        for rows in progress.track(parts, "quantities estimated", N_PARTS):
             deviation.write(rows)
 
 
 def deviations(trace: pa.Table, shift: pa.Table, table: str) -> Iterator[pa.Table]:
-    """Rows of a table of deviations, one quantity and order after another.
+    """Rows of a table of deviations, one table for each quantity and order of the estimate.
 
     Parameters
     ----------
-    trace, shift : deviations by space and the distribution of Δz, of one variant.
-    table : whose columns the rows have; what they are of stands before `space`.
+    trace, shift : deviations by space, and the distribution of Δz, of one variant.
+    table : name of the table; its columns before `space` are the key.
     """
     names = TABLES[table].schema.names
     key = names[: names.index("space")]
 
-    def beside(
+    def part(
         rows: pa.Table, quantity: str, measured: str, order: int | None, estimate: estimates.Floats
     ) -> pa.Table:
         size = rows.num_rows
@@ -60,48 +64,58 @@ def deviations(trace: pa.Table, shift: pa.Table, table: str) -> Iterator[pa.Tabl
         columns["order"] = pa.array([order] * size, pa.int32())
         columns["measured"] = rows.column(measured)
         columns["estimated"] = pa.array(estimate)
-        for side, values in (("measured", _floats(rows, measured)), ("estimated", estimate)):
-            finite.checked(values, f"{table}: {side} values of {quantity}", _WAY_OUT)
+        for kind, values in (("measured", _floats(rows, measured)), ("estimated", estimate)):
+            finite.checked(values, f"{table}: {kind} values of {quantity}", _WAY_OUT)
         return pa.table([columns[name] for name in names], names=names)
 
     for space in ("embedding", "logit"):
         rows = trace.filter(pc.field("space") == space)
         estimate = estimates.angular_estimate(_floats(rows, "relative_orthogonal_magnitude"))
-        yield beside(rows, "angular_deviation", "angular_deviation", 2, estimate)
+        yield part(rows, "angular_deviation", "angular_deviation", 2, estimate)
 
     rows = _with_shift(trace.filter(pc.field("space") == "probability"), shift, key)
-    at = {name: _floats(rows, name) for name in rows.column_names if name not in (*key, "space")}
+    moments = {name: _floats(rows, name) for name in (*_MOMENTS, *_RANGE)}
     t = _floats(rows, "temperature")
-    yield beside(
-        rows,
-        "angular_deviation",
-        "angular_deviation",
-        2,
-        estimates.probability_angular_estimate(at["var_escort"], t),
+    estimate = estimates.probability_angular_estimate(moments["var_escort"], t)
+    yield part(rows, "angular_deviation", "angular_deviation", 2, estimate)
+    var_p, cumulant_3, cumulant_4 = (
+        moments[name] for name in ("var_p", "cumulant_3", "cumulant_4")
     )
     kl_estimates = {
-        2: estimates.kl_estimate(at["var_p"], t),
-        3: estimates.kl_estimate_third(at["var_p"], at["cumulant_3"], t),
-        4: estimates.kl_estimate_fourth(at["var_p"], at["cumulant_3"], at["cumulant_4"], t),
+        2: estimates.kl_estimate(var_p, t),
+        3: estimates.kl_estimate_third(var_p, cumulant_3, t),
+        4: estimates.kl_estimate_fourth(var_p, cumulant_3, cumulant_4, t),
     }
     for order, estimate in kl_estimates.items():
-        yield beside(rows, "kl_divergence", "kl_divergence", order, estimate)
-    bound = estimates.kl_bound(at["min_shift"], at["max_shift"], t)
-    yield beside(rows, "kl_bound", "kl_divergence", None, bound)
+        yield part(rows, "kl_divergence", "kl_divergence", order, estimate)
+    bound = estimates.kl_bound(moments["min_shift"], moments["max_shift"], t)
+    yield part(rows, "kl_bound", "kl_divergence", None, bound)
+
+
+_MOMENTS = ("var_p", "var_escort", "cumulant_3", "cumulant_4")
+"""Columns of the distribution of Δz for each temperature."""
+
+_RANGE = ("min_shift", "max_shift")
+"""Columns of the distribution of Δz that do not depend on the temperature."""
 
 
 def _with_shift(probability: pa.Table, shift: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Probability rows with the moments of their temperature and the range, which has none."""
+    """Join the rows of the probability space with moments and range of Δz.
+
+    Parameters
+    ----------
+    probability : rows of one space, with the key columns.
+    shift : distribution of Δz.
+    key : names of the key columns; the last one is the temperature.
+    """
     has_temperature = pc.field("temperature").is_valid()
     moments = shift.filter(has_temperature).select([*key, *_MOMENTS])
-    ranges = shift.filter(~has_temperature).select([*key[:-1], "min_shift", "max_shift"])
+    ranges = shift.filter(~has_temperature).select([*key[:-1], *_RANGE])
     joined = probability.join(moments, list(key), join_type="inner")
     joined = joined.join(ranges, list(key[:-1]), join_type="inner")
     return joined.sort_by([(name, "ascending") for name in key])
 
 
-_MOMENTS = ("var_p", "var_escort", "cumulant_3", "cumulant_4")
-
-
 def _floats(rows: pa.Table, name: str) -> estimates.Floats:
+    """A column as float64 array."""
     return np.asarray(rows.column(name).to_numpy(), dtype=np.float64)

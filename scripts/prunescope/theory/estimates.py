@@ -1,6 +1,6 @@
-"""What is predicted: one function per theorem, from stored statistics alone.
+"""Estimates of the theorems, one function each, from stored statistics.
 
-Arrays of any one shape, float64; nothing here knows how a statistic was measured.
+Arguments and results are float64 arrays of the same shape.
 """
 
 import numpy as np
@@ -10,33 +10,36 @@ Floats = NDArray[np.float64]
 
 
 def angular_estimate(relative_orthogonal_magnitude: Floats) -> Floats:
-    """Theorem 1 (Eq. 6 for h, Eq. 7 for z): 1 - cos ≈ |Δ⊥|²/(2|·|²). Second order in Δ."""
+    """Theorem 1 (Eq. 6 for h, Eq. 7 for z): 1 - cos ≈ |Δ⊥|²/(2|·|²), of second order in Δ."""
     return relative_orthogonal_magnitude**2 / 2
 
 
 def probability_angular_estimate(var_escort: Floats, temperature: Floats) -> Floats:
-    """Theorem 2 (Eq. 8): 1 - cos(p, q) ≈ Var_r(Δz)/(2T²), r ∝ p². Second order in Δz."""
+    """Theorem 2 (Eq. 8): 1 - cos(p, q) ≈ Var_r(Δz)/(2T²) with r ∝ p², of second order in Δz."""
     return var_escort / (2 * temperature**2)
 
 
 def kl_estimate(var_p: Floats, temperature: Floats) -> Floats:
-    """Theorem 3 (Eq. 9, 27): KL(p‖q) ≈ Var_p(Δz)/(2T²). Second order in Δz."""
+    """Theorem 3 (Eq. 9, 27): KL(p‖q) ≈ Var_p(Δz)/(2T²), of second order in Δz."""
     return var_p / (2 * temperature**2)
 
 
 def kl_estimate_third(var_p: Floats, cumulant_3: Floats, temperature: Floats) -> Floats:
-    """KL = Σ_{n≥2} κ_n(Δz/T)/n! under p, to n = 3. Beyond the paper."""
+    """The series KL = Σ_{n≥2} κ_n(Δz/T)/n! under p, up to n = 3, which is not in the paper."""
     return kl_estimate(var_p, temperature) + cumulant_3 / (6 * temperature**3)
 
 
 def kl_estimate_fourth(
     var_p: Floats, cumulant_3: Floats, cumulant_4: Floats, temperature: Floats
 ) -> Floats:
-    """KL = Σ_{n≥2} κ_n(Δz/T)/n! under p, to n = 4. Flies off outside its radius of convergence."""
+    """The series KL = Σ_{n≥2} κ_n(Δz/T)/n! under p, up to n = 4.
+
+    It is not in the paper, and it diverges outside its radius of convergence.
+    """
     third = kl_estimate_third(var_p, cumulant_3, temperature)
     return third + cumulant_4 / (24 * temperature**4)
 
 
 def kl_bound(min_shift: Floats, max_shift: Floats, temperature: Floats) -> Floats:
-    """KL(p‖q) ≤ (max X - min X)²/8 with X = Δz/T (Hoeffding's lemma). Holds for any shift."""
+    """KL(p‖q) ≤ (max X - min X)²/8 with X = Δz/T (Hoeffding's lemma), for shifts of any size."""
     return ((max_shift - min_shift) / temperature) ** 2 / 8

@@ -1,4 +1,4 @@
-"""What every method promises, whichever it is: found by file name, documented, honest."""
+"""Properties of all methods, which are found by the names of their files."""
 
 import ast
 import inspect
@@ -26,7 +26,7 @@ SETTINGS = {
     "rtn": {"bits": 4, "group_size": 8},
     "awq": {"bits": 4, "group_size": 8},
 }
-"""What each method is asked to do here: to a model of three blocks, d 24 and 40 neurons."""
+"""Settings of each method for a model of three blocks, with d = 24 and 40 neurons."""
 
 IDS = torch.randint(3, 100, (4, 16), generator=torch.Generator().manual_seed(3))
 
@@ -37,18 +37,18 @@ every_edit = pytest.mark.parametrize(
 
 
 def compressed(name, model):
-    """Edit and report of one method, from whatever it reads."""
-    evidence = {
+    """Edit and report of one method."""
+    inputs = {
         "model": lambda: model,
         "calibration": lambda: Calibration(IDS),
         "influence": lambda: influence.influences(model, [IDS]),
     }
-    return methods.load(name)(*(evidence[n]() for n in methods.reads(name)), **SETTINGS[name])
+    return methods.load(name)(*(inputs[n]() for n in methods.reads(name)), **SETTINGS[name])
 
 
 @every_method
-def test_signature_says_what_is_read_and_what_config_may_set(name):
-    """Positional parameters are artifacts; all settings are keyword-only."""
+def test_parameters_are_inputs_or_settings(name):
+    """Positional parameters are inputs, and all settings are keyword-only."""
     signature = inspect.signature(methods.load(name))
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
@@ -58,7 +58,7 @@ def test_signature_says_what_is_read_and_what_config_may_set(name):
 
 @every_method
 def test_method_is_one_public_function_with_a_docstring(name):
-    """The module says what it does; `compress` says how."""
+    """Both the module and its function `compress` have docstrings."""
     module = inspect.getmodule(methods.load(name))
     tree = ast.parse(inspect.getsource(module))
     public = [
@@ -71,15 +71,15 @@ def test_method_is_one_public_function_with_a_docstring(name):
     assert methods.load(name).__doc__
 
 
-def test_unknown_method_names_the_known_ones():
-    """And does not import anything."""
+def test_error_for_an_unknown_method_lists_the_known_ones():
+    """Nothing is imported."""
     with pytest.raises(ValueError, match="there are awq, block_drop, identity"):
         methods.load("magic")
 
 
 @every_method
 def test_edit_round_trips_and_runs_on_every_architecture(name, model, tmp_path):
-    """Written and read again, it makes the same variant, whose logits are finite."""
+    """An edit that is written and read gives the same variant, whose logits are finite."""
     edit, report = compressed(name, model)
     edits.write(tmp_path / "edit.safetensors", edit, {})
     logits = loading.apply_edit(model, edit)(IDS).logits
@@ -93,8 +93,8 @@ def test_edit_round_trips_and_runs_on_every_architecture(name, model, tmp_path):
 
 @every_edit
 @pytest.mark.parametrize("architecture", EMBEDDERS)
-def test_models_that_make_embeddings_are_compressed_too(name, architecture):
-    """Every edited linear is one of a block, and the hidden states are others, and finite."""
+def test_embedding_models_can_be_compressed(name, architecture):
+    """Edited linears belong to blocks, and hidden states change and stay finite."""
     model = tiny_model(architecture, kind="encoder")
     edit, report = compressed(name, model)
     blocks = f"{anatomy.anatomy_of(model).blocks}."
@@ -108,21 +108,21 @@ def test_models_that_make_embeddings_are_compressed_too(name, architecture):
 
 
 @every_method
-def test_untouched_tensors_are_dense_bit_for_bit(name, model):
-    """Embeddings, norms and lm_head of every method; dense itself is left as it was."""
+def test_other_tensors_are_dense_bit_for_bit(name, model):
+    """No method edits embeddings, norms or lm_head, and the dense model is not changed."""
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     edit, _ = compressed(name, model)
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
     assert not [key for key in edit.tensors if "norm" in key or "embed" in key or "lm_head" in key]
     if not edit.dropped:
         variant = loading.apply_edit(model, edit).state_dict()
-        kept = set(before) - set(edit.tensors)
-        assert all(torch.equal(before[key], variant[key]) for key in kept)
+        unedited = set(before) - set(edit.tensors)
+        assert all(torch.equal(before[key], variant[key]) for key in unedited)
 
 
 @every_edit
-def test_report_tells_of_every_edited_linear(name):
-    """Its sparsity is that of the weight the variant runs with, its error is a number."""
+def test_report_has_a_row_for_every_edited_linear(name):
+    """It gives the sparsity of the weight in the variant, and an output error."""
     model = tiny_model("llama")
     edit, report = compressed(name, model)
     rows = {f"model.layers.{r['block']}.{r['linear']}.weight": r for r in report.to_pylist()}
@@ -145,15 +145,15 @@ def test_half_precision_models_keep_their_dtype(name, dtype):
 
 
 @every_edit
-def test_the_same_evidence_gives_the_same_bytes(name, tmp_path):
-    """Twice in one process, with one number of threads."""
+def test_the_same_inputs_give_the_same_bytes(name, tmp_path):
+    """Both runs are in one process, with the same number of threads."""
     for run in ("one", "two"):
         edits.write(tmp_path / run, compressed(name, tiny_model("qwen3"))[0], {})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 @every_edit
-def test_nan_in_a_weight_is_named(name):
+def test_error_names_the_linear_with_nan_in_its_weight(name):
     model = tiny_model("llama")
     model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
     with pytest.raises(ValueError, match=r"layers\.1\.mlp\.down_proj"):
@@ -161,8 +161,8 @@ def test_nan_in_a_weight_is_named(name):
 
 
 @every_edit
-def test_inputs_that_are_always_zero_do_no_harm(name):
-    """Dead neurons: everything stays finite, and counts stay exact."""
+def test_inputs_that_are_always_zero_are_allowed(name):
+    """A model with dead neurons gives a variant with finite logits."""
     model = tiny_model("llama")
     model.model.layers[0].mlp.up_proj.weight[:30] = 0
     edit, report = compressed(name, model)

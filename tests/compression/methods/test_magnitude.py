@@ -1,4 +1,4 @@
-"""Magnitude: the smallest weights of each linear go, whatever they read."""
+"""Magnitude pruning removes the smallest weights of each linear, for any inputs."""
 
 import math
 
@@ -15,18 +15,18 @@ IDS = torch.randint(3, 100, (6, 11), generator=torch.Generator().manual_seed(2))
 magnitude = load("magnitude")
 
 
-def test_the_smallest_of_each_linear_go(model):
-    """None that stays is smaller than one that goes; their number is exact."""
+def test_the_smallest_weights_of_each_linear_are_removed(model):
+    """All remaining weights are larger than the removed ones, whose number is exact."""
     edit, report = magnitude(model, Calibration(IDS), sparsity=0.3)
     for _, _, full in linear_inputs.own_linears(model):
         dense = model.get_parameter(full)
-        kept = edit.tensors[full].of(dense) != 0
-        assert int((~kept).sum()) == math.floor(0.3 * dense.numel() + 1e-9)
-        assert dense[kept].abs().min() > dense[~kept].abs().max()
+        keep = edit.tensors[full].of(dense) != 0
+        assert int((~keep).sum()) == math.floor(0.3 * dense.numel() + 1e-9)
+        assert dense[keep].abs().min() > dense[~keep].abs().max()
     assert len(report) == len(edit.tensors)
 
 
-def test_pattern_holds_in_every_group():
+def test_every_group_has_the_pattern():
     model = tiny_model("llama")
     edit, _ = magnitude(model, Calibration(IDS), pattern="2:4")
     for _, _, full in linear_inputs.own_linears(model):
@@ -44,8 +44,8 @@ def test_pruning_once_more_changes_nothing(level):
         assert torch.equal(tensor, once.state_dict()[name]), name
 
 
-def test_calibration_does_not_decide():
-    """Other text, the same edit: only the reported errors differ."""
+def test_the_edit_does_not_depend_on_the_calibration_text():
+    """Only the errors in the report do."""
     model = tiny_model("llama")
     one, _ = magnitude(model, Calibration(IDS), sparsity=0.5)
     other, _ = magnitude(model, Calibration(IDS + 1), sparsity=0.5)

@@ -1,4 +1,4 @@
-"""Neuron pruning: a smaller MLP that computes what the dense one does without those neurons."""
+"""Neuron pruning gives smaller MLPs that equal the dense ones without the removed neurons."""
 
 import pytest
 import torch
@@ -18,26 +18,26 @@ def _down(model, block):
     return anatomy.blocks_of(model)[block].get_submodule(anatomy.anatomy_of(model).mlp_out)
 
 
-def test_smaller_mlps_equal_dense_with_neurons_silenced(model):
-    """Hooks zero the same neurons before down_proj: the same logits from fewer weights."""
+def test_smaller_mlps_equal_dense_ones_without_the_removed_neurons(model):
+    """The logits are those of the dense model with the same neurons set to zero by hooks."""
     edit, _ = neuron(model, Calibration(IDS), sparsity=0.3)
     variant = loading.apply_edit(model, edit)
     full = f"{anatomy.anatomy_of(model).blocks}.{{}}.{anatomy.anatomy_of(model).mlp_out}.weight"
     handles = []
     for block in range(3):
         weight = model.get_parameter(full.format(block))
-        kept = edit.tensors[full.format(block)].zeroed(torch.ones_like(weight))[0]
-        assert _down(variant, block).in_features == 28 == int(kept.sum())
+        keep = edit.tensors[full.format(block)].zeroed(torch.ones_like(weight))[0]
+        assert _down(variant, block).in_features == 28 == int(keep.sum())
         handles.append(
-            _down(model, block).register_forward_pre_hook(lambda _, a, kept=kept: (a[0] * kept,))
+            _down(model, block).register_forward_pre_hook(lambda _, a, keep=keep: (a[0] * keep,))
         )
     torch.testing.assert_close(variant(IDS).logits, model(IDS).logits)
     for handle in handles:
         handle.remove()
 
 
-def test_the_neurons_that_contribute_least_leave(model):
-    """‖x_j‖ ‖W_down[:, j]‖ from hooks: the twelve smallest of forty are gone."""
+def test_the_neurons_with_the_least_contribution_are_removed(model):
+    """They are the twelve of forty with the least ‖x_j‖ ‖W_down[:, j]‖, from inputs of hooks."""
     edit, report = neuron(model, Calibration(IDS), sparsity=0.3)
     name = anatomy.anatomy_of(model).mlp_out
     for block in range(3):
@@ -46,20 +46,22 @@ def test_the_neurons_that_contribute_least_leave(model):
         full = f"{anatomy.anatomy_of(model).blocks}.{block}.{name}.weight"
         weight = model.get_parameter(full)
         contribution = x.norm(dim=0) * weight.norm(dim=0)
-        gone = edit.tensors[full].zeroed(torch.ones_like(weight))[0] == 0
-        assert set(gone.nonzero().flatten().tolist()) == set(contribution.argsort()[:12].tolist())
+        removed = edit.tensors[full].zeroed(torch.ones_like(weight))[0] == 0
+        assert set(removed.nonzero().flatten().tolist()) == set(
+            contribution.argsort()[:12].tolist()
+        )
     assert {row["linear"].partition(".")[0] for row in report.to_pylist()} == {"mlp"}
 
 
-def test_none_of_them():
-    """Nothing changes."""
+def test_a_sparsity_of_zero_changes_nothing():
+    """The logits are those of the dense model."""
     model = tiny_model("llama")
     edit, _ = neuron(model, Calibration(IDS), sparsity=0.0)
     torch.testing.assert_close(loading.apply_edit(model, edit)(IDS).logits, model(IDS).logits)
 
 
-def test_all_but_one_may_leave_but_not_all():
-    """Of 40 neurons 39 leave at 0.999; an MLP without a neuron is a dropped one, by its name."""
+def test_at_least_one_neuron_must_remain():
+    """39 of 40 neurons may be removed; dropping the whole MLP is another method."""
     model = tiny_model("llama")
     edit, _ = neuron(model, Calibration(IDS), sparsity=0.999)
     assert _down(loading.apply_edit(model, edit), 0).in_features == 1
@@ -67,8 +69,8 @@ def test_all_but_one_may_leave_but_not_all():
         neuron(model, Calibration(IDS), sparsity=1.0)
 
 
-def test_biases_go_with_their_rows():
-    """A Llama with MLP biases: gate and up lose the bias of a neuron that leaves."""
+def test_biases_of_removed_neurons_are_removed():
+    """In a Llama with MLP biases, those of gate and up get shorter."""
     model = tiny_model("llama", mlp_bias=True)
     edit, _ = neuron(model, Calibration(IDS), sparsity=0.5)
     variant = loading.apply_edit(model, edit)

@@ -1,4 +1,4 @@
-"""Round to nearest: every weight at its nearest value, whatever the calibration says."""
+"""Rounding to nearest gives every weight its nearest value, for any calibration text."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def errors_by_linear(report):
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_no_weight_moves_by_more_than_half_a_step(model, bits):
-    """Of its group's range, zero included, in every linear of every architecture."""
+    """A step is that of the range of its group with zero, in all linears of all architectures."""
     edit, _ = rtn(model, Calibration(IDS), bits=bits, group_size=8)
     for _, _, name in linear_inputs.own_linears(model):
         dense = model.get_parameter(name)
@@ -37,8 +37,8 @@ def test_no_weight_moves_by_more_than_half_a_step(model, bits):
         assert (moved <= step.unsqueeze(-1) * (0.5 + 1e-4)).all(), name
 
 
-def test_calibration_decides_nothing():
-    """Other tokens, the same bits."""
+def test_the_edit_does_not_depend_on_the_calibration_text():
+    """It is bit for bit the same for other tokens."""
     model = tiny_model("llama")
     one, _ = rtn(model, Calibration(IDS), bits=4, group_size=8)
     other, _ = rtn(model, Calibration(IDS.flip(0) + 1), bits=4, group_size=8)
@@ -48,36 +48,36 @@ def test_calibration_decides_nothing():
             assert torch.equal(tensor, fields[field]), (name, field)
 
 
-def test_a_bit_more_halves_the_error():
-    """A step half as wide: 2^-6 from 2 bits to 8, near enough, and lower with each bit."""
+def test_one_more_bit_halves_the_error():
+    """The error is approximately proportional to the step."""
     model = tiny_model("qwen3")
     errors = []
     for bits in range(2, 9):
         _, report = rtn(model, Calibration(IDS), bits=bits, group_size=8)
-        found = errors_by_linear(report).values()
-        errors.append(sum(found) / len(found))
+        errors_of_linears = errors_by_linear(report).values()
+        errors.append(sum(errors_of_linears) / len(errors_of_linears))
     for bits, (wide, narrow) in enumerate(itertools.pairwise(errors), 2):
         assert wide / narrow == pytest.approx((2 ** (bits + 1) - 1) / (2**bits - 1), rel=0.2)
 
 
 @pytest.mark.parametrize("method", ["rtn", "awq"])
 @pytest.mark.parametrize("level", [{"bits": 4, "group_size": 16}, {"bits": 1, "group_size": 8}])
-def test_a_form_that_does_not_fit_is_refused(method, level):
-    """16 does not divide the 24 inputs of q_proj; one bit is too few."""
+def test_settings_that_do_not_fit_are_refused(method, level):
+    """16 does not divide the 24 inputs of q_proj, and one bit is not enough."""
     with pytest.raises(ValueError, match=r"divide the 24 inputs|bits is 1"):
         load(method)(tiny_model("llama"), Calibration(IDS), **level)
 
 
 @pytest.mark.parametrize("method", ["rtn", "awq"])
 def test_a_group_size_must_divide_every_width(method):
-    """12 divides d = 24 and not d_ff = 40, which down_proj reads."""
+    """12 divides d = 24, but not d_ff = 40, the number of inputs of down_proj."""
     with pytest.raises(ValueError, match=r"divide the 40 inputs of a linear.* is 8"):
         load(method)(tiny_model("llama"), Calibration(IDS), bits=4, group_size=12)
 
 
 @pytest.mark.parametrize("bits", [3, 4])
 def test_edit_on_disk_is_near_its_information_content(bits, tmp_path):
-    """SmolLM2's shapes: bits and a group's share of scale and zero point, for each weight."""
+    """For SmolLM2 it has the bits of each weight, and a scale and zero point per group."""
     model = loading.load(model_dir(), "float32", torch.device("cpu"))
     model.model.layers = model.model.layers[:1]
     edit, _ = rtn(model, Calibration(IDS), bits=bits, group_size=64)

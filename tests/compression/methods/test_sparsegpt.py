@@ -1,4 +1,4 @@
-"""SparseGPT equals its algorithm taken one column at a time, and errs less than its rivals."""
+"""SparseGPT equals its algorithm with single columns, and has a lower error than other methods."""
 
 import math
 
@@ -21,7 +21,7 @@ sparsegpt = load("sparsegpt")
 
 
 def column_by_column(weight, x, sparsity=None, pattern=None):
-    """Updated weight and keep-mask by Algorithm 1 with a fresh inverse at every column, float64."""
+    """Updated weight and keep-mask by Algorithm 1 in float64, with an inverse for each column."""
     weight, x = weight.double().clone(), x.double()
     hessian = x.T @ x
     hessian += DAMPING * hessian.diagonal().mean() * torch.eye(len(hessian))
@@ -34,24 +34,24 @@ def column_by_column(weight, x, sparsity=None, pattern=None):
             importance = weight[:, j : j + m] ** 2 / corner[j : j + m]
             for group in importance if pattern else [importance]:
                 removed = m - n if pattern else math.floor(sparsity * group.numel())
-                lost = torch.ones_like(group, dtype=torch.bool).flatten()
-                lost[group.flatten().argsort()[removed:]] = False
+                removed_mask = torch.ones_like(group, dtype=torch.bool).flatten()
+                removed_mask[group.flatten().argsort()[removed:]] = False
                 rows = (importance == group).all(1) if pattern else slice(None)
-                keep[rows, j : j + m] = ~lost.view(group.shape)
+                keep[rows, j : j + m] = ~removed_mask.view(group.shape)
         error = weight[:, j] * ~keep[:, j] / inverse[0, 0]
         weight[:, j:] -= error.outer(inverse[0])
     return weight * keep, keep
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=str)
-def test_reference_of_the_benchmark_is_the_algorithm(level, generator):
-    """One factor for all columns, products between batches: as with fresh inverses, to rounding."""
+def test_reference_of_the_benchmark_equals_the_algorithm(level, generator):
+    """A single factor and products between batches give the result of an inverse per column."""
     weight = torch.randn(9, 200, generator=generator)
     x = torch.randn(300, 200, generator=generator) @ torch.randn(200, 200, generator=generator)
-    found, keep = paper_sparsegpt.pruned(weight, paper_sparsegpt.factor_of(x), **level)
-    right, kept = column_by_column(weight, x, **level)
-    assert torch.equal(keep, kept)
-    torch.testing.assert_close(found, right)
+    pruned, keep = paper_sparsegpt.pruned(weight, paper_sparsegpt.factor_of(x), **level)
+    expected, expected_keep = column_by_column(weight, x, **level)
+    assert torch.equal(keep, expected_keep)
+    torch.testing.assert_close(pruned, expected)
 
 
 def _inputs(model, edit, block, ids=IDS):
@@ -60,54 +60,54 @@ def _inputs(model, edit, block, ids=IDS):
 
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 def test_masks_and_updates_are_those_of_the_algorithm(model, level):
-    """Every linear of every architecture; float32 turns a near tie here and there."""
+    """In all linears of all architectures, except for a few near ties in float32."""
     edit, _ = sparsegpt(model, Calibration(IDS), **level)
     differ = total = 0
     for block, name, full in linear_inputs.own_linears(model):
         dense = model.get_parameter(full)
         weight, keep = column_by_column(dense, _inputs(model, edit, block)[name], **level)
-        found = edit.tensors[full].of(dense)
-        same = ((found != 0) == keep).all(-1)
+        pruned = edit.tensors[full].of(dense)
+        same = ((pruned != 0) == keep).all(-1)
         differ += int((~same).sum())
         total += len(same)
-        torch.testing.assert_close(found[same].double(), weight[same], rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(pruned[same].double(), weight[same], rtol=1e-2, atol=1e-3)
     assert differ <= 0.02 * total
 
 
 @pytest.mark.parametrize(
     "level", [{"sparsity": 0.5}, {"pattern": "2:4"}, {"pattern": "1:3"}], ids=str
 )
-def test_wider_than_a_batch_of_columns(level):
-    """300 inputs are three batches: what one removes, the next makes up for."""
+def test_several_batches_of_columns(level):
+    """300 inputs are three batches, and each compensates for weights removed in earlier ones."""
     model = tiny_model("llama", hidden_size=300, intermediate_size=192, head_dim=12)
     edit, _ = sparsegpt(model, Calibration(IDS), **level)
     x = _inputs(model, edit, 0)["mlp.gate_proj"]
     full = "model.layers.0.mlp.gate_proj.weight"
     dense = model.get_parameter(full)
     weight, keep = column_by_column(dense, x, **level)
-    found = edit.tensors[full].of(dense)
-    assert ((found != 0) == keep).double().mean() > 0.995
-    lost = ((found - dense) @ x.T).norm() / ((weight.float() - dense) @ x.T).norm()
-    assert float(lost) == pytest.approx(1, abs=0.02)
+    pruned = edit.tensors[full].of(dense)
+    assert ((pruned != 0) == keep).double().mean() > 0.995
+    error_ratio = ((pruned - dense) @ x.T).norm() / ((weight.float() - dense) @ x.T).norm()
+    assert float(error_ratio) == pytest.approx(1, abs=0.02)
     if "sparsity" in level:
-        assert all((part == 0).double().mean() == 0.5 for part in found.split(128, dim=1))
+        assert all((part == 0).double().mean() == 0.5 for part in pruned.split(128, dim=1))
 
 
 def test_fewer_tokens_than_inputs():
-    """Four tokens, a singular Hessian: damping alone makes the algorithm well defined."""
+    """The Hessian of four tokens is singular, and damping makes the algorithm well defined."""
     model, few = tiny_model("llama"), IDS[:1, :4]
     edit, _ = sparsegpt(model, Calibration(few), sparsity=0.5)
     for name, x in _inputs(model, edit, 0, few).items():
         full = f"model.layers.0.{name}.weight"
         dense = model.get_parameter(full)
         weight, keep = column_by_column(dense, x, sparsity=0.5)
-        found = edit.tensors[full].of(dense)
-        assert ((found != 0) == keep).double().mean() > 0.98
-        assert found.norm() == pytest.approx(float(weight.norm()), rel=0.05)
+        pruned = edit.tensors[full].of(dense)
+        assert ((pruned != 0) == keep).double().mean() > 0.98
+        assert pruned.norm() == pytest.approx(float(weight.norm()), rel=0.05)
 
 
-def test_a_weight_that_is_zero_anyway_counts_as_removed_first():
-    """Columns of zeros stay zero while nothing to their left goes; the mask's count is exact."""
+def test_weights_that_are_zero_are_removed_first():
+    """Leading columns of zeros stay zero, and the number of removed weights is exact."""
     model = tiny_model("llama")
     full = "model.layers.0.mlp.gate_proj.weight"
     dense = model.get_parameter(full)
@@ -118,18 +118,18 @@ def test_a_weight_that_is_zero_anyway_counts_as_removed_first():
     assert not keep[:, :6].any()
 
 
-def _errors(dense, found, x, level):
-    """|(Ŵ - W) X| of SparseGPT, and of Wanda's and magnitude's masks on the same inputs."""
+def _errors(dense, pruned, x, level):
+    """|(Ŵ - W) X| of SparseGPT, Wanda and magnitude pruning on the same inputs."""
     magnitude = paper_mask(dense, torch.ones_like(x), **level)
     wanda = paper_mask(dense, x, **level)
     return [
-        float(((new - dense) @ x.T).norm()) for new in (found, dense * wanda, dense * magnitude)
+        float(((new - dense) @ x.T).norm()) for new in (pruned, dense * wanda, dense * magnitude)
     ]
 
 
 @pytest.mark.parametrize("level", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
-def test_error_is_below_wandas_and_magnitudes(model, level):
-    """On every linear of every architecture, given what it reads itself."""
+def test_error_is_below_those_of_wanda_and_magnitude(model, level):
+    """In all linears of all architectures, on the inputs of SparseGPT's own variant."""
     edit, _ = sparsegpt(model, Calibration(IDS), **level)
     for block, name, full in linear_inputs.own_linears(model):
         dense = model.get_parameter(full)
@@ -138,8 +138,8 @@ def test_error_is_below_wandas_and_magnitudes(model, level):
         assert ours < min(wanda, magnitude), full
 
 
-def test_error_is_below_on_real_weights():
-    """SmolLM2's first blocks, on a text."""
+def test_error_is_below_those_of_wanda_and_magnitude_on_real_weights():
+    """In the first blocks of SmolLM2, on a text."""
     model = loading.load(model_dir(), "float32", torch.device("cpu"))
     model.model.layers = model.model.layers[:2]
     model.config.num_hidden_layers = 2
@@ -157,40 +157,40 @@ def test_error_is_below_on_real_weights():
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 4), (4, 8), (1, 3), (4, 4)])
-def test_pattern_holds_in_every_group_of_every_linear(n, m):
-    """Also where m divides no batch of 128: 24 and 48 inputs."""
+def test_every_group_of_every_linear_has_the_pattern(n, m):
+    """Also for values of m that do not divide a batch of 128 columns."""
     model = tiny_model("llama", intermediate_size=48)
     edit, report = sparsegpt(model, Calibration(IDS), pattern=f"{n}:{m}")
     for _, _, full in linear_inputs.own_linears(model):
-        found = edit.tensors[full].of(model.get_parameter(full))
-        assert (found.unflatten(-1, (-1, m)).count_nonzero(-1) == n).all()
+        pruned = edit.tensors[full].of(model.get_parameter(full))
+        assert (pruned.unflatten(-1, (-1, m)).count_nonzero(-1) == n).all()
     assert all(row["sparsity"] == pytest.approx(1 - n / m) for row in report.to_pylist())
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.37, 1.0])
 def test_number_of_zeros_is_exact(sparsity):
-    """The floor of the share, in every batch of columns of a linear; at 0 not a bit changes."""
+    """It is the floor of the share; a sparsity of 0 changes no bit."""
     model = tiny_model("llama")
     edit, _ = sparsegpt(model, Calibration(IDS), sparsity=sparsity)
     for _, _, full in linear_inputs.own_linears(model):
         dense = model.get_parameter(full)
-        found = edit.tensors[full].of(dense)
-        assert int((found == 0).sum()) == math.floor(sparsity * dense.numel() + 1e-9)
-        assert sparsity or torch.equal(found, dense)
+        pruned = edit.tensors[full].of(dense)
+        assert int((pruned == 0).sum()) == math.floor(sparsity * dense.numel() + 1e-9)
+        assert sparsity or torch.equal(pruned, dense)
 
 
-def test_inputs_that_are_always_zero_go_first():
-    """Thirty of forty neurons are dead: their weights go, the others lose little."""
+def test_weights_of_inputs_that_are_always_zero_are_removed_first():
+    """With thirty of forty neurons dead, nearly all weights of the others remain."""
     model = tiny_model("llama")
     model.model.layers[0].mlp.up_proj.weight[:30] = 0
     edit, _ = sparsegpt(model, Calibration(IDS), sparsity=0.5)
     full = "model.layers.0.mlp.down_proj.weight"
-    found = edit.tensors[full].of(model.get_parameter(full))
-    assert (found[:, 30:] != 0).double().mean() > 0.95
+    pruned = edit.tensors[full].of(model.get_parameter(full))
+    assert (pruned[:, 30:] != 0).double().mean() > 0.95
 
 
 def test_order_of_calibration_sequences_does_not_matter():
-    """Sums in another order: the same error, and all but few of the same bits."""
+    """Sums in another order change few weights."""
     model = tiny_model("qwen3")
     one, _ = sparsegpt(model, Calibration(IDS), sparsity=0.5)
     other, _ = sparsegpt(model, Calibration(IDS.flip(0)), sparsity=0.5)

@@ -1,4 +1,4 @@
-"""Wanda's masks equal what the paper's Eq. 1 says, written down once more."""
+"""Wanda's masks equal those of Eq. 1 of its paper, in a separate implementation."""
 
 import pytest
 import torch
@@ -17,18 +17,18 @@ wanda = load("wanda")
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=str)
-def test_masks_are_the_papers(model, level):
-    """Every linear of every architecture, inputs from hooks on the model pruned so far."""
+def test_masks_are_those_of_the_paper(model, level):
+    """In all linears of all architectures, with inputs from hooks on the partly pruned model."""
     edit, _ = wanda(model, Calibration(IDS), **level)
     differ, total = disagreements(model, edit, IDS, **level)
-    assert differ <= total * 1e-4  # float32 sums against float64: a near tie may turn
+    assert differ <= total * 1e-4  # near ties differ between float32 and float64
 
 
 @pytest.mark.parametrize("level", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
-def test_masks_are_the_papers_on_real_weights(level):
-    """SmolLM2's first blocks, 16 x 512 tokens of a text: ties aside, not a bit differs.
+def test_masks_are_those_of_the_paper_on_real_weights(level):
+    """In the first blocks of SmolLM2, with 16 x 512 tokens of a text, only near ties differ.
 
-    `make bench` compares all of its blocks.
+    `make bench` compares all blocks.
     """
     model = loading.load(model_dir(), "float32", torch.device("cpu"))
     model.model.layers = model.model.layers[:2]
@@ -41,7 +41,7 @@ def test_masks_are_the_papers_on_real_weights(level):
 
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 def test_pruning_once_more_changes_nothing(level):
-    """The pruned model loses the same weights again, dead inputs and all."""
+    """The same weights are removed again, also for inputs that are always zero."""
     model = tiny_model("llama")
     model.model.layers[0].mlp.up_proj.weight[:30] = 0  # most inputs of down_proj are dead
     edit, _ = wanda(model, Calibration(IDS), **level)
@@ -53,7 +53,7 @@ def test_pruning_once_more_changes_nothing(level):
 
 
 def test_order_of_calibration_sequences_does_not_matter():
-    """Sums in another order: the same bits, near ties aside."""
+    """Sums in another order change no more than near ties."""
     model = tiny_model("qwen3")
     one, _ = wanda(model, Calibration(IDS), sparsity=0.5)
     other, _ = wanda(model, Calibration(IDS.flip(0)), sparsity=0.5)
@@ -65,8 +65,8 @@ def test_order_of_calibration_sequences_does_not_matter():
     assert max(bits) < 1e-3
 
 
-def test_edit_is_a_bit_a_weight(tmp_path):
-    """On disk, names and provenance aside."""
+def test_edit_has_one_bit_per_weight(tmp_path):
+    """On disk, it also has names and provenance."""
     model = tiny_model("llama")
     edit, _ = wanda(model, Calibration(IDS), sparsity=0.5)
     edits.write(tmp_path / "edit.safetensors", edit, {})

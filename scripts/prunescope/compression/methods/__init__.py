@@ -1,8 +1,8 @@
-"""Compression methods, one file each: the folder listing is the list of methods.
+"""Compression methods, one per file; the list of files in this folder is the list of methods.
 
-A method is a module with one public function `compress`. Its positional parameters say what
-it reads, its keyword-only ones are the settings `config.yaml` may name, and it returns the
-edit with its rows of `compression_report`.
+A method is a module with one public function, `compress`. Its positional parameters are the inputs
+that it reads, and its keyword-only parameters are the settings that config may give it. It returns
+the edit and its rows of `compression_report`.
 """
 
 import ast
@@ -20,12 +20,12 @@ _FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """All methods, by file name."""
+    """Names of all methods, which are the names of their files."""
     return sorted(path.stem for path in _FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def load(name: str) -> Compress:
-    """The method's `compress`. Raises ValueError for a method without a file."""
+    """The function `compress` of a method. Raises ValueError if there is no such method."""
     if name not in names():
         raise ValueError(f"there is no method {name!r}; there are {', '.join(names())}.")
     compress: Compress = importlib.import_module(f"prunescope.compression.methods.{name}").compress
@@ -33,12 +33,12 @@ def load(name: str) -> Compress:
 
 
 def reads(name: str) -> tuple[str, ...]:
-    """What the method's `compress` takes by position, found without importing it."""
+    """Names of the inputs of a method, read from its source without importing it."""
     return tuple(argument.arg for argument in _signature(name).args)
 
 
 def settings(name: str) -> tuple[str, ...]:
-    """What the method's `compress` takes by keyword only, found without importing it."""
+    """Names of the settings of a method, read from its source without importing it."""
     return tuple(argument.arg for argument in _signature(name).kwonlyargs)
 
 

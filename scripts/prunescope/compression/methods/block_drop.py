@@ -1,4 +1,4 @@
-"""Drop whole transformer blocks, the least influential first (ShortGPT, Men et al. 2025)."""
+"""Drop the transformer blocks with the least influence (ShortGPT, Men et al. 2025)."""
 
 import pyarrow as pa
 
@@ -7,10 +7,11 @@ from prunescope.model.edits import Edit
 
 
 def compress(influence: pa.Table, *, n_drop: int | str) -> tuple[Edit, pa.Table]:
-    """Drop the `n_drop` blocks of least block influence at once, or `all`.
+    """Drop the blocks with the least influence, all of which is measured on the dense model.
 
     Parameters
     ----------
     influence : table `influence`.
+    n_drop : number of blocks, or `all`.
     """
     return drop_least_influential(influence, ("block",), n_drop, method="block_drop")

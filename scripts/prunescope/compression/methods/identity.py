@@ -1,4 +1,4 @@
-"""Dense itself: the edit is empty, so no query and no trace needs a special case."""
+"""The dense model as a variant with an empty edit, which needs no special case anywhere."""
 
 import pyarrow as pa
 
@@ -7,5 +7,5 @@ from prunescope.tables.schemas import TABLES
 
 
 def compress() -> tuple[Edit, pa.Table]:
-    """Change nothing, report nothing."""
+    """Return an empty edit and an empty report."""
     return Edit(), TABLES["compression_report"].schema.empty_table()

@@ -17,18 +17,21 @@ def compress(
     sparsity: float | None = None,
     pattern: str | None = None,
 ) -> tuple[Edit, pa.Table]:
-    """Keep the largest |W_ij| of each linear, or of each group of a pattern.
+    """Keep the weights with the largest |W_ij| of each linear, or of each group of a pattern.
 
-    No activation decides: an excerpt of the calibration set serves the report's errors alone.
+    The masks do not depend on activations. An excerpt of the calibration set is used only to
+    measure the output errors of the report.
 
     Parameters
     ----------
-    sparsity : share of zeros in every linear, ranked over the whole linear.
-    pattern : "n:m" instead: n kept of every m consecutive inputs.
+    model : the dense model.
+    calibration : the calibration text.
+    sparsity : share of zeros in every linear, whose weights are ranked together.
+    pattern : "n:m", which keeps n of every m consecutive inputs, instead of a sparsity.
     """
 
     def masked(linear: Linear) -> tuple[Masked, float]:
-        """The keep-mask of one linear, packed, and its mean importance."""
+        """The masked weight of a linear, and its mean importance."""
         importance = linear.weight.float().abs()
         ranked = importance if pattern is not None else importance.flatten()
         n, m = masks.groups_of(ranked.shape[-1], sparsity, pattern)

@@ -1,8 +1,8 @@
-"""Structured pruning of MLPs: whole intermediate neurons leave, and their compute with them.
+"""Structured pruning of MLPs: whole intermediate neurons are removed, which also saves compute.
 
-A neuron's importance is the size of its contribution to the MLP's output, summed over tokens: a
-structured reading of Wanda's |W| ‖x‖ (Sun et al. 2024), in the manner of LLM-Pruner (Ma et al.
-2023), of which it takes the neuron as a coupled structure of gate, up and down.
+The importance of a neuron is the norm of its contribution to the output of the MLP over all tokens.
+This is a structured form of Wanda's importance |W| ‖x‖ (Sun et al. 2024). As in LLM-Pruner (Ma et
+al. 2023), a neuron is a coupled structure of rows of gate and up and a column of down.
 """
 
 from typing import Any
@@ -18,14 +18,17 @@ from prunescope.model.replacements import Columns, Rows
 
 
 def compress(model: Any, calibration: Calibration, *, sparsity: float) -> tuple[Edit, pa.Table]:
-    """Remove the floor(s d_ff) neurons of least ‖x_j‖₂ ‖W_down[:, j]‖₂ from every MLP.
+    """Remove the floor(s d_ff) neurons with the least ‖x_j‖₂ ‖W_down[:, j]‖₂ from every MLP.
 
-    x is the input of down_proj, (tokens, d_ff). Neuron j is row j of gate and up (of both halves
-    where they are one linear) and column j of down; a bias of gate or up goes with its row.
+    x is the input of down_proj, (tokens, d_ff). Neuron j consists of row j of gate and of up (of
+    both halves of the weight if the two are a single linear), of the elements of their biases, and
+    of column j of down.
 
     Parameters
     ----------
-    sparsity : share of each MLP's intermediate neurons that leave.
+    model : the dense model.
+    calibration : the calibration text.
+    sparsity : s, the share of the neurons of each MLP that are removed.
     """
     body = anatomy_of(model)
     walk = BlockWalk(model, calibration, ColumnNorms)
@@ -43,10 +46,10 @@ def compress(model: Any, calibration: Calibration, *, sparsity: float) -> tuple[
         keep = masks.keep_n_of_m(importance, n_kept, neurons)
         mean = float(importance.mean())
         for name in block.names_under(body.mlp):
-            into = block.linear(name)
+            linear = block.linear(name)
             if name != body.mlp_out:
-                rows = Rows.by(keep.repeat(len(into.weight) // neurons))
-                block.replace(into, rows, mean)
-                block.replace_bias(into, rows)
+                rows = Rows.by(keep.repeat(len(linear.weight) // neurons))
+                block.replace(linear, rows, mean)
+                block.replace_bias(linear, rows)
         block.replace(down, Columns.by(keep), mean)
     return walk.result("neuron")

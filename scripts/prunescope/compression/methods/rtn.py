@@ -1,4 +1,4 @@
-"""Round to nearest, the baseline of weight-only quantization (Dettmers & Zettlemoyer 2023).
+"""Rounding to nearest, the baseline of weight-only quantization (Dettmers & Zettlemoyer 2023).
 
 "The case for 4-bit precision: k-bit Inference Scaling Laws", Section 3.
 """
@@ -18,16 +18,19 @@ def compress(
 ) -> tuple[Edit, pa.Table]:
     """Round every weight to the nearest of 2^bits values, evenly spaced over its group's range.
 
-    No activation decides: an excerpt of the calibration set serves the report's errors alone.
+    The weights do not depend on activations. An excerpt of the calibration set is used only to
+    measure the output errors of the report.
 
     Parameters
     ----------
-    bits : width of a quantized weight, from 2 to 8.
+    model : the dense model.
+    calibration : the calibration text.
+    bits : bits per quantized weight, from 2 to 8.
     group_size : consecutive inputs of a row that share a scale and a zero point.
     """
 
     def rounded(linear: Linear) -> tuple[Quantized, None]:
-        """The integers of one linear."""
+        """The quantized weight of a linear; there is no importance."""
         weight = linear.weight.float()
         quantization.check(weight.shape[-1], bits, group_size)
         grid = quantization.min_max_grid(weight, bits, group_size)

@@ -1,4 +1,4 @@
-"""SparseGPT: what is removed is made up for by the weights that stay.
+"""SparseGPT: pruning in which the remaining weights compensate for the removed ones.
 
 Frantar & Alistarh 2023, "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot",
 Algorithm 1.
@@ -18,11 +18,11 @@ from prunescope.compression.hessians import Hessian, inverse_factor
 from prunescope.model.edits import Edit
 from prunescope.model.replacements import Survivors
 
-_COLUMNS = 128
-"""Columns that share a threshold (the paper's lazy batch)."""
+_BATCH = 128
+"""Number of columns that share a threshold (the lazy batch of the paper)."""
 
-_INNER = 16
-"""Columns updated one by one before a product updates the rest of the batch."""
+_INNER_BATCH = 16
+"""Columns that are updated one by one before a matrix product updates the rest of the batch."""
 
 
 def compress(
@@ -32,21 +32,27 @@ def compress(
     sparsity: float | None = None,
     pattern: str | None = None,
 ) -> tuple[Edit, pa.Table]:
-    """Remove the weights of least w²/U_jj², column by column, and adjust those to the right.
+    """Remove the weights with the least w²/U_jj², column by column, and update those to the right.
 
-    H = XᵀX over the inputs of a linear, with 1 % of its mean diagonal added; U is the upper
-    Cholesky factor of H⁻¹, so that U_jj² = [(H_{j:,j:})⁻¹]₀₀. A removed w_j leaves the error
-    e = w_j/U_jj, and every later column k of its row loses e U_jk. Linears that read one input
-    share H and U. Masks depend on the order of sums: threads are fixed by the job and recorded.
+    H is XᵀX over the inputs of a linear, plus 1 % of its mean diagonal on the diagonal. U is the
+    upper Cholesky factor of H⁻¹, so that U_jj² = [(H_{j:,j:})⁻¹]₀₀. Removing w_j causes the error
+    e = w_j/U_jj, and e U_jk is subtracted from every later column k of its row. Linears that read
+    the same input share H and U. The masks depend on the order of sums, therefore the number of
+    threads is a setting and recorded.
 
-    An input that is always zero has only the damping λ in H (the authors give it 1 and clear its
-    weights, which may exceed the share). No w²/U_jj² is less than its λ w²: at equal magnitude its
-    weights go first, at no cost, and counts stay exact.
+    An input that is always zero has only the damping λ on the diagonal of H. (The authors set this
+    element to 1 and remove all weights of the input, which may be more than the sparsity allows.)
+    For other inputs w²/U_jj² is at least λ w². Of weights with equal magnitude those of such an
+    input are thus removed first, without any error, and the number of zeros is exact.
 
     Parameters
     ----------
-    sparsity : share of zeros; the threshold is that of each batch of 128 columns of a linear.
-    pattern : "n:m" instead: n kept of every m consecutive inputs, chosen when their turn comes.
+    model : the dense model.
+    calibration : the calibration text.
+    sparsity : share of zeros in each batch of 128 columns of a linear, which has a threshold of its
+        own.
+    pattern : "n:m", which keeps n of every m consecutive inputs, instead of a sparsity. The weights
+        of a group are chosen after the update by all earlier columns.
     """
     walk = BlockWalk(model, calibration, Hessian)
     for block in walk:
@@ -59,18 +65,24 @@ def compress(
 
 
 @dataclass
-class _Choice:
-    """Which weights stay: n of every m columns, or all but a share of each linear's batch."""
+class _Selection:
+    """How weights are selected.
+
+    Attributes
+    ----------
+    sparsity : share of zeros in a batch of columns of each linear; None for a pattern.
+    n : number of weights of every m that a pattern keeps.
+    m : number of columns that are selected at a time, those of a pattern or of a batch.
+    sizes : number of rows of each linear; the weights of all linears of a group are stacked.
+    """
 
     sparsity: float | None
     n: int
     m: int
-    """Columns chosen together: the pattern's, or a batch."""
     sizes: list[int]
-    """Rows of each linear among those stacked."""
 
     def keep_mask(self, importance: Tensor) -> Tensor:
-        """Of columns chosen together, (columns, rows) -> (columns, rows) bool."""
+        """Keep-mask of m columns, (columns, rows) -> (columns, rows) bool."""
         if self.sparsity is None:
             return masks.keep_n_of_m(importance.T, self.n, self.m).T
         parts = importance.split(self.sizes, dim=1)
@@ -78,64 +90,90 @@ class _Choice:
 
 
 def _keep_largest(importance: Tensor, sparsity: float) -> Tensor:
-    """Keep-mask by one threshold."""
+    """Keep-mask with a single threshold for all elements, of the shape of `importance`."""
     flat = importance.flatten()
-    kept = masks.n_kept(len(flat), sparsity)
-    return masks.keep_n_of_m(flat, kept, len(flat)).view_as(importance)
+    n_kept = masks.n_kept(len(flat), sparsity)
+    return masks.keep_n_of_m(flat, n_kept, len(flat)).view_as(importance)
 
 
 def _prune(
     group: Group, factor: Tensor, sparsity: float | None, pattern: str | None
 ) -> list[tuple[Tensor, Tensor, float]]:
-    """Adjusted weight, keep-mask and mean importance of each linear of a group, pruned as one."""
+    """Prune all linears of a group, with their weights stacked.
+
+    Parameters
+    ----------
+    group : linears that read the same input.
+    factor : U, (in_features, in_features).
+    sparsity, pattern : as in `compress`.
+
+    Returns
+    -------
+    Updated weight and keep-mask, (out, in) each, and mean importance of each linear.
+    """
     sizes = [len(linear.weight) for linear in group.linears]
     n, m = masks.groups_of(group.in_features, sparsity, pattern)
-    choice = _Choice(sparsity, n, m if pattern else _COLUMNS, sizes)
-    batch, inner = (_whole(_COLUMNS, m), _whole(_INNER, m)) if pattern else (_COLUMNS, _INNER)
+    selection = _Selection(sparsity, n, m if pattern else _BATCH, sizes)
+    batch, inner_batch = (
+        (_next_multiple(_BATCH, m), _next_multiple(_INNER_BATCH, m))
+        if pattern
+        else (_BATCH, _INNER_BATCH)
+    )
 
     columns = torch.cat([linear.weight.float() for linear in group.linears]).T.contiguous()
     keep = torch.empty_like(columns, dtype=torch.bool)
     importance = torch.zeros(columns.shape[1], dtype=torch.float64, device=columns.device)
     for start in range(0, len(columns), batch):
-        here = slice(start, min(start + batch, len(columns)))
-        errors, keep[here], ranked = _prune_batch(columns[here], factor[here, here], choice, inner)
-        columns[here.stop :].addmm_(factor[here, here.stop :].T, errors, alpha=-1)
-        importance += ranked
-    weights, kept = columns.T.contiguous(), keep.T.contiguous()  # whole: slices copy 5 times slower
-    means = [float(part.mean()) for part in (importance / len(columns)).split(sizes)]
-    return list(zip(weights.split(sizes), kept.split(sizes), means, strict=True))
+        part = slice(start, min(start + batch, len(columns)))
+        errors, keep[part], batch_importance = _prune_batch(
+            columns[part], factor[part, part], selection, inner_batch
+        )
+        columns[part.stop :].addmm_(factor[part, part.stop :].T, errors, alpha=-1)
+        importance += batch_importance
+    # Transposed as a whole, because copies of transposed slices are five times slower.
+    weights, keep_masks = columns.T.contiguous(), keep.T.contiguous()
+    means = [float(linear.mean()) for linear in (importance / len(columns)).split(sizes)]
+    return list(zip(weights.split(sizes), keep_masks.split(sizes), means, strict=True))
 
 
 def _prune_batch(
-    columns: Tensor, factor: Tensor, choice: _Choice, inner: int
+    columns: Tensor, factor: Tensor, selection: _Selection, inner_batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Errors, keep-mask and summed importance of a batch of columns, which are updated in place.
+    """Prune a batch of columns and update them in place.
 
     Parameters
     ----------
-    columns : (columns, rows), the transposed weights. factor : (columns, columns), its part of U.
+    columns : (columns, rows), the transposed weights.
+    factor : (columns, columns), the part of U that belongs to them.
+    selection : how weights are selected.
+    inner_batch : number of columns that are updated one by one.
+
+    Returns
+    -------
+    Errors e, (columns, rows), keep-mask, (columns, rows) bool, and sum of importances over columns,
+    (rows,) float64.
     """
     scale = factor.diagonal().unsqueeze(-1)
     errors = torch.empty_like(columns)
     keep = torch.empty_like(columns, dtype=torch.bool)
-    dropped = torch.empty_like(columns)
+    error_factor = torch.empty_like(columns)  # 1/U_jj for removed weights, otherwise 0
     importance = torch.empty_like(columns)
 
-    column, error, drop = columns.unbind(), errors.unbind(), dropped.unbind()
-    for start in range(0, len(columns), inner):
-        stop = min(start + inner, len(columns))
+    column, error, column_factor = columns.unbind(), errors.unbind(), error_factor.unbind()
+    for start in range(0, len(columns), inner_batch):
+        stop = min(start + inner_batch, len(columns))
         for j in range(start, stop):
-            if j % choice.m == 0:
-                some = slice(j, j + choice.m)
-                torch.div(columns[some], scale[some], out=importance[some]).square_()
-                keep[some] = choice.keep_mask(importance[some])
-                torch.div(~keep[some], scale[some], out=dropped[some])
-            torch.mul(column[j], drop[j], out=error[j])
+            if j % selection.m == 0:
+                group = slice(j, j + selection.m)
+                torch.div(columns[group], scale[group], out=importance[group]).square_()
+                keep[group] = selection.keep_mask(importance[group])
+                torch.div(~keep[group], scale[group], out=error_factor[group])
+            torch.mul(column[j], column_factor[j], out=error[j])
             columns[j + 1 : stop].addr_(factor[j, j + 1 : stop], error[j], alpha=-1)
         columns[stop:].addmm_(factor[start:stop, stop:].T, errors[start:stop], alpha=-1)
     return errors, keep, importance.sum(0, dtype=torch.float64)
 
 
-def _whole(columns: int, m: int) -> int:
-    """The least multiple of m that is not below `columns`."""
-    return m * math.ceil(columns / m)
+def _next_multiple(n_columns: int, m: int) -> int:
+    """The smallest multiple of m that is not below `n_columns`."""
+    return m * math.ceil(n_columns / m)

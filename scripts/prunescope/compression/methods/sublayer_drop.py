@@ -1,4 +1,4 @@
-"""Drop whole attention or MLP sublayers, the least influential first (He et al. 2026)."""
+"""Drop the attention or MLP sublayers with the least influence (He et al. 2026)."""
 
 import pyarrow as pa
 
@@ -7,13 +7,13 @@ from prunescope.model.edits import Edit
 
 
 def compress(influence: pa.Table, *, sublayer: str, n_drop: int | str) -> tuple[Edit, pa.Table]:
-    """Drop the `n_drop` least influential sublayers at once, all scored on the dense model.
+    """Drop the sublayers with the least influence, all of which is measured on the dense model.
 
     Parameters
     ----------
     influence : table `influence`.
-    sublayer : `attn`, `mlp`, or `any` to rank both kinds together (joint layer drop).
-    n_drop : how many, or `all`.
+    sublayer : `attn`, `mlp`, or `any`, which ranks both kinds together (joint layer drop).
+    n_drop : number of sublayers, or `all`.
     """
     kinds = ("attn", "mlp") if sublayer == "any" else (sublayer,)
     return drop_least_influential(influence, kinds, n_drop, method="sublayer_drop")

@@ -1,4 +1,4 @@
-"""Wanda: weights and activations decide together.
+"""Wanda: pruning by the product of weights and norms of activations.
 
 Sun et al. 2024, "A Simple and Effective Pruning Approach for Large Language Models", Eq. 1 and
 Algorithm 1.
@@ -21,20 +21,23 @@ def compress(
     sparsity: float | None = None,
     pattern: str | None = None,
 ) -> tuple[Edit, pa.Table]:
-    """Keep the weights of largest importance |W_ij| ‖x_j‖₂ in each output row; no update.
+    """Keep the weights with the largest importance |W_ij| ‖x_j‖₂ in each output row, unchanged.
 
-    Blocks go in order: a block's norms are taken before it is pruned, and its pruned output is
-    what the next one reads. Embeddings, norms and lm_head stay. Among equal importances (inputs
-    that are always zero) the larger weight stays, so pruning once more changes nothing.
+    Blocks are pruned in order. The norms of a block's inputs are measured before it is pruned, and
+    the next block reads the output of the pruned block. Embeddings, norms and lm_head are not
+    pruned. Of weights with equal importance (if an input is always zero) the larger one is kept, so
+    that pruning the variant once more changes nothing.
 
     Parameters
     ----------
-    sparsity : share of zeros in every row, floor(s in_features) weights.
-    pattern : "n:m" instead: n kept of every m consecutive inputs.
+    model : the dense model.
+    calibration : the calibration text.
+    sparsity : s, the share of zeros in every row, which are floor(s in_features) weights.
+    pattern : "n:m", which keeps n of every m consecutive inputs, instead of a sparsity.
     """
 
     def masked(linear: Linear) -> tuple[Masked, float]:
-        """The keep-mask of one linear, packed, and its mean importance."""
+        """The masked weight of a linear, and its mean importance."""
         magnitude = linear.weight.float().abs()
         importance = magnitude * linear.inputs.norms()
         n, m = masks.groups_of(importance.shape[1], sparsity, pattern)
