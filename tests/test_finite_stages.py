@@ -231,7 +231,7 @@ def test_tokens_without_a_direction_are_not_counted(generator):
     assert [row["n_tokens"] for row in rows[:4]] == [127, 128, 127, 128]
 
     h = torch.randn(3, 24, generator=generator)
-    large = influence._unit((h * 1e25).bfloat16())
+    large = influence._unit_vectors((h * 1e25).bfloat16())
     assert torch.allclose(large, torch.nn.functional.normalize(h), atol=0.01)
 
 

@@ -678,8 +678,9 @@ class _Collector:
 
     def begin(self, batch: int, worker: int) -> _BatchProgress:
         """Start a micro-batch, to which all further inputs of the calling thread belong."""
-        self._thread.progress = _BatchProgress(batch, worker)
-        return self._thread.progress
+        batch_progress = _BatchProgress(batch, worker)
+        self._thread.progress = batch_progress
+        return batch_progress
 
     def add(self, name: str, x: Tensor) -> None:
         """Add the input of a linear, unless another linear of its group has added it before.
