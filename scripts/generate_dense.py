@@ -25,21 +25,17 @@ def generate_dense(
     made_by: Mapping[str, object],
     prompting: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write table `dense_answer` of one model: greedy and sampled answers to every prompt.
-
-    The prompts are checked before the model is loaded.
+    """Write table `dense_answer` of one model. The prompts are checked before the model is loaded.
 
     Parameters
     ----------
     model_dir : folder of the dense model.
     prompt_texts : section `prompts` of config.
-    max_new_tokens : the greatest length of an answer, in tokens.
-    sampling_temperatures : temperatures at which answers are sampled, in addition to the greedy
-        answers.
+    max_new_tokens : the greatest length of an answer.
+    sampling_temperatures : temperatures at which further answers are sampled.
     seed : seed of the sampling.
     answers_file : the file to write.
-    dtype : number type of the weights.
-    threads : number of CPU threads.
+    dtype, threads : number type of the weights, and number of CPU threads.
     made_by : provenance, written into the metadata of the file.
     prompting : section `prompting` of config, with the settings of the chat template.
 
@@ -74,8 +70,7 @@ def warn_of_thinking(tokenizer: Any, encoded_prompts: Sequence[prompts.Asked]) -
     if names:
         progress.warn(
             f"the chat template opens a thinking text after {', '.join(sorted(names))}: step 0, "
-            "where options are read, belongs to the thinking text. See "
-            "prompting/chat_template_kwargs in config."
+            "where options are read, is part of it. See prompting/chat_template_kwargs in config."
         )
 
 

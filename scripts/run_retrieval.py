@@ -32,8 +32,8 @@ def run_retrieval(
     ----------
     source : the variant.
     manifest_file : the manifest that `fetch_model` wrote for the dense model.
-    sets : the retrieval sets by name, each with its files `corpus`, `queries` and `qrels`, its
-        `instruction` if it has one, and `queries_are_documents`.
+    sets : the retrieval sets by name: `corpus`, `queries` and `qrels` are files, `instruction` and
+        `queries_are_documents` are as in config.
     settings : how texts are embedded, and where embeddings are kept.
     scores_file, samples_file : the files to write, one per table.
     made_by : provenance, written into the metadata of the files.
@@ -84,6 +84,7 @@ if __name__ == "__main__":
     recorded |= {"embedding": params.settings, "threads": threads}
     entries = zip(params.sets.items(), inputs.corpus, inputs.queries, inputs.qrels, strict=True)
     names = ("cache_dir", "keep_embeddings_mb", "embedding_code", "code")
+    settings = {name: params[name] for name in names}
     with progress.job("run_retrieval", snakemake.log[0]):
         run_retrieval(
             loading.VariantSource(inputs.model, inputs.edit, params.dtype, threads, params.kind),
@@ -92,9 +93,7 @@ if __name__ == "__main__":
                 name: {**entry, "corpus": corpus, "queries": queries, "qrels": qrels}
                 for (name, entry), corpus, queries, qrels in entries
             },
-            settings=retrieval_scores.Settings(
-                params.settings, **{name: params[name] for name in names}
-            ),
+            settings=retrieval_scores.Settings(params.settings, **settings),
             scores_file=snakemake.output.scores,
             samples_file=snakemake.output.samples,
             made_by=store.provenance("run_retrieval", recorded),
