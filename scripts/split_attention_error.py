@@ -27,7 +27,7 @@ def split_attention_error(
     made_by : the provenance that the table carries.
     """
     loaded = loading.load_variant(source)
-    dropped = attention_error.left_out(loaded.edit, len(anatomy.blocks_of(loaded.dense)))
+    dropped = attention_error.dropped_attention(loaded.edit, len(anatomy.blocks_of(loaded.dense)))
     if dropped:
         progress.LOG.info(
             "blocks %s are left out: their attention is dropped", ", ".join(map(str, dropped))
@@ -58,7 +58,7 @@ def errors(
             "teacher_forced": histories.run(variant.model, token_ids, variant.edit).attended,
         }
         yield pa.concat_tables(
-            attention_error.rows_of(
+            attention_error.as_table(
                 answer["prompt"], history, start, of_dense.attended, moved, of_dense.scoring
             )
             for history, moved in by_history.items()
