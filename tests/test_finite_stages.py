@@ -364,7 +364,7 @@ def test_identity_writes_and_chooses_denses_tokens(folder, dtype):
         }
         at = decoding.states(dense, Variant(variant, edit), answer, tokens)
         compared = decoding.compare(at, unembed, answer, [1.0], 64, 0)
-        rows = decoding.rows_of(answer, tokens, at, compared)["decoded_step"].to_pylist()
+        rows = decoding.tables_of(answer, tokens, at, compared)["decoded_step"].to_pylist()
         assert len(rows) == 4 * len(tokens)
         assert all(row["variant_token"] == row["dense_token"] for row in rows)
         if one.sampling_temperature == 0:

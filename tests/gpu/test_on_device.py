@@ -238,10 +238,14 @@ def test_decoding_under_every_history(architecture: str, dtype: str) -> None:
         found.append(decoding.states(model, Variant(variant, edit), answer, own))
     ours, theirs = found
     _close(ours.dense, theirs.dense, TOLERANCE[dtype])
-    _close(ours.variant[: ours.both], theirs.variant[: theirs.both], TOLERANCE[dtype])
+    _close(
+        ours.variant[: ours.n_common_steps],
+        theirs.variant[: theirs.n_common_steps],
+        TOLERANCE[dtype],
+    )
     unembed = unembedding.output_of(subject)
     compared = decoding.compare(ours, unembed, answer, TEMPERATURES, 64, 0)
-    tables = decoding.rows_of(answer, own, ours, compared)
+    tables = decoding.tables_of(answer, own, ours, compared)
     assert tables["decoding_trace"].num_rows > 0
     options.tables_of("p", {"A": 5, "B": 9}, *compared.first_logits[:2], TEMPERATURES, _Tokenizer())
     same = decoding.states(subject, Variant(loading.apply_edit(subject, edits.Edit())), answer, own)

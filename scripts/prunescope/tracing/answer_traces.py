@@ -62,7 +62,7 @@ def trace_answers(
         text_row = wording.as_row(
             answer, variant_tokens, perplexities, tokenizer, ends, settings.thresholds
         )
-        tables = decoding.rows_of(answer, variant_tokens, states, compared)
+        tables = decoding.tables_of(answer, variant_tokens, states, compared)
         tables["generated_text"] = pa.Table.from_pylist(
             [text_row], schema=TABLES["generated_text"].schema
         )

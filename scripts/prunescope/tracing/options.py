@@ -148,7 +148,7 @@ def _option_rows(
 def _agreement_rows(
     options: Mapping[str, int], dense: Tensor, variant: Tensor, temperatures: Sequence[float]
 ) -> Iterator[dict[str, object]]:
-    """One row per temperature and scope; the scope `options` is a softmax over their logits only."""
+    """One row per temperature and scope; `options` is a softmax over their logits only."""
     tokens = list(options.values())
     scopes = {"vocabulary": (dense, variant), "options": (dense[tokens], variant[tokens])}
     for temperature in temperatures:
