@@ -31,7 +31,7 @@ def split_attention_error(
     made_by : provenance, written into the metadata of the file.
     """
     loaded = loading.load_variant(source)
-    dropped = attention_error.left_out(loaded.edit, len(anatomy.blocks_of(loaded.dense)))
+    dropped = attention_error.dropped_attention(loaded.edit, len(anatomy.blocks_of(loaded.dense)))
     if dropped:
         progress.LOG.info(
             "blocks %s are left out: their attention is dropped", ", ".join(map(str, dropped))
@@ -63,7 +63,7 @@ def errors(
             "teacher_forced": histories.run(variant.model, token_ids, variant.edit).attended,
         }
         yield pa.concat_tables(
-            attention_error.rows_of(
+            attention_error.as_table(
                 answer["prompt"], history, start, dense_run.attended, attended, dense_run.scoring
             )
             for history, attended in by_history.items()

@@ -69,7 +69,7 @@ def trace_prompts(
                 dense, variant, dropped, unembed, settings.temperatures, settings.memory_mb
             )
         sublayers = sublayer_traces.traced(variant, dropped)
-        yield sublayer_traces.rows_of(answer["prompt"], sublayers, statistics)
+        yield sublayer_traces.tables_of(answer["prompt"], sublayers, statistics)
 
 
 if __name__ == "__main__":

@@ -303,7 +303,7 @@ def test_estimates_from_a_damaged_table_are_refused(table, bad, generator):
     model = tiny_model("llama")
     dense = torch.randn(2, 7, 24, generator=generator)
     found = sublayer_traces.statistics(dense, {}, range(6), unembedding.output_of(model), [1.0], 64)
-    trace, shift = sublayer_traces.rows_of("p", range(6), found)
+    trace, shift = sublayer_traces.tables_of("p", range(6), found)
     name = {"trace": "angular_deviation", "shift": "var_p"}[table]
     rows = {"trace": trace, "shift": shift}
     values = [bad if value is not None else None for value in rows[table][name].to_pylist()]
@@ -318,7 +318,7 @@ def test_attention_errors_name_prompt_and_block():
     read = histories.run(model, torch.arange(10, 16))
     variant = {1: read.attended[1]._replace(value=read.attended[1].value * torch.nan)}
     with pytest.raises(NotFinite, match="prompt p, h, block 1: attention errors"):
-        attention_error.rows_of("p", "h", 2, read.attended, variant, read.scoring)
+        attention_error.as_table("p", "h", 2, read.attended, variant, read.scoring)
 
 
 def test_vectors_of_zeros_have_a_deviation(generator):
@@ -364,7 +364,7 @@ def test_identity_writes_and_chooses_denses_tokens(folder, dtype):
         }
         at = decoding.states(dense, Variant(variant, edit), answer, tokens)
         compared = decoding.compare(at, unembed, answer, [1.0], 64, 0)
-        rows = decoding.rows_of(answer, tokens, at, compared)["decoded_step"].to_pylist()
+        rows = decoding.tables_of(answer, tokens, at, compared)["decoded_step"].to_pylist()
         assert len(rows) == 4 * len(tokens)
         assert all(row["variant_token"] == row["dense_token"] for row in rows)
         if one.sampling_temperature == 0:

@@ -238,12 +238,16 @@ def test_decoding_under_every_history(architecture: str, dtype: str) -> None:
         found.append(decoding.states(model, Variant(variant, edit), answer, own))
     ours, theirs = found
     _close(ours.dense, theirs.dense, TOLERANCE[dtype])
-    _close(ours.variant[: ours.both], theirs.variant[: theirs.both], TOLERANCE[dtype])
+    _close(
+        ours.variant[: ours.n_common_steps],
+        theirs.variant[: theirs.n_common_steps],
+        TOLERANCE[dtype],
+    )
     unembed = unembedding.output_of(subject)
     compared = decoding.compare(ours, unembed, answer, TEMPERATURES, 64, 0)
-    tables = decoding.rows_of(answer, own, ours, compared)
+    tables = decoding.tables_of(answer, own, ours, compared)
     assert tables["decoding_trace"].num_rows > 0
-    options.rows_of("p", {"A": 5, "B": 9}, *compared.first_logits[:2], TEMPERATURES, _Tokenizer())
+    options.tables_of("p", {"A": 5, "B": 9}, *compared.first_logits[:2], TEMPERATURES, _Tokenizer())
     same = decoding.states(subject, Variant(loading.apply_edit(subject, edits.Edit())), answer, own)
     zero = decoding.compare(same, unembed, answer, TEMPERATURES, 64, 0).columns
     forced = histories_index("teacher_forced")
@@ -291,7 +295,9 @@ def test_attention_error(architecture: str, dtype: str) -> None:
     ids = IDS[0].to(DEVICE)
     dense = histories.run(subject, ids)
     edited = attention_error.edited_attention(subject, ids, edit)
-    rows = attention_error.rows_of("p", "edited_sublayer", 4, dense.attended, edited, dense.scoring)
+    rows = attention_error.as_table(
+        "p", "edited_sublayer", 4, dense.attended, edited, dense.scoring
+    )
     assert rows.num_rows > 0
     per_row = rows.group_by(["block", "step", "head_group"]).aggregate([("share", "sum")])
     sums = torch.tensor([s for s in per_row["share_sum"].to_pylist() if s is not None])

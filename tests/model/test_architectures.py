@@ -141,7 +141,7 @@ def test_attention_with_sinks_is_refused_by_name(ids):
 
     for layer in model.model.layers:
         layer.self_attn.forward = with_sinks.__get__(layer.self_attn)
-    with pytest.raises(ValueError, match="s_aux, which traces do not read"):
+    with pytest.raises(ValueError, match="s_aux, which traces do not support"):
         histories.run(model, ids)
 
 

@@ -54,5 +54,5 @@ def test_a_tensor_outside_the_sublayers_is_refused():
     """An edited embedding has no place in a trace of single sublayers."""
     model = tiny_model("llama")
     edit = edits.Edit(tensors={"model.embed_tokens.weight": model.model.embed_tokens.weight})
-    with pytest.raises(ValueError, match="lies in no sublayer"):
+    with pytest.raises(ValueError, match="belongs to no sublayer"):
         capture.residuals(model, TOKENS, start=0, edit=edit)

@@ -148,7 +148,7 @@ def _check(rows, dense, variant, blocks):
 
 
 def _rows(dense, variant, history="teacher_forced"):
-    return attention_error.rows_of("gen1", history, START, dense.attended, variant, dense.scoring)
+    return attention_error.as_table("gen1", history, START, dense.attended, variant, dense.scoring)
 
 
 def _edited(model, edit):
@@ -184,7 +184,7 @@ def test_whole_variant_against_plain_sums(model, dropped, first):
     edit = edits.Edit(dropped, {} if dropped else _every_linear(model).tensors)
     variant = loading.apply_edit(model, edit)
     rows = _rows(histories.run(model, IDS), histories.run(variant, IDS, edit).attended)
-    left = [block for block in range(3) if block not in attention_error.left_out(edit, 3)]
+    left = [block for block in range(3) if block not in attention_error.dropped_attention(edit, 3)]
     assert sorted(set(rows["block"].to_pylist())) == left
     has_moved = pc.greater_equal(rows["block"], first)
     places = [block for block in range(3) if block not in dropped.get("block", ())]
@@ -303,7 +303,7 @@ def test_a_sliding_window_forgets_the_prompt():
 def test_dropped_attention_is_left_out_and_named(model):
     """Alone or with its block, edited elsewhere or not."""
     edit = edits.Edit({"attn": (0,), "block": (2,)}, _every_linear(model).tensors)
-    assert attention_error.left_out(edit, 3) == [0, 2]
+    assert attention_error.dropped_attention(edit, 3) == [0, 2]
     assert list(attention_error.edited_attention(model, IDS, edit)) == [1]
 
 

@@ -75,7 +75,7 @@ def test_identity_is_zero_under_every_history(model):
         assert not columns[name].any(), name
     assert not compared.term_norm.any()
     assert compared.variant_token.tolist() == [[token] * 4 for token in tokens]
-    rows = decoding.rows_of(answer, tokens, at, compared)
+    rows = decoding.tables_of(answer, tokens, at, compared)
     assert rows["history_term"]["share"].null_count == rows["history_term"].num_rows
 
 
@@ -133,7 +133,7 @@ def test_terms_telescope(model):
     answer = _answer()
     own = [9, *answer["answer_token_ids"][:4]]
     at, compared = _compared(model, edit, variant, answer, own)
-    rows = decoding.rows_of(answer, own, at, compared)["history_term"]
+    rows = decoding.tables_of(answer, own, at, compared)["history_term"]
     assert rows.num_rows == 5 * 4
     weight = model.lm_head.weight.double()
     stages = torch.cat([at.dense[:, None], at.variant], 1).double() @ weight.T
@@ -298,7 +298,7 @@ def test_what_both_read_is_not_read_again(model, dropped, alike):
         own = [*answer["answer_token_ids"][:alike], *range(3, 3 + n_more)] or [9]
         at = decoding.states(model, Variant(variant, edit), answer, own)
         whole = torch.tensor([answer["prompt_token_ids"] + own[:-1]])
-        for found, of in ((at.variant[: at.both, 3], variant), (at.reread, model)):
+        for found, of in ((at.variant[: at.n_common_steps, 3], variant), (at.reread, model)):
             h = of.base_model(input_ids=whole, use_cache=False).last_hidden_state[0, 4:]
             torch.testing.assert_close(found, h[: len(found)], rtol=1e-6, atol=1e-6)
         assert len(at.reread) == len(own)

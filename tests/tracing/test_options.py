@@ -166,7 +166,9 @@ def tokenizer():
 
 
 def _rows(z, z_variant, tokenizer, temperatures=(1.0,), **settings):
-    tables = options.rows_of("choice-1", OPTIONS, z, z_variant, temperatures, tokenizer, **settings)
+    tables = options.tables_of(
+        "choice-1", OPTIONS, z, z_variant, temperatures, tokenizer, **settings
+    )
     return [table.to_pylist() for table in tables]
 
 

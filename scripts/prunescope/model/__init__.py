@@ -1,1 +1,1 @@
-"""A transformer as prunescope sees it: blocks, sublayers, edits, and the states between."""
+"""Transformer models: their parts, loading and editing them, and reading prompts and states."""

@@ -1,6 +1,7 @@
-"""Where a decoder or encoder keeps its blocks, sublayers, norms and lm_head. No model is forked.
+"""The names of the blocks, sublayers, norms and lm_head in each supported architecture.
 
-To add an architecture: one entry in `ANATOMIES`; docs/extend/architecture.md says how.
+Thanks to these names, no model code has to be copied. To add an architecture, add an entry to
+`ANATOMIES`, as docs/extend/architecture.md explains.
 """
 
 from dataclasses import dataclass, replace
@@ -9,15 +10,15 @@ from typing import NamedTuple
 from torch import nn
 
 SUBLAYERS = ("attn", "mlp")
-"""The halves of a block, in the order they run."""
+"""The two sublayers of a block, in the order in which they run."""
 
 
 @dataclass(frozen=True)
 class Sublayer:
-    """One sublayer of a model, by its block and its kind, a name of `SUBLAYERS`.
+    """One sublayer of a model: the number of its block, and its kind, one of `SUBLAYERS`.
 
-    Sublayers are counted in the order they run. Sublayer number s reads boundary s of the residual
-    stream and writes boundary s + 1.
+    Sublayers are numbered in the order in which they run. Sublayer s reads boundary s of the
+    residual stream and writes boundary s + 1.
     """
 
     block: int
@@ -25,18 +26,18 @@ class Sublayer:
 
     @property
     def index(self) -> int:
-        """Its number among all sublayers of the model."""
+        """The number of this sublayer among all sublayers of the model."""
         return len(SUBLAYERS) * self.block + SUBLAYERS.index(self.kind)
 
     @classmethod
     def from_index(cls, index: int) -> "Sublayer":
-        """The sublayer of that number."""
+        """The sublayer with that number."""
         block, half = divmod(index, len(SUBLAYERS))
         return cls(block, SUBLAYERS[half])
 
 
 class SublayerParts(NamedTuple):
-    """Dotted names, within a block, of what belongs to one sublayer: see `Anatomy`."""
+    """Dotted names, within a block, of the parts of one sublayer; see `Anatomy`."""
 
     module: str
     out: str
@@ -46,21 +47,30 @@ class SublayerParts(NamedTuple):
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Dotted names: of parts of the model, and of parts of a block.
+    """Dotted names of the parts of a model and of a block, and of some keys of its config.
 
-    Residual streams are read where the model itself passes them: `resid_pre` is the block's
-    input, `resid_mid` the input of `reads_resid_mid`, `resid_post` the block's output. Whatever
-    a block does inside (norms before or after a sublayer, scaled residuals) needs no entry.
-    `attn_out` and `mlp_out` are the linears that write a sublayer's output, `block_settings` the
-    keys of the model's config, where it has them, that hold one value per block;
-    `logit_divisor`, `logit_factor` and `logit_cap` are the keys of what the model divides and
-    multiplies its own logits by and of the cap c in c tanh(z/c), where its config has them.
+    The residual stream is recorded at the modules between which the model passes it: `resid_pre` is
+    the input of the block, `resid_mid` the input of `reads_resid_mid`, and `resid_post` the output
+    of the block. Other operations within a block (norms before or after a sublayer, scaled
+    residuals) need no entry.
 
-    `attn_norms` and `mlp_norms` belong to their sublayer and go with it. An encoder of BERT's kind
-    norms the stream itself, resid_mid = norm(resid_pre + attention): such a norm stays where the
-    sublayer is dropped. It is `attn_sum_norm` or `mlp_sum_norm`, and its input is the sum. There
-    `attn` and `mlp` are the modules before `attn_out` and `mlp_out`, and no norm or lm_head follows
-    the blocks.
+    An encoder like BERT applies norms to the residual stream itself:
+    resid_mid = norm(resid_pre + attention). The input of such a norm is the sum, and the norm stays
+    if the sublayer is dropped. In such a model `attn` and `mlp` are the modules before `attn_out`
+    and `mlp_out`, and no norm or lm_head follows the blocks.
+
+    Attributes
+    ----------
+    blocks, final_norm, lm_head : names in the model.
+    attn, mlp : modules of the sublayers.
+    attn_out, mlp_out : the linears that write the output of each sublayer.
+    reads_resid_mid : the module whose input is `resid_mid`.
+    attn_norms, mlp_norms : norms that belong to a sublayer and are dropped with it.
+    block_settings : keys of the model's config that hold one value per block, if it has them.
+    logit_divisor, logit_factor : keys of the numbers by which the model divides and multiplies its
+        logits, if it does.
+    logit_cap : key of the cap c in c tanh(z/c), if the model caps its logits.
+    attn_sum_norm, mlp_sum_norm : norms of the residual stream itself, as in BERT.
     """
 
     blocks: str = "model.layers"
@@ -82,14 +92,14 @@ class Anatomy:
 
     @property
     def sublayers(self) -> dict[str, SublayerParts]:
-        """What belongs to each sublayer of a block, by its kind."""
+        """The parts of each sublayer of a block, by kind."""
         return {
             "attn": SublayerParts(self.attn, self.attn_out, self.attn_norms, self.attn_sum_norm),
             "mlp": SublayerParts(self.mlp, self.mlp_out, self.mlp_norms, self.mlp_sum_norm),
         }
 
     def sublayer_of(self, name: str) -> str | None:
-        """The sublayer that a module or parameter of a block belongs to, norms included."""
+        """The kind of sublayer that a module or parameter of a block belongs to, norms included."""
         for kind, parts in self.sublayers.items():
             owned = (parts.module, parts.out, *parts.norms)
             if any(f"{name}.".startswith(f"{part}.") for part in owned):
@@ -150,29 +160,29 @@ ANATOMIES: dict[str, Anatomy] = {
         mlp_sum_norm="output.LayerNorm",
     ),
 }
-"""By `config.model_type`."""
+"""The anatomy of each supported `config.model_type`."""
 
 
 def anatomy_of(model: nn.Module) -> Anatomy:
-    """Anatomy of a loaded model. Raises ValueError for a model type without an entry.
+    """The anatomy of a loaded model. Raises ValueError if its model type has no entry.
 
-    A decoder loaded without its lm_head, as embedding models are, has no `model.` (GPT-2: no
-    `transformer.`) in its names.
+    If a decoder is loaded without its lm_head, as embedding models are, its names lack the prefix
+    `model.` (in GPT-2: `transformer.`).
     """
     model_type = model.config.model_type  # type: ignore[union-attr]
     try:
-        found = ANATOMIES[model_type]  # type: ignore[index]
+        anatomy = ANATOMIES[model_type]  # type: ignore[index]
     except KeyError:
         raise ValueError(
             f"model type {model_type!r} is not known; known are {', '.join(sorted(ANATOMIES))}. "
             "Add an entry to ANATOMIES in scripts/prunescope/model/anatomy.py: "
             "docs/extend/architecture.md says how."
         ) from None
-    if found.lm_head is None or model.base_model is not model:
-        return found
+    if anatomy.lm_head is None or model.base_model is not model:
+        return anatomy
     prefix = f"{model.base_model_prefix}."
-    blocks, norm = found.blocks.removeprefix(prefix), str(found.final_norm).removeprefix(prefix)
-    return replace(found, blocks=blocks, final_norm=norm, lm_head=None)
+    blocks, norm = anatomy.blocks.removeprefix(prefix), str(anatomy.final_norm).removeprefix(prefix)
+    return replace(anatomy, blocks=blocks, final_norm=norm, lm_head=None)
 
 
 def blocks_of(model: nn.Module) -> nn.ModuleList:
@@ -183,14 +193,14 @@ def blocks_of(model: nn.Module) -> nn.ModuleList:
 
 
 def lm_head_of(model: nn.Module) -> nn.Linear:
-    """The linear that maps h to z. Raises ValueError for a model that has none."""
+    """The linear that maps h to z. Raises ValueError if the model has none."""
     lm_head = _part(model, anatomy_of(model).lm_head, "lm_head")
     assert isinstance(lm_head, nn.Linear)
     return lm_head
 
 
 def final_norm_of(model: nn.Module) -> nn.Module:
-    """The norm before `lm_head`. Raises ValueError for a model that has none."""
+    """The norm before `lm_head`. Raises ValueError if the model has none."""
     return _part(model, anatomy_of(model).final_norm, "final_norm")
 
 

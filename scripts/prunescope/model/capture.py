@@ -1,4 +1,4 @@
-"""Record the residual stream at every sublayer boundary, dense and with one sublayer edited."""
+"""Record the residual stream before and after every sublayer, dense or with one sublayer edited."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -13,23 +13,26 @@ from prunescope.model.edits import Edit
 from prunescope.model.replacements import Replacement, replaced_in
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments of a block, as the model passed them."""
+"""Positional and keyword arguments with which the model called a block."""
 
 
 class _ReachedMid(Exception):
-    """Ends a block's run once its attention half is done."""
+    """Stops the forward pass of a block after its attention sublayer."""
 
 
 @contextlib.contextmanager
 def boundaries(
     model: Any, visit: Callable[[int, Tensor], None], calls: dict[int, Call] | None = None
 ) -> Iterator[None]:
-    """While open, every pass of `model` shows `visit` the residual stream at each boundary.
+    """Within the context, call `visit` with the residual stream at each boundary of every pass.
 
-    A boundary has the number of the sublayer that reads it: resid_pre of a block that of its
-    attention, resid_mid that of its MLP. The last one is resid_post of the last block. `visit`
-    gets the boundary's number and the stream, (batch, sequence, d). `calls` collects how the model
-    called each block.
+    A boundary has the number of the sublayer that reads it: resid_pre of a block has the number of
+    its attention, and resid_mid that of its MLP. The last boundary is resid_post of the last block.
+
+    Parameters
+    ----------
+    visit : gets the number of the boundary and the residual stream, (batch, sequence, d).
+    calls : if given, collects the arguments of each block.
     """
     body = anatomy.anatomy_of(model)
     blocks = anatomy.blocks_of(model)
@@ -58,10 +61,11 @@ def boundaries(
 
 @contextlib.contextmanager
 def sums(model: Any, visit: Callable[[Tensor], None]) -> Iterator[None]:
-    """While open, `visit` sees input + output of every sublayer whose sum is normed at once.
+    """Within the context, call `visit` with each sum of a sublayer's input and output.
 
-    In order, each before the boundary it becomes; (batch, sequence, d). Where nothing norms the
-    stream itself (every decoder here), the sum is the next boundary, and `visit` is not called.
+    Only sums whose norm is the next boundary are visited, each before that boundary; they are
+    (batch, sequence, d). If no norm is applied to the residual stream itself, as in every supported
+    decoder, the sum is the next boundary, and `visit` is not called.
     """
     body = anatomy.anatomy_of(model)
     norms = [parts.sum_norm for parts in body.sublayers.values() if parts.sum_norm is not None]
@@ -81,20 +85,23 @@ def sums(model: Any, visit: Callable[[Tensor], None]) -> Iterator[None]:
 def residuals(
     model: Any, token_ids: Tensor, start: int, edit: Edit | None = None
 ) -> tuple[Tensor, dict[int, Tensor]]:
-    """The residual stream of one pass, and the same with one sublayer at a time replaced.
+    """Record the residual stream of one pass, and the state after each edited sublayer.
+
+    Every sublayer with replaced tensors is run once more, alone, on its dense input; keys and
+    values of all positions then come from the edited weights.
 
     Parameters
     ----------
-    token_ids : (sequence,), the dense model's own context.
-    start : first position kept.
-    edit : each sublayer whose tensors it replaces runs once more on its dense input, with the
-        keys and values of all positions from the edited weights.
+    model : the dense model.
+    token_ids : (sequence,), tokens of the dense model's context.
+    start : first position to return.
+    edit : the edit whose sublayers are run; None for none.
 
     Returns
     -------
     dense : (positions, boundaries, d) in the model's dtype.
-    variant : sublayer s -> (positions, d), the stream after it when it alone is replaced. A
-        dropped sublayer is not listed: its variant is the boundary it reads, dense[:, s].
+    variant : sublayer s -> (positions, d), the state after it if it alone is edited. Dropped
+        sublayers are left out: the state after one is the boundary before it, dense[:, s].
     """
     body, blocks = anatomy.anatomy_of(model), anatomy.blocks_of(model)
     edited = _tensors_by_sublayer(body, edit) if edit is not None else {}
@@ -122,7 +129,7 @@ def _rerun(
     packed: Mapping[str, Tensor | Replacement],
     stops_at_mid: bool,
 ) -> Tensor:
-    """The block's resid_mid or resid_post on the inputs of `call`, with edited tensors in place."""
+    """The resid_mid or resid_post of a block with edited tensors, on the inputs of `call`."""
     tensors = replaced_in(block, packed)
     reached: list[Tensor] = []
 
@@ -146,28 +153,30 @@ def _rerun(
 def _tensors_by_sublayer(
     body: anatomy.Anatomy, edit: Edit
 ) -> dict[int, dict[str, Tensor | Replacement]]:
-    """Sublayer index -> replaced tensors, named relative to their block.
+    """Replaced tensors by number of the sublayer and name within the block.
 
-    Raises ValueError for a tensor outside the sublayers: one sublayer at a time has no place for
-    an edited embedding or lm_head.
+    Raises ValueError if a tensor lies outside the sublayers: an edited token embedding or lm_head
+    cannot be traced one sublayer at a time.
     """
-    found: dict[int, dict[str, Tensor | Replacement]] = {}
+    tensors_of_sublayer: dict[int, dict[str, Tensor | Replacement]] = {}
     for name, tensor in edit.tensors.items():
         index, _, inner = name.removeprefix(f"{body.blocks}.").partition(".")
         kind = body.sublayer_of(inner)
         if kind is None or not index.isdigit():
-            raise ValueError(f"edit replaces {name}, which lies in no sublayer: nothing to trace.")
-        found.setdefault(anatomy.Sublayer(int(index), kind).index, {})[inner] = tensor
-    return dict(sorted(found.items()))
+            raise ValueError(
+                f"edit replaces {name}, which belongs to no sublayer: it cannot be traced."
+            )
+        tensors_of_sublayer.setdefault(anatomy.Sublayer(int(index), kind).index, {})[inner] = tensor
+    return dict(sorted(tensors_of_sublayer.items()))
 
 
 def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """The hidden states a module was called with, by position or by keyword."""
+    """The hidden states in the arguments of a module, by position or by keyword."""
     state: Tensor = args[0] if args else kwargs["hidden_states"]
     return state
 
 
 def state_of(output: Any) -> Tensor:
-    """The hidden states a block returned, bare or first of a tuple."""
+    """The hidden states that a block returned, as a tensor or as the first entry of a tuple."""
     state: Tensor = output[0] if isinstance(output, tuple) else output
     return state

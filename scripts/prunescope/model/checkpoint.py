@@ -1,8 +1,8 @@
-"""What of a checkpoint a loaded model uses: every tensor of it, and nothing that is not in it.
+"""Check that a loaded model has exactly the tensors of its checkpoint.
 
-transformers fills what a checkpoint lacks with random numbers and passes over what the model has no
-place for, both with a warning at most. A model with random parameters answers like any other, and
-differently in every job. Here both are errors.
+transformers fills parameters that a checkpoint lacks with random numbers, and ignores tensors that
+the model does not use, with a warning at most. A model with random parameters runs without an
+error, but answers differently in every job. Here, both cases are errors.
 """
 
 import re
@@ -15,26 +15,28 @@ from prunescope.inputs import model_folder
 from prunescope.progress import JobError
 
 FLOATING = ("F64", "F32", "BF16", "F16")
-"""Number types of plain weights, as safetensors names them. Others are packed or scaled."""
+"""Dtypes of plain weights in safetensors. Weights of other dtypes are packed or scaled."""
 
 _DERIVED = re.compile(
     r"(^|\.)(position_ids|token_type_ids|inv_freq|(attn|attention|self_attn)\.(masked_)?bias)$"
 )
-"""Buffers that older releases of transformers stored although the configuration decides them."""
+"""Buffers that older releases of transformers stored although they follow from the config."""
 
 _NAMED = 3
-"""Tensors that a message names, of however many."""
+"""Largest number of tensors that a message names."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Tensors of a checkpoint beside the parameters of the model made from it.
+    """Differences between the tensors of a checkpoint and the parameters of its model.
 
     Attributes
     ----------
-    random : parameters the checkpoint does not hold, which therefore hold random numbers.
-    unused : tensors the model has no place for. mismatched : tensors of another shape.
-    other_files : weights beside those that are read. packed : tensors that hold no plain numbers.
+    random : parameters missing from the checkpoint, which are therefore random.
+    unused : tensors that the model does not use.
+    mismatched : tensors whose shape differs from the model's.
+    other_files : weight files that are not read.
+    packed : tensors that hold no plain numbers.
     """
 
     random: list[str] = field(default_factory=list)
@@ -44,8 +46,8 @@ class Account:
     packed: list[str] = field(default_factory=list)
 
     def faults(self) -> list[str]:
-        """Every fault in a sentence: what is true, and what to do."""
-        said = {
+        """A sentence per kind of fault: what is wrong, and what to do."""
+        sentences = {
             "random": "the checkpoint lacks {}, which would be filled with random numbers. Fetch "
             "the complete checkpoint, or set `kind` to what it is (causal or encoder).",
             "unused": "nothing in the model reads {} of the checkpoint. It was saved from another "
@@ -58,12 +60,16 @@ class Account:
             "packed": "{} hold quantized numbers. Choose the checkpoint the quantized one was "
             "made from: prunescope compresses plain weights.",
         }
-        found: dict[str, list[str]] = {name: getattr(self, name) for name in said}
-        return [text.format(_some(found[name])) for name, text in said.items() if found[name]]
+        names_of_fault: dict[str, list[str]] = {name: getattr(self, name) for name in sentences}
+        return [
+            sentence.format(_some(names_of_fault[name]))
+            for name, sentence in sentences.items()
+            if names_of_fault[name]
+        ]
 
 
 def check(account: Account, model_dir: str | Path) -> None:
-    """Raise JobError unless the model and its checkpoint hold the same tensors."""
+    """Raise JobError unless the model and its checkpoint have the same tensors."""
     faults = account.faults()
     if faults:
         raise JobError(f"model {model_dir}: {' Also, '.join(faults)}")
@@ -72,43 +78,44 @@ def check(account: Account, model_dir: str | Path) -> None:
 def account_of(
     model: Any, info: Mapping[str, Any], model_dir: str | Path, kind: str = "causal"
 ) -> Account:
-    """The account of a model just loaded.
+    """Compare a model that has just been loaded with its checkpoint.
 
     Parameters
     ----------
-    model : as `from_pretrained` returned it, tied parameters tied.
-    info : what it returned beside the model when asked for `output_loading_info`.
-    kind : `encoder` leaves the head out that a causal or masked language model ends in.
+    model : as returned by `from_pretrained`, with tied parameters.
+    info : the second return value of `from_pretrained(output_loading_info=True)`.
+    model_dir : folder of the checkpoint.
+    kind : for `encoder`, the head of a causal or masked language model may be unused.
     """
-    there = {file.name: file for file in Path(model_dir).iterdir() if file.is_file()}
-    read = model_folder.weights_read(there)
+    files = {file.name: file for file in Path(model_dir).iterdir() if file.is_file()}
+    weight_files = model_folder.weights_read(files)
     header = {
         name: str(entry["dtype"])
-        for file in read
-        for name, entry in model_folder.header(there[file]).items()
+        for file in weight_files
+        for name, entry in model_folder.header(files[file]).items()
     }
     patterns = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
-    passed_over = {name for name in header if any(re.search(p, name) for p in patterns)}
-    unused = {n for n in {*info["unexpected_keys"], *passed_over} if not _DERIVED.search(n)}
+    ignored = {name for name in header if any(re.search(p, name) for p in patterns)}
+    unused = {n for n in {*info["unexpected_keys"], *ignored} if not _DERIVED.search(n)}
     head = {name for name in unused if kind == "encoder" and _is_head(model, name, header)}
     pooler = {n for n in info["missing_keys"] if kind == "encoder" and n.startswith("pooler.")}
     return Account(
         random=sorted({*info["missing_keys"]} - pooler),
         unused=sorted(unused - head),
         mismatched=sorted(str(key[0]) for key in info["mismatched_keys"]),
-        other_files=sorted({n for n in there if n.endswith(".safetensors")} - set(read)),
+        other_files=sorted({n for n in files if n.endswith(".safetensors")} - set(weight_files)),
         packed=sorted(n for n, d in header.items() if d not in FLOATING and not _DERIVED.search(n)),
     )
 
 
 def _is_head(model: Any, name: str, header: Mapping[str, str]) -> bool:
-    """Whether a tensor lies outside the part of the model that makes hidden states."""
+    """Whether a tensor lies outside the part of the model that computes hidden states."""
     prefix = f"{model.base_model_prefix}."
     within = any(other.startswith(prefix) for other in header)
     return not name.startswith(prefix) if within else name.startswith(("lm_head.", "cls."))
 
 
 def _some(names: list[str]) -> str:
-    """The first few of the names, and how many there are."""
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{len(names)} tensors ({shown}, …)"
+    """All names, or the first few with the total number."""
+    first_names = ", ".join(names[:_NAMED])
+    return first_names if len(names) <= _NAMED else f"{len(names)} tensors ({first_names}, …)"

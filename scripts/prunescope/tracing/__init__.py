@@ -1,4 +1,4 @@
-"""A perturbation followed through blocks, spaces and decoding steps."""
+"""Traces: how the perturbation by an edit grows through blocks, spaces and decoding steps."""
 
 from prunescope import moved
 

@@ -1,8 +1,8 @@
-"""Rows of every table that a whole variant's decoding gives, one answer after another.
+"""All tables that compare the decoding of a variant with that of the dense model.
 
 Decoding is compared step by step (`decoding`), the text as a whole (`wording`), and where a prompt
-offers options, which of them is chosen (`options`). All of it is read from the same passes, so one
-load of the model serves every table.
+offers options, which of them is chosen (`options`). All of this is computed from the same forward
+passes, so that the model is loaded only once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,41 +28,47 @@ def trace_answers(
     answers: Sequence[tuple[Mapping[str, Any], Sequence[int]]],
     settings: decoding.Settings,
 ) -> Iterator[dict[str, pa.Table]]:
-    """Rows of every table for one answer after another.
+    """Yield the tables of one answer after another, by table name.
 
     Parameters
     ----------
     dense : the model that `variant` was made from.
-    tokenizer : of both.
-    answers : rows of `dense_answer`, each with the tokens the variant wrote in its place.
-    settings : seed, temperatures, thresholds of a verdict and memory for logits.
+    tokenizer : the tokenizer of both models.
+    answers : rows of `dense_answer`, each with the tokens that the variant generated for the same
+        prompt.
+    settings : seed, temperatures, thresholds for degenerate text, and memory for logits.
 
-    Raises ValueError for an edit of lm_head: one product serves both models.
+    Raises
+    ------
+    ValueError
+        if the edit replaces lm_head: the logits of both models come from a single product.
     """
     unembed = unembedding.output_of(dense)
     if anatomy.lm_head_of(variant.model).weight is not unembed.lm_head.weight:
         raise ValueError("the edit replaces lm_head, which dense and variant share in a trace.")
     ends = prompts.end_of_text(dense, tokenizer)
-    for answer, own in answers:
-        at = decoding.states(dense, variant, answer, own)
+    for answer, variant_tokens in answers:
+        states = decoding.states(dense, variant, answer, variant_tokens)
         with finite.named(f"prompt {answer['prompt']}"):
             compared = decoding.compare(
-                at, unembed, answer, settings.temperatures, settings.memory_mb, settings.seed
+                states, unembed, answer, settings.temperatures, settings.memory_mb, settings.seed
             )
             log_p = compared.dense_log_p
-            if list(own) != answer["answer_token_ids"]:
-                log_p = decoding.log_likelihoods(unembed, at.reread, own)
+            if list(variant_tokens) != answer["answer_token_ids"]:
+                log_p = decoding.log_likelihoods(unembed, states.reread, variant_tokens)
         perplexities = wording.Perplexities(
             wording.perplexity(log_p), wording.perplexity(compared.dense_log_p)
         )
-        text = wording.as_row(answer, own, perplexities, tokenizer, ends, settings.thresholds)
-        tables = decoding.rows_of(answer, own, at, compared)
+        text_row = wording.as_row(
+            answer, variant_tokens, perplexities, tokenizer, ends, settings.thresholds
+        )
+        tables = decoding.tables_of(answer, variant_tokens, states, compared)
         tables["generated_text"] = pa.Table.from_pylist(
-            [text], schema=TABLES["generated_text"].schema
+            [text_row], schema=TABLES["generated_text"].schema
         )
         if answer["kind"] == "multiple_choice" and answer["sampling_temperature"] == GREEDY:
-            first = compared.first_logits
-            tables |= _option_tables(answer, first, settings.temperatures, tokenizer)
+            first_logits = compared.first_logits
+            tables |= _option_tables(answer, first_logits, settings.temperatures, tokenizer)
         yield tables
 
 
@@ -77,17 +83,17 @@ def _option_tables(
     Parameters
     ----------
     answer : a row of `dense_answer`.
-    first_logits : (1 + histories, vocab) at step 0, dense first.
-    temperatures : T of softmax(z/T).
-    tokenizer : of both models.
+    first_logits : (1 + histories, vocab), the logits at step 0, the dense model's first.
+    temperatures : the values of T in softmax(z/T).
+    tokenizer : the tokenizer of both models.
     """
     prompt_token_ids = answer["prompt_token_ids"]
-    of_letters = {
+    option_tokens = {
         letter: options.option_token(tokenizer, prompt_token_ids, letter)
         for letter in letters.options_of(answer["text"])
     }
-    own = first_logits[1 + decoding.HISTORIES.index(decoding.FREE_RUNNING)]
-    rows = options.rows_of(
-        answer["prompt"], of_letters, first_logits[0], own, temperatures, tokenizer
+    variant_logits = first_logits[1 + decoding.HISTORIES.index(decoding.FREE_RUNNING)]
+    tables = options.tables_of(
+        answer["prompt"], option_tokens, first_logits[0], variant_logits, temperatures, tokenizer
     )
-    return dict(zip(("option_trace", "option_agreement", "top_token"), rows, strict=True))
+    return dict(zip(("option_trace", "option_agreement", "top_token"), tables, strict=True))

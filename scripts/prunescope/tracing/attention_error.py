@@ -1,9 +1,11 @@
-"""Why an attention output moved: values, weights or both, at prompt or at generated keys (App. E).
+"""Split the error of attention outputs by cause (App. E).
 
-o is the attention output before o_proj, o = Σ α v over the keys of a row. Between dense (α, v) and
-variant (α + Δα, v + Δv) it moves by Δo = Σ α Δv + Σ Δα v + Σ Δα Δv: value path, weight path and
-the interaction that Eq. 64 leaves to its remainder. Nothing else is left, so the parts sum to Δo.
-α is formed again, in float64, from the q and k a pass has read: no model runs for the split.
+An error comes from changed values, changed attention weights or both, at keys of the prompt or of
+the generated text. Let o = Σ α v, summed over the keys, be the attention output before o_proj. From
+dense (α, v) to variant (α + Δα, v + Δv) it changes by Δo = Σ α Δv + Σ Δα v + Σ Δα Δv: the value
+path, the weight path, and the interaction, which Eq. 64 leaves to its remainder. The split is
+exact: the three parts sum to Δo. α is computed again in float64 from the q and k of a forward pass,
+so the split itself runs no model.
 """
 
 from collections.abc import Mapping
@@ -26,13 +28,13 @@ from prunescope.tracing import histories
 from prunescope.tracing.histories import Attended, Scoring
 
 PATHS = ("value", "weight", "interaction")
-"""What moved: v, α, or both at once."""
+"""Which factor changed: v (value), α (weight), or both (interaction)."""
 
 KEYS = ("prompt", "generated")
-"""Where the key stands (Eq. 69): up to the last prompt token, or after it."""
+"""Position of the key (Eq. 69): up to the last prompt token, or after it."""
 
 WEIGHTS_AT_ONCE = 2**22
-"""Attention weights (heads x rows x keys) formed at once: 32 MB in float64."""
+"""Attention weights (heads x rows x keys) in memory at once: 32 MB in float64."""
 
 
 class Split(NamedTuple):
@@ -47,31 +49,32 @@ class Split(NamedTuple):
     parts: Tensor
 
 
-class _Read(Exception):
-    """Ends a block's run once its attention has shown what it reads."""
+class _AttentionReached(Exception):
+    """Stops the forward pass of a block once q, k and v of its attention are known."""
 
 
-def left_out(edit: Edit, n_blocks: int) -> list[int]:
-    """Blocks whose attention is dropped, ascending: no weights, no values, so no paths."""
+def dropped_attention(edit: Edit, n_blocks: int) -> list[int]:
+    """Blocks whose attention is dropped, ascending; they have no weights and values to split."""
     return [block for block in range(n_blocks) if edit.is_dropped(block, "attn")]
 
 
 @torch.inference_mode()
 def edited_attention(model: Any, token_ids: Tensor, edit: Edit) -> dict[int, Attended]:
-    """What each edited attention reads when it alone is edited: history `edited_sublayer`.
+    """q, k and v of each edited attention sublayer if no other is edited.
 
-    Its input is the dense stream; q, k and v of all positions come from the edited weights.
+    This is the history `edited_sublayer`: the input is the dense residual stream, and q, k and v of
+    all positions come from the edited weights.
 
     Parameters
     ----------
-    model : dense.
+    model : the dense model.
     token_ids : (positions,).
-    edit : the variant's.
+    edit : the edit that makes the variant.
 
     Returns
     -------
-    By block, where the edit replaces a tensor of the attention sublayer or of its norms. Empty for
-    edits of MLPs only; a block whose attention is dropped is not in it.
+    q, k and v by block, for the blocks in which the edit replaces a tensor of the attention
+    sublayer or of its norms. Blocks whose attention is dropped are left out.
     """
     body, blocks = anatomy.anatomy_of(model), anatomy.blocks_of(model)
     edited = _attention_tensors(body, edit, len(blocks))
@@ -80,11 +83,11 @@ def edited_attention(model: Any, token_ids: Tensor, edit: Edit) -> dict[int, Att
     calls: dict[int, capture.Call] = {}
     with capture.boundaries(model, lambda boundary, h: None, calls):
         histories.run(model, token_ids)
-    found: dict[int, Attended] = {}
+    attended: dict[int, Attended] = {}
 
     def read(block: int, own: Attended, _: Scoring) -> Tensor:
-        found[block] = own
-        raise _Read
+        attended[block] = own
+        raise _AttentionReached
 
     with histories.reading(Variant(model), read):
         for index, packed in edited.items():
@@ -92,32 +95,35 @@ def edited_attention(model: Any, token_ids: Tensor, edit: Edit) -> dict[int, Att
             args, kwargs = calls[index]
             try:
                 functional_call(block, replaced_in(block, packed), args, kwargs)
-            except _Read:
+            except _AttentionReached:
                 continue
-    return found
+    return attended
 
 
 def _attention_tensors(
     body: anatomy.Anatomy, edit: Edit, n_blocks: int
 ) -> dict[int, dict[str, Tensor | Replacement]]:
-    """Block -> tensors replaced in its attention half, named relative to the block."""
-    found: dict[int, dict[str, Tensor | Replacement]] = {}
-    dropped = left_out(edit, n_blocks)
+    """Replaced tensors of the attention sublayer and its norms, by block and name in the block."""
+    tensors_of_block: dict[int, dict[str, Tensor | Replacement]] = {}
+    dropped_blocks = dropped_attention(edit, n_blocks)
     for name, tensor in edit.tensors.items():
         index, _, inner = name.removeprefix(f"{body.blocks}.").partition(".")
-        if inner.startswith((f"{body.attn}.", *body.attn_norms)) and int(index) not in dropped:
-            found.setdefault(int(index), {})[inner] = tensor
-    return dict(sorted(found.items()))
+        if (
+            inner.startswith((f"{body.attn}.", *body.attn_norms))
+            and int(index) not in dropped_blocks
+        ):
+            tensors_of_block.setdefault(int(index), {})[inner] = tensor
+    return dict(sorted(tensors_of_block.items()))
 
 
 def split(dense: Attended, variant: Attended, scoring: Scoring, start: int, rows: slice) -> Split:
-    """The exact split of Δo at some rows of one attention sublayer.
+    """Split Δo exactly at some positions of one attention sublayer.
 
     Parameters
     ----------
-    dense, variant : what they read, one history each.
-    scoring : of this sublayer, the same for both.
-    start : the last prompt token.
+    dense, variant : q, k and v of each model, under a single history.
+    scoring : mask, scaling and cap of this sublayer, the same for both models.
+    start : position of the last prompt token.
     rows : positions whose output is split.
     """
     alpha, v = _weights_and_values(dense, scoring, rows)
@@ -126,7 +132,7 @@ def split(dense: Attended, variant: Attended, scoring: Scoring, start: int, rows
     paths = ((alpha, delta_v), (delta_alpha, v), (delta_alpha, delta_v))
     keys = (slice(None, start + 1), slice(start + 1, None))
     parts = [
-        torch.stack([_summed(weights[..., which], values[:, which]) for which in keys])
+        torch.stack([_summed(weights[..., positions], values[:, positions]) for positions in keys])
         for weights, values in paths
     ]
     return Split(_summed(alpha, v), torch.stack(parts))
@@ -140,23 +146,28 @@ def _summed(weights: Tensor, values: Tensor) -> Tensor:
 def _weights_and_values(attended: Attended, scoring: Scoring, rows: slice) -> tuple[Tensor, Tensor]:
     """α, (kv_heads, queries of a group, rows, keys), and v, (kv_heads, keys, d_head), in float64.
 
-    Raises ValueError for what was read under several histories: a split is of one.
+    Raises ValueError if `attended` holds several histories.
     """
     if len(attended.query) != 1:
         raise ValueError(
-            f"attention was read under {len(attended.query)} histories, but a split is of one. "
-            "Choose it by Attended.under(history)."
+            f"attention was read under {len(attended.query)} histories, but a split "
+            "needs exactly one. Choose it with Attended.under(history)."
         )
-    wide = Attended(attended.query[:, :, rows].double(), *(t.double() for t in attended[1:]))
+    in_float64 = Attended(attended.query[:, :, rows].double(), *(t.double() for t in attended[1:]))
     alpha = histories.attention_weights(
-        wide, wide, None, scoring.mask[..., rows, :].double(), scoring.scaling, scoring.cap
+        in_float64,
+        in_float64,
+        None,
+        scoring.mask[..., rows, :].double(),
+        scoring.scaling,
+        scoring.cap,
     )
-    value = wide.value[0]
+    value = in_float64.value[0]
     return alpha.view(len(value), -1, *alpha.shape[2:]), value
 
 
 @torch.inference_mode()
-def rows_of(
+def as_table(
     prompt: str,
     history: str,
     start: int,
@@ -168,11 +179,11 @@ def rows_of(
 
     Parameters
     ----------
-    prompt, history : what the rows are named.
-    start : the last prompt token; step 0 is read from it.
-    dense, scoring : of the dense pass, by block.
-    variant : by block, on the same tokens: `edited_attention`, or `attended` of the variant's
-        pass under its own history. Its blocks have rows.
+    prompt, history : names of the prompt and the history, for the key columns.
+    start : position of the last prompt token, which is step 0.
+    dense, scoring : `attended` and `scoring` of the dense pass, by block.
+    variant : q, k and v on the same tokens, by block: from `edited_attention`, or `attended` of the
+        variant's pass under its own history. Every block in it gets rows.
     """
     schema = TABLES["attention_error"].schema
     tables = [schema.empty_table()]
@@ -197,13 +208,13 @@ def rows_of(
 def _measured(dense: Attended, variant: Attended, scoring: Scoring, start: int) -> np.ndarray:
     """|part|/|o|, <part, Δo>/|Δo|², and |Δo|², (3, steps, kv_heads, paths, keys).
 
-    Rows are taken in chunks, so that memory does not grow with rows x keys.
+    Positions are processed in chunks, so that memory does not grow with rows x keys.
     """
     _, heads, positions, _ = dense.query.shape
-    at_once = max(1, WEIGHTS_AT_ONCE // (heads * positions))
+    chunk_size = max(1, WEIGHTS_AT_ONCE // (heads * positions))
     chunks = []
-    for first in range(start, positions, at_once):
-        output, parts = split(dense, variant, scoring, start, slice(first, first + at_once))
+    for first in range(start, positions, chunk_size):
+        output, parts = split(dense, variant, scoring, start, slice(first, first + chunk_size))
         delta = parts.sum((0, 1))
         moved = _dot(delta, delta).expand(parts.shape[:-1])
         norm = (_dot(parts, parts) / _dot(output, output)).sqrt()
@@ -217,7 +228,7 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _key(shape: tuple[int, ...]) -> dict[str, pa.Array]:
-    """Step, head group, path and keys of each entry of (steps, kv_heads, paths, keys)."""
+    """Key columns of the entries of (steps, kv_heads, paths, keys)."""
     step, group, path, keys = (index.ravel().astype(np.int32) for index in np.indices(shape))
     return {
         "step": pa.array(step),

@@ -1,4 +1,4 @@
-"""What a variant costs beside dense: parameters, bytes, key-value cache, speed."""
+"""Costs of a model: parameters, bytes, key-value cache and speed."""
 
 import itertools
 import time
@@ -14,41 +14,41 @@ from prunescope.model.replacements import stored_bytes
 from prunescope.model.variant import Variant
 
 PREFILL_TOKENS = 128
-"""Length of the timed prompt: long enough that its products, not its overheads, are timed."""
+"""Tokens of the timed prompt: enough for matrix products to dominate the overhead."""
 
 DECODED_TOKENS = 8
-"""Tokens written after it, each reading every weight once."""
+"""Tokens generated after the prompt; each one reads every weight once."""
 
 RUNS = 4
-"""Timed runs of each model, dense and variant in turn."""
+"""Timed runs of each model; the models alternate."""
 
 
 def n_parameters(model: Any) -> int:
-    """Numbers in the weights, tied ones counted once."""
+    """Number of weights; tied weights count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def n_nonzero(model: Any) -> int:
-    """Numbers in the weights that are not zero, tied ones counted once."""
+    """Number of weights that are not zero; tied weights count once."""
     return sum(int(parameter.count_nonzero()) for parameter in model.parameters())
 
 
 def n_bytes(model: Any) -> int:
-    """Bytes of the weights at their dtype, tied ones counted once."""
+    """Bytes of the weights in their dtype; tied weights count once."""
     return sum(parameter.nbytes for parameter in model.parameters())
 
 
 def n_stored_bytes(dense: Any, variant: Any, edit: Edit) -> int:
-    """Bytes the variant needs standing alone: replaced tensors as packed, others as they are.
+    """Bytes that store the variant on its own, without the dense model.
 
-    What the edit drops counts nothing.
+    Replaced tensors count as they are packed, all others in full, and dropped ones not at all.
     """
-    edited = Variant(variant, edit)
+    variant_of_edit = Variant(variant, edit)
     total = 0.0
     for name, parameter in variant.named_parameters():
-        in_dense = edited.name_in_dense(name)
-        if in_dense in edit.tensors:
-            total += stored_bytes(dense.get_parameter(in_dense), edit.tensors[in_dense])
+        name_in_dense = variant_of_edit.name_in_dense(name)
+        if name_in_dense in edit.tensors:
+            total += stored_bytes(dense.get_parameter(name_in_dense), edit.tensors[name_in_dense])
         else:
             total += parameter.nbytes
     return round(total)
@@ -56,40 +56,42 @@ def n_stored_bytes(dense: Any, variant: Any, edit: Edit) -> int:
 
 @torch.inference_mode()
 def cache_bytes_per_token(model: Any, token_ids: Tensor) -> int:
-    """Bytes of keys and values of one position, read off the cache of a real pass.
+    """Bytes of the keys and values of one position, measured on the cache of a forward pass.
 
     Parameters
     ----------
     token_ids : (sequence,)
     """
     cache = model(token_ids.unsqueeze(0), use_cache=True, logits_to_keep=1).past_key_values
-    places = [place for place in cache.layers if place.get_seq_length() > 0]
-    return sum((p.keys.nbytes + p.values.nbytes) // p.keys.shape[-2] for p in places)
+    layers = [layer for layer in cache.layers if layer.get_seq_length() > 0]
+    return sum(
+        (layer.keys.nbytes + layer.values.nbytes) // layer.keys.shape[-2] for layer in layers
+    )
 
 
 def best_speeds(models: Sequence[Any], token_ids: Tensor) -> list[tuple[float, float]]:
-    """Prefill and decode speed of each model, tokens/s.
+    """Prefill and decoding speed of each model, in tokens per second.
 
-    The models take turns, and the shortest time of each counts: on a busy machine a mean would say
-    more about what else runs there.
+    The models alternate, and the shortest time of each counts: on a busy machine, a mean would
+    depend on the other programs that run there.
     """
     runs = [[seconds(model, token_ids, DECODED_TOKENS) for model in models] for _ in range(RUNS)]
     return [
         (
-            len(token_ids) / min(prefill for prefill, _ in of_model),
-            1 / min(step for _, steps in of_model for step in steps),
+            len(token_ids) / min(prefill for prefill, _ in runs_of_model),
+            1 / min(step for _, steps in runs_of_model for step in steps),
         )
-        for of_model in zip(*runs, strict=True)
+        for runs_of_model in zip(*runs, strict=True)
     ]
 
 
 @torch.inference_mode()
 def seconds(model: Any, token_ids: Tensor, n_decoded: int) -> tuple[float, list[float]]:
-    """Seconds of reading a prompt, and of each of `n_decoded` tokens greedily on its cache.
+    """Seconds for the prefill, and for each of `n_decoded` greedy decoding steps after it.
 
     Parameters
     ----------
-    token_ids : (sequence,), read in one pass, batch 1.
+    token_ids : (sequence,), the prompt, read in one pass with batch size 1.
     """
     times = [_now(model.device)]
     out = model(token_ids.unsqueeze(0), use_cache=True, logits_to_keep=1)
@@ -104,7 +106,7 @@ def seconds(model: Any, token_ids: Tensor, n_decoded: int) -> tuple[float, list[
 
 
 def _now(device: torch.device) -> float:
-    """Seconds, once the device has done all it was told."""
+    """The time in seconds, after the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,8 +1,9 @@
-"""The decoding trace: a whole variant against dense at the model's output, step by step.
+"""The decoding trace: the output of a whole variant compared with the dense model's at every step.
 
-Four histories, in the order in which Δz telescopes (Eq. 70): three on the dense model's tokens,
-one pass each, and `free_running`, where each model reads its own. Where both have read the same
-tokens, free running is teacher forcing, to the bit.
+A history says where the keys and values of earlier positions come from. There are four, in the
+order in which Δz telescopes (Eq. 70). Three read the dense model's tokens, with one forward pass
+each. In the fourth, `free_running`, each model reads its own tokens; as long as these are equal,
+its states are bit for bit those of teacher forcing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,23 +26,24 @@ from prunescope.tracing import histories
 FREE_RUNNING = "free_running"
 
 HISTORIES = (*histories.ON_DENSE_TOKENS, FREE_RUNNING)
-"""Where a variant's earlier positions come from."""
+"""Where the keys and values of a variant's earlier positions come from."""
 
 TERMS = ("parameters", "prompt_history", "generated_history", "diverged_tokens")
-"""What each history adds to the one before, of Δz (Eq. 70)."""
+"""The terms of Δz (Eq. 70): what each history adds to the previous one."""
 
 _SLAB = Slab(tuple(range(len(HISTORIES))), slice(None), slice(0, 1), slice(1, None))
-"""Dense and the variant under every history: one dense row serves all."""
+"""One dense row of logits, compared with the variant's row under every history."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a variant decodes, and what is read of that.
+    """Settings of decoding and of its statistics.
 
     Attributes
     ----------
-    max_new_tokens : of an answer. seed : of the noise that tokens are sampled with.
-    temperatures : T of softmax(z/T) in the statistics; not that of the sampling.
+    max_new_tokens : largest number of tokens of an answer.
+    seed : seed of the noise for sampling.
+    temperatures : the values of T in softmax(z/T) for the statistics, not for sampling.
     thresholds : `texts: degenerate` in config.
     memory_mb : memory for logits, in MiB.
     """
@@ -54,25 +56,32 @@ class Settings:
 
 
 class States(NamedTuple):
-    """What lm_head reads at every step of one answer, from the last prompt token on.
+    """The input of lm_head at every step of one answer, from the last prompt token on.
 
-    dense : (steps, d). variant : (steps, histories, d); under `free_running` its first `both`
-    steps count, at which neither model has stopped. reread : (tokens, d), the dense model's on the
-    variant's own text.
+    Attributes
+    ----------
+    dense : (steps, d).
+    variant : (steps, histories, d). Under `free_running`, only the first `n_common_steps` count.
+    n_common_steps : number of steps before either model has stopped.
+    reread : (tokens, d), states of the dense model on the text that the variant generated.
     """
 
     dense: Tensor
     variant: Tensor
-    both: int
+    n_common_steps: int
     reread: Tensor
 
 
 class Compared(NamedTuple):
-    """One answer of dense and of the variant, compared.
+    """Statistics that compare both models on one answer.
 
-    columns : (steps, histories, …). term_norm, term_share : (steps, terms).
-    variant_token : (steps, histories), what the variant chose (`_chosen`). dense_log_p : (steps,),
-    in nats, of dense's own tokens at T = 1. first_logits : (1 + histories, vocab) at step 0.
+    Attributes
+    ----------
+    columns : (steps, histories, …).
+    term_norm, term_share : (steps, terms).
+    variant_token : (steps, histories), the token that the variant chooses (see `_chosen`).
+    dense_log_p : (steps,), log p in nats of the dense model's own tokens at T = 1.
+    first_logits : (1 + histories, vocab), the logits at step 0, dense first.
     """
 
     columns: Columns
@@ -84,105 +93,125 @@ class Compared(NamedTuple):
 
 
 @torch.inference_mode()
-def states(dense: Any, variant: Variant, answer: Mapping[str, Any], own: Sequence[int]) -> States:
-    """States of both models under every history.
+def states(
+    dense: Any, variant: Variant, answer: Mapping[str, Any], variant_tokens: Sequence[int]
+) -> States:
+    """Hidden states of both models under every history.
 
     Parameters
     ----------
     dense : the model that `variant` was made from.
     answer : a row of `dense_answer`.
-    own : tokens the variant wrote in its place.
+    variant_tokens : the tokens that the variant generated for the same prompt.
     """
-    read, start = prompts.context_of(answer)
-    token_ids = torch.tensor(read, device=dense.device)
-    of_dense = histories.run(dense, token_ids)
+    context, start = prompts.context_of(answer)
+    token_ids = torch.tensor(context, device=dense.device)
+    dense_pass = histories.run(dense, token_ids)
     passes = []
-    for history, of in histories.ON_DENSE_TOKENS.items():
+    for history, rows_from_dense in histories.ON_DENSE_TOKENS.items():
         if history == "teacher_forced":
             passes.append(histories.run(variant.model, token_ids, variant.edit))
         else:
-            mask = of(len(read), start).unsqueeze(0)
+            mask = rows_from_dense(len(context), start).unsqueeze(0)
             passes.append(
-                histories.run(variant.model, token_ids, variant.edit, of_dense.attended, mask)
+                histories.run(variant.model, token_ids, variant.edit, dense_pass.attended, mask)
             )
-    free = _on_own_tokens(variant, passes[-1], answer, own)
-    found = [each.h[0, start:] for each in passes]
-    steps = len(found[-1])
-    found.append(torch.cat([free, found[-1][len(free) :]])[:steps])
-    both = min(steps, len(own))
-    reread = _on_own_tokens(Variant(dense), of_dense, answer, own)
-    return States(of_dense.h[0, start:], torch.stack(found, 1), both, reread)
+    free_running = _on_own_tokens(variant, passes[-1], answer, variant_tokens)
+    variant_states = [each.h[0, start:] for each in passes]
+    steps = len(variant_states[-1])
+    variant_states.append(
+        torch.cat([free_running, variant_states[-1][len(free_running) :]])[:steps]
+    )
+    n_common_steps = min(steps, len(variant_tokens))
+    reread = _on_own_tokens(Variant(dense), dense_pass, answer, variant_tokens)
+    return States(dense_pass.h[0, start:], torch.stack(variant_states, 1), n_common_steps, reread)
 
 
 def _on_own_tokens(
-    model: Variant, on_dense: histories.Pass, answer: Mapping[str, Any], own: Sequence[int]
+    model: Variant,
+    on_dense: histories.Pass,
+    answer: Mapping[str, Any],
+    variant_tokens: Sequence[int],
 ) -> Tensor:
-    """A model's states on the variant's text, (tokens, d): as on dense's until the two part.
+    """States of a model on the variant's text, (tokens, d).
 
-    What comes before is not read again: `on_dense` is the model's pass over dense's text.
+    The tokens before the two texts diverge are not read again: their states come from `on_dense`,
+    the pass of the same model over the dense model's text.
     """
-    dense_read, start = prompts.context_of(answer)
-    read, _ = prompts.context_of({**answer, "answer_token_ids": list(own)})
-    parted = wording.first_divergence(dense_read, read)
-    same = len(read) if parted is None else parted
-    states = on_dense.h[0, start:same]
-    if same == len(read):
+    dense_context, start = prompts.context_of(answer)
+    context, _ = prompts.context_of({**answer, "answer_token_ids": list(variant_tokens)})
+    divergence = wording.first_divergence(dense_context, context)
+    n_shared = len(context) if divergence is None else divergence
+    states = on_dense.h[0, start:n_shared]
+    if n_shared == len(context):
         return states
-    rest = torch.tensor(read[same:], device=states.device)
-    return torch.cat([states, histories.go_on(model, on_dense.attended, same, rest)])
+    rest = torch.tensor(context[n_shared:], device=states.device)
+    return torch.cat([states, histories.continue_pass(model, on_dense.attended, n_shared, rest)])
 
 
 @torch.inference_mode()
 def compare(
-    at: States,
+    answer_states: States,
     unembed: unembedding.Unembedding,
     answer: Mapping[str, Any],
     temperatures: Sequence[float],
     memory_mb: float,
     seed: int,
 ) -> Compared:
-    """Every statistic of one answer; logits exist for a few steps at a time.
+    """All statistics of one answer; logits are in memory for a few steps at a time.
 
     Parameters
     ----------
-    answer : a row of `dense_answer`. seed : of the noise its tokens were chosen with.
+    answer_states : from `states`.
+    unembed : the map from states to logits, shared by both models.
+    answer : a row of `dense_answer`.
+    temperatures : the values of T in softmax(z/T).
+    memory_mb : memory for logits, in MiB.
+    seed : seed of the noise that the tokens were sampled with.
     """
-    steps = len(at.dense)
-    columns = Columns(steps, len(HISTORIES), temperatures, at.dense.device)
-    columns.put_states(at.dense.unsqueeze(1).expand_as(at.variant), at.variant)
+    steps = len(answer_states.dense)
+    columns = Columns(steps, len(HISTORIES), temperatures, answer_states.dense.device)
+    columns.put_states(
+        answer_states.dense.unsqueeze(1).expand_as(answer_states.variant), answer_states.variant
+    )
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     first_logits: list[Tensor] = []
-    for here, z in _logits(at, unembed, memory_mb):
-        columns.put_logits(here, z, _SLAB)
+    for chunk, z in _logits(answer_states, unembed, memory_mb):
+        columns.put_logits(chunk, z, _SLAB)
         first_logits = first_logits or [z[0].clone()]
-        tokens = answer["answer_token_ids"][here]
+        tokens = answer["answer_token_ids"][chunk]
         parts.append(
-            (*_terms(z), _chosen(z, answer, seed, here), wording.log_likelihoods(z[:, 0], tokens))
+            (*_terms(z), _chosen(z, answer, seed, chunk), wording.log_likelihoods(z[:, 0], tokens))
         )
     norm, share, chosen, log_p = (torch.cat(each) for each in zip(*parts, strict=True))
     return Compared(columns, norm, share, chosen, log_p, first_logits[0])
 
 
 def _logits(
-    at: States, unembed: unembedding.Unembedding, memory_mb: float
+    answer_states: States, unembed: unembedding.Unembedding, memory_mb: float
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Some steps and their logits, (steps, 1 + histories, vocab), dense first; then the next."""
-    h = torch.cat([at.dense.unsqueeze(1), at.variant], 1)
+    """Yield chunks of steps with their logits, (steps, 1 + histories, vocab), dense first."""
+    h = torch.cat([answer_states.dense.unsqueeze(1), answer_states.variant], 1)
     width = h.shape[1]
-    at_once = max(1, comparisons.rows_within(memory_mb, unembed.vocabulary) // width)
-    size = (min(at_once, len(h)) * width, unembed.vocabulary)
-    buffer = torch.empty(size, dtype=unembed.dtype, device=h.device)
-    for start in range(0, len(h), at_once):
-        some = h[start : start + at_once]
-        z = unembed(some.flatten(0, 1), buffer[: len(some) * width]).unflatten(0, (-1, width))
-        _share_equal(some, z)
-        yield slice(start, start + len(some)), z
+    chunk_size = max(1, comparisons.rows_within(memory_mb, unembed.vocabulary) // width)
+    shape = (min(chunk_size, len(h)) * width, unembed.vocabulary)
+    buffer = torch.empty(shape, dtype=unembed.dtype, device=h.device)
+    for start in range(0, len(h), chunk_size):
+        chunk = h[start : start + chunk_size]
+        z = unembed(chunk.flatten(0, 1), buffer[: len(chunk) * width]).unflatten(0, (-1, width))
+        _share_equal(chunk, z)
+        yield slice(start, start + len(chunk)), z
 
 
 def _share_equal(h: Tensor, z: Tensor) -> None:
-    """Give a state equal to the one before it, (steps, rows, d), its logits, (steps, rows, vocab).
+    """Copy the logits of the previous row wherever a state equals the previous one, in place.
 
-    Some BLAS round a row by its place in the product.
+    Some BLAS libraries round a row differently depending on its position in the product.
+
+    Parameters
+    ----------
+    h : (steps, rows, d).
+    z : (steps, rows, vocab).
     """
     equal = (h[:, 1:] == h[:, :-1]).all(-1)
     for row in range(1, h.shape[1]):
@@ -193,98 +222,108 @@ def _share_equal(h: Tensor, z: Tensor) -> None:
 def _terms(z: Tensor) -> tuple[Tensor, Tensor]:
     """|term of Δz| and <term, Δz>/|Δz|², (steps, 1 + histories, vocab) -> (steps, terms) each.
 
-    Terms are centred: a constant added to all logits is no change. A few steps at a time.
+    Terms are centred, because a constant added to all logits changes no probability. They are
+    computed for a few steps at a time.
     """
-    found = []
-    for some in z.split(comparisons.PAIRS_TOGETHER // len(HISTORIES)):
-        term = some[:, 1:] - some[:, :-1]
+    chunks = []
+    for chunk in z.split(comparisons.PAIRS_TOGETHER // len(HISTORIES)):
+        term = chunk[:, 1:] - chunk[:, :-1]
         term -= term.mean(-1, keepdim=True)
         delta_z = term.sum(1, keepdim=True)
         share = metrics.dot(term, delta_z) / metrics.dot(delta_z, delta_z)
-        found.append(torch.stack([metrics.norm(term), share]))
-    norm, share = torch.cat(found, 1)
+        chunks.append(torch.stack([metrics.norm(term), share]))
+    norm, share = torch.cat(chunks, 1)
     return norm, share
 
 
 def _chosen(z: Tensor, answer: Mapping[str, Any], seed: int, steps: slice) -> Tensor:
-    """Tokens the variant chooses under each history, (steps, histories).
+    """Tokens that the variant chooses under each history, (steps, histories).
 
-    Where a pass has the variant choose as dense chooses in its pass, that is the token dense
-    decoded: below float32 the pass may round to another (see `noise`), and the decoded one stands.
+    If both models choose the same token in their passes, the result is the token that the dense
+    model decoded. Below float32, the dense pass may round to another token than decoding did (see
+    `noise`); then the decoded token is the one to report.
     """
     temperature = answer["sampling_temperature"]
     scores = sampling.scores(z, temperature, seed, answer["prompt"], steps.start)
-    of_dense, of_variant = scores.argmax(-1).split([1, z.shape[1] - 1], dim=1)
+    dense_choice, variant_choice = scores.argmax(-1).split([1, z.shape[1] - 1], dim=1)
     decoded = torch.tensor(answer["answer_token_ids"][steps], device=z.device).unsqueeze(-1)
-    return torch.where(of_variant == of_dense, decoded, of_variant)
+    return torch.where(variant_choice == dense_choice, decoded, variant_choice)
 
 
 @torch.inference_mode()
-def log_likelihoods(unembed: unembedding.Unembedding, h: Tensor, own: Sequence[int]) -> Tensor:
-    """log p of a text, in nats at T = 1, (tokens,) float64.
+def log_likelihoods(unembed: unembedding.Unembedding, h: Tensor, tokens: Sequence[int]) -> Tensor:
+    """log p of every token of a text, in nats at T = 1, (tokens,) float64.
 
     Parameters
     ----------
-    h : what lm_head reads before each of its tokens, (tokens, d). own : the tokens.
+    unembed : the map from states to logits.
+    h : the input of lm_head before each token, (tokens, d).
+    tokens : token ids of the text.
     """
-    rows = comparisons.PRODUCT_ROWS // 8
+    chunk_size = comparisons.PRODUCT_ROWS // 8
     log_p = torch.cat(
         [
-            wording.log_likelihoods(unembed(some), own[place * rows : place * rows + rows])
-            for place, some in enumerate(h.split(rows))
+            wording.log_likelihoods(
+                unembed(chunk), tokens[index * chunk_size : index * chunk_size + chunk_size]
+            )
+            for index, chunk in enumerate(h.split(chunk_size))
         ]
     )
     return finite.checked(log_p, "log-likelihoods of the variant's text under dense")
 
 
-def rows_of(
+def tables_of(
     answer: Mapping[str, Any],
-    own: Sequence[int],
-    at: States,
+    variant_tokens: Sequence[int],
+    answer_states: States,
     compared: Compared,
 ) -> dict[str, pa.Table]:
-    """Rows of `decoded_step`, `decoding_trace`, `decoding_shift` and `history_term` of one answer.
+    """Tables `decoded_step`, `decoding_trace`, `decoding_shift` and `history_term` of one answer.
 
     Parameters
     ----------
     answer : a row of `dense_answer`.
-    own : tokens the variant wrote.
-    at, compared : from `states` and `compare`, of this answer.
+    variant_tokens : the tokens that the variant generated.
+    answer_states, compared : from `states` and `compare`, for this answer.
     """
-    steps = len(at.dense)
+    steps = len(answer_states.dense)
     step, history = np.indices((steps, len(HISTORIES)))
-    counts = (np.asarray(HISTORIES)[history] != FREE_RUNNING) | (step < at.both)
-    name = {
+    counts = (np.asarray(HISTORIES)[history] != FREE_RUNNING) | (
+        step < answer_states.n_common_steps
+    )
+    answer_key = {
         "prompt": pa.scalar(answer["prompt"]),
         "sampling_temperature": pa.scalar(float(answer["sampling_temperature"])),
     }
     key = {
-        **{column: pa.repeat(value, int(counts.sum())) for column, value in name.items()},
+        **{column: pa.repeat(value, int(counts.sum())) for column, value in answer_key.items()},
         "history": comparisons.labelled(HISTORIES, history[counts]),
         "step": pa.array(step[counts], pa.int32()),
     }
     trace, shift = compared.columns.as_tables(
         "decoding_trace", "decoding_shift", key, torch.from_numpy(counts)
     )
-    term_step, term = np.indices((at.both, len(TERMS)))
-    share = compared.term_share[: at.both].double().cpu().numpy().ravel()
+    term_step, term = np.indices((answer_states.n_common_steps, len(TERMS)))
+    share = compared.term_share[: answer_states.n_common_steps].double().cpu().numpy().ravel()
     terms = {
-        **{column: pa.repeat(value, term.size) for column, value in name.items()},
+        **{column: pa.repeat(value, term.size) for column, value in answer_key.items()},
         "step": pa.array(term_step.ravel(), pa.int32()),
         "term": comparisons.labelled(TERMS, term.ravel()),
-        "norm": pa.array(compared.term_norm[: at.both].double().cpu().numpy().ravel()),
+        "norm": pa.array(
+            compared.term_norm[: answer_states.n_common_steps].double().cpu().numpy().ravel()
+        ),
         "share": pa.array(share, mask=np.isnan(share)),
     }
     return {
-        "decoded_step": _decoded(answer, own, compared.variant_token),
+        "decoded_step": _decoded(answer, variant_tokens, compared.variant_token),
         "decoding_trace": trace,
         "decoding_shift": shift,
         "history_term": pa.table(terms, schema=TABLES["history_term"].schema),
     }
 
 
-def _decoded(answer: Mapping[str, Any], own: Sequence[int], chosen: Tensor) -> pa.Table:
-    """What both models chose at every step, under every history."""
+def _decoded(answer: Mapping[str, Any], variant_tokens: Sequence[int], chosen: Tensor) -> pa.Table:
+    """Table `decoded_step`: the tokens that both models chose at every step, per history."""
     dense = answer["answer_token_ids"]
     rows: list[dict[str, object]] = []
     for index, history in enumerate(histories.ON_DENSE_TOKENS):
@@ -295,13 +334,13 @@ def _decoded(answer: Mapping[str, Any], own: Sequence[int], chosen: Tensor) -> p
                 zip(dense, chosen[:, index].tolist(), strict=True)
             )
         ]
-    for step in range(max(len(dense), len(own))):
-        of_dense = dense[step] if step < len(dense) else None
-        of_variant = own[step] if step < len(own) else None
-        running = "variant" if of_dense is None else "dense" if of_variant is None else "both"
+    for step in range(max(len(dense), len(variant_tokens))):
+        dense_token = dense[step] if step < len(dense) else None
+        variant_token = variant_tokens[step] if step < len(variant_tokens) else None
+        running = "variant" if dense_token is None else "dense" if variant_token is None else "both"
         rows.append(
             {"history": FREE_RUNNING, "step": step, "running": running}
-            | {"dense_token": of_dense, "variant_token": of_variant}
+            | {"dense_token": dense_token, "variant_token": variant_token}
         )
     shared = {key: answer[key] for key in ("prompt", "sampling_temperature")}
     return pa.Table.from_pylist(

@@ -1,9 +1,9 @@
-"""A variant on the dense model's tokens under one history or another, in one pass each.
+"""Run a variant on the dense model's tokens under different histories, in one pass each.
 
-What an attention head reads of earlier positions is its history. Here keys and values of earlier
-positions may be the variant's own or the dense model's: rows of the attention choose, so a decode
-of many steps under a mixed history is one pass. No model is forked: the choice is made in an
-attention function that transformers calls in place of its own.
+The history of an attention head is the keys and values of earlier positions that it reads. Each of
+them may come from the variant itself or from the dense model. The choice is made per query and key,
+so decoding many steps under a mixed history takes a single forward pass. It is made in an attention
+function that transformers calls in place of its own, so no model code is copied.
 """
 
 import contextlib
@@ -20,13 +20,16 @@ from prunescope.model.edits import Edit
 from prunescope.model.variant import Variant
 
 NAME = "prunescope_history"
-"""What transformers knows our attention by."""
+"""The name under which our attention function is registered in transformers."""
 
 
 class Attended(NamedTuple):
-    """What one attention sublayer read: q, k, v after norms and rotary embedding.
+    """q, k and v of one attention sublayer, after norms and rotary embedding.
 
-    query : (histories, heads, positions, d_head). key, value : (histories, kv_heads, …).
+    Attributes
+    ----------
+    query : (histories, heads, positions, d_head).
+    key, value : (histories, kv_heads, positions, d_head).
     """
 
     query: Tensor
@@ -34,15 +37,18 @@ class Attended(NamedTuple):
     value: Tensor
 
     def under(self, history: int) -> "Attended":
-        """One history of several, (1, …)."""
+        """Only one of the histories; every tensor is (1, …)."""
         return Attended._make(tensor[history : history + 1] for tensor in self)
 
 
 class Scoring(NamedTuple):
-    """What turns q·k of one attention sublayer into α, next to q and k.
+    """What one attention sublayer needs besides q and k to compute α.
 
-    mask : additive, (histories, 1, positions, positions), very negative where a key is not seen.
-    cap : c of c tanh(q·k scaling / c), which some models put before the mask.
+    Attributes
+    ----------
+    mask : additive, (histories, 1, positions, positions), very negative where a key is hidden.
+    scaling : factor of q·k.
+    cap : c in c tanh(q·k scaling / c), which some models apply before the mask.
     """
 
     mask: Tensor
@@ -51,10 +57,12 @@ class Scoring(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One pass of a model: what lm_head reads, and what every attention sublayer read.
+    """Results of one forward pass.
 
-    h : (histories, positions, d), after the final norm. attended, scoring : by block of the dense
-    model.
+    Attributes
+    ----------
+    h : (histories, positions, d), after the final norm.
+    attended, scoring : of every attention sublayer, by block of the dense model.
     """
 
     h: Tensor
@@ -63,22 +71,22 @@ class Pass(NamedTuple):
 
 
 Reads = Callable[[int, Attended, Scoring], Tensor]
-"""Block, q k v, what turns q·k into α -> head outputs."""
+"""Block, its q, k and v, and its scoring -> outputs of the heads."""
 
-_NOT_READ = ("s_aux", "position_bias", "head_mask")
-"""Options of attention that are left out here, and so refused: sinks, learned biases, masks."""
+_UNSUPPORTED = ("s_aux", "position_bias", "head_mask")
+"""Attention options that are not supported: sinks, learned biases and head masks."""
 
 
 def dense_cache(positions: int, start: int) -> Tensor:
-    """Every earlier position is the dense model's; (positions, positions) bool, True = dense."""
+    """Earlier positions come from the dense model; (positions, positions) bool, True = dense."""
     del start
     return torch.ones(positions, positions, dtype=torch.bool).tril(-1)
 
 
 def prompt_perturbed(positions: int, start: int) -> Tensor:
-    """Prompt positions are the variant's own, generated ones the dense model's.
+    """Prompt positions come from the variant, generated ones from the dense model.
 
-    `start` is the last prompt token: step 0 is read from it, and it belongs to the prompt.
+    `start` is the position of the last prompt token, which is step 0 and belongs to the prompt.
     """
     dense = dense_cache(positions, start)
     dense[:, : start + 1] = False
@@ -86,7 +94,7 @@ def prompt_perturbed(positions: int, start: int) -> Tensor:
 
 
 def teacher_forced(positions: int, start: int) -> Tensor:
-    """Every position is the variant's own."""
+    """All positions come from the variant."""
     return torch.zeros_like(dense_cache(positions, start))
 
 
@@ -95,7 +103,7 @@ ON_DENSE_TOKENS: dict[str, Callable[[int, int], Tensor]] = {
     "prompt_perturbed": prompt_perturbed,
     "teacher_forced": teacher_forced,
 }
-"""Histories of the same tokens, in the order in which Δz telescopes (Eq. 70)."""
+"""The histories on the dense model's tokens, in the order in which Δz telescopes (Eq. 70)."""
 
 
 @torch.inference_mode()
@@ -106,27 +114,29 @@ def run(
     dense: Mapping[int, Attended] | None = None,
     from_dense: Tensor | None = None,
 ) -> Pass:
-    """One pass over `token_ids` under as many histories as `from_dense` has.
+    """Run one pass over `token_ids`, with one batch row per history in `from_dense`.
 
     Parameters
     ----------
-    model : dense, or a variant of it by `models.apply_edit`.
+    model : the dense model, or a variant made by `loading.apply_edit`.
     token_ids : (positions,).
-    edit : the variant's, whose dropped blocks are left out in its numbering; None for dense.
-    dense, from_dense : the dense pass's `attended` on the same tokens, and where keys and values
-        are taken from it, (histories, positions, positions) bool. None: nowhere, one history.
+    edit : the edit that made the variant, which gives its blocks their dense numbers; None for the
+        dense model.
+    dense : `attended` of the dense pass on the same tokens.
+    from_dense : (histories, positions, positions) bool, True where keys and values come from
+        `dense`. None: a single history, in which all are the model's own.
     """
     histories = 1 if from_dense is None else len(from_dense)
-    chosen = None if from_dense is None else from_dense.unsqueeze(1).to(token_ids.device)
+    use_dense = None if from_dense is None else from_dense.unsqueeze(1).to(token_ids.device)
     attended: dict[int, Attended] = {}
     scoring: dict[int, Scoring] = {}
 
     def read(block: int, own: Attended, scores: Scoring) -> Tensor:
         attended[block] = own
         scoring[block] = scores
-        other = dense[block] if dense is not None else own
-        weights = attention_weights(own, other, chosen, *scores)
-        return _mixed(weights, own, other, chosen)
+        dense_or_own = dense[block] if dense is not None else own
+        weights = attention_weights(own, dense_or_own, use_dense, *scores)
+        return _mixed(weights, own, dense_or_own, use_dense)
 
     with reading(Variant(model, edit or Edit()), read):
         ids = token_ids.unsqueeze(0).expand(histories, -1)
@@ -135,26 +145,30 @@ def run(
 
 
 @torch.inference_mode()
-def go_on(
+def continue_pass(
     variant: Variant, attended: Mapping[int, Attended], n_read: int, token_ids: Tensor
 ) -> Tensor:
-    """States after the final norm of other tokens from a place on, (tokens, d).
+    """Continue a pass after its first `n_read` tokens with other tokens.
 
     Parameters
     ----------
-    variant : or dense, as a variant of an empty edit.
-    attended : what the attention of its blocks read in a pass that began with the same `n_read`
-        tokens, by block of the dense model.
-    token_ids : (tokens,), what follows them.
+    variant : a variant, or the dense model as the variant of an empty edit.
+    attended : q, k and v of its blocks in the earlier pass, by block of the dense model.
+    n_read : number of tokens that both texts begin with.
+    token_ids : (tokens,), the tokens that follow them.
+
+    Returns
+    -------
+    States of `token_ids` after the final norm, (tokens, d).
     """
     model = variant.model
     body = anatomy.anatomy_of(model)
     cache = DynamicCache(config=model.config)
     for index, block in variant.blocks().items():
         if index in attended:
-            read = attended[index]
+            before = attended[index]
             attention: Any = block.get_submodule(body.attn)
-            key, value = read.key[:, :, :n_read], read.value[:, :, :n_read]
+            key, value = before.key[:, :, :n_read], before.value[:, :, :n_read]
             cache.update(key, value, attention.layer_idx)
     out = model.base_model(input_ids=token_ids.unsqueeze(0), past_key_values=cache, use_cache=True)
     h: Tensor = out.last_hidden_state[0]
@@ -169,26 +183,36 @@ def attention_weights(
     scaling: float,
     cap: float | None = None,
 ) -> Tensor:
-    """α = softmax(q·k scaling + mask), k the other's where chosen, capped where the model caps.
+    """α = softmax(q·k scaling + mask), with a cap on q·k scaling if the model has one.
 
-    Normalised in float32 or better, as eager attention does; (histories, heads, positions,
-    positions) in the model's dtype.
+    The softmax is computed in float32 or float64, as in eager attention.
+
+    Parameters
+    ----------
+    own, other : q, k and v of the model itself and of the other model.
+    from_other : bool, True where k comes from `other`; None for nowhere.
+    mask, scaling, cap : see `Scoring`.
+
+    Returns
+    -------
+    (histories, heads, positions, positions) in the model's dtype.
     """
     groups = own.query.shape[1] // own.key.shape[1]
     scores = own.query @ _repeated(own.key, groups).mT
     if from_other is not None:
         scores = torch.where(from_other, own.query @ _repeated(other.key, groups).mT, scores)
-    wide = torch.promote_types(scores.dtype, torch.float32)
+    softmax_dtype = torch.promote_types(scores.dtype, torch.float32)
     scores = scores * scaling
     if cap is not None:
         scores = (scores / cap).tanh() * cap
-    return (scores + mask).softmax(-1, dtype=wide).to(scores.dtype)
+    return (scores + mask).softmax(-1, dtype=softmax_dtype).to(scores.dtype)
 
 
 def _mixed(weights: Tensor, own: Attended, other: Attended, from_other: Tensor | None) -> Tensor:
-    """Σ α v with the other's values where chosen: what differs is added to the own sum.
+    """Σ α v, with the other model's values where `from_other` is True.
 
-    So equal values give the own sum to the bit, whatever is chosen.
+    It is the sum over own values plus the differences, so that equal values give exactly the same
+    result wherever they come from.
     """
     groups = own.query.shape[1] // own.value.shape[1]
     output = weights @ _repeated(own.value, groups)
@@ -198,37 +222,40 @@ def _mixed(weights: Tensor, own: Attended, other: Attended, from_other: Tensor |
 
 
 def _repeated(heads: Tensor, groups: int) -> Tensor:
-    """Key or value heads, each repeated for the query heads that share it."""
+    """Heads of keys or values, each repeated for the query heads that share it."""
     return heads.repeat_interleave(groups, dim=1)
 
 
 @contextlib.contextmanager
 def reading(variant: Variant, read: Reads) -> Iterator[None]:
-    """While open, every attention sublayer of the model reads by `read`, in dense numbering."""
+    """Within the context, every attention sublayer computes its output with `read`.
+
+    `read` gets the number that the block has in the dense model.
+    """
     model = variant.model
     body = anatomy.anatomy_of(model)
-    index = {id(block.get_submodule(body.attn)): i for i, block in variant.blocks().items()}
+    block_of = {id(block.get_submodule(body.attn)): i for i, block in variant.blocks().items()}
 
     def attend(
         module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **options: Any
     ) -> tuple[Tensor, None]:
         own = Attended(query, key, value)
-        unread = [name for name in _NOT_READ if options.get(name) is not None]
-        if unread:
+        unsupported = [name for name in _UNSUPPORTED if options.get(name) is not None]
+        if unsupported:
             raise ValueError(
-                f"attention of {model.config.model_type} takes {', '.join(unread)}, which traces "
-                "do not read. Choose another model."
+                f"attention of {model.config.model_type} uses {', '.join(unsupported)}, which "
+                "traces do not support. Choose another model."
             )
-        given = options.get("scaling")
-        scaling = query.shape[-1] ** -0.5 if given is None else given
-        output = read(index[id(module)], own, Scoring(mask, scaling, options.get("softcap")))
+        scaling_option = options.get("scaling")
+        scaling = query.shape[-1] ** -0.5 if scaling_option is None else scaling_option
+        output = read(block_of[id(module)], own, Scoring(mask, scaling, options.get("softcap")))
         return output.transpose(1, 2).contiguous(), None
 
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, eager_mask)
-    usual = model.config._attn_implementation
+    previous = model.config._attn_implementation
     model.config._attn_implementation = NAME
     try:
         yield
     finally:
-        model.config._attn_implementation = usual
+        model.config._attn_implementation = previous

@@ -1,33 +1,47 @@
-"""Letters of a multiple-choice prompt's options. Imports no torch: config is checked with it."""
+"""The option letters of a multiple-choice prompt.
+
+This module does not import torch, because the check of the config uses it.
+"""
 
 import re
 from itertools import pairwise
 
 _MARKER = re.compile(r"(?<![^\W\u2e80-\u9fff])(?<![.'’(（])([(（]?)([A-Za-z])([)）、]|[.．](?=\s))")
-"""One letter set off as an option's: "A)", "(A)", "A." and their wide forms; not "f(a)", "e.g.".
+"""A letter that marks an option: "A)", "(A)", "A." or a full-width form; not "f(a)" or "e.g.".
 
-Chinese and Japanese characters, word characters too, may stand right before it."""
+Chinese and Japanese characters may directly precede it, although they are word characters.
+"""
 
 
 def options_of(text: str) -> list[str]:
-    """Letters of a multiple-choice prompt's options, in order, as the prompt writes them.
+    """The option letters of a multiple-choice prompt, in order, in the case the prompt uses.
 
-    Letters of one style and case, from the last A (or a) on: an example before the question has
-    options of its own, and "World War I." is none. Raises ValueError where they are fewer than
-    two, skip a letter, or come in two styles.
+    The options are the letters of a single style and case from the last A (or a) on, because an
+    example before the question has options of its own. In "World War I.", the I is no option.
+
+    Raises
+    ------
+    ValueError
+        if there are fewer than two options, a letter is missing, or there are two styles.
     """
-    found: dict[tuple[str, str, bool], str] = {}
+    letters_of_style: dict[tuple[str, str, bool], str] = {}
     for opening, letter, closing in _MARKER.findall(text):
         style = (opening, closing, letter.isupper())
-        found[style] = found.get(style, "") + letter
-    lists = [letters[max(letters.rfind("A"), letters.rfind("a")) :] for letters in found.values()]
+        letters_of_style[style] = letters_of_style.get(style, "") + letter
+    lists = [
+        letters[max(letters.rfind("A"), letters.rfind("a")) :]
+        for letters in letters_of_style.values()
+    ]
     lists = [letters for letters in lists if len(letters) > 1 and letters[0] in "Aa"]
     if len(lists) != 1 or not _consecutive(lists[0]):
-        seen = "; ".join(", ".join(letters) for letters in found.values()) or "no such letter"
+        found_letters = (
+            "; ".join(", ".join(letters) for letters in letters_of_style.values())
+            or "no such letter"
+        )
         raise ValueError(
             f"prompt {text!r}: a multiple-choice prompt lists at least two options in one style, "
-            f'"A) ... B) ...", "(A) ..." or "A. ...", letters in order from A on; it shows {seen}. '
-            "Write its options so, or give it another kind."
+            f'"A) ... B) ...", "(A) ..." or "A. ...", letters in order from A on; it shows '
+            f"{found_letters}. Write its options so, or give it another kind."
         )
     return list(lists[0])
 

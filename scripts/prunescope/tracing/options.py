@@ -1,7 +1,7 @@
-"""Options of a multiple-choice prompt: their tokens, and how the choice shifts.
+"""The options of a multiple-choice prompt: their tokens, and how a variant's choice differs.
 
-Everything is read at step 0, where the answer begins: the logits that follow the prompt's last
-token. One row of logits is small, so all of it is float64.
+All values come from step 0, the logits at the last prompt token, which predict the first token of
+the answer. A single row of logits is small, so everything is computed in float64.
 """
 
 import unicodedata
@@ -20,7 +20,7 @@ from prunescope.progress import JobError
 from prunescope.tables.schemas import TABLES
 
 _UNMERGED = "\n"
-"""A context that no letter merges with, for prompts whose own last token would."""
+"""A context that never merges with a letter, for prompts whose last token would."""
 
 _ASKED, _ANSWER = "user", "assistant"
 
@@ -28,62 +28,66 @@ _ASKED, _ANSWER = "user", "assistant"
 def option_token(
     tokenizer: PreTrainedTokenizerBase, prompt_token_ids: Sequence[int], letter: str
 ) -> int:
-    """The token that stands for an option's letter where the answer begins.
+    """The token of an option's letter at the start of the answer.
 
-    It is what the tokenizer makes of the letter right after this prompt: " A" where a space
-    stands between prompt and answer, "A" where not (`_space`). The prompt's tokens stay as the
-    model has read them: where the letter would merge into the last of them (a prompt that ends
-    in a space, whose " " and "A" would be one token), the letter alone is meant. Where the
-    tokenizer splits " A" into " " and "A", options share the first token; it is the second, at
-    which they differ. Raises ValueError where no token is the letter.
+    It is the token that the tokenizer gives the letter directly after the prompt: " A" if a space
+    separates prompt and answer, and "A" otherwise (see `_space`). The tokens of the prompt do not
+    change: if the letter would merge with the last of them (for example, if the prompt ends in a
+    space and " A" is one token), the token of the bare letter is used. If the tokenizer splits " A"
+    into " " and "A", all options share the first of the two, so the second is used.
+
+    Raises
+    ------
+    ValueError
+        if the tokenizer has no token for the bare letter.
     """
     text = str(tokenizer.decode(list(prompt_token_ids), clean_up_tokenization_spaces=False))
     answer = _space(tokenizer, text, letter) + letter
     for context in (text, _UNMERGED):
-        before, after = (
+        context_ids, answered_ids = (
             tokenization.template_ids(tokenizer, context),
             tokenization.template_ids(tokenizer, context + answer),
         )
-        kept = len(before)
-        if after[:kept] == before and len(after) > kept:
-            token = after[-1]
+        n_context = len(context_ids)
+        if answered_ids[:n_context] == context_ids and len(answered_ids) > n_context:
+            token = answered_ids[-1]
             if str(tokenizer.decode([token])).strip() == letter:
                 return token
-    written = tokenizer.convert_ids_to_tokens(tokenization.template_ids(tokenizer, answer))
+    answer_tokens = tokenizer.convert_ids_to_tokens(tokenization.template_ids(tokenizer, answer))
     raise ValueError(
-        f"{type(tokenizer).__name__} {tokenizer.name_or_path!r}: asked for the token of option "
-        f"{letter!r} after {text[-40:]!r}, but it writes {answer!r} as "
-        f"{written}, none of them the letter alone. Mark the options of this prompt by other "
+        f"{type(tokenizer).__name__} {tokenizer.name_or_path!r}: there is no token for option "
+        f"{letter!r} after {text[-40:]!r}: {answer!r} is split into "
+        f"{answer_tokens}, none of them the letter alone. Mark the options of this prompt by other "
         "letters."
     )
 
 
 def _space(tokenizer: PreTrainedTokenizerBase, text: str, letter: str) -> str:
-    """Space between a prompt and the letter that answers it.
+    """The white space between a prompt and the letter that answers it.
 
-    What the chat template puts there, for the model was trained on it. Without a template, one
-    space as between words, unless the prompt ends in a space, in an opening bracket or quote, or
-    in a wide script, which writes none.
+    With a chat template, it is the white space of the template, on which the model was trained.
+    Without one, it is a space as between words. There is none if the prompt ends in a space, in an
+    opening bracket or quote, or in a script that uses no spaces (wide characters).
     """
     if tokenizer.chat_template is not None:
         as_content = prompts.content_form(tokenizer)
-        asked: list[dict[str, Any]] = [{"role": _ASKED, "content": as_content("?")}]
-        answered = [*asked, {"role": _ANSWER, "content": as_content(letter)}]
-        prompt = prompts.in_template(tokenizer, asked, add_generation_prompt=True)
+        question: list[dict[str, Any]] = [{"role": _ASKED, "content": as_content("?")}]
+        conversation = [*question, {"role": _ANSWER, "content": as_content(letter)}]
+        prompt = prompts.in_template(tokenizer, question, add_generation_prompt=True)
         try:
-            whole = prompts.in_template(tokenizer, answered)
-        except JobError:  # a template for questions only says nothing about the space
-            whole = ""
-        between, written, _ = whole.removeprefix(prompt).partition(letter)
-        if whole.startswith(prompt) and written and not between.strip():
-            return between
+            rendered = prompts.in_template(tokenizer, conversation)
+        except JobError:  # the template renders user messages only, so the space is unknown
+            rendered = ""
+        space, letter_found, _ = rendered.removeprefix(prompt).partition(letter)
+        if rendered.startswith(prompt) and letter_found and not space.strip():
+            return space
     last = text[-1:]
     opens = unicodedata.category(last) in {"Ps", "Pi"} if last else True
-    joined = opens or last.isspace() or unicodedata.east_asian_width(last) in "WF"
-    return "" if joined else " "
+    no_space = opens or last.isspace() or unicodedata.east_asian_width(last) in "WF"
+    return "" if no_space else " "
 
 
-def rows_of(
+def tables_of(
     prompt: str,
     options: Mapping[str, int],
     z_dense: Tensor,
@@ -96,10 +100,12 @@ def rows_of(
 
     Parameters
     ----------
-    prompt : its id in config.
-    options : letter -> token id, in the prompt's order.
+    prompt : id of the prompt in the config.
+    options : letter -> token id, in the order of the prompt.
     z_dense, z_variant : (vocab,), logits at step 0, of any dtype and device.
-    top : how many of each side's likeliest tokens.
+    temperatures : the values of T in softmax(z/T).
+    tokenizer : the tokenizer of both models.
+    top : number of most likely tokens listed per model.
     """
     dense, variant = (z.detach().to("cpu", torch.float64) for z in (z_dense, z_variant))
     rows = {
@@ -117,14 +123,14 @@ def rows_of(
 
 
 def ranking(values: Tensor) -> Tensor:
-    """Places of the values, largest first, (n,) -> (n,) int64; of equal ones the first leads."""
+    """Indices of the values, largest first, (n,) -> (n,) int64; equal values keep their order."""
     return values.argsort(descending=True, stable=True)
 
 
 def _option_rows(
     options: Mapping[str, int], dense: Tensor, variant: Tensor, temperatures: Sequence[float]
 ) -> Iterator[dict[str, object]]:
-    """One row per temperature and option. Shares are p renormalised among the options."""
+    """One row per temperature and option; shares are p renormalised over the options."""
     tokens = list(options.values())
     for temperature in temperatures:
         columns: dict[str, list[float]] = {}
@@ -134,15 +140,15 @@ def _option_rows(
             columns[f"log_likelihood_{side}"] = log_p.tolist()
             columns[f"share_{side}"] = probabilities(z[tokens], temperature).tolist()
             columns[f"rank_{side}"] = ranking(z[tokens]).argsort().tolist()
-        for place, (option, token) in enumerate(options.items()):
-            measured = {name: values[place] for name, values in columns.items()}
+        for index, (option, token) in enumerate(options.items()):
+            measured = {name: values[index] for name, values in columns.items()}
             yield {"option": option, "token": token, "temperature": temperature, **measured}
 
 
 def _agreement_rows(
     options: Mapping[str, int], dense: Tensor, variant: Tensor, temperatures: Sequence[float]
 ) -> Iterator[dict[str, object]]:
-    """One row per temperature and scope. Options alone are a softmax over their logits alone."""
+    """One row per temperature and scope; `options` is a softmax over their logits only."""
     tokens = list(options.values())
     scopes = {"vocabulary": (dense, variant), "options": (dense[tokens], variant[tokens])}
     for temperature in temperatures:
@@ -161,7 +167,7 @@ def _agreement_rows(
 def _top_rows(
     dense: Tensor, variant: Tensor, tokenizer: PreTrainedTokenizerBase, top: int
 ) -> Iterator[dict[str, object]]:
-    """One row per side and rank, likeliest first, T = 1."""
+    """One row per model and rank, most likely first, at T = 1."""
     p, q = probabilities(dense, 1), probabilities(variant, 1)
     for side, z in (("dense", dense), ("variant", variant)):
         for rank, token in enumerate(ranking(z)[:top].tolist()):

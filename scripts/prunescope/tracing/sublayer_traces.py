@@ -1,7 +1,8 @@
-"""The sublayer trace: one sublayer edited at a time on the dense model's context, three spaces.
+"""The sublayer trace: the effect of editing one sublayer at a time, in all three spaces.
 
-Logits are taken in row chunks within a memory budget. Rows that are neighbours in depth share
-their products and softmaxes: a dropped sublayer's variant is the dense state it reads.
+The context is always the dense model's. If a sublayer is dropped, the state after it equals the
+dense state before it. Neighbouring sublayers therefore share states, and with them matrix products
+and softmaxes. Logits are computed in chunks of rows, within a memory budget.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +22,13 @@ from prunescope.model.unembedding import Unembedding
 
 @dataclass(frozen=True)
 class Settings:
-    """How a variant's sublayers are traced.
+    """Settings of a sublayer trace.
 
     Attributes
     ----------
-    temperatures : T of softmax(z/T).
-    final_norm : whether intermediate states pass the final norm before lm_head.
-    steps : of each answer, at most.
+    temperatures : the values of T in softmax(z/T).
+    final_norm : whether the final norm is applied to intermediate states before lm_head.
+    steps : largest number of steps per answer.
     memory_mb : memory for logits, in MiB.
     """
 
@@ -39,9 +40,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Product:
-    """Rows that one lm_head product takes of a position, and the slabs it serves.
+    """The states of one position that a single product with lm_head reads, and their slabs.
 
-    `sources` holds (boundary, False) for a dense state and (sublayer, True) for an edited one.
+    Attributes
+    ----------
+    sources : (boundary, False) for a dense state and (sublayer, True) for an edited one.
+    slabs : the pairs of rows to compare.
     """
 
     sources: tuple[tuple[int, bool], ...]
@@ -49,12 +53,17 @@ class Product:
 
 
 def plan(dropped: Sequence[int], replaced: Sequence[int], max_rows: int) -> list[Product]:
-    """Lay the pairs of one position out in products of at most `max_rows` rows.
+    """Divide the states of one position into products of at most `max_rows` rows.
 
-    Neighbouring dropped sublayers share boundaries: k of them take k + 1 rows. A replaced
-    sublayer takes two rows, its dense output and its edited one.
+    Neighbouring dropped sublayers share boundaries: k of them need k + 1 rows. A replaced sublayer
+    needs two rows: the state after it with dense tensors, and with replaced ones.
+
+    Parameters
+    ----------
+    dropped, replaced : numbers of the sublayers, ascending.
+    max_rows : largest number of rows of a product.
     """
-    order = {sublayer: place for place, sublayer in enumerate(traced(replaced, dropped))}
+    column_of = {sublayer: place for place, sublayer in enumerate(traced(replaced, dropped))}
     products: list[Product] = []
     sources: list[tuple[int, bool]] = []
     slabs: list[Slab] = []
@@ -77,12 +86,12 @@ def plan(dropped: Sequence[int], replaced: Sequence[int], max_rows: int) -> list
             if neighbours
             else (slice(0, None, 2), slice(1, None, 2))
         )
-        columns = tuple(order[sublayer] for sublayer in group)
+        columns = tuple(column_of[sublayer] for sublayer in group)
         slabs.append(Slab(columns, slice(start, start + len(rows)), *sides))
 
-    for _, numbered in groupby(enumerate(dropped), key=lambda item: item[1] - item[0]):
-        run = [sublayer for _, sublayer in numbered]
-        for group in _cut(run, min(PAIRS_TOGETHER, max_rows - 1)):
+    for _, members in groupby(enumerate(dropped), key=lambda item: item[1] - item[0]):
+        neighbours_in_depth = [sublayer for _, sublayer in members]
+        for group in _cut(neighbours_in_depth, min(PAIRS_TOGETHER, max_rows - 1)):
             place([(b, False) for b in (*group, group[-1] + 1)], group, neighbours=True)
     for group in _cut(replaced, min(PAIRS_TOGETHER, max_rows // 2)):
         place([row for s in group for row in ((s + 1, False), (s, True))], group, neighbours=False)
@@ -109,19 +118,21 @@ def statistics(
     ----------
     dense : (steps, boundaries, d), from `capture.residuals`.
     variant : replaced sublayer -> (steps, d), from `capture.residuals`.
-    dropped : the sublayers whose variant is the boundary they read, ascending.
-    unembed : the readout of states between sublayers.
-    temperatures : T of softmax(z/T). memory_mb : memory for logits, in MiB.
+    dropped : numbers of the dropped sublayers, ascending; the state after one of them is the
+        boundary before it.
+    unembed : the map from states between sublayers to logits.
+    temperatures : the values of T in softmax(z/T).
+    memory_mb : memory for logits, in MiB.
 
     Returns
     -------
-    columns of pairs (steps, sublayers); sublayers as in `traced(variant, dropped)`.
+    Columns of pairs (steps, sublayers), with sublayers as in `traced(variant, dropped)`.
     """
     sublayers = traced(variant, dropped)
     steps = dense.shape[0]
     max_rows = comparisons.rows_within(memory_mb, unembed.vocabulary)
-    found = Columns(steps, len(sublayers), temperatures, dense.device)
-    found.put_states(
+    columns = Columns(steps, len(sublayers), temperatures, dense.device)
+    columns.put_states(
         torch.stack([dense[:, s + 1] for s in sublayers], 1),
         torch.stack([variant.get(s, dense[:, s]) for s in sublayers], 1),
     )
@@ -129,32 +140,35 @@ def statistics(
     buffer = torch.empty(max_rows, unembed.vocabulary, dtype=unembed.dtype, device=dense.device)
     for product in plan(dropped, sorted(variant), max_rows):
         width = len(product.sources)
-        at_once = max(1, max_rows // width)
-        for start in range(0, steps, at_once):
-            here = slice(start, min(start + at_once, steps))
+        chunk_size = max(1, max_rows // width)
+        for start in range(0, steps, chunk_size):
+            chunk = slice(start, min(start + chunk_size, steps))
             h = torch.stack(
-                [variant[i][here] if edited else dense[here, i] for i, edited in product.sources], 1
+                [variant[i][chunk] if edited else dense[chunk, i] for i, edited in product.sources],
+                1,
             )
             z = unembed(h.flatten(0, 1), buffer[: h.shape[0] * width]).unflatten(0, (-1, width))
             for slab in product.slabs:
-                found.put_logits(here, z, slab)
-    return found
+                columns.put_logits(chunk, z, slab)
+    return columns
 
 
 def traced(variant: Iterable[int], dropped: Sequence[int]) -> list[int]:
-    """Numbers of the sublayers a trace compares (`anatomy.Sublayer`), ascending."""
+    """Numbers of the sublayers that a trace compares (see `anatomy.Sublayer`), ascending."""
     return sorted({*dropped, *variant})
 
 
-def rows_of(prompt: str, sublayers: Sequence[int], found: Columns) -> tuple[pa.Table, pa.Table]:
+def tables_of(prompt: str, sublayers: Sequence[int], columns: Columns) -> tuple[pa.Table, pa.Table]:
     """The statistics of one prompt as rows of `sublayer_trace` and of `logit_shift`.
 
     Parameters
     ----------
-    prompt : its name. sublayers : those compared, ascending. found : from `statistics`.
+    prompt : id of the prompt.
+    sublayers : numbers of the compared sublayers, ascending.
+    columns : from `statistics`.
     """
-    key = _key(prompt, found.shape[0], sublayers)
-    return found.as_tables("sublayer_trace", "logit_shift", key)
+    key = _key(prompt, columns.shape[0], sublayers)
+    return columns.as_tables("sublayer_trace", "logit_shift", key)
 
 
 def _key(prompt: str, steps: int, sublayers: Sequence[int]) -> dict[str, pa.Array]:
