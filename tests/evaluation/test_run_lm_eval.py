@@ -124,7 +124,7 @@ def test_without_a_sandbox_no_program_is_run(job, monkeypatch):
         raise starter.SandboxError("no namespaces here")
 
     monkeypatch.setattr(starter, "prove", cannot)
-    suites.proven.cache_clear()
+    suites.prove_sandbox.cache_clear()
     code = {**SETTINGS["boolq"], "runs_code": True}
     with pytest.raises(JobError, match=r"1 of 2 .*boolq: SandboxError: no namespaces here"):
         job.run({"boolq": code, "squad": SETTINGS["squad"]})

@@ -137,7 +137,7 @@ def score(
         relevant,
         left_out,
     )
-    values = retrieval.measured(ranking, list(queries), ids, qrels)
+    values = retrieval.metrics_by_query(ranking, list(queries), ids, qrels)
     seconds = time.perf_counter() - began
     queries_cut = reader.were_cut(asked)
     documents_cut = [

@@ -1,8 +1,8 @@
 """Sampling with shared noise: dense and variant use the same random numbers.
 
 argmax(z/T + g) with standard Gumbel noise g is a sample from softmax(z/T). The noise of a prompt
-and step depends only on the seed. Two models with equal logits therefore generate the same text, and
-different texts are due to the models, not to chance.
+and step depends only on the seed. Two models with equal logits therefore generate the same text,
+and different texts are due to the models, not to chance.
 """
 
 import hashlib

@@ -189,8 +189,8 @@ def with_renamed(tokenizer: Tokenizer, specials: Collection[str]) -> Tokenizer:
     moved = [s for s, n in names.items() if renamed.token_to_id(n) != tokenizer.token_to_id(s)]
     if moved:
         raise JobError(
-            f"a text contains the string of a special token, and {', '.join(sorted(moved)[:5])} of this "
-            "tokenizer.json cannot be told from text. Leave such texts out."
+            f"a text contains the string of a special token, and {', '.join(sorted(moved)[:5])} of "
+            "this tokenizer.json cannot be told from text. Leave such texts out."
         )
     return renamed
 
