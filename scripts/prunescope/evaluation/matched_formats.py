@@ -95,7 +95,7 @@ def squad_item(item: int, row: Mapping[str, Any]) -> Item:
 
 
 def squad_score(item: Item, text: str, _: Passes | None) -> Scored:
-    """Token F1, the best over the accepted answers, and exact match, as in SQuAD's own evaluation."""
+    """Best token F1 over the accepted answers, and exact match, as in the evaluation of SQuAD."""
     f1 = max(token_f1(text, answer) for answer in item.accepted)
     exact = any(exact_match(text, answer) for answer in item.accepted)
     return Scored(exact or f1 >= F1_CORRECT, f1, exact)
@@ -256,7 +256,7 @@ def generation_rows(
 def _ranked(
     item: Item, format_: str, scores: NDArray[np.floating], texts: Sequence[str]
 ) -> dict[str, object]:
-    """A row from the scores of the candidates, the correct one first; ties share their mean rank."""
+    """A row from the scores of the candidates, the correct one first; ties share a mean rank."""
     if not np.isfinite(scores).all():
         raise JobError(
             f"item {item.item}, {format_}: scores of its candidates are not finite. Set dtype: "
