@@ -1,4 +1,4 @@
-"""Search finds what a full sort finds, and the metrics are trec_eval's and their own formulas'."""
+"""Search equals a full sort, and the metrics equal trec_eval and their formulas."""
 
 import math
 

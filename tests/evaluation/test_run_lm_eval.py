@@ -1,4 +1,4 @@
-"""A failing task leaves the others' results; a killed job goes on where it was."""
+"""If a task fails, the results of the others are kept, and a killed job resumes."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Scores of a variant in memory equal lm-eval's own on the same rows, to the last digit."""
+"""Scores of a variant in memory equal those of lm-eval on the same rows, to the last digit."""
 
 import itertools
 
