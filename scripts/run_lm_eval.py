@@ -58,7 +58,7 @@ def run_lm_eval(
             continue
         scores += result["scores"]
         samples += result["samples"]
-    suites.refuse_failed(failed, len(tasks))
+    suites.raise_failures(failed, len(tasks))
     for file, name, table_rows in (
         (samples_file, "task_samples", samples),
         (scores_file, "task_scores", scores),

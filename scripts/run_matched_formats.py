@@ -43,7 +43,7 @@ def run_matched_formats(
         for name, entry in settings.sources.items()
     }
     runs_code = settings.run_code and "humaneval" in settings.sources
-    passes = matched_questions.proven_sandbox() if runs_code else None
+    passes = matched_questions.sandboxed_passes() if runs_code else None
     loaded = loading.load_variant(source)
     model, tokenizer = loaded.variant.model, loaded.tokenizer
     del loaded  # frees the dense weights that the variant replaces

@@ -67,7 +67,7 @@ def run_retrieval(
         set_scores, set_samples = result
         scores += [{**row, "pooling": embedding["pooling"]} for row in set_scores]
         samples += set_samples
-        retrieval_scores.forget_if_large(cache, settings.keep_embeddings_mb)
+        retrieval_scores.delete_if_large(cache, settings.keep_embeddings_mb)
     for file, table, rows in (
         (scores_file, "retrieval_scores", scores),
         (samples_file, "retrieval_samples", samples),

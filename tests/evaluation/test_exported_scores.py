@@ -1,4 +1,4 @@
-"""A variant scores what its exported checkpoint scores under lm-eval as it comes."""
+"""A variant has the scores that lm-eval itself gives its exported checkpoint."""
 
 import pytest
 import torch

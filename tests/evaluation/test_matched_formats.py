@@ -1,4 +1,4 @@
-"""One question in three formats: same words, known winners, scores against their authors'."""
+"""The three formats ask the same questions; scores equal those of the data sets' authors."""
 
 import numpy as np
 import pytest

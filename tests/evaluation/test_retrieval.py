@@ -1,4 +1,4 @@
-"""Search finds what a full sort finds, and the metrics are trec_eval's and their own formulas'."""
+"""Search equals a full sort, and the metrics equal trec_eval and their formulas."""
 
 import math
 
@@ -77,7 +77,7 @@ def test_metrics_equal_their_formulas(world):
     ids = [f"d{i}" for i in range(40)]
     names = [f"q{row}" for row in range(7)]
     qrels = world[2]
-    for row, values in enumerate(retrieval.measured(ranking, names, ids, qrels)):
+    for row, values in enumerate(retrieval.metrics_by_query(ranking, names, ids, qrels)):
         grades = qrels[names[row]]
         # trec_eval orders by score, then by document id downwards
         order = sorted(
@@ -93,7 +93,7 @@ def test_metrics_equal_their_formulas(world):
         n_relevant = sum(g > 0 for g in ideal)
         recall = sum(g > 0 for g in gains) / n_relevant if n_relevant else 0.0
         assert values["recall_at_100"] == pytest.approx(recall)
-    values = [v["ndcg_at_10"] for v in retrieval.measured(ranking, names, ids, qrels)]
+    values = [v["ndcg_at_10"] for v in retrieval.metrics_by_query(ranking, names, ids, qrels)]
     assert 0 < sum(values) / 7 < 1  # neither nothing nor everything was found
 
 

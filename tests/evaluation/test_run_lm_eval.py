@@ -1,4 +1,4 @@
-"""A failing task leaves the others' results; a killed job goes on where it was."""
+"""If a task fails, the results of the others are kept, and a killed job resumes."""
 
 import os
 import signal
@@ -132,7 +132,7 @@ def test_without_a_sandbox_no_program_is_run(job, monkeypatch):
         raise starter.SandboxError("no namespaces here")
 
     monkeypatch.setattr(starter, "prove", cannot)
-    suites.proven.cache_clear()
+    suites.prove_sandbox.cache_clear()
     code = {**SETTINGS["boolq"], "runs_code": True}
     with pytest.raises(JobError, match=r"1 of 2 .*boolq: SandboxError: no namespaces here"):
         job.run({"boolq": code, "squad": SETTINGS["squad"]})

@@ -1,4 +1,4 @@
-"""An embedding is the model's own hidden state, whatever else stands in its batch."""
+"""An embedding is the hidden state of the model, independent of the rest of the batch."""
 
 import pytest
 import torch

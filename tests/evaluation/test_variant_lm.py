@@ -1,4 +1,4 @@
-"""Scores of a variant in memory equal lm-eval's own on the same rows, to the last digit."""
+"""Scores of a variant in memory equal those of lm-eval on the same rows, to the last digit."""
 
 import itertools
 
@@ -12,10 +12,10 @@ from prunescope.evaluation.variant_lm import (
     Item,
     VariantLM,
     Written,
-    alike,
+    all_begin_with,
     batches,
-    begin_with,
-    shared_first,
+    batches_of_similar_length,
+    common_start_first,
     written,
 )
 from prunescope.measures import wording
@@ -244,7 +244,7 @@ def test_texts_of_like_length_are_decoded_together():
         return sum(texts[0] - length for length in texts)
 
     for n_rows, most in itertools.product((1, 4, 16), (0, 144, 10_000)):
-        batches = alike(lengths, n_rows, most)
+        batches = batches_of_similar_length(lengths, n_rows, most)
         assert [length for some in batches for length in lengths[some]] == lengths
         for some, after in itertools.pairwise([*batches, None]):
             held = lengths[some]
@@ -253,13 +253,13 @@ def test_texts_of_like_length_are_decoded_together():
             if after is not None:
                 one_more = lengths[some.start : some.stop + 1]
                 assert len(one_more) > n_rows or padding(one_more) > most
-    assert alike([], 4, 10) == []
+    assert batches_of_similar_length([], 4, 10) == []
 
 
 def test_common_starts_and_padding_change_places():
     ids = torch.tensor([[0, 0, 7, 8, 1], [7, 8, 2, 3, 4]])
     mask = (ids > 0).long()
-    order = shared_first(mask, 2)
+    order = common_start_first(mask, 2)
     assert ids.gather(1, order).tolist() == [[7, 8, 0, 0, 1], [7, 8, 2, 3, 4]]
     assert mask.gather(1, order).tolist() == [[1, 1, 0, 0, 1], [1, 1, 1, 1, 1]]
 
@@ -270,4 +270,4 @@ def test_common_starts_and_padding_change_places():
 )
 def test_a_start_is_one_only_if_every_sequence_goes_on_after_it(start, begun):
     ids = torch.tensor([[0, 0, 7, 8, 1], [7, 8, 2, 3, 4]])
-    assert begin_with(start, ids, (ids > 0).long()) == begun
+    assert all_begin_with(start, ids, (ids > 0).long()) == begun

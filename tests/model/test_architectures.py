@@ -1,4 +1,4 @@
-"""Architectures that differ: experts, caps, rotary factors by length, windows of two kinds."""
+"""Special architectures: experts, logit caps, rotary factors by length, mixed windows."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Models without lm_head: captured, scored and dropped as their own equations say."""
+"""Encoders without lm_head are captured, scored and edited according to their equations."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A variant is dense plus edit: same numbers as the textbook definition, less to run."""
+"""A variant is dense plus edit: the numbers of the definition, with less to compute."""
 
 from typing import Any
 

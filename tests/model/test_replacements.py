@@ -1,4 +1,4 @@
-"""Replacements: packed near their information content, and back to the last bit through a file."""
+"""Replacements are close to the smallest possible size, and are read back bit for bit."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Shared noise: draws follow softmax(z/T), repeat with the seed, and serve two models alike."""
+"""Shared noise: samples follow softmax(z/T), depend only on the seed, and suit two models."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Every stage reads a text alike, as tokenizer.json says; a user's text holds no special token."""
+"""All stages tokenize as tokenizer.json says; users' texts contain no special tokens."""
 
 import datetime
 import json

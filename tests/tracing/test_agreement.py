@@ -1,4 +1,4 @@
-"""Agreement with dense, against the plain definitions in float64 on the models' own logits."""
+"""Agreement equals its definition, computed in float64 from the logits of both models."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def _plain(dense, variant):
 
 @pytest.mark.parametrize("dropped", [{"attn": (1,)}, {"mlp": (0, 2)}, {"block": (1,)}], ids=str)
 def test_agreement_is_that_of_the_definitions(model, dropped):
-    """Every architecture, scaled logits too; means and median are over steps, not prompts."""
+    """For every architecture, also with scaled logits; means and median are over steps."""
     variant = loading.apply_edit(model, edits.Edit(dropped))
     plain = _plain(model, variant)
     h, z, p, kl, same = plain.mean(-1).tolist()
@@ -62,7 +62,7 @@ def test_dense_agrees_with_itself(model):
 
 
 def test_logits_exist_only_in_chunks(monkeypatch):
-    """Two rows at a time: the numbers do not change, and no more rows of logits ever exist."""
+    """Two rows at a time give the same numbers, with at most two rows of logits in memory."""
     dense = tiny_model("llama").double()
     variant = loading.apply_edit(dense, edits.Edit({"attn": (1,)}))
     whole = agreement.agreement(dense, variant, ANSWERS, steps=99)
@@ -85,8 +85,8 @@ def test_half_precision_logits_are_not_rounded():
     torch.testing.assert_close(z.double(), exact, rtol=1e-5, atol=1e-5)
 
 
-def test_steps_beyond_the_last_asked_for_do_not_count():
-    """The same as of answers that were cut there."""
+def test_steps_beyond_the_limit_are_ignored():
+    """The result is that of answers truncated to the same number of steps."""
     dense = tiny_model("llama").double()
     variant = loading.apply_edit(dense, edits.Edit({"attn": (1,)}))
     cut = [{**answer, "answer_token_ids": answer["answer_token_ids"][:1]} for answer in ANSWERS]

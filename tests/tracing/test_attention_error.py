@@ -1,4 +1,4 @@
-"""The split of Δo equals sums over transformers' own weights and values, key by key."""
+"""The split of Δo equals sums over the attention weights and values of transformers."""
 
 from unittest import mock
 

@@ -1,4 +1,4 @@
-"""Decoding traces: four histories against stepping, exact zeros, and terms that sum to Δz."""
+"""Decoding traces equal step-by-step decoding under all histories; their terms sum to Δz."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -118,7 +118,7 @@ def test_at_step_0_only_the_current_token_can_differ_in_history(model):
 
 
 def test_free_running_is_teacher_forcing_until_texts_part(model):
-    """They part at step 3: at it both have still read the same tokens."""
+    """The texts diverge at step 3, where both models have still read the same tokens."""
     edit, variant = _edited(model)
     answer = _answer()
     own = [*answer["answer_token_ids"][:3], 9, 9, 9]
@@ -260,7 +260,7 @@ _KEY = ["prompt", "sampling_temperature", "history", "step"]
 
 
 def _one_token_answers_count_once(whole, own):
-    """Dense stops after one token: free running compares step 0 and says who went on."""
+    """Dense stops after one token: free running compares step 0, and records who continued."""
     which = (pc.field("prompt") == "open") & (pc.field("sampling_temperature") == 0.9)
     steps = whole["decoded_step"].filter(which & (pc.field("history") == "free_running"))
     running = ["both", *["variant"] * (len(own) - 1)]
@@ -273,7 +273,7 @@ def _one_token_answers_count_once(whole, own):
 
 @pytest.mark.parametrize("alike", [0, 1, 3])
 @pytest.mark.parametrize("length", [1, 3, 90])
-def test_perplexity_of_a_text_is_denses_own(model, alike, length):
+def test_perplexity_equals_that_of_the_dense_model(model, alike, length):
     """Reread from where the texts part, log p of each token is that of one plain pass."""
     edit, variant = _edited(model)
     answer = _answer()

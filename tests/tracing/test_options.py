@@ -1,4 +1,4 @@
-"""Options: letters as the prompt writes them, tokens as the answer begins, exact probabilities."""
+"""Options have the letters of the prompt, the right tokens, and exact probabilities."""
 
 import mpmath
 import pytest

@@ -1,4 +1,4 @@
-"""The one-pass trace equals the naive way: decode step by step, one sublayer replaced by hooks."""
+"""The one-pass trace equals step-by-step decoding with one sublayer replaced by hooks."""
 
 import copy
 from typing import Any

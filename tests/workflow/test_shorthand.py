@@ -1,9 +1,6 @@
 """What config says once and refers to by name: wheels, sets of models and of variants."""
 
 import copy
-import hashlib
-import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +8,6 @@ from snakemake.utils import update_config
 
 from prunescope.paths import ROOT
 from prunescope.workflow import experiment, wheels
-from tiny_run import Checkout, make_inputs
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 
@@ -35,38 +31,6 @@ def reading(*variants):
 def read_of(*overlays):
     figure = resolved(*overlays)["figures"]["ext_influence"]
     return figure["reads"]["compression_report"]["variant"]
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    found = Checkout(tmp_path_factory.mktemp("resolved") / "prunescope")
-    make_inputs(found.folder / "store/tiny-inputs")
-    return found.folder
-
-
-@pytest.mark.parametrize(
-    ("overlay", "digest"),
-    [
-        (None, "84704084dc5fae124f808dcc9f3ab412dab700f6402990d096b23373c38cf320"),
-        ("paper.yaml", "3231f0bae16453c01230938da0d3be233ffd77c766c9ec267eaf95da2ce0ee99"),
-        (
-            "tests/config.tiny.yaml",
-            "997182363392e73962ef9c861ad848dc0ffb1112360f68eec045a98e9b7ab00b",
-        ),
-    ],
-)
-def test_config_means_what_it_meant(overlay, digest, checkout, monkeypatch):
-    """To the order of keys: what jobs are given, and so what is made again, is unchanged.
-
-    The digests are of the code that read config without models, and of its files. Who changes on
-    purpose what these files mean puts the new digest here.
-    """
-    monkeypatch.chdir(checkout)
-    config = {}
-    for file in ("config.yaml", *([overlay] if overlay else [])):
-        update_config(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")))
-    text = json.dumps(experiment.resolve(config, checkout), indent=1)
-    assert hashlib.sha256(text.encode()).hexdigest() == digest
 
 
 def test_nothing_is_left_of_what_was_named():

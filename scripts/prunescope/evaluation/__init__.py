@@ -1,4 +1,4 @@
-"""Benchmarks, matched formats and retrieval, scored on a variant."""
+"""Score variants on benchmarks, on matched formats and on retrieval."""
 
 from prunescope import moved
 

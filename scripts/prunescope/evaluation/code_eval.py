@@ -1,4 +1,4 @@
-"""pass@k by our own sandbox, in place of the `code_eval` that lm-eval's tasks take from the hub."""
+"""pass@k in our own sandbox, which replaces the `code_eval` that lm-eval loads from the hub."""
 
 import contextlib
 import math
@@ -8,11 +8,11 @@ from typing import Any
 from prunescope.sandbox import starter
 
 LIMITS = starter.Limits()
-"""What one program may use."""
+"""Limits of time and memory for one program."""
 
 
 class CodeEval:
-    """The part of Hugging Face's `code_eval` that lm-eval calls."""
+    """The part of the interface of Hugging Face's `code_eval` that lm-eval uses."""
 
     def compute(
         self,
@@ -20,12 +20,13 @@ class CodeEval:
         predictions: Sequence[Sequence[str]],
         k: Sequence[int],
     ) -> tuple[dict[str, float], None]:
-        """`pass@k` for every k, the mean over problems of the unbiased estimate.
+        """`pass@k` for every k: the mean over problems of the unbiased estimate.
 
         Parameters
         ----------
-        references : tests of each problem, run against every program.
-        predictions : programs of each problem.
+        references : the tests of each problem, which every program has to pass.
+        predictions : the programs for each problem.
+        k : numbers of programs.
         """
         passed = [
             (len(programs), sum(passes(program, tests) for program in programs))
@@ -38,31 +39,31 @@ class CodeEval:
 
 
 def passes(program: str, tests: str) -> bool:
-    """True where the tests of the program end without an error."""
+    """Whether the tests of the program finish without an error."""
     return starter.run(program, tests, LIMITS).passed
 
 
 def pass_at(k: int, n_programs: int, n_passed: int) -> float:
-    """Probability that one of k programs drawn without return passes (Chen et al., 2021, Eq. 1)."""
+    """Probability that one of k programs passes, drawn without replacement (Chen et al., 2021)."""
     return 1.0 - math.comb(n_programs - n_passed, k) / math.comb(n_programs, k)
 
 
 @contextlib.contextmanager
 def in_place() -> Iterator[None]:
-    """Within the block, `evaluate.load("code_eval")` gives our class, and nothing else is to load.
+    """Within the context, `evaluate.load("code_eval")` returns our class; others are refused.
 
-    lm-eval's code tasks load it, and try it on one program, when they are imported.
+    lm-eval's code tasks load the metric and try it on a program as soon as they are imported.
     """
-    import evaluate  # here: it takes a second
+    import evaluate  # imported here because it takes a second
 
     def load(name: str, *_: Any, **__: Any) -> CodeEval:
         if name != "code_eval":
             raise LookupError(f"metric {name!r} would come from the hub. Choose another task.")
         return CodeEval()
 
-    own = evaluate.load
+    original = evaluate.load
     evaluate.load = load
     try:
         yield
     finally:
-        evaluate.load = own
+        evaluate.load = original

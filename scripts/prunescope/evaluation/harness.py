@@ -1,4 +1,4 @@
-"""Benchmark tasks through lm-eval: its prompts, filters and metrics on rows of our own store."""
+"""Run benchmark tasks with lm-eval: its prompts, filters and metrics, on rows of our own store."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from prunescope.progress import LOG, JobError
 from prunescope.storage import store
 
 OWN_TASKS = Path(__file__).parent / "lm_eval_tasks"
-"""Task files that lm-eval does not have."""
+"""Folder of task files that lm-eval does not have."""
 
 _SPLITS = {"training_split": "train", "validation_split": "validation", "test_split": "test"}
 _FEW_SHOT_SPLITS = ("train", "dev")
@@ -37,7 +37,7 @@ Rows = list[dict[str, Any]]
 
 
 class Evaluated(NamedTuple):
-    """What one task gave: rows of tables `task_scores` (without seconds) and `task_samples`."""
+    """Results of a task: rows of the tables `task_scores` (without seconds) and `task_samples`."""
 
     scores: Rows
     samples: Rows
@@ -48,19 +48,21 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
 
     Parameters
     ----------
-    name : the task's name in config.
-    rows_dir : folder of `<split>.parquet`, as fetch_task wrote it.
+    lm : the model.
+    name : the name of the task in the config.
+    settings : its entry in the config.
+    rows_dir : folder of `<split>.parquet`, written by fetch_task.
 
     Raises
     ------
     JobError
-        if lm-eval has no such task, none of its metrics is the headline, no item fits the model's
-        positions, or an item has no options or no right one.
+        if lm-eval has no such task, the headline is none of its metrics, no item fits into the
+        model's positions, or an item has no options or no correct option.
     """
     datasets.disable_progress_bars()
-    asked = settings.get("lm_eval", name)
+    lm_eval_name = settings.get("lm_eval", name)
     limit = None if settings["limit"] == "all" else settings["limit"]
-    loaded = load(asked, settings, Path(rows_dir), limit)
+    loaded = load(lm_eval_name, settings, Path(rows_dir), limit)
     for task in loaded["tasks"].values():
         task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
         if "max_new_tokens" in settings:
@@ -71,42 +73,42 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
     lm.written.clear()
     lm.cut.clear()
     with _quiet("lm_eval"):
-        found = evaluator.evaluate(
+        results = evaluator.evaluate(
             lm=lm,
             task_dict=loaded,
             limit=limit,
             confirm_run_unsafe_code=settings.get("runs_code", False),
         )
     tasks = loaded["tasks"]
-    cut = n_cut(found, lm.cut)
-    n_items = _n_items(found)
-    if cut == n_items:
+    n_cut_items = n_cut(results, lm.cut)
+    n_items = _n_items(results)
+    if n_cut_items == n_items:
         raise JobError(
             f"the context of every one of the {n_items} items is longer than the "
-            f"{lm.max_length} positions of the model, so that none would be asked as it is. Set "
+            f"{lm.max_length} positions of the model, so that all would be truncated. Set "
             "fewer solved examples (n_shot) or a smaller max_new_tokens, or leave the task out."
         )
     return Evaluated(
-        list(_scores(found, name, asked, settings, tasks, cut)),
-        list(_samples(found, name, tasks, lm.written)),
+        list(_scores(results, name, lm_eval_name, settings, tasks, n_cut_items)),
+        list(_samples(results, name, tasks, lm.written)),
     )
 
 
 def load(
-    asked: str, settings: Settings, rows_dir: Path, limit: int | None = None
+    lm_eval_name: str, settings: Settings, rows_dir: Path, limit: int | None = None
 ) -> dict[str, Any]:
-    """lm-eval's task or group of that name, reading what splits there are in `rows_dir`.
+    """Load a task or group of lm-eval, which reads the splits in `rows_dir`.
 
-    A split that lm-eval wants and the store lacks is left out: scored is `test` where there is
-    one, else `validation`. Rows beyond `limit` are not even prepared, unless lm-eval leaves some
-    out before it counts.
+    Splits that are missing in `rows_dir` are removed from the task; it is scored on `test` if there
+    is one, else on `validation`. Rows beyond `limit` are not even prepared, unless lm-eval filters
+    rows before it applies the limit.
     """
-    there = {file.stem for file in rows_dir.glob("*.parquet")}
+    splits = {file.stem for file in rows_dir.glob("*.parquet")}
     overrides: dict[str, Any] = {"num_fewshot": settings["n_shot"]}
-    overrides |= {key: None for key, split in _SPLITS.items() if split not in there}
-    if not there.intersection(_FEW_SHOT_SPLITS):
+    overrides |= {key: None for key, split in _SPLITS.items() if split not in splits}
+    if not splits.intersection(_FEW_SHOT_SPLITS):
         overrides["fewshot_split"] = None
-    kind, folder = _definition(asked)
+    kind, folder = _definition(lm_eval_name)
     metric = code_eval.in_place() if settings.get("runs_code") else contextlib.nullcontext()
     with (
         tempfile.TemporaryDirectory() as wrapper,
@@ -114,95 +116,98 @@ def load(
         metric,
         _rows_from(rows_dir, settings.get("subtasks"), limit),
     ):
-        group = {"group": "prunescope", "task": [{kind: asked, **overrides}]}
+        group = {"group": "prunescope", "task": [{kind: lm_eval_name, **overrides}]}
         Path(wrapper, "prunescope.yaml").write_text(json.dumps(group), encoding="utf-8")
         manager = TaskManager(include_path=[str(folder), wrapper], include_defaults=False)
-        every = manager.load("prunescope")
-    if limit is not None and any(_leaves_rows_out(task) for task in every["tasks"].values()):
-        return load(asked, settings, rows_dir)
-    del every["groups"]["prunescope"], every["group_map"]["prunescope"]
-    return dict(every)
+        loaded = manager.load("prunescope")
+    if limit is not None and any(_filters_rows(task) for task in loaded["tasks"].values()):
+        return load(lm_eval_name, settings, rows_dir)
+    del loaded["groups"]["prunescope"], loaded["group_map"]["prunescope"]
+    return dict(loaded)
 
 
-def _leaves_rows_out(task: Any) -> bool:
+def _filters_rows(task: Any) -> bool:
     scored = task.config.test_split or task.config.validation_split
     return len(task.eval_docs) < len(task.dataset[scored])
 
 
-def _definition(asked: str) -> tuple[str, Path]:
-    """Whether lm-eval calls it a task or a group, and the folder of its definition.
+def _definition(lm_eval_name: str) -> tuple[str, Path]:
+    """Whether the name is that of a task or a group in lm-eval, and the folder of its definition.
 
-    Read as text: parsing all of lm-eval's ten thousand definitions takes seconds.
+    Files are searched as text, because parsing the ten thousand definitions of lm-eval takes
+    seconds.
     """
-    defined = re.compile(rf"^[\"']?(task|group)[\"']?: *[\"']?{re.escape(asked)}[\"']? *$", re.M)
+    pattern = re.compile(
+        rf"^[\"']?(task|group)[\"']?: *[\"']?{re.escape(lm_eval_name)}[\"']? *$", re.M
+    )
     for root in (OWN_TASKS, Path(lm_eval.__file__).parent / "tasks"):
-        for file in _definitions(root, asked):
-            if match := defined.search(file.read_text(encoding="utf-8")):
+        for file in _definitions(root, lm_eval_name):
+            if match := pattern.search(file.read_text(encoding="utf-8")):
                 return match[1], file.parent
     raise JobError(
-        f"lm-eval has no task {asked!r}. `lm_eval ls tasks` lists them: correct the task's name or "
-        "its `lm_eval` in config."
+        f"lm-eval has no task {lm_eval_name!r}. `lm_eval ls tasks` lists them: correct the task's "
+        "name or its `lm_eval` in config."
     )
 
 
-def _definitions(root: Path, asked: str) -> Iterator[Path]:
-    """All definitions, those first that stand in a folder called as the task's name begins."""
-    words = asked.split("_")
-    called = [root / "_".join(words[:n]) for n in range(len(words), 0, -1)]
-    for folder in (*called, root):
+def _definitions(root: Path, lm_eval_name: str) -> Iterator[Path]:
+    """Yield all definitions, first those in folders whose name begins the name of the task."""
+    words = lm_eval_name.split("_")
+    likely_folders = [root / "_".join(words[:n]) for n in range(len(words), 0, -1)]
+    for folder in (*likely_folders, root):
         yield from sorted(folder.rglob("*.yaml"))
 
 
 @contextlib.contextmanager
 def _rows_from(rows_dir: Path, subtasks: str | None, limit: int | None) -> Iterator[None]:
-    """Within the block, tasks that are built read their rows from the store, not from the hub.
+    """Within the context, new tasks read their rows from the store, not from the hub.
 
-    Of a group, each task reads the rows whose column `subtasks` is its configuration's name. Of
-    the split that is scored, the first `limit`.
+    In a group, each task reads the rows with its configuration's name in the column `subtasks`.
+    Only the first `limit` rows of the scored split are read.
     """
     tables = {file.stem: store.read_parquet(file) for file in sorted(rows_dir.glob("*.parquet"))}
 
     def download(task: Any, *_: Any, **__: Any) -> None:
         chosen = tables
         if subtasks is not None:
-            mine = pc.field(subtasks) == task.DATASET_NAME
-            chosen = {split: table.filter(mine) for split, table in tables.items()}
+            of_subtask = pc.field(subtasks) == task.DATASET_NAME
+            chosen = {split: table.filter(of_subtask) for split, table in tables.items()}
         scored = task.config.test_split or task.config.validation_split
         chosen = {**chosen, scored: chosen[scored][:limit]}
         task.dataset = datasets.DatasetDict(
             {split: datasets.Dataset(table) for split, table in chosen.items()}
         )
 
-    own = ConfigurableTask.download
+    original = ConfigurableTask.download
     ConfigurableTask.download = download
     try:
         yield
     finally:
-        ConfigurableTask.download = own
+        ConfigurableTask.download = original
 
 
 @contextlib.contextmanager
 def _quiet(logger: str) -> Iterator[None]:
-    """Within the block, the logger says only what went wrong."""
-    found = logging.getLogger(logger)
-    level = found.level
-    found.setLevel(logging.ERROR)
+    """Within the context, the logger reports only errors."""
+    found_logger = logging.getLogger(logger)
+    level = found_logger.level
+    found_logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        found.setLevel(level)
+        found_logger.setLevel(level)
 
 
 def _scores(
-    found: Mapping[str, Any],
+    evaluated: Mapping[str, Any],
     name: str,
-    asked: str,
+    lm_eval_name: str,
     settings: Settings,
     tasks: Mapping[str, Any],
-    cut: int,
+    n_cut_items: int,
 ) -> Iterator[dict[str, Any]]:
     """Rows of table `task_scores`: every metric of the task, or of the group as a whole."""
-    results = found["results"][asked]
+    results = evaluated["results"][lm_eval_name]
     metrics = [key for key in results if "," in key and "_stderr," not in key]
     headline = settings["headline"]
     headline = headline if "," in headline else f"{headline},none"
@@ -213,106 +218,107 @@ def _scores(
         )
     directions = next(iter(tasks.values())).higher_is_better()
     for key in metrics:
-        metric, _, filtered = key.partition(",")
-        error = results.get(f"{metric}_stderr,{filtered}")
+        metric, _, filter_name = key.partition(",")
+        standard_error = results.get(f"{metric}_stderr,{filter_name}")
         yield {
             "task": name,
             "metric": metric,
-            "filter": filtered,
+            "filter": filter_name,
             "headline": key == headline,
             "family": settings["family"],
             "n_shot": settings["n_shot"],
-            "n_items": _n_items(found),
-            "n_cut": cut,
+            "n_items": _n_items(evaluated),
+            "n_cut": n_cut_items,
             "score": float(results[key]),
-            "standard_error": float(error) if isinstance(error, float) else None,
+            "standard_error": float(standard_error) if isinstance(standard_error, float) else None,
             "higher_is_better": bool(directions[metric]),
         }
 
 
 def check_answers(task: Any) -> None:
-    """Raise JobError where an item of a multiple-choice task has no options, or no right one.
+    """Raise JobError if a multiple-choice item has no options or no correct option.
 
-    lm-eval scores such an item as wrong whatever the model says: the labels of many test splits
-    are hidden as -1. Where the right option reads like another, it goes by their order: a few items
-    of well-known sets are so, and the log says which.
+    lm-eval would score such an item as wrong for every model; in many test splits, the labels are
+    hidden as -1. If the correct option has the same text as another, the score depends on their
+    order. This is true of a few items of well-known sets, which are only logged.
     """
     if task.OUTPUT_TYPE != "multiple_choice":
         return
     docs = list(task.eval_docs)
-    amiss = [(place, said) for place, doc in enumerate(docs) if (said := _amiss(task, doc))]
-    if amiss:
-        place, said = amiss[0]
+    faults = [(index, fault) for index, doc in enumerate(docs) if (fault := _fault_of(task, doc))]
+    if faults:
+        index, fault = faults[0]
         raise JobError(
-            f"{len(amiss)} of {len(docs)} items cannot be scored, the first in row {place + 1}: "
-            f"{said}. Labels of test splits are often hidden: read a split that has them."
+            f"{len(faults)} of {len(docs)} items cannot be scored, the first in row {index + 1}: "
+            f"{fault}. Labels of test splits are often hidden: read a split that has them."
         )
-    if twice := [place + 1 for place, doc in enumerate(docs) if _right_one_twice(task, doc)]:
+    if ambiguous := [index + 1 for index, doc in enumerate(docs) if _is_ambiguous(task, doc)]:
         LOG.warning(
-            "%d of %d items have a right option that reads like another of theirs, so that no "
-            "answer tells: rows %s",
-            len(twice),
+            "in %d of %d items, the correct option has the same text as another, so that their "
+            "score depends on the order of options: rows %s",
+            len(ambiguous),
             len(docs),
-            ", ".join(map(str, twice[:10])) + (" ..." if len(twice) > 10 else ""),
+            ", ".join(map(str, ambiguous[:10])) + (" ..." if len(ambiguous) > 10 else ""),
         )
 
 
-def _amiss(task: Any, doc: Mapping[str, Any]) -> str | None:
-    """What keeps an item from being scored; None where nothing does."""
+def _fault_of(task: Any, doc: Mapping[str, Any]) -> str | None:
+    """The reason why an item cannot be scored; None if it can."""
     options = task.doc_to_choice(doc)
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     if not options:
         return "it has no options"
     if any(isinstance(option, str) and not option.strip() for option in options):
         return "one of its options is empty"
-    for each in gold if isinstance(gold, list) else [gold]:
-        known = 0 <= each < len(options) if isinstance(each, int) else each in options
+    for label in gold if isinstance(gold, list) else [gold]:
+        known = 0 <= label < len(options) if isinstance(label, int) else label in options
         if not known:
-            return f"its label is {each!r}, but it has {len(options)} options"
+            return f"its label is {label!r}, but it has {len(options)} options"
     return None
 
 
-def _right_one_twice(task: Any, doc: Mapping[str, Any]) -> bool:
-    """True where the text of the right option is that of another option, too."""
+def _is_ambiguous(task: Any, doc: Mapping[str, Any]) -> bool:
+    """Whether the correct option has the same text as another option."""
     if task.multiple_input:
-        return False  # options are contexts, and differ where they stand
+        return False  # the options are contexts of one continuation
     options, gold = task.doc_to_choice(doc), task.doc_to_target(doc)
     return any(
-        options.count(options[each] if isinstance(each, int) else each) > 1
-        for each in (gold if isinstance(gold, list) else [gold])
+        options.count(options[label] if isinstance(label, int) else label) > 1
+        for label in (gold if isinstance(gold, list) else [gold])
     )
 
 
-def _n_items(found: Mapping[str, Any]) -> int:
-    """Items scored, of all subtasks; `found` is what lm-eval's evaluator returned."""
-    return sum(count["effective"] for count in found["n-samples"].values())
+def _n_items(results: Mapping[str, Any]) -> int:
+    """Number of scored items over all subtasks, in the results of lm-eval's evaluator."""
+    return sum(count["effective"] for count in results["n-samples"].values())
 
 
-def n_cut(found: Mapping[str, Any], cut: Collection[str]) -> int:
-    """Items of which a context was cut to fit the model's positions.
+def n_cut(results: Mapping[str, Any], cut_contexts: Collection[str]) -> int:
+    """Number of items with a context that was truncated to fit the model's positions.
 
     Parameters
     ----------
-    found : what lm-eval's evaluator returned. cut : the contexts that did not fit.
+    results : the results of lm-eval's evaluator.
+    cut_contexts : the contexts that did not fit.
     """
     return len(
         {
             (subtask, sample["doc_id"])
-            for subtask, samples in found["samples"].items()
+            for subtask, samples in results["samples"].items()
             for sample in samples
-            if any(arguments[0] in cut for arguments in sample["arguments"])
+            if any(arguments[0] in cut_contexts for arguments in sample["arguments"])
         }
     )
 
 
 def _samples(
-    found: Mapping[str, Any],
+    results: Mapping[str, Any],
     name: str,
     tasks: Mapping[str, Any],
     written: Mapping[str, Written],
 ) -> Iterator[dict[str, Any]]:
     """Rows of table `task_samples`."""
-    for subtask, samples in found["samples"].items():
+    for subtask, samples in results["samples"].items():
         for sample in samples:
             wording = _wording(written.get(sample["arguments"][0][0]))
             for metric in sample["metrics"]:
@@ -331,15 +337,15 @@ def _samples(
                 }
 
 
-def _wording(said: Written | None) -> dict[str, Any]:
-    """Tokens of what was written and how they repeat themselves, in columns of `task_samples`."""
-    if said is None:
+def _wording(text: Written | None) -> dict[str, Any]:
+    """Columns of `task_samples` about a generated text: its tokens and their repetition."""
+    if text is None:
         return dict.fromkeys((*Written._fields, *wording.Wording._fields))
-    return {**said._asdict(), **wording.wording(said.token_ids)._asdict()}
+    return {**text._asdict(), **wording.wording(text.token_ids)._asdict()}
 
 
 def _outcome(value: Any) -> float:
-    """The item's part of the score; of a (log-likelihood, weight) pair their ratio."""
+    """The score of an item; for a pair (log-likelihood, weight), their ratio."""
     if isinstance(value, tuple):
         return float(value[0] / value[1])
     return float(value)
@@ -360,10 +366,14 @@ def _chance(sample: Mapping[str, Any], metric: str, task: Any) -> float | None:
 
 
 def _response(sample: Mapping[str, Any], metric: str, task: Any) -> str:
-    """What the model wrote, or the option it chose by this metric's rule."""
+    """The text that the model generated, or the option that it chose by the rule of the metric."""
     if task.OUTPUT_TYPE != "multiple_choice":
-        said = sample["filtered_resps"][0]
-        return str(said[0] if isinstance(said, Sequence) and not isinstance(said, str) else said)
+        response = sample["filtered_resps"][0]
+        return str(
+            response[0]
+            if isinstance(response, Sequence) and not isinstance(response, str)
+            else response
+        )
     options = task.doc_to_choice(sample["doc"])
     scores = np.array([score for score, _ in sample["filtered_resps"][: len(options)]])
     if metric == "acc_norm":
@@ -372,7 +382,7 @@ def _response(sample: Mapping[str, Any], metric: str, task: Any) -> str:
 
 
 def _target(sample: Mapping[str, Any], task: Any) -> str:
-    """The right answer as text; of options, the option."""
+    """The correct answer as text; for multiple choice, the correct option."""
     target = sample["target"]
     if task.OUTPUT_TYPE == "multiple_choice" and isinstance(target, int):
         return str(task.doc_to_choice(sample["doc"])[target])

@@ -1,8 +1,9 @@
-"""The same items in three formats: what is asked stays, the form of the answer varies.
+"""The same items in three formats, which differ only in the form of the answer.
 
-A question of SQuAD, GSM8K or HumanEval is asked as retrieval (its answer among all answers of the
-set), as multiple choice (its answer among a few of them, by log-likelihood) and as generation. The
-model reads the same words in all three. Scores of tensors and texts only: no model here.
+A question of SQuAD, GSM8K or HumanEval is asked as retrieval (find its answer among all answers of
+the set), as multiple choice (choose among a few answers, by log-likelihood) and as generation. The
+model reads the same question in all three. This module draws items and scores tensors and texts; it
+runs no model.
 """
 
 import re
@@ -18,11 +19,14 @@ from prunescope.evaluation.lm_eval_tasks.answer_scores import exact_match, token
 from prunescope.progress import JobError
 
 CLOSING = "\nIn one word:"
-"""Closes question and answer alike before their last hidden state is read as an embedding, after
-PromptEOL (Jiang et al., 2023): without it the last word decides, and retrieval is near chance."""
+"""Text appended to questions and answers before they are embedded by their last hidden state.
+
+It follows PromptEOL (Jiang et al., 2023). Without it, the last word dominates the embedding, and
+retrieval is close to chance.
+"""
 
 F1_CORRECT = 0.5
-"""Token F1 from which an open answer counts as correct."""
+"""Smallest token F1 at which a generated answer counts as correct."""
 
 _SOLVED = """Title: Lighthouse
 Background: The old lighthouse of Harbour Point was built in 1874 by Ada Holm.
@@ -30,7 +34,10 @@ Question: Who built the lighthouse?
 Answer: Ada Holm
 
 """
-"""Shows that a few words of the text are enough; a second one helps SmolLM2 no further."""
+"""A solved example, which shows that a few words of the text are enough for an answer.
+
+A second example does not improve the scores of SmolLM2.
+"""
 
 _CALCULATION = re.compile(r"<<[^>]*>>")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -42,11 +49,11 @@ class Item:
 
     Attributes
     ----------
-    item : place among the rows of the split, counted from 0.
+    item : index of the row in the split.
     question : what the model reads, in every format.
-    answer : the text that should follow it, first blank included.
-    accepted : every answer that is as good, `answer` among them.
-    tests : of a program: code that raises an error where it is wrong.
+    answer : the text that should follow it, including the space before it.
+    accepted : all correct answers, including `answer`.
+    tests : for a program, code that raises an error if the program is wrong.
     """
 
     item: int
@@ -57,7 +64,7 @@ class Item:
 
 
 class Scored(NamedTuple):
-    """What a generated text is worth; None where code was not run, or nothing compared."""
+    """Score of a generated text; None if its code was not run, or exact match does not apply."""
 
     correct: bool | None
     score: float | None
@@ -65,11 +72,11 @@ class Scored(NamedTuple):
 
 
 Passes = Callable[[str, str], bool]
-"""Runs the tests (second) of a program (first); True where they end without an error."""
+"""Program and its tests -> whether the tests finish without an error."""
 
 
 class Source(NamedTuple):
-    """How one data set's rows become items, where its answers end, and what they are worth."""
+    """How the rows of a data set become items, where answers end, and how they are scored."""
 
     read: Callable[[int, Mapping[str, Any]], Item]
     ends: tuple[str, ...]
@@ -80,7 +87,7 @@ class Source(NamedTuple):
 
 
 def squad_item(item: int, row: Mapping[str, Any]) -> Item:
-    """A question about a paragraph, after a solved one; columns of fetch_task's format `squad`."""
+    """A question about a paragraph, after a solved example, from a row in the format `squad`."""
     about = f"Title: {row['title']}\nBackground: {row['context']}\n"
     question = f"{_SOLVED}{about}Question: {row['question']}\nAnswer:"
     answers = tuple(f" {answer}" for answer in row["answers"])
@@ -88,39 +95,39 @@ def squad_item(item: int, row: Mapping[str, Any]) -> Item:
 
 
 def squad_score(item: Item, text: str, _: Passes | None) -> Scored:
-    """Token F1, the best over the accepted answers, and exact match, as SQuAD's authors count."""
+    """Best token F1 over the accepted answers, and exact match, as in the evaluation of SQuAD."""
     f1 = max(token_f1(text, answer) for answer in item.accepted)
     exact = any(exact_match(text, answer) for answer in item.accepted)
     return Scored(exact or f1 >= F1_CORRECT, f1, exact)
 
 
 def gsm8k_item(item: int, row: Mapping[str, Any]) -> Item:
-    """A word problem; its answer is the worked solution, without the marks of a calculator."""
+    """A word problem, whose answer is the solution without its calculator annotations."""
     answer = f" {_CALCULATION.sub('', row['answer'])}"
     return Item(item, f"Question: {row['question']}\nAnswer:", answer, (answer,))
 
 
 def gsm8k_score(item: Item, text: str, _: Passes | None) -> Scored:
-    """Exact: the last number of the text is that of the solution, which stands after ####."""
+    """Correct if the last number of the text is the result, which follows #### in the solution."""
     exact = last_number(text) == last_number(item.answer.rpartition("####")[2])
     return Scored(exact, float(exact), exact)
 
 
 def last_number(text: str) -> Decimal | None:
-    """The last number of a text, thousands separated by commas; None without one."""
-    found = _NUMBER.findall(text)
-    return Decimal(found[-1].replace(",", "")) if found else None
+    """The last number of a text, with optional commas between thousands; None without one."""
+    numbers = _NUMBER.findall(text)
+    return Decimal(numbers[-1].replace(",", "")) if numbers else None
 
 
 def humaneval_item(item: int, row: Mapping[str, Any]) -> Item:
-    """A function to be finished; the tests call it by its name."""
+    """A function to complete, with tests that call it."""
     answer = row["canonical_solution"]
     tests = f"{row['test']}\ncheck({row['entry_point']})\n"
     return Item(item, row["prompt"], answer, (answer,), tests)
 
 
 def humaneval_score(item: Item, text: str, passes: Passes | None) -> Scored:
-    """Does the program pass its tests? None where it may not be run."""
+    """Correct if the program passes its tests; None if programs are not run."""
     if passes is None:
         return Scored(None, None)
     passed = passes(f"{item.question}{text}", item.tests)
@@ -167,9 +174,9 @@ def draw_items(
     return sorted(items, key=lambda item: item.item)
 
 
-def _item(source: str, place: int, row: Mapping[str, Any]) -> Item:
+def _item(source: str, index: int, row: Mapping[str, Any]) -> Item:
     try:
-        return SOURCES[source].read(place, row)
+        return SOURCES[source].read(index, row)
     except KeyError as missing:
         raise JobError(
             f"matched_formats/sources/{source} needs the column {missing}, but its task's rows "
@@ -178,7 +185,7 @@ def _item(source: str, place: int, row: Mapping[str, Any]) -> Item:
 
 
 def draw_candidates(n_items: int, n_candidates: int, seed: int) -> list[list[int]]:
-    """For each item the items whose answers it may choose from: itself first, then others."""
+    """For each item, the items whose answers are its options: itself first, then others."""
     return [
         [
             own,
@@ -196,10 +203,10 @@ def draw_candidates(n_items: int, n_candidates: int, seed: int) -> list[list[int
 def retrieval_rows(
     items: Sequence[Item], questions: NDArray[np.floating], answers: NDArray[np.floating]
 ) -> Iterator[dict[str, object]]:
-    """Every answer ranked for every question by cosine; embeddings are (items, d) each.
+    """Rank all answers for every question by cosine similarity of embeddings, (items, d) each.
 
-    Questions and answers are centred first, each on their own mean: hidden states share a large
-    component that says nothing about what they read (Mu and Viswanath, 2018).
+    The mean of all questions and the mean of all answers are subtracted first, because hidden
+    states share a large component that does not depend on the text (Mu and Viswanath, 2018).
     """
     similarities = _directions(questions) @ _directions(answers).T
     for own, item in enumerate(items):
@@ -209,7 +216,7 @@ def retrieval_rows(
 
 
 def _directions(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Rows of length 1 after their mean is taken off; a row that is the mean stays 0."""
+    """Subtract the mean row and scale all rows to length 1; a row equal to the mean becomes 0."""
     centred: NDArray[np.floating] = embeddings - embeddings.mean(axis=0)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     centred /= np.where(lengths == 0, 1, lengths)
@@ -219,22 +226,24 @@ def _directions(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
 def choice_rows(
     items: Sequence[Item], candidates: Sequence[Sequence[int]], log_p: Sequence[Sequence[float]]
 ) -> Iterator[dict[str, object]]:
-    """Candidates ranked by log-likelihood a byte, as lm-eval's acc_norm does.
+    """Rank candidates by log-likelihood per byte, as lm-eval's acc_norm does.
 
     Parameters
     ----------
-    candidates : as draw_candidates gives them. log_p : of each candidate's text, in nats.
+    items : all items of the source.
+    candidates : from `draw_candidates`.
+    log_p : log-likelihood of the text of each candidate, in nats.
     """
-    for item, places, likelihoods in zip(items, candidates, log_p, strict=True):
-        texts = [items[place].answer for place in places]
-        a_byte = np.array(likelihoods) / [len(text.encode()) for text in texts]
-        yield _ranked(item, "multiple_choice", a_byte, texts)
+    for item, indices, likelihoods in zip(items, candidates, log_p, strict=True):
+        texts = [items[index].answer for index in indices]
+        per_byte = np.array(likelihoods) / [len(text.encode()) for text in texts]
+        yield _ranked(item, "multiple_choice", per_byte, texts)
 
 
 def generation_rows(
     source: str, items: Sequence[Item], texts: Sequence[str], passes: Passes | None
 ) -> Iterator[dict[str, object]]:
-    """What each generated text is worth; `passes` None: code is not run."""
+    """Score every generated text; if `passes` is None, no code is run."""
     for item, text in zip(items, texts, strict=True):
         yield {
             "item": item.item,
@@ -247,14 +256,14 @@ def generation_rows(
 def _ranked(
     item: Item, format_: str, scores: NDArray[np.floating], texts: Sequence[str]
 ) -> dict[str, object]:
-    """One row from the candidates' scores, the right one's first; ties share their mean rank."""
+    """A row from the scores of the candidates, the correct one first; ties share a mean rank."""
     if not np.isfinite(scores).all():
         raise JobError(
             f"item {item.item}, {format_}: scores of its candidates are not finite. Set dtype: "
             "bfloat16 or float32 for the model: float16 overflows above 65504."
         )
-    right, others = scores[0], scores[1:]
-    rank = 1 + float((others > right).sum()) + float((others == right).sum()) / 2
+    correct, others = scores[0], scores[1:]
+    rank = 1 + float((others > correct).sum()) + float((others == correct).sum()) / 2
     return {
         "item": item.item,
         "format": format_,
@@ -262,6 +271,6 @@ def _ranked(
         "score": 1 / rank,
         "rank": rank,
         "n_candidates": len(scores),
-        "margin": float(right - others.max()),
+        "margin": float(correct - others.max()),
         "text": texts[int(scores.argmax())],
     }

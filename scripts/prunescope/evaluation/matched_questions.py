@@ -1,6 +1,6 @@
-"""A variant asked the same items in three formats: what is embedded, compared and generated.
+"""Ask a variant the same items in three formats: retrieval, multiple choice and generation.
 
-`matched_formats` draws the items and scores the answers; here the model is asked.
+`matched_formats` draws the items and scores the answers; this module runs the model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,20 +20,20 @@ from prunescope.sandbox import starter
 from prunescope.storage import store
 
 SCORED_SPLITS = ("test", "validation")
-"""The first of these that a task has is asked."""
+"""Splits to take items from; the first that a task has is used."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked of a variant, and how.
+    """Settings of the matched formats.
 
     Attributes
     ----------
-    sources : config's entries, by source: `n_items`, and `max_new_tokens` of an answer.
-    n_candidates : answers that a question of multiple choice offers.
-    batch_size : sequences of one pass.
-    run_code : whether programs that the model writes are run, in the sandbox.
-    seed : of the draw of items and candidates.
+    sources : entries of the config by source: `n_items`, and `max_new_tokens` of an answer.
+    n_candidates : number of options of a multiple-choice question.
+    batch_size : sequences per forward pass.
+    run_code : whether to run generated programs, in the sandbox.
+    seed : seed for drawing items and candidates.
     """
 
     sources: Mapping[str, Mapping[str, int]]
@@ -44,16 +44,19 @@ class Settings:
 
 
 def rows(rows_dir: str) -> list[dict[str, Any]]:
-    """Rows of the split that is scored."""
+    """Rows of the split from which items are drawn."""
     split = next(s for s in SCORED_SPLITS if (Path(rows_dir) / f"{s}.parquet").is_file())
-    found: list[dict[str, Any]] = store.read_parquet(
+    rows_of_split: list[dict[str, Any]] = store.read_parquet(
         Path(rows_dir) / f"{split}.parquet"
     ).to_pylist()
-    return found
+    return rows_of_split
 
 
-def proven_sandbox() -> Passes:
-    """Runs a program where it can do no harm. Raises SandboxError if it could."""
+def sandboxed_passes() -> Passes:
+    """A function that runs the tests of a program in the sandbox.
+
+    Raises SandboxError if a program could escape from it.
+    """
     starter.prove()
     return lambda program, tests: starter.run(program, tests).passed
 
@@ -65,9 +68,11 @@ def ask(
 
     Parameters
     ----------
-    lm : the variant. source, items : from `matched_formats.draw_items`.
-    settings : candidates, seed and the length of an answer.
-    passes : runs a program that was written; None runs none.
+    lm : the variant.
+    source : name of the source.
+    items : from `matched_formats.draw_items`.
+    settings : number of candidates, seed and length of answers.
+    passes : runs the tests of a generated program; None to run no programs.
     """
     max_new_tokens = settings.sources[source]["max_new_tokens"]
     questions = [item.question for item in items]
@@ -86,11 +91,13 @@ def ask(
 
 
 def check_lengths(lm: VariantLM, source: str, items: Sequence[Item], max_new_tokens: int) -> None:
-    """Raise JobError if a question does not fit the model's positions with any of the answers."""
-    answer = max(len(lm.tok_encode(item.answer + matched_formats.CLOSING)) for item in items)
-    room = lm.max_length - max(answer, max_new_tokens)
+    """Raise JobError if a question with the longest answer exceeds the model's positions."""
+    longest_answer = max(
+        len(lm.tok_encode(item.answer + matched_formats.CLOSING)) for item in items
+    )
+    room = lm.max_length - max(longest_answer, max_new_tokens)
     lengths = [len(lm.tok_encode(item.question)) for item in items]
-    longest = max(range(len(items)), key=lambda place: lengths[place])
+    longest = max(range(len(items)), key=lambda index: lengths[index])
     if lengths[longest] > room:
         raise JobError(
             f"matched_formats/sources/{source}: the question of item {items[longest].item} has "
@@ -101,24 +108,26 @@ def check_lengths(lm: VariantLM, source: str, items: Sequence[Item], max_new_tok
 
 
 def embeddings(lm: VariantLM, texts: Sequence[str]) -> NDArray[np.floating]:
-    """Last token's hidden state after the final norm, (texts, d)."""
+    """Hidden state of the last token after the final norm, (texts, d)."""
     sequences = [lm.tok_encode(text + matched_formats.CLOSING) for text in texts]
     return text_embedding.embed(lm.model, sequences, "last_token", normalize=False).numpy()
 
 
-def likelihoods(lm: VariantLM, asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
-    """log p in nats of every candidate after its question."""
-    pairs = [(question, text) for question, texts in asked for text in texts]
-    found = iter(lm.loglikelihood([_request("loglikelihood", *pair) for pair in pairs]))
-    return [[next(found)[0] for _ in texts] for _, texts in asked]
+def likelihoods(lm: VariantLM, questions: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
+    """log p in nats of every candidate, given its question."""
+    pairs = [(question, text) for question, texts in questions for text in texts]
+    answers = iter(lm.loglikelihood([_request("loglikelihood", *pair) for pair in pairs]))
+    return [[next(answers)[0] for _ in texts] for _, texts in questions]
 
 
 def generated(
     lm: VariantLM, questions: Sequence[str], ends: Sequence[str], max_new_tokens: int
 ) -> list[str]:
-    """What the model writes after each question, greedily, up to the first of `ends`."""
-    how = {"until": list(ends), "do_sample": False, "max_gen_toks": max_new_tokens}
-    return lm.generate_until([_request("generate_until", question, how) for question in questions])
+    """Greedy answers to the questions, each up to the first of `ends`."""
+    settings = {"until": list(ends), "do_sample": False, "max_gen_toks": max_new_tokens}
+    return lm.generate_until(
+        [_request("generate_until", question, settings) for question in questions]
+    )
 
 
 def _request(kind: str, *arguments: object) -> Instance:

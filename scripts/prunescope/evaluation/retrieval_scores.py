@@ -1,4 +1,4 @@
-"""One retrieval set scored by one variant: embed, search exactly, measure, say what was cut."""
+"""Score a variant on a retrieval set: embed texts, search exactly, and compute metrics."""
 
 import functools
 import math
@@ -19,10 +19,10 @@ from prunescope.progress import LOG, JobError
 from prunescope.storage import store
 
 NO_LIMIT = 2**30
-"""Tokens that no text has."""
+"""A number of tokens that no text exceeds."""
 
 DOCUMENTS_TOGETHER = 65536
-"""Documents embedded, kept as one file and searched at a time: 1 GB at d = 4096."""
+"""Documents that are embedded, stored in a file and searched at a time: 1 GB at d = 4096."""
 
 Scored = tuple[list[dict[str, object]], list[dict[str, object]]]
 """Rows of `retrieval_scores` and of `retrieval_samples`."""
@@ -30,16 +30,17 @@ Scored = tuple[list[dict[str, object]], list[dict[str, object]]]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a variant is scored on retrieval sets, and what its embeddings depend on.
+    """Settings of scoring on retrieval sets, and what the embeddings depend on.
 
     Attributes
     ----------
-    embedding : the model's `embedding` in config.
-    cache_dir : where the embeddings of a set are kept until it is scored: a killed job goes on with
-        what is there.
-    keep_embeddings_mb : those of a set that take no more, in 10^6 bytes, are kept from one run to
-        the next.
-    embedding_code : fingerprint of the code that makes embeddings. code : of all of this.
+    embedding : `embedding` of the model in the config.
+    cache_dir : folder for the embeddings of a set until it is scored, so that a killed job can
+        resume.
+    keep_embeddings_mb : embeddings of a set up to this size, in 10^6 bytes, are kept for later
+        runs.
+    embedding_code : fingerprint of the code that computes embeddings.
+    code : fingerprint of all code of this stage.
     """
 
     embedding: Mapping[str, Any]
@@ -50,10 +51,13 @@ class Settings:
 
 
 class Reader(NamedTuple):
-    """How a variant reads texts.
+    """How a variant embeds texts.
 
-    settings : the model's `embedding` in config. embed : texts to vectors. were_cut : which texts
-    are longer than what is read of them.
+    Attributes
+    ----------
+    settings : `embedding` of the model in the config.
+    embed : maps texts to vectors.
+    were_cut : says for each text whether it is truncated.
     """
 
     settings: Mapping[str, Any]
@@ -67,30 +71,32 @@ def reader_of(
     settings: Mapping[str, Any],
     made_from: Mapping[str, str],
 ) -> Reader:
-    """How the variant reads texts. Raises JobError if the model cannot read texts of that length.
+    """Make the reader of a variant. Raises JobError if max_length exceeds the model's positions.
 
     Parameters
     ----------
     model_dir : folder of the dense model.
-    variant : loads the variant; called when something has to be embedded.
-    settings : the model's `embedding` in config.
-    made_from : what an embedding depends on beside the text and its pooling.
+    variant : loads the variant; called only if texts have to be embedded.
+    settings : `embedding` of the model in the config.
+    made_from : what embeddings depend on besides the text and the pooling.
     """
     check_context(Path(model_dir), settings["max_length"])
     tokenizer = Path(model_dir) / "tokenizer.json"
-    around = {key: settings[key] for key in ("starts_with", "ends_with") if key in settings}
-    encode = text_embedding.encoder(tokenizer, settings["max_length"], **around)
-    whole = text_embedding.encoder(tokenizer, NO_LIMIT, **around)
+    surrounding_text = {
+        key: settings[key] for key in ("starts_with", "ends_with") if key in settings
+    }
+    encode = text_embedding.encoder(tokenizer, settings["max_length"], **surrounding_text)
+    encode_whole = text_embedding.encoder(tokenizer, NO_LIMIT, **surrounding_text)
     pooling = {"pooling": settings["pooling"], "normalize": settings["normalize"]}
     return Reader(
         settings,
         text_embedding.Embedder(variant, encode, pooling, made_from),
-        functools.partial(text_embedding.were_cut, encode, whole, settings["max_length"]),
+        functools.partial(text_embedding.were_cut, encode, encode_whole, settings["max_length"]),
     )
 
 
 def check_context(model_dir: Path, max_length: int) -> None:
-    """Raise JobError if the model cannot read texts of that length."""
+    """Raise JobError if the model has fewer positions than `max_length`."""
     longest = model_config.positions_in(model_dir)
     if longest is not None and max_length > longest:
         raise JobError(
@@ -100,7 +106,7 @@ def check_context(model_dir: Path, max_length: int) -> None:
 
 
 def instruction(settings: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
-    """What a query is put into: the model's template, with the set's own instruction in it."""
+    """The template for queries: that of the model, with the instruction of the set."""
     template: str = settings.get("query_instruction", "{query}")
     return template.replace("{instruction}", entry.get("instruction", ""))
 
@@ -108,38 +114,39 @@ def instruction(settings: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
 def score(
     name: str, entry: Mapping[str, Any], reader: Reader, cache: Path, device: torch.device
 ) -> Scored:
-    """Rows of `retrieval_scores`, pooling left out, and of `retrieval_samples` for one set.
+    """Rows of `retrieval_scores` (without pooling) and of `retrieval_samples` for one set.
 
     Parameters
     ----------
-    name, entry : the set's, in config, with the files `corpus`, `queries` and `qrels`.
-    reader : embeds its texts.
-    cache : folder of the set's embeddings.
-    device : where the search is done.
+    name, entry : name and entry of the set in the config, with the files `corpus`, `queries` and
+        `qrels`.
+    reader : embeds the texts.
+    cache : folder for the embeddings of the set.
+    device : device of the search.
     """
     template = instruction(reader.settings, entry)
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     queries, corpus, qrels = read_set(entry)
     ids = corpus.column("_id").to_pylist()
     order, n_relevant = retrieval.relevant_first(ids, qrels)
     ids = [ids[i] for i in order]
-    place = {document: i for i, document in enumerate(ids)}
+    index_of = {document: i for i, document in enumerate(ids)}
     relevant = [
-        [place[d] for d, grade in qrels[query].items() if grade > 0 and d in place]
+        [index_of[d] for d, grade in qrels[query].items() if grade > 0 and d in index_of]
         for query in queries
     ]
-    own = entry.get("queries_are_documents", False)
-    left_out = [place.get(query) if own else None for query in queries]
-    asked = [template.replace("{query}", text) for text in queries.values()]
+    queries_are_documents = entry.get("queries_are_documents", False)
+    left_out = [index_of.get(query) if queries_are_documents else None for query in queries]
+    query_texts = [template.replace("{query}", text) for text in queries.values()]
     ranking = retrieval.search(
-        reader.embed(asked, cache / "queries.safetensors").to(device),
+        reader.embed(query_texts, cache / "queries.safetensors").to(device),
         (rows.to(device) for rows in chunks(corpus.take(order), n_relevant, reader.embed, cache)),
         relevant,
         left_out,
     )
-    values = retrieval.measured(ranking, list(queries), ids, qrels)
-    seconds = time.perf_counter() - began
-    queries_cut = reader.were_cut(asked)
+    values = retrieval.metrics_by_query(ranking, list(queries), ids, qrels)
+    seconds = time.perf_counter() - start_time
+    queries_cut = reader.were_cut(query_texts)
     documents_cut = [
         cut
         for batch in corpus.take(order).to_batches(DOCUMENTS_TOGETHER)
@@ -147,8 +154,8 @@ def score(
     ]
     if n_cut := sum(queries_cut) + sum(documents_cut):
         LOG.warning(
-            "%s: %d queries and %d documents are longer than embedding/max_length: their rest is "
-            "not read",
+            "%s: %d queries and %d documents are longer than embedding/max_length and are "
+            "truncated",
             name,
             sum(queries_cut),
             sum(documents_cut),
@@ -190,7 +197,7 @@ def score(
 def read_set(
     entry: Mapping[str, Any],
 ) -> tuple[dict[str, str], pa.Table, dict[str, dict[str, int]]]:
-    """Query id -> text; the documents; the judgements of every query."""
+    """Texts of the queries by id, the documents, and the judgements of every query by id."""
     rows = store.read(entry["queries"], "retrieval_queries").to_pylist()
     queries = {row["_id"]: row["text"] for row in rows}
     qrels: dict[str, dict[str, int]] = {query: {} for query in queries}
@@ -202,7 +209,7 @@ def read_set(
 def chunks(
     corpus: pa.Table, n_relevant: int, embed: text_embedding.Embedder, cache: Path
 ) -> Iterator[Tensor]:
-    """Embeddings of the documents in order, the relevant ones in the first chunk."""
+    """Yield embeddings of the documents in order, with all relevant ones in the first chunk."""
     first = max(n_relevant, min(DOCUMENTS_TOGETHER, corpus.num_rows))
     starts = [0, *range(first, corpus.num_rows, DOCUMENTS_TOGETHER)]
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], None], strict=True)):
@@ -211,12 +218,12 @@ def chunks(
 
 
 def documents(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """What is embedded of a document: title and text with a space between, as BEIR does."""
+    """The text to embed per document: title and text, joined by a space as in BEIR."""
     return [f"{row['title']} {row['text']}".strip() for row in rows]
 
 
-def forget_if_large(cache: Path, keep_mb: int) -> None:
-    """Delete the embeddings of a scored set if they take more than `keep_mb`, in 10^6 bytes."""
+def delete_if_large(cache: Path, keep_mb: int) -> None:
+    """Delete the embeddings of a scored set if they exceed `keep_mb`, in 10^6 bytes."""
     size = sum(file.stat().st_size for file in cache.glob("*"))
     if size > keep_mb * 10**6:
         LOG.info("%s: %.0f MB deleted (retrieval/keep_embeddings_mb)", cache, size / 10**6)

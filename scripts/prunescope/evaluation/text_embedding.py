@@ -1,7 +1,7 @@
-"""Texts to embeddings: one vector a text, from the hidden states after the last block.
+"""Embed texts: one vector per text, from the hidden states after the last block.
 
-A model that was never trained to embed does it too: its last token's hidden state after the final
-norm is what `lm_head` would read.
+This also works for models that were not trained to embed: the hidden state of the last token after
+the final norm is the input of `lm_head`.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from prunescope.progress import LOG, JobError, track
 from prunescope.storage import seals, store
 
 TOKENS_TOGETHER = {"cpu": 2048, "cuda": 32768}
-"""Tokens of one forward pass, padding included: enough to reach the GEMM peak."""
+"""Tokens per forward pass, including padding: enough for matrix products at full speed."""
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
@@ -29,15 +29,19 @@ Encode = Callable[[Sequence[str]], list[list[int]]]
 def encoder(
     tokenizer_file: str | Path, max_length: int, starts_with: str = "", ends_with: str = ""
 ) -> Encode:
-    """Texts to at most `max_length` token ids, the tokenizer's special tokens always among them.
+    """Make a function that encodes texts as at most `max_length` token ids each.
+
+    The special tokens that the tokenizer adds are always included.
 
     Parameters
     ----------
+    tokenizer_file : the tokenizer.json.
+    max_length : length to which texts are truncated.
     starts_with : put before every text.
-    ends_with : text or special token whose tokens end every sequence, unless they stand there
-        already, whatever is cut: what the last token's state answers. E5-Mistral reads it off
-        `</s>`; a plain language model says "in one word" what it read (PromptEOL, Jiang et al.
-        2024).
+    ends_with : text or special token that ends every sequence, even a truncated one; it is not
+        added twice. It matters for the pooling `last_token`: E5-Mistral is trained to embed at
+        `</s>`, and a plain language model sums up the text after "in one word" (PromptEOL, Jiang
+        et al. 2024).
 
     Raises
     ------
@@ -52,26 +56,31 @@ def encoder(
             f"embedding/ends_with has {len(ending)} tokens, but max_length is {max_length}. "
             "Set a greater max_length."
         )
-    read = tokenization.encoder(tokenizer_file, max_length, starts_with)
+    encode_start = tokenization.encoder(tokenizer_file, max_length, starts_with)
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
-        return [ids if _ends(ids, ending) else ids[:room] + ending for ids in read(texts)]
+        return [ids if _ends(ids, ending) else ids[:room] + ending for ids in encode_start(texts)]
 
     return encode
 
 
 def were_cut(encode: Encode, whole: Encode, max_length: int, texts: Sequence[str]) -> list[bool]:
-    """Which texts are longer than `max_length`, so that `encode` leaves their rest out.
+    """Whether each text is longer than `max_length`, so that `encode` truncates it.
 
     Parameters
     ----------
-    whole : the same encoder without a limit; asked only for texts that fill it.
+    encode : encoder with the limit.
+    whole : the same encoder without a limit; used only for texts that reach the limit.
+    max_length : the limit.
+    texts : the texts.
     """
-    found = encode(texts)
-    full = [place for place, ids in enumerate(found) if len(ids) >= max_length]
-    uncut = whole([texts[place] for place in full])
-    longer = {place for place, ids in zip(full, uncut, strict=True) if len(ids) > max_length}
-    return [place in longer for place in range(len(texts))]
+    encoded = encode(texts)
+    full_texts = [index for index, ids in enumerate(encoded) if len(ids) >= max_length]
+    uncut = whole([texts[index] for index in full_texts])
+    longer_texts = {
+        index for index, ids in zip(full_texts, uncut, strict=True) if len(ids) > max_length
+    }
+    return [index in longer_texts for index in range(len(texts))]
 
 
 def _ends(ids: Sequence[int], ending: Sequence[int]) -> bool:
@@ -80,10 +89,10 @@ def _ends(ids: Sequence[int], ending: Sequence[int]) -> bool:
 
 @torch.inference_mode()
 def embed(model: Any, sequences: Sequence[Sequence[int]], pooling: str, normalize: bool) -> Tensor:
-    """One vector a sequence, in the order given, (n, d) float32 on the cpu.
+    """Compute one vector per sequence, in the given order, (n, d) float32 on the cpu.
 
-    Sequences run in batches of similar length, padded on the right: positions count from the first
-    token, and under a causal mask no token sees what follows it.
+    Sequences are processed in batches of similar length, padded on the right. Positions then start
+    at the first token, and under a causal mask no token sees the padding.
 
     Parameters
     ----------
@@ -95,9 +104,9 @@ def embed(model: Any, sequences: Sequence[Sequence[int]], pooling: str, normaliz
     JobError
         if a text has no token, or a vector is not finite.
     """
-    if empty := [place for place, ids in enumerate(sequences) if not ids]:
+    if empty := [index for index, ids in enumerate(sequences) if not ids]:
         raise JobError(
-            f"{len(empty)} of {len(sequences)} texts have no token, so no state to embed them by: "
+            f"{len(empty)} of {len(sequences)} texts have no token, so no hidden state to embed: "
             f"the first is number {empty[0]}, counted from 0. Leave empty texts out of the set, or "
             "set embedding/starts_with, which gives every text a token."
         )
@@ -111,22 +120,22 @@ def embed(model: Any, sequences: Sequence[Sequence[int]], pooling: str, normaliz
         rows[batch] = pooled(h, mask, pooling).cpu()
     if not rows.isfinite().all():
         raise JobError(
-            "an embedding holds NaN or infinity: the variant's numbers overflow. Set dtype: "
+            "an embedding contains NaN or infinity: numbers overflow in the variant. Set dtype: "
             "float32 for the model, or leave this variant out."
         )
     return torch.nn.functional.normalize(rows, dim=-1) if normalize else rows
 
 
 def pooled(h: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """Hidden states to one vector a text, (n, sequence, d) and (n, sequence) bool -> (n, d)."""
-    wide = h.float()
+    """Pool hidden states, (n, sequence, d) with mask (n, sequence) bool -> (n, d)."""
+    in_float32 = h.float()
     if pooling == "last_token":
-        return wide[torch.arange(len(h), device=h.device), mask.sum(1) - 1]
-    return (wide * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+        return in_float32[torch.arange(len(h), device=h.device), mask.sum(1) - 1]
+    return (in_float32 * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
 
 
 def _batches(lengths: Sequence[int], tokens_together: int) -> Iterator[list[int]]:
-    """Indices by descending length, as many at a time as padded to the longest still fit."""
+    """Yield batches of indices, longest first, of at most `tokens_together` padded tokens."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     while order:
         size = max(1, tokens_together // max(1, lengths[order[0]]))
@@ -135,7 +144,7 @@ def _batches(lengths: Sequence[int], tokens_together: int) -> Iterator[list[int]
 
 
 def _padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids padded with 0, and which of them are real, (n, longest) each."""
+    """Token ids padded with 0, and a mask that is True for real tokens, (n, longest) each."""
     rows = [torch.tensor(ids, dtype=torch.int64) for ids in sequences]
     real = [torch.ones(len(ids), dtype=torch.bool) for ids in sequences]
     pad = torch.nn.utils.rnn.pad_sequence
@@ -144,16 +153,17 @@ def _padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Embedder:
-    """A variant that embeds, and a folder that remembers what it embedded.
+    """Embeds texts with a variant, and caches the embeddings in files.
 
-    A file is used again only if it was made from the same tokens by the same weights, settings and
-    code: then the model is not even loaded. A killed job so continues where it stopped.
+    A file is used again only if it was made from the same tokens with the same weights, settings
+    and code. The model is then not even loaded, so that a killed job resumes quickly.
 
     Attributes
     ----------
-    model : loads the variant when called the first time.
+    model : returns the variant, which it loads on the first call.
+    encode : encodes texts as token ids.
     settings : `pooling` and `normalize`.
-    made_from : what else decides a vector: hashes of weights, edit and code.
+    made_from : hashes of everything else that embeddings depend on: weights, edit and code.
     """
 
     model: Callable[[], Any]
@@ -162,12 +172,12 @@ class Embedder:
     made_from: Mapping[str, str]
 
     def __call__(self, texts: Sequence[str], file: str | Path) -> Tensor:
-        """Embeddings of the texts, (n, d) float32 on the cpu; read from `file` or written to it."""
+        """Embed texts, (n, d) float32 on the cpu, or read the embeddings from `file`."""
         sequences = self.encode(texts)
         key = self._key(sequences)
         if Path(file).is_file() and seals.is_whole(file) and _key_in(file) == key:
             LOG.info("%d embeddings from %s", len(texts), file)
-            # Copied to where memory is aligned as that of new ones: products round alike.
+            # A copy has the memory alignment of new embeddings, so that products round equally.
             return load_file(file)["embeddings"].clone()
         embeddings = embed(self.model(), sequences, **self.settings)
         with store.written_whole(file) as part:
@@ -176,8 +186,8 @@ class Embedder:
         return embeddings
 
     def _key(self, sequences: Sequence[Sequence[int]]) -> str:
-        decides = {"settings": dict(self.settings), "made_from": dict(self.made_from)}
-        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+        dependencies = {"settings": dict(self.settings), "made_from": dict(self.made_from)}
+        digest = hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode())
         for ids in sequences:
             digest.update(json.dumps(list(ids)).encode())
         return digest.hexdigest()

@@ -1,6 +1,7 @@
-"""A variant as lm-eval's model: the model object in memory, each context read once.
+"""A variant as a model for lm-eval, which reads every context only once.
 
-Everything but the two passes below is lm-eval's own `HFLM`: tokens, truncation, stop sequences.
+Everything except the forward passes below comes from `HFLM` of lm-eval: truncation, stop sequences
+and so on.
 """
 
 import bisect
@@ -22,15 +23,15 @@ from prunescope.model.prompts import padded
 from prunescope.progress import JobError
 
 TokenRequest = tuple[tuple[str, str], list[int], list[int]]
-"""Texts of context and continuation, tokens of the context, tokens of the continuation."""
+"""(Context and continuation) as texts, token ids of the context, and of the continuation."""
 
 Answer = tuple[float, bool]
-"""Log-likelihood of a continuation in nats, and whether greedy decoding would write it."""
+"""Log-likelihood of a continuation in nats, and whether greedy decoding would generate it."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One context and every continuation asked about it."""
+    """A context with all requested continuations, and the indices of their requests."""
 
     context: tuple[int, ...]
     requests: list[int] = field(default_factory=list)
@@ -38,23 +39,23 @@ class Item:
 
 
 class Written(NamedTuple):
-    """What a model wrote to one request: its tokens up to the one that ended it, at least one."""
+    """Generated tokens for a request, up to the one that ends the text; at least one."""
 
     token_ids: list[int]
     stopped: bool
-    """False where it was cut at the length asked for."""
+    """False if the text reached the maximum length."""
 
 
 LEAST_SHARED = 16
-"""Tokens below which a common start of contexts is not worth a pass of its own."""
+"""Smallest number of common tokens for which a separate forward pass pays off."""
 
 
 STEP_COST = 12
-"""Tokens that are read in the time of one decoding step of a small batch (SmolLM2 on a core)."""
+"""Tokens read in the time of one decoding step of a small batch (SmolLM2 on one core)."""
 
 
 class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
-    """lm-eval's Hugging Face model over a variant that is loaded already."""
+    """lm-eval's Hugging Face model for a variant that is already loaded."""
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
         super().__init__(
@@ -67,7 +68,7 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         )
         self.written: dict[str, Written] = {}
         self.cut: set[str] = set()
-        """Contexts that did not fit the model's positions, so that lm-eval cut their beginning."""
+        """Contexts that did not fit the model's positions; lm-eval truncates their beginning."""
         self._generated: list[list[int]] = []
         self._start: list[int] = []
         self._read_start: Any = None
@@ -81,9 +82,10 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         left_truncate_len: int | None = None,
         **_: object,
     ) -> list[int]:
-        """Token ids as every stage reads a text; lm-eval's own takes a text "<s> …" for rendered.
+        """Token ids of a text, as in all other stages.
 
-        Raises JobError for tokens without an embedding.
+        lm-eval would recognise special tokens in the text, such as "<s>". Raises JobError if a
+        token has no embedding.
         """
         ids = tokenization.text_ids(
             self.tokenizer, string, add_special_tokens=add_special_tokens is not False
@@ -99,29 +101,29 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         left_truncate_len: int | None = None,
         truncation: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Token ids and mask, (texts, longest); each text as `tok_encode` reads it by itself."""
+        """Token ids and mask, (texts, longest); each text is encoded by `tok_encode`."""
         rows = [self.tok_encode(string, None, left_truncate_len) for string in strings]
         ids, mask = padded(rows, left=padding_side == "left", device=torch.device("cpu"))
         return ids.masked_fill(mask == 0, self.tokenizer.pad_token_id or 0), mask
 
     @property
     def eot_token_id(self) -> int | None:
-        """The token that ends a text; None where neither tokenizer nor model has one."""
+        """The end-of-text token; None if neither tokenizer nor model has one."""
         end: int | None = self.tokenizer.eos_token_id
         return self._ends[0] if end is None and self._ends else end
 
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> Any:
-        """The text of tokens; None, the end of text of a model without one, has no text."""
+        """The text of token ids; None for None, the end-of-text token of a model without one."""
         return None if tokens is None else super().tok_decode(tokens, skip_special_tokens)
 
     @property
     def prefix_token_id(self) -> int:
-        """What a text without a context follows. Raises JobError where there is no such token."""
+        """The token before a text without context. Raises JobError if there is none."""
         begin = self.tokenizer.bos_token_id
         prefix = self.eot_token_id if begin is None else begin
         if prefix is None:
             raise JobError(
-                "a task asks for the likelihood of a text after nothing, but the tokenizer names "
+                "a task asks for the likelihood of a text without context, but the tokenizer has "
                 "neither a begin nor an end of text to put before it. Leave the task out."
             )
         return int(prefix)
@@ -129,7 +131,7 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
     def loglikelihood(
         self, requests: Sequence[Instance], disable_tqdm: bool = False
     ) -> list[Answer]:
-        """As lm-eval's, without its bar."""
+        """As in lm-eval, but without its progress bar."""
         answers: list[Answer] = super().loglikelihood(requests, True)
         return answers
 
@@ -139,9 +141,10 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[Answer]:
-        """Answers in the order of the requests; requests with one context share its keys.
+        """Answers in the order of the requests; requests with the same context share its cache.
 
-        What shares nothing, or is cut to fit the model's context length, goes lm-eval's own way.
+        Requests that share no context, or are truncated to the model's positions, are left to
+        lm-eval.
         """
         self.cut.update(
             texts[0]
@@ -152,69 +155,73 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         answers: dict[int, Answer] = {}
         for batch in progress.track(list(batches(items, self.batch_size)), "item batches"):
             answers.update(self._score(batch))
-        alone = [place for place in range(len(requests)) if place not in answers]
-        own = super()._loglikelihood_tokens([requests[i] for i in alone], True, override_bs)
-        answers.update(zip(alone, own, strict=True))
-        for place, (log_likelihood, _) in answers.items():
-            context, continuation = requests[place][0] or ("", "a whole text")
+        remaining = [index for index in range(len(requests)) if index not in answers]
+        remaining_answers = super()._loglikelihood_tokens(
+            [requests[i] for i in remaining], True, override_bs
+        )
+        answers.update(zip(remaining, remaining_answers, strict=True))
+        for index, (log_likelihood, _) in answers.items():
+            context, continuation = requests[index][0] or ("", "a whole text")
             finite.checked(
                 log_likelihood, f"log-likelihoods of {continuation!r} after {context[-60:]!r}"
             )
-        return [answers[place] for place in range(len(requests))]
+        return [answers[index] for index in range(len(requests))]
 
     def _shared_items(self, requests: Sequence[TokenRequest]) -> list[Item]:
-        """Contexts with several continuations that fit uncut, the longest first."""
+        """Contexts with several continuations that fit without truncation, the longest first."""
         by_context: dict[tuple[int, ...], Item] = {}
-        for place, (_, context, continuation) in enumerate(requests):
+        for index, (_, context, continuation) in enumerate(requests):
             if len(context) + len(continuation) <= self.max_length + 1:
                 item = by_context.setdefault(tuple(context), Item(tuple(context)))
-                item.requests.append(place)
+                item.requests.append(index)
                 item.continuations.append(continuation)
         shared = [item for item in by_context.values() if len(item.requests) > 1]
         return sorted(shared, key=lambda item: (-len(item.context), item.context))
 
     @torch.inference_mode()
     def _score(self, items: Sequence[Item]) -> Iterator[tuple[int, Answer]]:
-        """Request number and answer of every continuation of a batch of items."""
+        """Yield request index and answer of every continuation in a batch of items."""
         contexts, mask = padded([item.context for item in items], left=True, device=self.device)
         lengths = mask.sum(dim=1)
-        read = self.model(
+        context_pass = self.model(
             input_ids=contexts,
             attention_mask=mask,
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
             use_cache=True,
             logits_to_keep=1,
         )
-        first = read.logits  # (items, 1, vocabulary): of each continuation's first token
-        rows = [(place, c) for place, item in enumerate(items) for c in item.continuations]
-        owner = torch.tensor([place for place, _ in rows], device=self.device)
-        logits = first[owner]
+        first = (
+            context_pass.logits
+        )  # (items, 1, vocabulary), for the first token of each continuation
+        rows = [(index, c) for index, item in enumerate(items) for c in item.continuations]
+        item_of_row = torch.tensor([index for index, _ in rows], device=self.device)
+        logits = first[item_of_row]
         if any(len(continuation) > 1 for _, continuation in rows):
-            heads, head_mask = padded(
+            inputs, input_mask = padded(
                 [c[:-1] or c for _, c in rows], left=False, device=self.device
             )
-            read.past_key_values.reorder_cache(owner)
-            steps = torch.arange(heads.shape[1], device=self.device)
+            context_pass.past_key_values.reorder_cache(item_of_row)
+            steps = torch.arange(inputs.shape[1], device=self.device)
             later = self.model(
-                input_ids=heads,
-                attention_mask=torch.cat([mask[owner], head_mask], dim=1),
-                position_ids=lengths[owner, None] + steps,
-                past_key_values=read.past_key_values,
+                input_ids=inputs,
+                attention_mask=torch.cat([mask[item_of_row], input_mask], dim=1),
+                position_ids=lengths[item_of_row, None] + steps,
+                past_key_values=context_pass.past_key_values,
             ).logits
             logits = torch.cat([logits, later], dim=1)
         log_p = torch.log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
-        places = [place for item in items for place in item.requests]
-        for place, (_, continuation), row in zip(places, rows, log_p, strict=True):
-            asked = torch.tensor(continuation, device=self.device)
-            said = row[: len(continuation)]
-            total = said.gather(1, asked[:, None]).sum()
-            yield place, (float(total), bool((said.argmax(dim=1) == asked).all()))
+        request_indices = [index for item in items for index in item.requests]
+        for index, (_, continuation), row in zip(request_indices, rows, log_p, strict=True):
+            tokens = torch.tensor(continuation, device=self.device)
+            token_log_p = row[: len(continuation)]
+            total = token_log_p.gather(1, tokens[:, None]).sum()
+            yield index, (float(total), bool((token_log_p.argmax(dim=1) == tokens).all()))
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """Texts in the order of the requests, decoded in batches of similar length.
 
-        What all contexts begin with (solved examples) is read once. The tokens of the texts are
-        kept in `written`, by context.
+        The common start of all contexts (solved examples) is read only once. The tokens of the
+        texts are stored in `written`, by context.
         """
         contexts = [self.tok_encode(request.args[0]) for request in requests]
         lengths = [len(context) for context in contexts]
@@ -223,36 +230,40 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
                 self.cut.add(request.args[0])
         self._start, self._read_start = self._common_start(contexts), None
         order = sorted(
-            range(len(requests)), key=lambda place: (-lengths[place], requests[place].args[0])
+            range(len(requests)), key=lambda index: (-lengths[index], requests[index].args[0])
         )
-        new = max((r.args[1].get("max_gen_toks", self.max_gen_toks) for r in requests), default=0)
-        together = alike([lengths[place] for place in order], self.batch_size, STEP_COST * new)
+        max_new_tokens = max(
+            (r.args[1].get("max_gen_toks", self.max_gen_toks) for r in requests), default=0
+        )
+        batches = batches_of_similar_length(
+            [lengths[index] for index in order], self.batch_size, STEP_COST * max_new_tokens
+        )
         texts: dict[int, str] = {}
-        for some in progress.track(together, "generation batches"):
-            places = order[some]
+        for batch in progress.track(batches, "generation batches"):
+            indices = order[batch]
             self._generated.clear()
-            said = super().generate_until([requests[place] for place in places], True)
-            texts.update(zip(places, said, strict=True))
-            for place, text, token_ids in zip(places, said, self._generated, strict=True):
+            batch_texts = super().generate_until([requests[index] for index in indices], True)
+            texts.update(zip(indices, batch_texts, strict=True))
+            for index, text, token_ids in zip(indices, batch_texts, self._generated, strict=True):
                 tokens = written(text, token_ids, self._ends, self.tok_decode)
-                self.written[requests[place].args[0]] = tokens
-        return [texts[place] for place in range(len(requests))]
+                self.written[requests[index].args[0]] = tokens
+        return [texts[index] for index in range(len(requests))]
 
     def _model_generate(
         self, context: Tensor, max_length: int, stop: list[str], **settings: Any
     ) -> Tensor:
-        """As lm-eval's, but the common start of all contexts is not read again.
+        """As in lm-eval, but the common start of all contexts is not read again.
 
         Parameters
         ----------
-        context : token ids, (sequences, longest), zeros of the mask on the left.
+        context : token ids, (sequences, longest), padded on the left.
         """
         mask = settings.pop("attention_mask")
-        if self._start and begin_with(self._start, context, mask):
-            order = shared_first(mask, len(self._start))
+        if self._start and all_begin_with(self._start, context, mask):
+            order = common_start_first(mask, len(self._start))
             context, mask = context.gather(1, order), mask.gather(1, order)
             settings["past_key_values"] = self._after_start(len(context))
-        said: Tensor = super()._model_generate(
+        token_ids: Tensor = super()._model_generate(
             context,
             max_length,
             stop,
@@ -260,13 +271,14 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
             logits_processor=LogitsProcessorList([FiniteLogits(len(context), context.shape[1])]),
             **settings,
         )
-        self._generated += said[:, context.shape[1] :].tolist()
-        return said
+        self._generated += token_ids[:, context.shape[1] :].tolist()
+        return token_ids
 
     def _common_start(self, contexts: Sequence[list[int]]) -> list[int]:
-        """Tokens all contexts begin with, short of each one's last; none where too few to share.
+        """Tokens that all contexts begin with, without the last token of any; may be empty.
 
-        None either where attention looks back a fixed number of places: padding would take some.
+        Empty if they are too few to pay off. Also empty if attention has a sliding window, because
+        padding would take up positions of the window.
         """
         columns = zip(*(context[:-1] for context in contexts), strict=False)
         common = itertools.takewhile(lambda column: len(set(column)) == 1, columns)
@@ -277,22 +289,23 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
 
     @torch.inference_mode()
     def _after_start(self, n_sequences: int) -> Any:
-        """Keys and values of the common start, for so many sequences that go on from there."""
+        """Keys and values of the common start, repeated for `n_sequences` that continue it."""
         if self._read_start is None:
             start = torch.tensor([self._start], device=self.device)
-            read = self.model(input_ids=start, use_cache=True, logits_to_keep=1)
-            self._read_start = read.past_key_values
+            start_pass = self.model(input_ids=start, use_cache=True, logits_to_keep=1)
+            self._read_start = start_pass.past_key_values
         keys_and_values = copy.deepcopy(self._read_start)
         keys_and_values.batch_repeat_interleave(n_sequences)
         return keys_and_values
 
 
 class FiniteLogits(LogitsProcessor):
-    """Leaves logits as they are; raises NotFinite where a row has no likeliest token.
+    """Logits processor that changes nothing, but raises NotFinite if a row has no largest logit.
 
     Parameters
     ----------
-    rows : requests in the batch. read : tokens of their padded contexts.
+    rows : number of requests in the batch.
+    read : number of tokens of their padded contexts.
     """
 
     def __init__(self, rows: int, read: int) -> None:
@@ -308,39 +321,48 @@ class FiniteLogits(LogitsProcessor):
 def written(
     text: str, token_ids: Sequence[int], ends: Collection[int], decode: Callable[..., str]
 ) -> Written:
-    """The tokens of a text that lm-eval cut at a stop sequence, as far as they belong to it.
+    """The tokens of a text that lm-eval cut at a stop sequence.
 
     Parameters
     ----------
-    text : as lm-eval gives it.
-    token_ids : all that was generated in its row of the batch, which goes on until every row ends.
-    ends : tokens that end a text.
+    text : the text returned by lm-eval.
+    token_ids : all tokens generated in its row; generation continues until every row has ended.
+    ends : end-of-text tokens.
+    decode : maps token ids to text.
     """
-    until = prompts.until_end(token_ids, ends)
-    lengths = range(len(until) + 1)
-    beyond = bisect.bisect_right(lengths, len(text), key=lambda n: len(decode(until[:n])))
-    return Written(until[:beyond], beyond < len(lengths) or until[-1] in ends)
+    kept = prompts.until_end(token_ids, ends)
+    lengths = range(len(kept) + 1)
+    n_tokens = bisect.bisect_right(lengths, len(text), key=lambda n: len(decode(kept[:n])))
+    return Written(kept[:n_tokens], n_tokens < len(lengths) or kept[-1] in ends)
 
 
 def batches(items: Sequence[Item], n_rows: int) -> Iterator[list[Item]]:
-    """Neighbouring items, as many as have `n_rows` continuations together, at least one."""
+    """Yield batches of consecutive items with at most `n_rows` continuations, or of one item."""
     batch: list[Item] = []
-    taken = 0
+    n_continuations = 0
     for item in items:
-        if batch and taken + len(item.requests) > n_rows:
+        if batch and n_continuations + len(item.requests) > n_rows:
             yield batch
-            batch, taken = [], 0
+            batch, n_continuations = [], 0
         batch.append(item)
-        taken += len(item.requests)
+        n_continuations += len(item.requests)
     if batch:
         yield batch
 
 
-def alike(lengths: Sequence[int], n_rows: int, most_padding: int) -> list[slice]:
-    """Batches of at most `n_rows` texts, the longest first, with bounded padding.
+def batches_of_similar_length(
+    lengths: Sequence[int], n_rows: int, most_padding: int
+) -> list[slice]:
+    """Divide texts into batches of at most `n_rows`, each with at most `most_padding` padding.
 
-    Another batch costs its decoding steps, padding costs reading: `most_padding` tokens weigh as
-    much.
+    A further batch costs decoding steps, and padding costs reading time; `most_padding` is the
+    number of tokens at which both cost the same.
+
+    Parameters
+    ----------
+    lengths : lengths of the texts in tokens, descending.
+    n_rows : largest number of texts per batch.
+    most_padding : largest number of padding tokens per batch.
     """
     batches: list[slice] = []
     start = 0
@@ -353,8 +375,8 @@ def alike(lengths: Sequence[int], n_rows: int, most_padding: int) -> list[slice]
     return batches
 
 
-def begin_with(start: Sequence[int], ids: Tensor, mask: Tensor) -> bool:
-    """Whether every sequence begins with these tokens and goes on after them.
+def all_begin_with(start: Sequence[int], ids: Tensor, mask: Tensor) -> bool:
+    """Whether every sequence begins with the tokens `start` and continues after them.
 
     Parameters
     ----------
@@ -365,15 +387,16 @@ def begin_with(start: Sequence[int], ids: Tensor, mask: Tensor) -> bool:
     return all(len(row) > len(begun) and torch.equal(row[: len(begun)], begun) for row in rows)
 
 
-def shared_first(mask: Tensor, n_shared: int) -> Tensor:
-    """For each sequence the columns in the order: common start, padding, the rest.
+def common_start_first(mask: Tensor, n_shared: int) -> Tensor:
+    """For each sequence, the order of columns that puts the common start before the padding.
 
     Parameters
     ----------
     mask : (sequences, longest), padded on the left.
+    n_shared : number of tokens of the common start.
     """
     n_padding = mask.shape[1] - mask.sum(dim=1, keepdim=True)
     column = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
     padding = column < n_shared + n_padding
-    moved = torch.where(padding, column - n_shared, column)
-    return torch.where(column < n_shared, column + n_padding, moved)
+    source = torch.where(padding, column - n_shared, column)
+    return torch.where(column < n_shared, column + n_padding, source)

@@ -1,7 +1,7 @@
-"""An edit: what turns dense into a variant. Dropped sublayers and blocks, replaced tensors.
+"""An edit turns the dense model into a variant: dropped sublayers and blocks, replaced tensors.
 
-Imports torch only where tensors are replaced: a drop is a few indices, and looking them up should
-cost no more than that.
+torch is imported only for replaced tensors, so that reading an edit that only drops sublayers is
+fast.
 """
 
 from collections.abc import Mapping
@@ -25,37 +25,41 @@ _DROPPED = "dropped."
 
 @dataclass(frozen=True)
 class Edit:
-    """Difference between a variant and dense. Empty: the variant is dense.
+    """The difference between a variant and the dense model; empty for the dense model itself.
 
     Attributes
     ----------
-    dropped : sublayer (`attn`, `mlp`) or `block` -> the blocks, ascending, where it is dropped.
-    tensors : parameter name in the dense model -> what replaces it, packed or as a tensor.
+    dropped : `attn`, `mlp` or `block` -> numbers of the blocks, ascending, in which it is dropped.
+    tensors : name of a parameter in the dense model -> its replacement, packed or as a tensor.
     """
 
     dropped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tensors: "Mapping[str, Tensor | Replacement]" = field(default_factory=dict)
 
     def is_dropped(self, block: int, sublayer: str) -> bool:
-        """True where the sublayer is dropped, alone or with its block."""
+        """True if the sublayer is dropped, alone or with its block."""
         return block in self.dropped.get(sublayer, ()) or block in self.dropped.get("block", ())
 
     def kept_blocks(self, n_blocks: int) -> list[int]:
-        """Blocks of dense that the variant has, ascending: its own block i is the i-th of them."""
+        """Blocks of the dense model that the variant keeps, ascending; its block i is the i-th."""
         return [block for block in range(n_blocks) if block not in self.dropped.get("block", ())]
 
     def dropped_sublayers(self, n_blocks: int) -> list[int]:
-        """Numbers of the sublayers dropped (`anatomy.Sublayer`), ascending."""
+        """Numbers of the dropped sublayers (see `anatomy.Sublayer`), ascending."""
         from prunescope.model.anatomy import SUBLAYERS, Sublayer
 
-        every = [Sublayer(block, kind) for block in range(n_blocks) for kind in SUBLAYERS]
-        return [each.index for each in every if self.is_dropped(each.block, each.kind)]
+        sublayers = [Sublayer(block, kind) for block in range(n_blocks) for kind in SUBLAYERS]
+        return [
+            sublayer.index
+            for sublayer in sublayers
+            if self.is_dropped(sublayer.block, sublayer.kind)
+        ]
 
 
 def write(path: str | Path, edit: Edit, made_by: Mapping[str, object]) -> None:
-    """Write an edit as safetensors: index arrays, replaced tensors, provenance in the metadata.
+    """Write an edit as safetensors: block numbers, replaced tensors, and provenance as metadata.
 
-    A replaced tensor is stored as `<field>/<parameter name>`, one tensor for each field.
+    Each field of a replacement is stored as a tensor named `<field>/<parameter name>`.
     """
     indices = {
         f"{_DROPPED}{name}": np.asarray(blocks, dtype=np.int32)
@@ -84,13 +88,13 @@ def _save_tensors(
     tensors = {name: torch.from_numpy(array) for name, array in indices.items()}
     for name, replacement in replaced.items():
         for part_name, tensor in as_tensors(replacement).items():
-            own = tensor.clone(memory_format=torch.contiguous_format)  # parameters may share one
-            tensors[f"{part_name}/{name}"] = own
+            copied = tensor.clone(memory_format=torch.contiguous_format)  # parameters may share one
+            tensors[f"{part_name}/{name}"] = copied
     save_tensors(tensors, part, dict(metadata))
 
 
 def read(path: str | Path) -> Edit:
-    """Read an edit. Replaced tensors come on the cpu, packed as they were written.
+    """Read an edit. Replaced tensors are on the cpu and still packed.
 
     Raises JobError if the file is damaged.
     """
@@ -113,4 +117,10 @@ def read(path: str | Path) -> Edit:
         if not name.startswith(_DROPPED):
             part_name, _, parameter = name.partition("/")
             fields.setdefault(parameter, {})[part_name] = tensor
-    return Edit(dropped, {name: from_tensors(found) for name, found in sorted(fields.items())})
+    return Edit(
+        dropped,
+        {
+            name: from_tensors(tensors_of_fields)
+            for name, tensors_of_fields in sorted(fields.items())
+        },
+    )

@@ -1,4 +1,4 @@
-"""Load the dense model; apply an edit to get a variant that pays only for what it keeps."""
+"""Load the dense model, and apply an edit to make a variant without the cost of what it drops."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -25,32 +25,34 @@ from prunescope.model.variant import Variant
 from prunescope.storage import digests
 
 _DAMAGED_EDIT = (
-    "The edit's file is damaged, or it was made where numbers overflow: delete it and make it "
-    "again with dtype: bfloat16 or float32."
+    "The file of the edit is damaged, or numbers overflowed when it was made: delete it and make "
+    "it again with dtype: bfloat16 or float32."
 )
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""The dtypes config may name."""
+"""The values of `dtype` in the config."""
 
 
 KINDS = {"causal": AutoModelForCausalLM, "encoder": AutoModel}
-"""What config may call a model: one with an lm_head, or one that ends in hidden states."""
+"""The values of `kind` in the config: a model with an lm_head, or one without."""
 
 
 def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "causal") -> Any:
-    """The dense model in eval mode, on `device`: what its checkpoint holds, all of it, no more.
+    """Load the dense model in eval mode onto `device`.
 
     Parameters
     ----------
-    kind : a key of `KINDS`. A causal model also makes embeddings, through its `base_model`.
+    model_dir : folder of the model.
+    dtype : a key of `DTYPES`.
+    kind : a key of `KINDS`. The `base_model` of a causal model also computes text embeddings.
 
     Raises
     ------
     OSError
         if the files are damaged.
     JobError
-        if the checkpoint lacks a parameter of the model, or holds what the model does not read, or
-        a file is no longer what was fetched.
+        if the checkpoint lacks a parameter of the model or holds a tensor that the model does not
+        use, or a file has changed since it was fetched.
     """
     digests.check_folder(model_dir)
     model: Any
@@ -60,12 +62,12 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
         local_files_only=True,
         device_map=None,
         trust_remote_code=False,
-        ignore_mismatched_sizes=True,  # they are in `info`, and refused
+        ignore_mismatched_sizes=True,  # they are listed in `info`, and the check below refuses them
         output_loading_info=True,
     )
     checkpoint.check(checkpoint.account_of(model, info, model_dir, kind), model_dir)
     if kind == "encoder" and hasattr(model, "pooler"):
-        model.pooler = None  # hidden states are read before it, and few checkpoints hold one
+        model.pooler = None  # it comes after the hidden states, and few checkpoints have one
     anatomy.anatomy_of(model)
     prompts.decode_by_argmax(model)
     fix_rotary_factors(model)
@@ -74,15 +76,16 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
 
 @dataclass(frozen=True)
 class VariantSource:
-    """The files that a variant is loaded from, and how its models are run.
+    """The files that a variant is loaded from, and settings for running it.
 
     Attributes
     ----------
-    model_dir : folder of the dense model. edit_file : what `edits.write` wrote.
+    model_dir : folder of the dense model.
+    edit_file : file written by `edits.write`.
     dtype : a key of `DTYPES`.
-    threads : CPU threads that sums are spread over.
+    threads : number of CPU threads, which decides how sums are split.
     kind : a key of `KINDS`.
-    prompting : the model's `prompting` in config; None for the tokenizer as it is.
+    prompting : `prompting` of the model in the config; None for the defaults.
     """
 
     model_dir: str
@@ -95,7 +98,7 @@ class VariantSource:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The dense model and an edit of it. Variant and tokenizer are made when first asked for."""
+    """The dense model and an edit; variant and tokenizer are made on first use."""
 
     source: VariantSource
     dense: Any
@@ -103,35 +106,36 @@ class Loaded:
 
     @cached_property
     def variant(self) -> Variant:
-        """The dense model as the edit leaves it."""
+        """The dense model with the edit applied."""
         return Variant(apply_edit(self.dense, self.edit), self.edit)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The dense model's, which the variant shares."""
+        """The tokenizer of the dense model, which the variant shares."""
         return load_tokenizer(self.source.model_dir, self.source.prompting)
 
 
 def load_variant(source: VariantSource) -> Loaded:
-    """Choose device and threads, load the dense model, read the edit. Raises what `load` does."""
+    """Choose device and threads, load the dense model and read the edit. Raises as `load` does."""
     device = runtime.prepare(source.threads)
     dense = load(source.model_dir, source.dtype, device, source.kind)
     return Loaded(source, dense, edits.read(source.edit_file))
 
 
 def fix_rotary_factors(model: Any) -> None:
-    """Have rotary factors be the same in a text of any length: those of short texts.
+    """Use the rotary factors of short texts for texts of any length.
 
-    LongRoPE and dynamic NTK exchange the factors of all positions once the longest text of a batch
-    passes a border. One pass would not be the decode of its steps, nor a text alone the same text
-    in a batch. Texts up to the border are not affected; `longest` says where it is.
+    LongRoPE and dynamic NTK change the factors of all positions as soon as the longest text of a
+    batch exceeds a limit. Then a single pass would differ from decoding step by step, and a text
+    alone from the same text in a batch. Texts up to the limit, which `longest` returns, are not
+    affected.
     """
     for module in model.modules():
-        kinds = getattr(module, "rope_type", None)
-        if isinstance(kinds, str) and _by_length(kinds):
+        rope_types = getattr(module, "rope_type", None)
+        if isinstance(rope_types, str) and _by_length(rope_types):
             module.rope_type = "default"
-        elif isinstance(kinds, dict):
-            module.rope_type = {k: "default" if _by_length(v) else v for k, v in kinds.items()}
+        elif isinstance(rope_types, dict):
+            module.rope_type = {k: "default" if _by_length(v) else v for k, v in rope_types.items()}
 
 
 def _by_length(rope_type: str) -> bool:
@@ -141,48 +145,52 @@ def _by_length(rope_type: str) -> bool:
 def load_tokenizer(
     model_dir: str | Path, prompting: Mapping[str, Any] | None = None
 ) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, as every stage reads text (`tokenization.load`)."""
+    """The tokenizer of the model, the same for all stages (see `tokenization.load`)."""
     return tokenization.load(model_dir, prompting)
 
 
 def longest(model_dir: str | Path) -> int | None:
-    """Positions the model was made for, read off its config.json; None where it names none."""
+    """Number of positions the model was made for, from config.json; None if it names none."""
     return model_config.positions_in(model_dir)
 
 
 def positions_of(config: Mapping[str, Any]) -> int | None:
-    """Positions a config names, or fewer: those read with the factors of short texts."""
+    """Number of positions a config names, or fewer: only those with the factors of short texts."""
     return model_config.shape_of(config).positions
 
 
 class DroppedSublayer(nn.Module):
-    """Adds nothing to the residual stream: no product, no key-value cache."""
+    """A module that adds zero to the residual stream, without computation or key-value cache."""
 
     def __init__(self, sublayer: str) -> None:
         super().__init__()
         self.returns_pair = sublayer == "attn"
         self.counts_in: int | None = None
-        """Place in the cache where it counts positions, a byte for each key and value."""
+        """Layer of the cache in which to count positions, one byte per key and value, or None."""
 
     def forward(
         self, hidden_states: Tensor, past_key_values: Any = None, **_: object
     ) -> Tensor | tuple[Tensor, None]:
-        """A zero that broadcasts; attention modules also return (absent) weights."""
-        nothing = hidden_states.new_zeros(1)
+        """Return a zero that broadcasts; attention modules also return None for their weights."""
+        zero = hidden_states.new_zeros(1)
         if self.counts_in is not None and past_key_values is not None:
             batch, positions, _d = hidden_states.shape
-            counted = hidden_states.new_zeros(batch, 1, positions, 1, dtype=torch.bool)
-            past_key_values.update(counted, counted, self.counts_in)
-        return (nothing, None) if self.returns_pair else nothing
+            placeholder = hidden_states.new_zeros(batch, 1, positions, 1, dtype=torch.bool)
+            past_key_values.update(placeholder, placeholder, self.counts_in)
+        return (zero, None) if self.returns_pair else zero
 
 
 def apply_edit(dense: Any, edit: Edit) -> Any:
-    """The variant: a model that shares every untouched tensor with `dense`, which stays as it is.
+    """Make the variant, which shares all unchanged tensors with `dense`; `dense` is not changed.
 
-    Dropped sublayers and blocks are taken out, so they cost no compute and no cache. A sublayer's
-    own norms go with it. Where the stream itself is normed (BERT: norm(h + sublayer)), dropping
-    leaves norm(h): the residual and the norm stay, for the norm is not the sublayer's.
-    Raises ValueError if the edit names a tensor or block the model does not have.
+    Dropped sublayers and blocks are removed, and need neither computation nor cache. The norms of a
+    sublayer are dropped with it. A norm of the residual stream itself does not belong to the
+    sublayer and stays: in BERT, norm(h + sublayer) becomes norm(h).
+
+    Raises
+    ------
+    ValueError
+        if the edit names a tensor or block that the model does not have.
     """
     variant = _share_structure(dense)
     _replace_tensors(variant, edit)
@@ -201,15 +209,15 @@ def apply_edit(dense: Any, edit: Edit) -> Any:
 
 
 def _drop(block: nn.Module, sublayer: str, parts: anatomy.SublayerParts) -> None:
-    """Take a sublayer out: the module, its norms, and the linear it writes through, if outside."""
+    """Remove a sublayer: its module, its norms, and its output linear if outside the module."""
     block.set_submodule(parts.module, DroppedSublayer(sublayer))
     outside = () if parts.out.startswith(f"{parts.module}.") else (parts.out,)
-    for each in (*parts.norms, *outside):
-        block.set_submodule(each, nn.Identity())
+    for name in (*parts.norms, *outside):
+        block.set_submodule(name, nn.Identity())
 
 
 def _share_structure(model: Any) -> Any:
-    """A copy of the module tree whose parameters and buffers are those of `model`."""
+    """Copy the module tree, but share the parameters and buffers of `model`."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, memo={id(tensor): tensor for tensor in tensors})
 
@@ -243,21 +251,26 @@ def _keep_blocks(variant: Any, kept: Sequence[int]) -> None:
 
 
 def _renumber_caches(variant: Any) -> None:
-    """Give the attention sublayers that are left consecutive places in the key-value cache.
+    """Give the remaining attention sublayers consecutive layers of the key-value cache.
 
-    transformers reads the cache's length off place 0, and place i is built for layer_types[i]:
-    so each kind of attention takes the places of its own kind, from the first on. Where none of
-    the first kind is left, the dropped one of the first block goes on counting positions there.
+    transformers reads the number of cached positions from layer 0 of the cache, and creates layer i
+    for the kind of attention in layer_types[i]. The remaining sublayers of each kind therefore get
+    the first layers of that kind. If none of the first block's kind is left, its dropped attention
+    counts positions in layer 0.
     """
     config, name = variant.config, anatomy.anatomy_of(variant).attn
     blocks = anatomy.blocks_of(variant)
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * len(blocks)
-    places = {kind: iter([i for i, k in enumerate(kinds) if k == kind]) for kind in set(kinds)}
+    indices_of_kind = {
+        kind: iter([i for i, k in enumerate(kinds) if k == kind]) for kind in set(kinds)
+    }
     attentions: list[tuple[str, Any]] = [
         (kind, b.get_submodule(name)) for kind, b in zip(kinds, blocks, strict=True)
     ]
-    left = [(kind, each) for kind, each in attentions if not isinstance(each, DroppedSublayer)]
-    if attentions and kinds[0] not in {kind for kind, _ in left}:
+    remaining = [
+        (kind, module) for kind, module in attentions if not isinstance(module, DroppedSublayer)
+    ]
+    if attentions and kinds[0] not in {kind for kind, _ in remaining}:
         attentions[0][1].counts_in = 0
-    for kind, each in left:
-        each.layer_idx = next(places[kind])
+    for kind, module in remaining:
+        module.layer_idx = next(indices_of_kind[kind])

@@ -1,4 +1,4 @@
-"""Prompts as a model reads them, and what it answers: greedily, or sampled with shared noise."""
+"""Render prompts with chat templates, and generate answers, greedily or with shared noise."""
 
 import contextlib
 import datetime
@@ -18,9 +18,9 @@ from prunescope.progress import JobError
 
 
 def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a prompt in the model's chat template, or bare where it has none.
+    """Token ids of a prompt in the chat template, or of the plain text if there is no template.
 
-    Raises JobError where the template does not render the text, or nothing is left to read.
+    Raises JobError if the template does not render the text, or there are no tokens.
     """
     if tokenizer.chat_template is None:
         ids = tokenization.text_ids(tokenizer, text, add_special_tokens=True)
@@ -31,15 +31,15 @@ def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]
     return ids
 
 
-_PROBE = "prunescope asks: is this sentence shown as it is?"
-"""A prompt that no template holds by itself."""
+_TEST_PROMPT = "prunescope asks: is this sentence shown as it is?"
+"""A prompt that appears in no template, to test whether a template shows the prompt."""
 
 
 def render(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """A prompt in the chat template; what looks like a special token is as `hidden` gives it.
+    """Render a prompt with the chat template. Special tokens in the text are replaced by `hidden`.
 
-    A template may strip white space around the text. Dates are those of `Prompting`; anything else
-    that changes from one rendering to the next is refused.
+    A template may strip white space around the text. The date is that of `Prompting`; a template
+    whose output changes in any other way is refused.
 
     Raises
     ------
@@ -47,23 +47,23 @@ def render(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
         if the template fails, leaves the text out or changes it, or is not reproducible.
     """
     as_content = content_form(tokenizer)
-    asked = tokenization.hidden(tokenizer, text)
-    messages = [{"role": "user", "content": as_content(asked)}]
+    protected_text = tokenization.hidden(tokenizer, text)
+    messages = [{"role": "user", "content": as_content(protected_text)}]
     rendered = in_template(tokenizer, messages, add_generation_prompt=True)
-    if draws_lots(tokenizer) or rendered != in_template(
+    if is_random(tokenizer) or rendered != in_template(
         tokenizer, messages, add_generation_prompt=True
     ):
         raise JobError(
-            f"the chat template of {tokenizer.name_or_path} renders one prompt in two ways. "
-            "Put a template without chance into its folder (chat_template.jinja)."
+            f"the chat template of {tokenizer.name_or_path} does not always render a prompt "
+            "in the same way. Put a deterministic template into its folder (chat_template.jinja)."
         )
-    if not asked or asked.strip() not in rendered:
+    if not protected_text or protected_text.strip() not in rendered:
         raise _not_shown(tokenizer, text, rendered)
     return rendered
 
 
 Content = str | list[dict[str, str]]
-"""What a message says, as one text or in parts."""
+"""The content of a message: a text, or a list of parts."""
 
 
 def _in_parts(text: str) -> Content:
@@ -71,21 +71,24 @@ def _in_parts(text: str) -> Content:
 
 
 def content_form(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Content]:
-    """How the chat template reads a text: as it is, or in parts. Raises JobError if in neither."""
-    failed: JobError | None = None
+    """The form in which the chat template accepts a text: a text, or a list of parts.
+
+    Raises JobError if it accepts neither.
+    """
+    first_error: JobError | None = None
     forms: tuple[Callable[[str], Content], ...] = (str, _in_parts)
     for as_content in forms:
-        messages = [{"role": "user", "content": as_content(_PROBE)}]
+        messages = [{"role": "user", "content": as_content(_TEST_PROMPT)}]
         try:
             rendered = in_template(tokenizer, messages, add_generation_prompt=True)
         except JobError as error:
-            failed = failed or error
+            first_error = first_error or error
             continue
-        if _PROBE in rendered:
+        if _TEST_PROMPT in rendered:
             return as_content
-        failed = failed or _not_shown(tokenizer, _PROBE, rendered)
-    assert failed
-    raise failed
+        first_error = first_error or _not_shown(tokenizer, _TEST_PROMPT, rendered)
+    assert first_error
+    raise first_error
 
 
 def _not_shown(tokenizer: PreTrainedTokenizerBase, text: str, rendered: str) -> JobError:
@@ -96,13 +99,14 @@ def _not_shown(tokenizer: PreTrainedTokenizerBase, text: str, rendered: str) -> 
     )
 
 
-def draws_lots(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a chat template calls what changes from one rendering or process to the next.
+def is_random(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a chat template may render differently from one call or process to the next.
 
-    Jinja's `random` and `lipsum` draw lots; functions and objects are shown with their addresses.
+    Jinja's `random` and `lipsum` are random, and functions and objects are rendered with their
+    memory addresses.
     """
     rendered = in_template(
-        tokenizer, [{"role": "user", "content": content_form(tokenizer)(_PROBE)}], True
+        tokenizer, [{"role": "user", "content": content_form(tokenizer)(_TEST_PROMPT)}], True
     )
     template = chat_template_utils._compile_jinja_template(tokenizer.get_chat_template())
     parsed = template.environment.parse(tokenizer.get_chat_template())
@@ -117,7 +121,10 @@ def in_template(
     messages: list[dict[str, Any]],
     add_generation_prompt: bool = False,
 ) -> str:
-    """Messages in the model's chat template, on the date of `Prompting`. Raises JobError."""
+    """Render messages with the chat template, on the date of `Prompting`.
+
+    Raises JobError if the template fails.
+    """
     prompting = getattr(tokenizer, "prompting", None) or tokenization.Prompting()
     with _on(prompting.date):
         try:
@@ -129,7 +136,7 @@ def in_template(
                     **prompting.chat_template_kwargs,
                 )
             )
-        except Exception as error:  # a template is a program of its own
+        except Exception as error:  # a template is a program and may raise any error
             raise JobError(
                 f"the chat template of {tokenizer.name_or_path} does not render a single user "
                 f"message: {_first_line(error)}. Put a template that does into its folder "
@@ -143,9 +150,9 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _on(date: str) -> Iterator[None]:
-    """While open, `strftime_now` of chat templates tells this day, at midnight.
+    """Within the context, `strftime_now` in chat templates returns this day, at midnight.
 
-    transformers hands templates no other clock, and takes none as an argument.
+    It is the only clock that transformers gives to templates, and it cannot be set by an argument.
     """
     frozen = datetime.datetime.fromisoformat(date)
 
@@ -159,7 +166,7 @@ def _on(date: str) -> Iterator[None]:
 
 
 def opens_thinking(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> bool:
-    """Whether a prompt ends inside a thinking text, which a template may open by itself."""
+    """Whether a prompt ends within a thinking section, which some templates begin."""
     text = str(tokenizer.decode(list(token_ids)))
     return any(text.rfind(begin) > text.rfind(end) for begin, end in _THINKING)
 
@@ -171,11 +178,18 @@ _THINKING = (
     ("<seed:think>", "</seed:think>"),
     ("[THINK]", "[/THINK]"),
 )
-"""How chat models mark where a thinking text begins and ends."""
+"""The marks with which chat models begin and end a thinking section."""
 
 
 class Asked(NamedTuple):
-    """One answer to be written: to which prompt, by its id in config, and how it is decoded."""
+    """A request for an answer: the prompt, by its id in the config, and how to decode.
+
+    Attributes
+    ----------
+    prompt : id of the prompt.
+    sampling_temperature : `sampling.GREEDY`, or the temperature of sampling.
+    token_ids : tokens of the prompt.
+    """
 
     prompt: str
     sampling_temperature: float
@@ -190,24 +204,26 @@ def answers(
     max_new_tokens: int,
     seed: int,
 ) -> list[list[int]]:
-    """What the model writes after each prompt, all of them in one batch.
+    """Generate the answers to all prompts in one batch, as token ids.
 
-    Each answer ends with the end-of-text token the model wrote, or after `max_new_tokens`.
-    The checkpoint's own settings for decoding are left out: a repetition penalty is not argmax.
-    A model without an end of text writes as many tokens as it may. Raises JobError for tokens
-    without an embedding.
+    Each answer ends with an end-of-text token, or after `max_new_tokens`. If the model has no
+    end-of-text token, every answer has `max_new_tokens` tokens. The checkpoint's settings for
+    decoding, such as a repetition penalty, are ignored. Raises JobError if a token has no
+    embedding.
     """
-    rows = int(model.get_input_embeddings().weight.shape[0])
-    for each in asked:
-        tokenization.check_ids(each.token_ids, rows, f"prompt {each.prompt}")
-    ids, mask = padded([each.token_ids for each in asked], left=True, device=model.device)
+    n_embeddings = int(model.get_input_embeddings().weight.shape[0])
+    for request in asked:
+        tokenization.check_ids(request.token_ids, n_embeddings, f"prompt {request.prompt}")
+    ids, mask = padded([request.token_ids for request in asked], left=True, device=model.device)
     ends = end_of_text(model, tokenizer)
     decode_by_argmax(model)
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends or None, pad_token_id=0
     )
     longest = ids.shape[1]
-    noise = SharedNoise([(each.prompt, each.sampling_temperature) for each in asked], seed, longest)
+    noise = SharedNoise(
+        [(request.prompt, request.sampling_temperature) for request in asked], seed, longest
+    )
     written = model.generate(
         input_ids=ids,
         attention_mask=mask,
@@ -218,27 +234,27 @@ def answers(
 
 
 def decode_by_argmax(model: Any) -> None:
-    """Leave nothing of the checkpoint's generation config but the tokens that end a text.
+    """Remove everything but the special tokens from the checkpoint's generation config.
 
-    Whatever is asked of `generate`, transformers fills in the rest from there: a repetition
-    penalty, a forced token, beams.
+    transformers takes all settings that a call of `generate` does not name from there, such as a
+    repetition penalty, a forced token or beam search.
     """
-    own = getattr(model, "generation_config", None)
-    if own is not None:
+    config = getattr(model, "generation_config", None)
+    if config is not None:
         model.generation_config = GenerationConfig(
-            bos_token_id=own.bos_token_id,
-            eos_token_id=own.eos_token_id,
-            pad_token_id=own.pad_token_id,
+            bos_token_id=config.bos_token_id,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
         )
 
 
 def check_lengths(asked: Sequence[Asked], max_new_tokens: int, longest: int | None) -> None:
-    """Raise JobError where a prompt and its answer need more positions than the model has."""
-    for each in asked:
-        needed = len(each.token_ids) + max_new_tokens
+    """Raise JobError if a prompt and its answer need more positions than the model has."""
+    for request in asked:
+        needed = len(request.token_ids) + max_new_tokens
         if longest is not None and needed > longest:
             raise JobError(
-                f"prompt {each.prompt} has {len(each.token_ids)} tokens and its answer up to "
+                f"prompt {request.prompt} has {len(request.token_ids)} tokens and its answer up to "
                 f"{max_new_tokens}, but the model reads at most {longest}. Shorten the prompt, or "
                 "set a smaller decoding/max_new_tokens."
             )
@@ -247,19 +263,19 @@ def check_lengths(asked: Sequence[Asked], max_new_tokens: int, longest: int | No
 def padded(
     sequences: Sequence[Sequence[int]], *, left: bool, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, (sequences, longest): zeros on one side of what is shorter."""
+    """Token ids and mask, (sequences, longest); shorter sequences are padded with zeros."""
     width = max(map(len, sequences))
     ids = torch.zeros(len(sequences), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, sequence in enumerate(sequences):
-        place = slice(width - len(sequence), width) if left else slice(0, len(sequence))
-        ids[row, place] = torch.tensor(list(sequence))
-        mask[row, place] = 1
+        columns = slice(width - len(sequence), width) if left else slice(0, len(sequence))
+        ids[row, columns] = torch.tensor(list(sequence))
+        mask[row, columns] = 1
     return ids.to(device), mask.to(device)
 
 
 def end_of_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokens at which the model stops: its generation config's, else the tokenizer's, or none."""
+    """End-of-text tokens from the generation config, else from the tokenizer; may be empty."""
     ids = model.generation_config.eos_token_id
     if ids is None:
         ids = tokenizer.eos_token_id
@@ -267,7 +283,7 @@ def end_of_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def until_end(answer: Sequence[int], ends: Collection[int]) -> list[int]:
-    """The answer up to and including its first end-of-text token; padding follows that."""
+    """The answer up to and including its first end-of-text token, without the padding after it."""
     for length, token in enumerate(answer, start=1):
         if token in ends:
             return list(answer[:length])
@@ -275,15 +291,19 @@ def until_end(answer: Sequence[int], ends: Collection[int]) -> list[int]:
 
 
 def greedy(answers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The greedy ones among rows of `dense_answer`."""
+    """Those rows of `dense_answer` that were decoded greedily."""
     return [answer for answer in answers if answer["sampling_temperature"] == GREEDY]
 
 
 def context_of(answer: Mapping[str, Any], steps: int | None = None) -> tuple[list[int], int]:
-    """Tokens a model reads to write an answer, a row of `dense_answer`, and where step 0 is read.
+    """Tokens that a model reads to generate an answer, and the position of step 0.
 
-    The answer's last token is written and not read; step 0 is read at the last prompt token. Of a
-    longer answer as many `steps`.
+    Step 0 is at the last prompt token. The last token of the answer is generated but not read.
+
+    Parameters
+    ----------
+    answer : a row of `dense_answer`.
+    steps : largest number of steps; None for all.
     """
     prompt = answer["prompt_token_ids"]
     return prompt + answer["answer_token_ids"][:steps][:-1], len(prompt) - 1

@@ -1,7 +1,7 @@
-"""What takes a dense tensor's place in a variant, packed near its information content.
+"""Packed replacements for tensors of the dense model, close to the smallest possible size.
 
-A replacement stores only what dense does not already say: the bits of a keep-mask, the values
-that changed, integers with their scales. `of(dense)` gives the tensor it stands for.
+A replacement stores only what the dense tensor does not contain: the bits of a keep-mask, changed
+values, or integers with their scales. `of(dense)` unpacks the tensor.
 """
 
 import math
@@ -15,29 +15,31 @@ import torch
 from torch import Tensor, nn
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By bytes. As integers, weights times a mask are zero where it is, whatever their sign; and the
-product is six times faster than filling."""
+"""Integer dtypes by number of bytes, to multiply the bits of weights by a mask.
+
+The product has no negative zeros, and is six times faster than filling with zeros.
+"""
 
 
 class Replacement(Protocol):
-    """One packed tensor. Fields are tensors, so that they are what is written to disk."""
+    """One packed tensor. All fields are tensors, which are written to disk as they are."""
 
     def of(self, dense: Tensor) -> Tensor:
-        """The tensor that takes the place of `dense`, in its dtype and on its device."""
+        """The tensor that replaces `dense`, in its dtype and on its device."""
 
     def stored_bytes(self, dense: Tensor) -> float:
-        """Bytes the replaced tensor needs standing alone, without dense beside it."""
+        """Bytes that store the new tensor without the dense one."""
 
 
 def pack_bits(bits: Tensor) -> Tensor:
-    """Booleans of any shape to bytes, first bit highest, (…,) -> (ceil(n / 8),) uint8."""
+    """Pack booleans of any shape into bytes, (…,) -> (ceil(n / 8),) uint8, first bit highest."""
     return torch.from_numpy(np.packbits(bits.cpu().numpy()))
 
 
 def unpack_bits(packed: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """The booleans `pack_bits` was given, (ceil(n / 8),) uint8 on the cpu -> `shape` bool.
+    """Inverse of `pack_bits`, (ceil(n / 8),) uint8 on the cpu -> `shape` bool.
 
-    Raises ValueError where the number of bits does not fit the shape.
+    Raises ValueError if the number of bytes does not match the shape.
     """
     _check_size(packed, 1, shape)
     bits = np.unpackbits(packed.numpy(), count=math.prod(shape))
@@ -46,7 +48,7 @@ def unpack_bits(packed: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
 
 @dataclass(frozen=True)
 class Masked:
-    """Dense weights that survive, zeros elsewhere: a bit a weight.
+    """Dense weights where the mask is True, zeros elsewhere; one bit per weight.
 
     Attributes
     ----------
@@ -57,28 +59,29 @@ class Masked:
 
     @classmethod
     def by(cls, keep_mask: Tensor) -> "Masked":
-        """From a keep-mask of the weight's shape."""
+        """Pack a keep-mask with the shape of the weight."""
         return cls(pack_bits(keep_mask))
 
     def of(self, dense: Tensor) -> Tensor:
-        """Dense with the other weights set to zero."""
+        """The dense weight with all masked weights set to zero."""
         keep = unpack_bits(self.keep, dense.shape).to(dense.device)
         bits = dense.view(_INTEGERS[dense.itemsize])
         return (bits * keep).view(dense.dtype)
 
     def stored_bytes(self, dense: Tensor) -> float:
-        """Mask bits and surviving values."""
+        """Bytes of the mask and of the surviving values."""
         surviving = int(unpack_bits(self.keep, dense.shape).sum())
         return self.keep.nbytes + surviving * dense.element_size()
 
 
 @dataclass(frozen=True)
 class Survivors:
-    """New values where the weight survives, zeros elsewhere.
+    """New values where the mask is True, zeros elsewhere.
 
     Attributes
     ----------
-    keep : packed keep-mask. values : (number kept,) in row-major order, in dense's dtype.
+    keep : packed keep-mask, True where the weight survives.
+    values : (survivors,), in row-major order and the dtype of the dense weight.
     """
 
     keep: Tensor
@@ -86,29 +89,30 @@ class Survivors:
 
     @classmethod
     def of_weight(cls, weight: Tensor, keep_mask: Tensor) -> "Survivors":
-        """From an updated weight and the keep-mask of its shape."""
+        """Pack an updated weight with a keep-mask of the same shape."""
         return cls(pack_bits(keep_mask), weight[keep_mask].cpu())
 
     def of(self, dense: Tensor) -> Tensor:
         """The updated weight."""
         keep = unpack_bits(self.keep, dense.shape).to(dense.device)
         if (kept := int(keep.sum())) != self.values.numel():
-            raise _misfit(f"{self.values.numel()} values for the {kept} weights it keeps")
+            raise _wrong_size(f"{self.values.numel()} values for the {kept} weights it keeps")
         return torch.zeros_like(dense).masked_scatter_(keep, self.values.to(dense))
 
     def stored_bytes(self, dense: Tensor) -> float:
-        """Mask bits and surviving values."""
+        """Bytes of the mask and of the surviving values."""
         return self.keep.nbytes + self.values.nbytes
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """Weight-only quantization: integers in groups of inputs, w = (code - zero_point) scale / s.
+    """Weight-only quantization in groups of inputs: w = (code - zero_point) scale / s.
 
     Attributes
     ----------
-    codes, zero_points : packed `bits`-wide integers; (out, in) and (out, groups) before packing.
-    scales : (out, groups). input_scales : (in,), AWQ's s; empty for none.
+    codes, zero_points : packed integers of `bits` bits; before packing (out, in), (out, groups).
+    scales : (out, groups).
+    input_scales : (in,), the s of AWQ; empty if there is none.
     form : (bits, group_size).
     """
 
@@ -129,9 +133,9 @@ class Quantized:
         group_size: int,
         input_scales: Tensor | None = None,
     ) -> "Quantized":
-        """From integers (out, in), zero points and scales (out, groups).
+        """Pack integers (out, in) with zero points and scales (out, groups).
 
-        The input scales are copied: linears may share them, tensors of a file may not.
+        Input scales are copied, because linears may share them but tensors of a file may not.
         """
         none = torch.empty(0, dtype=scales.dtype)
         return cls(
@@ -147,7 +151,9 @@ class Quantized:
         bits, group_size = self.form.tolist()
         shape = (len(self.scales), self.scales.shape[1] * group_size)
         if dense.shape != shape:
-            raise _misfit(f"integers of shape {shape} for a tensor of shape {tuple(dense.shape)}")
+            raise _wrong_size(
+                f"integers of shape {shape} for a tensor of shape {tuple(dense.shape)}"
+            )
         device = dense.device
         codes = _unpack_integers(self.codes, bits, dense.shape).to(device)
         zeros = _unpack_integers(self.zero_points, bits, self.scales.shape).to(device)
@@ -158,122 +164,128 @@ class Quantized:
         return weight.to(dense.dtype)
 
     def stored_bytes(self, dense: Tensor) -> float:
-        """Integers, scales and zero points as they are packed."""
+        """Bytes of the packed integers, zero points and scales."""
         return float(sum(tensor.nbytes for tensor in as_tensors(self).values()))
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Whole outputs left out: the tensor gets fewer rows.
+    """Removal of whole outputs: the tensor gets fewer rows.
 
     Attributes
     ----------
-    rows : packed, a bit for each row of dense, True where it stays.
+    rows : packed, one bit per row of the dense tensor, True if the row is kept.
     """
 
     rows: Tensor
 
     @classmethod
     def by(cls, kept: Tensor) -> "Rows":
-        """From one boolean a row."""
+        """Pack one boolean per row, True if the row is kept."""
         return cls(pack_bits(kept))
 
     def of(self, dense: Tensor) -> Tensor:
-        """The rows that stay, (out, …) -> (kept, …)."""
+        """The kept rows, (out, …) -> (kept, …)."""
         return dense[self._kept(dense)]
 
     def zeroed(self, dense: Tensor) -> Tensor:
-        """Dense with zeros where rows are left out, in its own shape."""
+        """The dense tensor with the removed rows set to zero, in its original shape."""
         return dense * self._kept(dense).unsqueeze(-1)
 
     def _kept(self, dense: Tensor) -> Tensor:
         return unpack_bits(self.rows, dense.shape[:1]).to(dense.device)
 
     def stored_bytes(self, dense: Tensor) -> float:
-        """The rows that stay."""
+        """Bytes of the kept rows."""
         return float(self.of(dense).nbytes)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Whole inputs left out: the tensor gets fewer columns.
+    """Removal of whole inputs: the tensor gets fewer columns.
 
     Attributes
     ----------
-    columns : packed, a bit for each column of dense, True where it stays.
+    columns : packed, one bit per column of the dense tensor, True if the column is kept.
     """
 
     columns: Tensor
 
     @classmethod
     def by(cls, kept: Tensor) -> "Columns":
-        """From one boolean a column."""
+        """Pack one boolean per column, True if the column is kept."""
         return cls(pack_bits(kept))
 
     def of(self, dense: Tensor) -> Tensor:
-        """The columns that stay, (out, in) -> (out, kept)."""
+        """The kept columns, (out, in) -> (out, kept)."""
         return dense[:, self._kept(dense)]
 
     def zeroed(self, dense: Tensor) -> Tensor:
-        """Dense with zeros where columns are left out, in its own shape."""
+        """The dense tensor with the removed columns set to zero, in its original shape."""
         return dense * self._kept(dense)
 
     def _kept(self, dense: Tensor) -> Tensor:
         return unpack_bits(self.columns, dense.shape[1:]).to(dense.device)
 
     def stored_bytes(self, dense: Tensor) -> float:
-        """The columns that stay."""
+        """Bytes of the kept columns."""
         return float(self.of(dense).nbytes)
 
 
 KINDS: tuple[Any, ...] = (Masked, Survivors, Quantized, Rows, Columns)
-"""Every kind, told apart on disk by the names of its fields."""
+"""All kinds of replacements; in a file, the names of the fields identify the kind."""
 
 
 def replaced(dense: Tensor, replacement: Tensor | Replacement) -> Tensor:
-    """The tensor that takes the place of `dense`: a replacement's, or the tensor given."""
+    """The tensor that replaces `dense`, unpacked if it is packed."""
     if isinstance(replacement, Tensor):
         return replacement.to(dense.device, dense.dtype)
     return replacement.of(dense)
 
 
 def replaced_in(module: nn.Module, packed: Mapping[str, Tensor | Replacement]) -> dict[str, Tensor]:
-    """The tensors that take the place of a module's parameters, by name within the module."""
+    """The tensors that replace parameters of a module, by name within the module."""
     return {name: replaced(module.get_parameter(name), new) for name, new in packed.items()}
 
 
 def stored_bytes(dense: Tensor, replacement: Tensor | Replacement) -> float:
-    """Bytes of the replaced tensor standing alone."""
+    """Bytes that store the new tensor without the dense one."""
     if isinstance(replacement, Tensor):
         return replacement.numel() * dense.element_size()
     return replacement.stored_bytes(dense)
 
 
 def as_tensors(replacement: Tensor | Replacement) -> dict[str, Tensor]:
-    """Field name -> tensor, as written to disk; a bare tensor is the field `tensor`."""
+    """Field name -> tensor, as written to disk; a plain tensor becomes the field `tensor`."""
     if isinstance(replacement, Tensor):
         return {"tensor": replacement}
     return {field.name: getattr(replacement, field.name) for field in fields(replacement)}  # type: ignore[arg-type]
 
 
-def from_tensors(found: dict[str, Tensor]) -> Tensor | Replacement:
-    """What `as_tensors` was given. Raises ValueError for fields of no kind."""
-    if set(found) == {"tensor"}:
-        return found["tensor"]
+def from_tensors(tensors: dict[str, Tensor]) -> Tensor | Replacement:
+    """Inverse of `as_tensors`. Raises ValueError if no kind of replacement has these fields."""
+    if set(tensors) == {"tensor"}:
+        return tensors["tensor"]
     for kind in KINDS:
-        if set(found) == {field.name for field in fields(kind)}:
-            replacement: Replacement = kind(**found)
+        if set(tensors) == {field.name for field in fields(kind)}:
+            replacement: Replacement = kind(**tensors)
             return replacement
-    raise ValueError(f"an edit holds {sorted(found)}, which no kind of replacement has.")
+    raise ValueError(f"an edit holds {sorted(tensors)}, which no kind of replacement has.")
 
 
 def on_own_pages(replacement: Tensor | Replacement) -> Tensor | Replacement:
-    """The same in memory of its own: among megabytes that come and go, what stays breaks it up."""
+    """Copy a replacement to memory pages of its own.
+
+    Long-lived tensors among short-lived ones would fragment the heap.
+    """
     return from_tensors({name: mapped(field) for name, field in as_tensors(replacement).items()})
 
 
 def mapped(tensor: Tensor) -> Tensor:
-    """A copy in memory of its own, given back once it is freed; on a GPU the tensor itself."""
+    """Copy a tensor to memory pages that the system gets back when it is freed.
+
+    A tensor on a GPU is returned as it is.
+    """
     if tensor.is_cuda or not tensor.numel():
         return tensor
     pages = torch.frombuffer(mmap.mmap(-1, tensor.nbytes), dtype=tensor.dtype)
@@ -281,41 +293,42 @@ def mapped(tensor: Tensor) -> Tensor:
 
 
 def _pack_integers(values: Tensor, bits: int) -> Tensor:
-    """Integers below 2^bits, `bits` bits each, highest first, (…,) -> (ceil(n bits / 8),) uint8.
+    """Pack integers below 2^bits, `bits` bits each, (…,) -> (ceil(n bits / 8),) uint8.
 
-    Eight integers make a word of 64 bits, of which the lowest `bits` bytes are kept.
+    The highest bit comes first. Eight integers make a word of 64 bits, of which the lowest `bits`
+    bytes are stored.
     """
     flat = values.to("cpu", torch.uint8).flatten()
-    eights = nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
-    words = torch.zeros(len(eights), dtype=torch.int64)
-    for integer in eights.unbind(-1):
+    groups_of_eight = nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
+    words = torch.zeros(len(groups_of_eight), dtype=torch.int64)
+    for integer in groups_of_eight.unbind(-1):
         words.bitwise_left_shift_(bits).bitwise_or_(integer)
     packed = torch.empty(len(words), bits, dtype=torch.uint8)
-    for place in range(bits):
-        packed[:, place] = words >> 8 * (bits - 1 - place) & 255
+    for byte_index in range(bits):
+        packed[:, byte_index] = words >> 8 * (bits - 1 - byte_index) & 255
     return packed.flatten()[: -(-flat.numel() * bits // 8)].clone()
 
 
 def _unpack_integers(packed: Tensor, bits: int, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """The integers `_pack_integers` was given, (ceil(n bits / 8),) uint8 -> `shape` uint8."""
+    """Inverse of `_pack_integers`, (ceil(n bits / 8),) uint8 -> `shape` uint8."""
     _check_size(packed, bits, shape)
     padded = nn.functional.pad(packed, (0, -packed.numel() % bits)).view(-1, bits)
     words = torch.zeros(len(padded), dtype=torch.int64)
     for byte in padded.unbind(-1):
         words.bitwise_left_shift_(8).bitwise_or_(byte)
-    eights = torch.empty(len(words), 8, dtype=torch.uint8)
-    for place in range(8):
-        eights[:, place] = words >> bits * (7 - place) & 2**bits - 1
-    return eights.flatten()[: math.prod(shape)].view(shape)
+    groups_of_eight = torch.empty(len(words), 8, dtype=torch.uint8)
+    for index in range(8):
+        groups_of_eight[:, index] = words >> bits * (7 - index) & 2**bits - 1
+    return groups_of_eight.flatten()[: math.prod(shape)].view(shape)
 
 
 def _check_size(packed: Tensor, bits: int, shape: tuple[int, ...] | torch.Size) -> None:
-    """Raise ValueError unless so many bytes hold `bits` bits for every entry of the shape."""
+    """Raise ValueError unless `packed` has the size of `shape` at `bits` bits per entry."""
     if packed.numel() != -(-math.prod(shape) * bits // 8):
-        raise _misfit(f"{packed.numel()} packed bytes for a tensor of shape {tuple(shape)}")
+        raise _wrong_size(f"{packed.numel()} packed bytes for a tensor of shape {tuple(shape)}")
 
 
-def _misfit(held: str) -> ValueError:
+def _wrong_size(held: str) -> ValueError:
     return ValueError(
         f"an edit holds {held}: it was made for another model. Run snakemake again to rebuild it."
     )

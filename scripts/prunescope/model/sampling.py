@@ -1,8 +1,8 @@
-"""Sampled decoding with shared noise: dense and variant throw the same dice.
+"""Sampling with shared noise: dense and variant use the same random numbers.
 
-By the Gumbel trick argmax(z/T + g) is a draw from softmax(z/T). The noise g of a (prompt, step)
-is a function of the seed alone, so two models that agree write the same text, and where they
-differ it is not by chance.
+argmax(z/T + g) with standard Gumbel noise g is a sample from softmax(z/T). The noise of a prompt
+and step depends only on the seed. Two models with equal logits therefore generate the same text,
+and different texts are due to the models, not to chance.
 """
 
 import hashlib
@@ -16,16 +16,18 @@ from transformers import LogitsProcessor
 from prunescope import finite
 
 GREEDY = 0.0
-"""Sampling temperature at which the likeliest token is chosen."""
+"""The sampling temperature for greedy decoding, which chooses the most likely token."""
 
 
 def gumbel(seed: int, prompt: str, step: int, vocabulary: int) -> Tensor:
     """Standard Gumbel noise of one step of one prompt, (vocab,) float32.
 
-    Philox counts from a block of its own for each step: no step shares numbers with another.
+    Each step has its own range of the Philox counter, so that no two steps share random numbers.
     """
     digest = hashlib.blake2b(prompt.encode(), digest_size=8).digest()
-    key = np.array([seed, int.from_bytes(digest)], dtype=np.uint64)  # of a list: float64 may round
+    key = np.array(
+        [seed, int.from_bytes(digest)], dtype=np.uint64
+    )  # without dtype, float64 could round
     bits = np.random.Philox(key=key, counter=[0, 0, 0, step])
     return torch.from_numpy(np.random.Generator(bits).gumbel(size=vocabulary).astype(np.float32))
 
@@ -33,11 +35,14 @@ def gumbel(seed: int, prompt: str, step: int, vocabulary: int) -> Tensor:
 def scores(
     z: Tensor, sampling_temperature: float, seed: int, prompt: str, first_step: int = 0
 ) -> Tensor:
-    """What the chosen token is the argmax of: z, or z/T + g where T is not 0 (greedy).
+    """Scores whose argmax is the chosen token: z if greedy, else z/T + g.
 
     Parameters
     ----------
-    z : (steps, …, vocab), logits from `first_step` on; models side by side share the noise.
+    z : (steps, …, vocab), logits from `first_step` on. Noise is shared over the dimensions between,
+        for instance by several models.
+    sampling_temperature : T; `GREEDY` for greedy decoding.
+    seed, prompt : what the noise depends on besides the step.
     """
     if sampling_temperature == GREEDY:
         return z
@@ -48,19 +53,20 @@ def scores(
 
 
 class SharedNoise(LogitsProcessor):
-    """Lets `generate` decode each row of a batch greedily or sampled, by `scores`.
+    """Logits processor with which `generate` decodes each row greedily or by sampling.
 
     Parameters
     ----------
     rows : prompt id and sampling temperature of each row of the batch.
-    read : tokens of the padded prompts, so that steps count from 0.
+    seed : seed of the noise.
+    read : number of tokens of the padded prompts; the token after them is step 0.
     """
 
     def __init__(self, rows: Sequence[tuple[str, float]], seed: int, read: int) -> None:
         self.rows, self.seed, self.read = rows, seed, read
 
     def __call__(self, input_ids: Tensor, scores_of_batch: Tensor) -> Tensor:
-        """Logits (rows, vocab) -> what the rows' next tokens are the argmax of."""
+        """Logits (rows, vocab) -> scores whose argmax is the next token of each row."""
         step = input_ids.shape[1] - self.read
         self._check(scores_of_batch, step)
         return torch.cat(
@@ -71,11 +77,11 @@ class SharedNoise(LogitsProcessor):
         )
 
     def _check(self, z: Tensor, step: int) -> None:
-        """Raise NotFinite, by prompt, where a row of logits holds NaN, +inf or no number at all.
+        """Raise NotFinite, with the prompt, if a row of logits holds NaN, +inf or only -inf.
 
-        A vocabulary may be padded by -inf: such a token is never chosen.
+        Single entries of -inf are valid: they pad a vocabulary, and are never chosen.
         """
-        largest = z.amax(-1)  # NaN where one is NaN
+        largest = z.amax(-1)  # NaN if any entry is NaN
         if not largest.isfinite().all():
             row = int(largest.isfinite().logical_not().nonzero()[0])
             finite.checked(z[row], f"prompt {self.rows[row][0]}, step {step}: logits")

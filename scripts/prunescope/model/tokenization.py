@@ -1,13 +1,13 @@
-"""One reading of text: token ids are those of the checkpoint's tokenizer.json, everywhere.
+"""Tokenize all text in the same way: as the checkpoint's tokenizer.json says.
 
-transformers may build a class of its own over a tokenizer.json, with another way to split text;
-then calibration text and prompts would be two tokenizations of one language. Here the file decides.
-A special token ends a turn or a text only where a template or the tokenizer puts it: in a user's
-text its letters are text.
+transformers may load a tokenizer class that splits text differently from tokenizer.json. Then
+calibration text and prompts would be tokenized in two ways. Here, the file always decides.
 
-How: a second tokenizer, made where a text holds such a string, knows every special token by another
-name, at the same id. No text may say these names; templates are given them on purpose. So one pass
-reads template and text together, and nothing depends on where a text would have to be cut out.
+Special tokens are recognised only where a template or the tokenizer puts them. In a user's text,
+the same characters are ordinary text. This works as follows: if a text contains the string of a
+special token, a second tokenizer is made, in which every special token has another name with the
+same id. Users' texts must not contain these names, and special tokens of templates are renamed.
+Therefore template and text are tokenized together, and the text need not be cut out.
 """
 
 import json
@@ -26,10 +26,10 @@ from prunescope.progress import JobError
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
 _RENAMED = "\U000f0001{}\U000f0002"
-"""Another name of a special token, in characters that Unicode keeps for private use."""
+"""The other name of a special token, in characters that Unicode reserves for private use."""
 
 _HIDDEN = "\U000f0003{}\U000f0004"
-"""What stands for a special token's letters in a user's text while a template renders it."""
+"""Placeholder for the string of a special token in a user's text while a template renders it."""
 
 PROBES = (
     "The sea is salt because rivers carry what they wash out of the rocks. 1. Of 12,480 grains\n\n",
@@ -41,17 +41,17 @@ PROBES = (
     "😀😀 👩‍👩‍👧 Z̷a̴l̶g̵o",
     "Which gas do plants take from the air? Answer with one letter: A) oxygen B) carbon dioxide",
 )
-"""Texts that tokenizations differ on: prose, code, blank lines, digits, other scripts, emoji."""
+"""Texts on which tokenizers often differ: code, blank lines, digits, other scripts, emoji."""
 
 
 @dataclass(frozen=True)
 class Prompting:
-    """How a chat template renders a prompt, the same on every day.
+    """Settings with which a chat template renders a prompt, the same every day.
 
     Attributes
     ----------
-    date : what a template that asks for today's date is told, YYYY-MM-DD.
-    chat_template_kwargs : variables given to the template.
+    date : YYYY-MM-DD, given to templates that ask for today's date.
+    chat_template_kwargs : variables for the template.
     """
 
     date: str = "2026-01-01"
@@ -63,14 +63,15 @@ class Prompting:
 def load(
     model_dir: str | Path, prompting: Mapping[str, Any] | None = None
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model's folder, padding on the left as batched decoding needs it.
+    """Load the tokenizer of a model's folder, with padding on the left for batched decoding.
 
-    Special tokens and chat template are those the folder names. A tokenizer without a padding
-    token pads with its end of text or, without that, with token 0: padding is masked.
+    Special tokens and the chat template are those of the folder. A tokenizer without a padding
+    token pads with its end-of-text token or, if it has none, with token 0, as padding is masked.
 
     Parameters
     ----------
-    prompting : fields of `Prompting`, which `prompts.rendered` reads off the tokenizer.
+    model_dir : folder of the model.
+    prompting : fields of `Prompting`, which `prompts.render` reads from the tokenizer.
     """
     tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
         model_dir,
@@ -93,15 +94,17 @@ def load(
     return tokenizer
 
 
-def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, known: Tokenizer) -> None:
-    """Raise JobError for tokens that only tokenizer_config.json knows.
+def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, tokenizer_json: Tokenizer) -> None:
+    """Raise JobError if special tokens are missing from tokenizer.json or have another id there.
 
-    transformers adds them behind the vocabulary, where the model has no embedding, or an untrained
-    one. Those that neither end a text nor stand in a template do no harm: they are never read.
+    transformers adds them after the vocabulary, where the model has no embedding or an untrained
+    one. Padding, unknown and mask tokens are harmless, because the model never reads them.
     """
     harmless = {tokenizer.pad_token, tokenizer.unk_token, tokenizer.mask_token}
-    added = {token.content: place for place, token in tokenizer.added_tokens_decoder.items()}
-    unknown = {t for t, place in added.items() if known.token_to_id(t) != place} - harmless
+    added = {token.content: token_id for token_id, token in tokenizer.added_tokens_decoder.items()}
+    unknown = {
+        t for t, token_id in added.items() if tokenizer_json.token_to_id(t) != token_id
+    } - harmless
     if unknown:
         raise JobError(
             f"{tokenizer.name_or_path}: tokenizer_config.json or special_tokens_map.json names the "
@@ -112,7 +115,7 @@ def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, known: Tokenizer) -> Non
 
 
 def raw(tokenizer_file: str | Path) -> Tokenizer:
-    """The tokenizer of a tokenizer.json, nothing cut or padded, special tokens read as such."""
+    """The tokenizer of a tokenizer.json, without truncation or padding."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -122,12 +125,15 @@ def raw(tokenizer_file: str | Path) -> Tokenizer:
 def encoder(
     tokenizer_file: str | Path, max_length: int | None = None, starts_with: str = ""
 ) -> Encode:
-    """Users' texts to ids: special tokens in them are text, those around them are added.
+    """Make a function that encodes users' texts, in which no string is a special token.
+
+    The tokenizer's special tokens around a text are added.
 
     Parameters
     ----------
-    max_length : tokens after which a text is cut, special tokens around it included.
-    starts_with : put before every text; special tokens in it are special.
+    tokenizer_file : the tokenizer.json.
+    max_length : length to which texts are truncated, including special tokens around them.
+    starts_with : put before every text; special tokens in it are recognised.
     """
     tokenizer = raw(tokenizer_file)
     specials = specials_of(tokenizer)
@@ -148,16 +154,16 @@ def encoder(
 
 
 def specials_of(tokenizer: Tokenizer) -> set[str]:
-    """Strings that a tokenizer reads as special tokens."""
+    """Strings that a tokenizer recognises as special tokens."""
     added = tokenizer.get_added_tokens_decoder().values()
     return {token.content for token in added if token.special}
 
 
 def with_renamed(tokenizer: Tokenizer, specials: Collection[str]) -> Tokenizer:
-    """The same tokenizer, in which special tokens go by other names (`_RENAMED`) at the same ids.
+    """Copy a tokenizer with other names (`_RENAMED`) for its special tokens, at the same ids.
 
-    The vocabulary of the model inside is renamed too: Unigram and WordLevel would find "</s>" there
-    though it is no added token. Merges that would make such a token are left out.
+    Tokens are renamed in the vocabulary, too, in which Unigram and WordLevel models would find
+    "</s>" even if it is no added token. Merges that result in such a token are removed.
     """
     names = {special: _RENAMED.format(special) for special in specials}
     content = json.loads(tokenizer.to_str())
@@ -183,14 +189,14 @@ def with_renamed(tokenizer: Tokenizer, specials: Collection[str]) -> Tokenizer:
     moved = [s for s, n in names.items() if renamed.token_to_id(n) != tokenizer.token_to_id(s)]
     if moved:
         raise JobError(
-            f"a text holds a special token's letters, and {', '.join(sorted(moved)[:5])} of this "
-            "tokenizer.json cannot be told from text. Leave such texts out."
+            f"a text contains the string of a special token, and {', '.join(sorted(moved)[:5])} of "
+            "this tokenizer.json cannot be told from text. Leave such texts out."
         )
     return renamed
 
 
 def _unmarked(text: str) -> str:
-    """A user's text. Raises JobError for one that holds the marks of renamed or hidden tokens."""
+    """The text itself. Raises JobError if it contains marks of renamed or hidden tokens."""
     if any(mark in text for mark in (_RENAMED + _HIDDEN).replace("{}", "")):
         raise JobError(
             f"the text {text[:60]!r} holds private characters (U+F0001 to U+F0004), by which "
@@ -200,7 +206,7 @@ def _unmarked(text: str) -> str:
 
 
 def _rename(text: str, specials: Collection[str]) -> str:
-    """Special tokens in a text under their other names; of several that fit, the longest."""
+    """Replace special tokens in a text by their other names; the longest match wins."""
     return _pattern(specials).sub(lambda special: _RENAMED.format(special[0]), text)
 
 
@@ -210,7 +216,7 @@ def _pattern(specials: Collection[str]) -> re.Pattern[str]:
 
 
 def separator(model_dir: str | Path) -> int | None:
-    """The token between two texts: the tokenizer's end of text, else the model's, else None."""
+    """The token that separates texts: end of text of the tokenizer, else of the model, or None."""
     token: Any = load(model_dir).eos_token_id
     for name in ("generation_config.json", "config.json"):
         file = Path(model_dir) / name
@@ -224,13 +230,15 @@ def text_ids(
 ) -> list[int]:
     """Token ids of a user's text, in which no string is a special token."""
     if any(special in text for special in specials(tokenizer)):
-        read = _renamed(tokenizer).encode(_unmarked(text), add_special_tokens=add_special_tokens)
-        return list(read.ids)
+        encoding = _renamed(tokenizer).encode(
+            _unmarked(text), add_special_tokens=add_special_tokens
+        )
+        return list(encoding.ids)
     return _ids(tokenizer, text, add_special_tokens)
 
 
 def template_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of what a template or a decoded prompt holds: its special tokens are special."""
+    """Token ids of a rendered template or decoded prompt, with special tokens recognised."""
     return _ids(tokenizer, text, False)
 
 
@@ -240,32 +248,32 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str, add_special_tokens: bool
 
 
 def hidden(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """A user's text for a template: what looks like a special token is hidden from it."""
+    """A user's text for a template, with placeholders for the strings of special tokens."""
     known = sorted(specials(tokenizer))
     hide = _pattern(known).sub
     return hide(lambda special: _HIDDEN.format(known.index(special[0])), _unmarked(text))
 
 
 def rendered_ids(tokenizer: PreTrainedTokenizerBase, rendered: str) -> list[int]:
-    """Token ids of a rendered template that holds texts as `hidden` gives them.
+    """Token ids of a rendered template with texts from `hidden`.
 
-    The template's special tokens are special; those of the texts are text.
+    Special tokens of the template are recognised; in the texts, their strings are plain text.
     """
     known = sorted(specials(tokenizer))
-    places = re.compile(_HIDDEN.format(r"(\d+)"))
-    if not places.search(rendered):
+    hidden_tokens = re.compile(_HIDDEN.format(r"(\d+)"))
+    if not hidden_tokens.search(rendered):
         return template_ids(tokenizer, rendered)
-    shown = places.sub(lambda place: known[int(place[1])], _rename(rendered, known))
-    return list(_renamed(tokenizer).encode(shown, add_special_tokens=False).ids)
+    visible = hidden_tokens.sub(lambda match: known[int(match[1])], _rename(rendered, known))
+    return list(_renamed(tokenizer).encode(visible, add_special_tokens=False).ids)
 
 
 def specials(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """Strings the tokenizer reads as special tokens."""
+    """Strings that the tokenizer recognises as special tokens."""
     return {*map(str, tokenizer.all_special_tokens), *specials_of(tokenizer.backend_tokenizer)}
 
 
 _RENAMED_OF: weakref.WeakKeyDictionary[Any, Tokenizer] = weakref.WeakKeyDictionary()
-"""Tokenizers with renamed special tokens, each made once."""
+"""Cache of tokenizers with renamed special tokens."""
 
 
 def _renamed(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
@@ -280,13 +288,13 @@ def _renamed(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def differences(
     tokenizer: PreTrainedTokenizerBase, model_dir: str | Path, texts: Sequence[str] = PROBES
 ) -> list[str]:
-    """Texts whose ids by `load` of a folder are not those of its tokenizer.json itself."""
+    """Those texts that a loaded tokenizer and its tokenizer.json encode differently."""
     file = raw(Path(model_dir) / "tokenizer.json")
     return [text for text in texts if _ids(tokenizer, text, True) != file.encode(text).ids]
 
 
 def check_ids(token_ids: Sequence[int], n_rows: int, whose: str) -> None:
-    """Raise JobError where a token has no row in an embedding of so many."""
+    """Raise JobError if a token id is not below `n_rows`, the rows of the token embedding."""
     largest = max(token_ids, default=0)
     if largest >= n_rows:
         raise JobError(

@@ -1,4 +1,4 @@
-"""From hidden states to logits to probabilities: h -> z = lm_head(h) -> p = softmax(z/T)."""
+"""Map hidden states to logits and probabilities: z = lm_head(h), p = softmax(z/T)."""
 
 from typing import Any
 
@@ -9,19 +9,22 @@ from prunescope.machine import products
 from prunescope.model import anatomy
 
 VOCABULARY_TILE = 8192
-"""Columns of a half-precision lm_head converted at a time: about 4 % of the cost at 256 rows."""
+"""Tokens of a half-precision lm_head whose weights are converted at a time.
+
+At 256 rows, the conversion takes about 4 % of the time.
+"""
 
 
 class Unembedding(nn.Module):
-    """The map h -> z of Eq. 2, with float32 logits whatever the model's dtype.
+    """The map h -> z of Eq. 2. Logits are float32 even if the model is in half precision.
 
     Parameters
     ----------
-    lm_head : the model's own (…, d) -> (…, vocab) linear, tied or not.
-    final_norm : applied first when given (the usual logit lens); None is the paper's Eq. 2.
-    divisor, factor, cap : logits are divided by the first, multiplied by the second, and become
-        c tanh(z/c), where the model itself does so. Its intermediate logits are read by the same
-        map: z is what the model would say.
+    lm_head : the model's (…, d) -> (…, vocab) linear, tied or not.
+    final_norm : norm applied before lm_head (the usual logit lens); None for the paper's Eq. 2.
+    divisor, factor, cap : if given, logits are divided by `divisor`, multiplied by `factor`, and
+        capped as cap tanh(z/cap), as the model itself does. The same holds for the logits of
+        intermediate states.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class Unembedding(nn.Module):
 
     @property
     def vocabulary(self) -> int:
-        """Number of tokens."""
+        """Number of tokens in the vocabulary."""
         return self.lm_head.weight.shape[0]
 
     @property
@@ -48,23 +51,23 @@ class Unembedding(nn.Module):
         return torch.promote_types(self.lm_head.weight.dtype, torch.float32)
 
     def forward(self, h: Tensor, out: Tensor | None = None) -> Tensor:
-        """Logits of `h`, (rows, d) -> (rows, vocab), into `out` where given."""
+        """Logits of `h`, (rows, d) -> (rows, vocab), written to `out` if given."""
         if self.final_norm is not None:
             h = self.final_norm(h.to(self.lm_head.weight.dtype))
         weight = self.lm_head.weight
-        wide = self.dtype
-        h = h.to(wide)
+        dtype = self.dtype
+        h = h.to(dtype)
         if out is None:
             out = h.new_empty(h.shape[0], self.vocabulary)
-        if weight.dtype == wide:
+        if weight.dtype == dtype:
             products.linear_into(out, h, weight)
         else:
-            for tile, place in zip(
+            for tile, columns in zip(
                 weight.split(VOCABULARY_TILE), out.split(VOCABULARY_TILE, dim=1), strict=True
             ):
-                torch.mm(h, tile.to(wide).T, out=place)
+                torch.mm(h, tile.to(dtype).T, out=columns)
         if self.lm_head.bias is not None:
-            out += self.lm_head.bias.to(wide)
+            out += self.lm_head.bias.to(dtype)
         if self.divisor is not None:
             out /= self.divisor
         if self.factor is not None:
@@ -75,12 +78,12 @@ class Unembedding(nn.Module):
 
 
 def output_of(model: Any) -> Unembedding:
-    """The map to the model's own logits, from what its lm_head reads: h after the final norm."""
+    """The map from the input of lm_head, h after the final norm, to the model's logits."""
     return readout_of(model, final_norm=False)
 
 
 def readout_of(model: Any, final_norm: bool) -> Unembedding:
-    """The map from a state between blocks to logits: Eq. 2, or with the final norm before it."""
+    """The map from an intermediate state to logits: Eq. 2, with or without the final norm."""
     body = anatomy.anatomy_of(model)
     divisor, factor, cap = (
         getattr(model.config, name, None)

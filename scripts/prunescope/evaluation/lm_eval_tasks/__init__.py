@@ -1,1 +1,1 @@
-"""Tasks of our own for lm-eval, and how their answers are scored."""
+"""Our own tasks for lm-eval, and the scores of their answers."""

@@ -1,4 +1,4 @@
-"""Scores of an open answer against what annotators answered: the best over their answers.
+"""Score a generated answer against the answers of annotators; the best score counts.
 
 F1 and exact match: SQuAD's evaluate-v1.1.py (Rajpurkar et al., 2016). ROUGE-L: the F-measure of
 the longest common subsequence (Lin, 2004, β = 1), as Google's rouge_score computes it, unstemmed.
@@ -15,7 +15,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalized(text: str) -> list[str]:
-    """Words in small letters, without punctuation and then without articles."""
+    """Words of a text in lower case, without punctuation and articles."""
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
 
 
@@ -27,7 +27,7 @@ def token_f1(said: str, answer: str) -> float:
 
 
 def exact_match(said: str, answer: str) -> float:
-    """1 where both are the same words in the same order, else 0."""
+    """1 if both have the same words in the same order, else 0."""
     return float(normalized(said) == normalized(answer))
 
 
