@@ -67,11 +67,16 @@ class Planned:
 
     def evaluations(self) -> set[tuple[str, str, str]]:
         """Every (model, variant, suite) whose scores or items a figure reads."""
+        return self.compared("task_scores", "task_samples", "score_difference")
+
+    def compared(self, *tables: str) -> set[tuple[str, str, str]]:
+        """Every (model, variant, suite) whose rows a figure reads from one of these tables."""
         return {
             (model, variant, suite)
             for figure in self.figures.values()
-            for keys in figure["reads"].values()
-            for suite in keys.get("suite", [])
+            for table, keys in figure["reads"].items()
+            if table in tables
+            for suite in keys["suite"]
             for model in keys["model"]
             for variant in keys["variant"]
         }

@@ -39,6 +39,7 @@ def test_paper_plan(checkout):
         "estimate_deviations": len(planned.traces("deviation")),
         "fetch_task": len(planned.tasks),
         "run_lm_eval": len(planned.evaluations()),
+        "compare_scores": len(planned.compared("score_difference")),
         "run_matched_formats": len(planned.variants("matched_samples")),
         "fetch_retrieval_set": 13,
         "run_retrieval": len(planned.variants("retrieval_samples")),

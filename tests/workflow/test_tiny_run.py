@@ -100,6 +100,7 @@ def test_every_artifact_says_what_made_it(folder):
         "split_attention_error",
         "estimate_decoding",
         "run_lm_eval",
+        "compare_scores",
         "run_retrieval",
         "run_matched_formats",
     }
@@ -286,6 +287,8 @@ def below_compression(planned, variants):
         counts[rule] = sum((model, variant) in variants for model, variant, _ in found)
     evaluations = [(model, variant) for model, variant, _ in planned.evaluations()]
     counts["run_lm_eval"] = sum(pair in variants for pair in evaluations)
+    compared = planned.compared("score_difference")
+    counts["compare_scores"] = sum((model, variant) in variants for model, variant, _ in compared)
     return {
         "compress_model": len(variants),
         **{rule: count for rule, count in counts.items() if count},
@@ -379,9 +382,9 @@ def test_an_edited_figure_is_drawn_again(tiny_run, ending, old, new):
 
 
 def test_an_edited_view_draws_the_figures_that_read_it_again(tiny_run):
-    """Figures 1 and 10 and retrieval read what was dropped."""
+    """Figures 1 and 10, retrieval and how far compression goes read what was dropped."""
     with tiny_run.edited("reports/views/drop_sizes.sql", "0 AS n_drop", "1 - 1 AS n_drop"):
-        assert tiny_run.plan(*TINY) == {"draw_figure": 3, "build_report": 1}
+        assert tiny_run.plan(*TINY) == {"draw_figure": 4, "build_report": 1}
 
 
 def test_a_new_style_builds_the_report_again(tiny_run):
@@ -451,5 +454,6 @@ def test_another_calibration_seed_compresses_again(tiny_run, planned):
             "generate_dense": 1,
             **below_compression(planned, compressed(planned, *DROPS, *WEIGHTS)),
             "run_matched_formats": len(planned.variants("matched_samples")),  # seeded distractors
+            "compare_scores": len(planned.compared("score_difference")),  # seeded resampling
             "draw_figure": len(planned.figures) - planned.n_figures("model_check"),
         }
