@@ -226,7 +226,7 @@ def _directions(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
 def choice_rows(
     items: Sequence[Item], candidates: Sequence[Sequence[int]], log_p: Sequence[Sequence[float]]
 ) -> Iterator[dict[str, object]]:
-    """Rank candidates by log-likelihood per byte, as lm-eval's acc_norm does.
+    """Rank candidates by log-likelihood per byte.
 
     Parameters
     ----------
