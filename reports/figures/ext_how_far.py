@@ -3,8 +3,9 @@
 Each cell is an amount of compression with the change of the mean score, in points of 100, and its
 95 % interval over items, which dense and the variant answer alike. An amount is lost where the
 whole interval lies below the accepted loss, and kept where none of it does. It is undecided where
-the interval holds the accepted loss: more items would tell. Nothing is tested where dense itself
-may be guessing. Intervals are of single variants, not corrected for their number.
+the interval holds the accepted loss, or where there are fewer than 30 items: more would tell.
+Nothing is tested where dense itself may be guessing. Intervals are of single variants, not
+corrected for their number.
 """
 
 from collections.abc import Iterator

@@ -62,6 +62,7 @@ SELECT
     difference_high,
     CASE
         WHEN NOT dense_is_above_chance THEN 'not tested'
+        WHEN n_items < least_items() THEN 'undecided'
         WHEN difference_low >= -$max_loss THEN 'kept'
         WHEN difference_high < -$max_loss THEN 'lost'
         ELSE 'undecided'
@@ -74,8 +75,8 @@ WITH judged AS (
     SELECT
         *,
         format('{}: {}', kind, amount) AS what,
-        difference_low >= -$max_loss AS kept,
-        difference_high < -$max_loss AS lost
+        n_items >= least_items() AND difference_low >= -$max_loss AS kept,
+        n_items >= least_items() AND difference_high < -$max_loss AS lost
     FROM losses
     WHERE dense_is_above_chance
 )

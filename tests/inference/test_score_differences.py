@@ -39,6 +39,16 @@ def test_an_exact_p_value_of_few_changes():
     assert row["p_value"] == pytest.approx(2 / 2**3)
 
 
+@pytest.mark.parametrize("n_changed", range(5))
+def test_few_changes_or_none_have_a_p_value_and_an_interval(n_changed):
+    """All to the worse: both exchanges of all of them are as far from zero, 2 of 2^n."""
+    variant = [0] * n_changed + [1] * (20 - n_changed)
+    row = by_name(score_differences.differences([paired([1] * 20, variant)], seed=0))["task"]
+    assert row["p_value"] == pytest.approx(min(1, 2 / 2**n_changed))
+    assert row["difference_low"] <= -n_changed / 20 <= row["difference_high"]
+    assert row["difference_low"] < row["difference_high"]
+
+
 def test_no_change_among_few_items_is_no_proof_of_none():
     """0 of 10: up to 31 % of all items may change (exact binomial, 97.5 %)."""
     row = by_name(score_differences.differences([paired(RIGHT[25:35], RIGHT[25:35])], 0))["task"]
@@ -87,19 +97,24 @@ def test_order_of_items_and_tasks_does_not_decide():
         assert rows[0][end] == pytest.approx(rows[1][end], abs=0.06)
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch):
-    """Simulated models of 48 items: 95 % within two standard errors of 600 simulations."""
+@pytest.mark.parametrize("changed", [0.3, 0.06], ids=["many change", "few change"])
+def test_intervals_hold_the_truth_as_often_as_they_say(changed, monkeypatch):
+    """Simulated models of 48 items: 95 % at least, within two standard errors of the simulations."""
     monkeypatch.setattr(score_differences, "RESAMPLES", 599)
     rng, held = np.random.default_rng(0), []
-    for simulation in range(600):
+    for simulation in range(500):
         dense = rng.random(48) < 0.7
-        variant = np.where(rng.random(48) < 0.3, rng.random(48) < 0.3, dense)
-        task = paired(dense, variant)
-        low, high, _ = score_differences.interval(
-            lambda drawn, task=task: score_differences._gain([task], drawn), [task], simulation
-        )
-        held.append(low <= 0.3 * (0.3 - 0.7) <= high)
-    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
+        variant = np.where(rng.random(48) < changed, rng.random(48) < 0.3, dense)
+        low, high = score_differences.difference_interval([paired(dense, variant)], simulation)
+        held.append(low <= changed * (0.3 - 0.7) <= high)
+    assert np.mean(held) > 0.93
+
+
+def test_no_item_that_got_worse_is_no_proof_that_none_does():
+    """One of 40 got better, none worse: up to 9 % may get worse, whatever a bootstrap draws."""
+    row = by_name(score_differences.differences([paired(RIGHT, [1] * 31 + [0] * 9)], 0))["task"]
+    assert row["difference"] == pytest.approx(1 / 40)
+    assert row["difference_low"] <= 1 / 40 - (1 - 0.025 ** (1 / 40))
 
 
 def test_shuffled_labels_are_rarely_called_different(monkeypatch):

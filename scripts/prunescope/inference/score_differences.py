@@ -113,9 +113,7 @@ def differences(tasks: Sequence[PairedTask], seed: int) -> pa.Table:
 
 def _difference(scope: str, name: str, tasks: Sequence[PairedTask], seed: int) -> dict[str, Any]:
     """One row: the mean over tasks of variant minus dense, and the share of dense above chance."""
-    low, high, _ = interval(lambda drawn: _gain(tasks, drawn), tasks, seed)
-    if all(np.array_equal(task.dense, task.variant) for task in tasks):
-        low, high = _no_item_changed(tasks)
+    low, high = difference_interval(tasks, seed)
     margin = dense_margin_low(tasks)
     row: dict[str, Any] = {
         "scope": scope,
@@ -206,6 +204,24 @@ def interval(
     return float(ends[0]), float(ends[1]), found.bootstrap_distribution
 
 
+def difference_interval(tasks: Sequence[PairedTask], seed: int) -> tuple[float, float]:
+    """Interval of the mean over tasks of variant minus dense.
+
+    Where no item of the sample became worse, or none better, a bootstrap never draws one that did.
+    Then that end is at least as far out as the exact upper end (Clopper and Pearson, 1934) of the
+    share of items that change in this direction, none of which was seen.
+    """
+    low, high, _ = interval(lambda drawn: _gain(tasks, drawn), tasks, seed)
+    gains = np.concatenate([task.variant - task.dense for task in tasks])
+    unseen = stats.binomtest(0, len(gains)).proportion_ci(CONFIDENCE, method="exact").high
+    difference = float(_gain(tasks, _as_they_are(tasks)))
+    if not (gains < 0).any():
+        low = min(low, difference - float(unseen))
+    if not (gains > 0).any():
+        high = max(high, difference + float(unseen))
+    return low, high
+
+
 def sign_flip_p_value(tasks: Sequence[PairedTask], seed: int) -> float:
     """Two-sided p-value of no difference: dense and variant exchanged item by item, at random.
 
@@ -214,8 +230,8 @@ def sign_flip_p_value(tasks: Sequence[PairedTask], seed: int) -> float:
     gains = [(task.variant - task.dense) / (len(task.dense) * len(tasks)) for task in tasks]
     gains_that_count = np.concatenate(gains)
     gains_that_count = gains_that_count[gains_that_count != 0]
-    if not len(gains_that_count):
-        return 1.0
+    if len(gains_that_count) < 2:
+        return 1.0  # one change is as far from zero in either direction
     found = stats.permutation_test(
         (gains_that_count,),
         np.sum,
@@ -267,14 +283,3 @@ def _kept(tasks: Sequence[PairedTask], drawn: Sequence[NDArray[np.int_]]) -> Flo
         above.append(np.sum(each, axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(above[0] / above[1])
-
-
-def _no_item_changed(tasks: Sequence[PairedTask]) -> tuple[float, float]:
-    """How far a difference in (0, 1) may be off though no item of the sample changed.
-
-    By the exact upper end (Clopper and Pearson, 1934) of the share of all items that change; a
-    bootstrap of a sample without any change would give an interval of no width.
-    """
-    n_items = sum(len(task.dense) for task in tasks)
-    most = stats.binomtest(0, n_items).proportion_ci(CONFIDENCE, method="exact").high
-    return -float(most), float(most)
