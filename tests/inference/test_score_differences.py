@@ -99,7 +99,7 @@ def test_order_of_items_and_tasks_does_not_decide():
 
 @pytest.mark.parametrize("changed", [0.3, 0.06], ids=["many change", "few change"])
 def test_intervals_hold_the_truth_as_often_as_they_say(changed, monkeypatch):
-    """Simulated models of 48 items: 95 % at least, within two standard errors of the simulations."""
+    """Simulated models of 48 items: 95 % at least, within two standard errors of simulation."""
     monkeypatch.setattr(score_differences, "RESAMPLES", 599)
     rng, held = np.random.default_rng(0), []
     for simulation in range(500):
