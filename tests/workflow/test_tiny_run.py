@@ -154,19 +154,18 @@ def flipped(file):
 
 def test_a_damaged_table_is_named_and_the_same_command_heals_it(tiny_run):
     """Its figure has to be drawn again; the first run names the table, the second makes it anew."""
-    key = "score_difference/model=tiny/variant=drop-1a/suite=core/part.parquet"
-    table = tiny_run.folder / "store/tiny" / key
-    whole = store.read(table, "score_difference")
+    table = tiny_run.folder / "store/tiny/influence/model=tiny/part.parquet"
+    whole = store.read(table, "influence")
     flipped(table)
-    (tiny_run.folder / "results/tiny/figures/fig01_inter_layer_scores.json").unlink()
+    (tiny_run.folder / "results/tiny/figures/ext_influence.json").unlink()
     run = tiny_run.snakemake("--cores", "2", *TINY)
     assert run.returncode != 0
-    assert f"{key} is damaged" in run.stderr
+    assert "influence/model=tiny/part.parquet is damaged" in run.stderr
     page = tiny_run.folder / "results/tiny/report.html"
-    assert "fig01_inter_layer_scores waits for compare_scores tiny " in page.read_text("utf-8")
+    assert "ext_influence waits for compress_model tiny " in page.read_text("utf-8")
     run = tiny_run.snakemake("--cores", "2", *TINY)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert store.read(table, "score_difference").equals(whole)
+    assert store.read(table, "influence").equals(whole)
     assert tiny_run.plan(*TINY) == {}
     table.with_name(".part.parquet.damaged").unlink()
 
