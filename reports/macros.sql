@@ -108,9 +108,12 @@ if(n_items >= least_items() AND p_value * n_tests < 0.05, difference > 0, NULL);
 -- A sentence, after a space, that says why a contrast has no verdict; empty if it has one.
 CREATE MACRO contrast_undecided(difference, p_value, n_tests, n_items, items_to_decide) AS
 CASE
-    WHEN difference IS NULL OR n_items >= least_items() AND p_value * n_tests < 0.05 THEN ''
+    WHEN difference IS NULL THEN ''
+    WHEN contrast_verdict(difference, p_value, n_tests, n_items) IS NOT NULL THEN ''
     WHEN n_items < least_items() THEN format(' Undecided: {} items are too few.', n_items)
     WHEN items_to_decide > 100000 OR items_to_decide IS NULL THEN ' Undecided: they hardly differ.'
+    WHEN items_to_decide <= n_items
+        THEN format(' Undecided, corrected for the {} verdicts of this figure.', n_tests)
     ELSE format(' Undecided: at this difference about {:.0f} items would decide.', items_to_decide)
 END;
 

@@ -1,6 +1,6 @@
 -- Extension. How far each kind of compression goes before a family of tasks loses more than max_loss.
 -- One row per (model, task_family, kind, place): the loss with its 95 % interval, and what it shows.
-CREATE TEMP VIEW losses AS
+CREATE TEMP TABLE losses AS
 WITH compressed AS (
     SELECT
         model,
@@ -43,7 +43,13 @@ SELECT
     difference,
     difference_low,
     difference_high,
-    dense_margin_low > 0 AS dense_is_above_chance
+    CASE
+        WHEN coalesce(dense_margin_low <= 0, TRUE) THEN 'not tested'
+        WHEN n_items < least_items() THEN 'undecided'
+        WHEN difference_low >= -$max_loss THEN 'kept'
+        WHEN difference_high < -$max_loss THEN 'lost'
+        ELSE 'undecided'
+    END AS shown
 FROM score_difference
 INNER JOIN compressed USING (model, variant)
 WHERE scope = 'family';
@@ -60,27 +66,11 @@ SELECT
     difference,
     difference_low,
     difference_high,
-    CASE
-        WHEN NOT dense_is_above_chance THEN 'not tested'
-        WHEN n_items < least_items() THEN 'undecided'
-        WHEN difference_low >= -$max_loss THEN 'kept'
-        WHEN difference_high < -$max_loss THEN 'lost'
-        ELSE 'undecided'
-    END AS shown
+    shown
 FROM losses
 ORDER BY model ASC, task_family DESC, kind ASC, place ASC;
 
 -- Findings: what is surely lost, what is surely kept, and how much is undecided, per family.
-WITH judged AS (
-    SELECT
-        *,
-        format('{}: {}', kind, amount) AS what,
-        n_items >= least_items() AND difference_low >= -$max_loss AS kept,
-        n_items >= least_items() AND difference_high < -$max_loss AS lost
-    FROM losses
-    WHERE dense_is_above_chance
-)
-
 SELECT
     model,
     format(
@@ -91,12 +81,19 @@ SELECT
         any_value(dense_score),
         any_value(chance),
         100 * $max_loss,
-        coalesce(string_agg(what, '; ' ORDER BY kind, place) FILTER (lost), 'no variant'),
-        coalesce(string_agg(what, '; ' ORDER BY kind, place) FILTER (kept), 'no variant'),
-        count(*) FILTER (NOT kept AND NOT lost),
+        coalesce(
+            string_agg(kind || ': ' || amount, '; ' ORDER BY kind, place) FILTER (shown = 'lost'),
+            'no variant'
+        ),
+        coalesce(
+            string_agg(kind || ': ' || amount, '; ' ORDER BY kind, place) FILTER (shown = 'kept'),
+            'no variant'
+        ),
+        count(*) FILTER (shown = 'undecided'),
         count(*)
     ) AS finding,
     NULL::BOOLEAN AS agrees
-FROM judged
+FROM losses
+WHERE shown <> 'not tested'
 GROUP BY model, task_family
 ORDER BY model ASC, task_family DESC;

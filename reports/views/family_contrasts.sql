@@ -1,6 +1,6 @@
 -- By how much the share of dense's score above chance that multiple-choice tasks keep exceeds the share
--- that generation tasks keep, in words, with the evidence. One row per (model, variant, suite).
--- supported is NULL without a verdict; n_tests corrects it for the number of verdicts of a figure.
+-- that generation tasks keep, with the evidence in words. One row per (model, variant, suite).
+-- items_to_decide: items at which the interval would no longer hold 0 if the difference stayed.
 SELECT
     contrasts.model,
     contrasts.variant,
@@ -8,8 +8,6 @@ SELECT
     contrasts.n_items,
     contrasts.difference,
     contrasts.p_value,
-    choosing.n_items AS choosing_items,
-    writing.n_items AS writing_items,
     if(
         contrasts.difference IS NULL,
         format(
@@ -35,22 +33,20 @@ SELECT
             100 * contrasts.difference_high
         )
     ) AS evidence,
-    (contrasts.difference_high - contrasts.difference_low) / 2 AS half_width,
-    ceil(contrasts.n_items * pow(half_width / nullif(contrasts.difference, 0), 2))
-        AS items_to_decide
+    ceil(
+        contrasts.n_items
+        * pow(
+            (contrasts.difference_high - contrasts.difference_low)
+            / nullif(2 * contrasts.difference, 0),
+            2
+        )
+    ) AS items_to_decide
 FROM score_difference AS contrasts
-INNER JOIN score_difference AS choosing
-    ON
-        contrasts.model = choosing.model
-        AND contrasts.variant = choosing.variant
-        AND contrasts.suite = choosing.suite
-        AND choosing.scope = 'family'
-        AND choosing.name = 'non_generative'
-INNER JOIN score_difference AS writing
-    ON
-        contrasts.model = writing.model
-        AND contrasts.variant = writing.variant
-        AND contrasts.suite = writing.suite
-        AND writing.scope = 'family'
-        AND writing.name = 'generative'
-WHERE contrasts.scope = 'contrast'
+INNER JOIN score_difference AS choosing USING (model, variant, suite)
+INNER JOIN score_difference AS writing USING (model, variant, suite)
+WHERE
+    contrasts.scope = 'contrast'
+    AND choosing.scope = 'family'
+    AND choosing.name = 'non_generative'
+    AND writing.scope = 'family'
+    AND writing.name = 'generative'

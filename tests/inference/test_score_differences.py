@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from prunescope import finite
 from prunescope.inference import score_differences
 from prunescope.inference.score_differences import PairedTask
 from prunescope.progress import JobError
@@ -170,3 +171,20 @@ def test_other_items_are_refused():
 def test_what_is_no_mean_over_items_is_left_out(changed, chance):
     rows = samples([1, 1, 0, 0], chance)
     assert score_differences.paired_tasks(scores(**changed), rows, rows) == []
+
+
+def test_a_single_item_is_no_sample():
+    """No interval exists of one item: the task is left out, and others are compared."""
+    one = samples([1])
+    assert score_differences.paired_tasks(scores(score=1.0), one, one) == []
+
+
+def test_outcomes_beyond_a_share_are_left_out():
+    """Limits of unseen changes hold for outcomes from 0 to 1, not for points of 100."""
+    rows = samples([100, 0])
+    assert score_differences.paired_tasks(scores(score=50.0), rows, rows) == []
+
+
+def test_an_outcome_that_is_no_number_is_an_error():
+    with pytest.raises(finite.NotFinite, match="t: outcomes of items"):
+        score_differences.paired_tasks(scores(), samples([1, 0]), samples([1, float("nan")]))

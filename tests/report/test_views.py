@@ -125,6 +125,8 @@ def test_verdicts_are_corrected_for_their_number():
     among = rows_of("pattern_findings", score_difference=rows, compression_run=runs)
     assert [row["agrees"] for row in alone] == [True]
     assert [row["agrees"] for row in among] == [None, None, None]
+    said = "Undecided, corrected for the 3 verdicts of this figure."
+    assert all(said in row["finding"] for row in among)
 
 
 def test_dense_drops_none_of_every_kind_its_model_has():

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import stats
 
+from prunescope import finite
 from prunescope.progress import LOG, JobError
 from prunescope.tables.schemas import TABLES
 
@@ -52,7 +54,10 @@ class PairedTask:
 def paired_tasks(
     scores: pa.Table, dense_samples: pa.Table, variant_samples: pa.Table
 ) -> list[PairedTask]:
-    """The tasks of a suite whose headline score is a mean over items, each item paired with itself.
+    """The tasks of a suite, each item of dense paired with the same item of the variant.
+
+    Left out, with a warning, are tasks whose headline score is not a mean of outcomes from 0 to 1
+    over at least two items.
 
     Parameters
     ----------
@@ -63,6 +68,8 @@ def paired_tasks(
     ------
     JobError
         if the two did not answer the same items.
+    finite.NotFinite
+        if an outcome is NaN or infinite.
     """
     tasks = []
     for score in scores.to_pylist():
@@ -75,22 +82,29 @@ def paired_tasks(
                 f"{len(variant)}, and they are not the same, so they cannot be compared item by "
                 "item. Remove the older of the two tables and run the same command again."
             )
-        outcomes = np.array([row["outcome"] for row in dense.values()])
+        outcomes = np.array(
+            [[rows[item]["outcome"] for item in dense] for rows in (dense, variant)]
+        )
+        finite.checked(outcomes, f"{score['task']}: outcomes of items")
         chances = [row["chance"] for row in dense.values()]
-        if None in chances or not np.isclose(outcomes.mean(), score["score"]):
-            LOG.warning("%s: its score is no mean over items, so it is left out", score["task"])
+        is_mean = len(dense) > 1 and np.isclose(outcomes[0].mean(), score["score"])
+        if None in chances or not is_mean or outcomes.min() < 0 or outcomes.max() > 1:
+            LOG.warning(
+                "%s is left out: its score is not a mean of outcomes from 0 to 1 over two items or "
+                "more",
+                score["task"],
+            )
             continue
-        paired = np.array([variant[item]["outcome"] for item in dense])
         chance = float(np.mean(chances))
-        tasks.append(PairedTask(score["task"], score["family"], chance, outcomes, paired))
+        tasks.append(PairedTask(score["task"], score["family"], chance, *outcomes))
     return tasks
 
 
 def _headline_items(samples: pa.Table, score: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:
     """Rows of one task's headline metric by item, in an order that both models share."""
-    of_metric = {key: score[key] for key in ("task", "metric", "filter")}
-    rows = [row for row in samples.to_pylist() if of_metric.items() <= row.items()]
-    by_item = {(row["subtask"], row["item"], row["doc_hash"]): row for row in rows}
+    for key in ("task", "metric", "filter"):
+        samples = samples.filter(pc.field(key) == score[key])
+    by_item = {(row["subtask"], row["item"], row["doc_hash"]): row for row in samples.to_pylist()}
     return dict(sorted(by_item.items()))
 
 
