@@ -9,6 +9,7 @@ rule check_model:
     output:
         check="<store>/model_check/model={model}/part.parquet",
         noise="<store>/noise_floor/model={model}/part.parquet",
+        surprisal="<store>/surprisal/model={model}/part.parquet",
     log:
         "<logs>/check_model/{model}.log",
     benchmark:

@@ -12,6 +12,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from prunescope.machine import allocator
 from prunescope.workflow import experiment, lock, records, slurm
 from prunescope.compression import methods
+from prunescope.inference import claims
 from prunescope import paths, progress
 from prunescope.inputs import sources
 from prunescope.workflow.fingerprint import fingerprint

@@ -49,6 +49,29 @@ def figure_fingerprint(wildcards):
     return fingerprint("draw_figure.py", "../reports/macros.sql", *pair)
 
 
+def figures_with_claims():
+    """The figures by whose tables claims are judged."""
+    return [figure for figure in config["figures"] if claims.of_figure(figure)]
+
+
+def claims_of_figure(wildcards):
+    """The claims that are judged by the figure's tables, as reports/claims.yaml states them."""
+    return [claim.model_dump() for claim in claims.of_figure(wildcards.figure)]
+
+
+def claims_fingerprint(wildcards):
+    """Code of judge_claims and of the queries of the figure's claims."""
+    files = [claim.query_file for claim in claims.of_figure(wildcards.figure)]
+    queries = [f"../reports/claims/{file.name}" for file in files]
+    return fingerprint("judge_claims.py", "../reports/macros.sql", *queries)
+
+
+def surprisals_of_figure(wildcards):
+    """How well each model of the figure predicts text."""
+    models = config["figures"][wildcards.figure]["models"]
+    return expand(rules.check_model.output.surprisal, model=models)
+
+
 def pairs_read(*tables):
     """Every (model, variant) whose rows a figure reads from one of these tables."""
     return list(

@@ -1,4 +1,27 @@
-"""Tables to figures, figures to one page, and the store as a database."""
+"""Tables to verdicts and figures, these to one page, and the store as a database."""
+
+
+rule judge_claims:
+    """Compare the claims of one figure with its tables: they hold, fail or stay undecided."""
+    input:
+        unpack(figure_tables),
+        trained=surprisals_of_figure,
+    output:
+        verdicts="<store>/claim_verdict/figure={figure}/part.parquet",
+    log:
+        "<logs>/judge_claims/{figure}.log",
+    benchmark:
+        "<logs>/judge_claims/{figure}.seconds.tsv"
+    conda:
+        "../envs/inference.yaml"
+    resources:
+        **request("light"),
+    params:
+        settings=figure_settings,
+        claims=claims_of_figure,
+        code=claims_fingerprint,
+    script:
+        "../scripts/judge_claims.py"
 
 
 rule draw_figure:
@@ -29,6 +52,7 @@ rule build_report:
         figures=expand(rules.draw_figure.output.figure, figure=config["figures"]),
         manifests=expand(rules.fetch_model.output.manifest, model=models_read()),
         answers=expand(rules.generate_dense.output.answers, model=models_answering()),
+        verdicts=expand(rules.judge_claims.output.verdicts, figure=figures_with_claims()),
     output:
         report="<results>/report.html",
     log:
@@ -49,6 +73,7 @@ rule build_report:
             "build_report.py",
             "../reports/report.html.j2",
             "../reports/sections.yaml",
+            "../reports/claims.yaml",
             "../reports/report.js",
             "../reports/style.css",
         ),
@@ -60,6 +85,7 @@ rule build_catalog:
     """Make the store a DuckDB database with one view per table."""
     input:
         unpack(all_tables),
+        claim_verdict=rules.build_report.input.verdicts,
     output:
         catalog="<store>/catalog.duckdb",
     log:

@@ -15,6 +15,7 @@ def build_report(
     figures: Sequence[str],
     manifests: Sequence[str],
     answers: Sequence[str],
+    verdicts: Sequence[str],
     tables: Mapping[str, Sequence[str]],
     timed: Sequence[str],
     settings: Mapping[str, Any],
@@ -28,6 +29,7 @@ def build_report(
     figures : files that `draw_figure` wrote, named after the figures, in the order of config.
     manifests : files that `fetch_model` wrote, one for each model that a figure reads.
     answers : files of table `dense_answer`, which holds the prompts as each model read them.
+    verdicts : files of table `claim_verdict`.
     tables : files of every table behind the figures, by the name of the table. Their metadata says
         what made them.
     timed : folders in which Snakemake timed its jobs, one per rule, in the order of the data flow.
@@ -46,8 +48,14 @@ def build_report(
     ]
     with store.written_whole(report_file) as part_file:
         part_file.write_text(
-            page.render(drawn_figures, background, missing or {}), encoding="utf-8"
+            page.render(drawn_figures, verdict_rows(verdicts), background, missing or {}),
+            encoding="utf-8",
         )
+
+
+def verdict_rows(files: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of table `claim_verdict`."""
+    return [row for file in files for row in store.read(file, "claim_verdict").to_pylist()]
 
 
 def incomplete(
@@ -81,7 +89,7 @@ def _inputs(report: Any) -> dict[str, list[str]]:
 
 def inputs_of_page(inputs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Arguments of `build_report` that are inputs of the rule, with all tables in one of them."""
-    arguments = ("figures", "manifests", "answers")
+    arguments = ("figures", "manifests", "answers", "verdicts")
     tables = {name: inputs[name] for name in TABLES if name in inputs}
     return {**{name: inputs[name] for name in arguments}, "tables": tables}
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from prunescope import progress
-from prunescope.checking import model_check
+from prunescope.checking import model_check, surprisal
 from prunescope.machine import runtime
 from prunescope.model import loading, tokenization
 from prunescope.progress import LOG, JobError
@@ -18,12 +18,13 @@ def check_model(
     model_dir: str,
     checks_file: str,
     noise_file: str,
+    surprisal_file: str,
     dtype: str,
     kind: str,
     threads: int,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write tables `model_check` and `noise_floor` of one model.
+    """Write tables `model_check`, `noise_floor` and `surprisal` of one model.
 
     Raises
     ------
@@ -49,13 +50,17 @@ def check_model(
         LOG.info("%s: %.3g, at most %.3g", check.check, check.measured, check.tolerance)
     if failed := model_check.failures(checks):
         raise JobError(f"model {model_dir} fails its check and is not used. {failed}")
-    noise = model_check.noise_floor(model, token_ids) if kind == "causal" else NO_NOISE
+    causal = kind == "causal"
+    noise = model_check.noise_floor(model, token_ids) if causal else empty("noise_floor")
+    predicted = surprisal.surprisal(model, token_ids) if causal else empty("surprisal")
     store.write(checks_file, model_check.as_rows(checks), "model_check", made_by)
     store.write(noise_file, noise, "noise_floor", made_by)
+    store.write(surprisal_file, predicted, "surprisal", made_by)
 
 
-NO_NOISE: pa.Table = TABLES["noise_floor"].schema.empty_table()
-"""The table of an encoder, which neither decodes nor gives probabilities."""
+def empty(table: str) -> pa.Table:
+    """A table of an encoder, which neither decodes nor gives probabilities."""
+    return TABLES[table].schema.empty_table()
 
 
 if __name__ == "__main__":
@@ -67,6 +72,7 @@ if __name__ == "__main__":
             model_dir=snakemake.input.model,
             checks_file=snakemake.output.check,
             noise_file=snakemake.output.noise,
+            surprisal_file=snakemake.output.surprisal,
             threads=snakemake.config["threads"],
             made_by=store.provenance("check_model", settings),
             **settings,

@@ -106,8 +106,6 @@ grown AS (
     SELECT
         model,
         variant,
-        3 * avg(share) FILTER (is_early AND keys = 'generated') AS share_early,
-        3 * avg(share) FILTER (is_late AND keys = 'generated') AS share_late,
         median(relative_norm) FILTER (is_early AND path = 'value' AND keys = 'prompt')
             AS prompt_early,
         median(relative_norm) FILTER (is_late AND path = 'value' AND keys = 'prompt')
@@ -128,8 +126,7 @@ findings AS (
         variant || history AS inner_place,
         format(
             '{} ({}): the value path is {:.0f} % of Δo, the weight path {:.0f} % and their '
-            'interaction {:.0f} %. Their median sizes relative to o are {:.3f}, {:.3f} and {:.3f}. '
-            'The paper says that the first two dominate.',
+            'interaction {:.0f} %. Their median sizes relative to o are {:.3f}, {:.3f} and {:.3f}.',
             variant,
             cause,
             100 * value_share,
@@ -138,8 +135,7 @@ findings AS (
             value_norm,
             weight_norm,
             interaction_norm
-        ) AS finding,
-        interaction_norm < least(value_norm, weight_norm) AS agrees
+        ) AS finding
     FROM paths
 
     UNION ALL BY NAME
@@ -147,22 +143,6 @@ findings AS (
     SELECT
         model,
         2 AS place,
-        variant AS inner_place,
-        format(
-            '{} (whole variant): generated keys are {:.0f} % of Δo over the first quarter of the '
-            'steps and {:.0f} % over the last quarter. The paper expects their share to grow.',
-            variant,
-            100 * share_early,
-            100 * share_late
-        ) AS finding,
-        share_late > share_early AS agrees
-    FROM grown
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        3 AS place,
         variant AS inner_place,
         format(
             '{} (whole variant): from the first to the last quarter of the steps, the median size '
@@ -174,8 +154,7 @@ findings AS (
             prompt_early,
             prompt_late,
             (generated_late + prompt_late) / nullif(generated_early + prompt_early, 0)
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM grown
     WHERE generated_early + prompt_early > 0
 
@@ -183,7 +162,7 @@ findings AS (
 
     SELECT
         model,
-        4 AS place,
+        3 AS place,
         variant AS inner_place,
         format(
             '{}: in the whole variant, which also has the errors of other layers and earlier '
@@ -194,8 +173,7 @@ findings AS (
             / nullif(median(value_norm) FILTER (history = 'edited_sublayer'), 0),
             median(weight_norm) FILTER (history = 'teacher_forced')
             / nullif(median(weight_norm) FILTER (history = 'edited_sublayer'), 0)
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM paths
     GROUP BY model, variant
     HAVING count(DISTINCT history) = 2 AND min(least(value_norm, weight_norm)) > 0
@@ -203,7 +181,6 @@ findings AS (
 
 SELECT
     model,
-    finding,
-    agrees
+    finding
 FROM findings
 ORDER BY model, place, inner_place;

@@ -64,8 +64,7 @@ findings AS (
             if(2 * diverged > prompts, format(', half of all by token {:.0f}', parted), ''),
             degenerate,
             prompts
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM written
 
     UNION ALL BY NAME
@@ -79,8 +78,7 @@ findings AS (
             'over pruned ones. Texts that never diverge count with their length.',
             median(parted) FILTER (variant LIKE '%bit'),
             median(parted) FILTER (variant NOT LIKE '%bit')
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM written
     WHERE sampling_temperature = 0
     GROUP BY model
@@ -89,7 +87,6 @@ findings AS (
 
 SELECT
     model,
-    finding,
-    agrees
+    finding
 FROM findings
 ORDER BY model, place, variant;

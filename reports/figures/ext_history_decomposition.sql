@@ -58,7 +58,7 @@ INNER JOIN compression_run USING (model, variant)
 GROUP BY ALL
 ORDER BY model, variant, place;
 
--- Findings: the shares of the terms, KL at early and late steps, and the effect of sampling.
+-- Findings: the shares of the terms, and the effect of sampling.
 WITH shares AS (
     SELECT
         model,
@@ -100,19 +100,6 @@ greedy AS (
     WHERE sampling_temperature = 0
 ),
 
-by_step AS (
-    SELECT
-        model,
-        median(kl_divergence) FILTER (step = 0) AS first_step,
-        median(kl_divergence) FILTER (step BETWEEN 16 AND 31) AS later
-    FROM decoding_trace
-    WHERE
-        history = 'free_running' AND sampling_temperature = 0
-        AND temperature = 1 AND space = 'probability'
-        AND kl_divergence > 0
-    GROUP BY ALL
-),
-
 findings AS (
     SELECT
         model,
@@ -130,8 +117,7 @@ findings AS (
             100 * current_parameters,
             100 * prompt_history,
             100 * generated_history
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM by_variant
     WHERE sampling_temperature = 0
 
@@ -142,51 +128,12 @@ findings AS (
         2 AS place,
         '' AS variant,
         format(
-            'Tokens on which the texts differ are the largest of the four terms in {} of {} '
-            'variants. The paper says that diverging histories enlarge the deviation most.',
-            count(*) FILTER (
-                diverged_tokens > greatest(current_parameters, prompt_history, generated_history)
-            ),
-            count(*)
-        ) AS finding,
-        2 * count(*) FILTER (
-            diverged_tokens > greatest(current_parameters, prompt_history, generated_history)
-        ) > count(*) AS agrees
-    FROM by_variant
-    WHERE sampling_temperature = 0
-    GROUP BY ALL
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        3 AS place,
-        '' AS variant,
-        format(
-            'Over all variants the median KL is {:.2g} nats at step 0, which has read only the '
-            'prompt, and {:.2g} nats at steps 16 to 31. The paper finds that the first step '
-            'deviates least.',
-            first_step,
-            later
-        ) AS finding,
-        first_step < later AS agrees
-    FROM by_step
-    WHERE later IS NOT NULL
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        4 AS place,
-        '' AS variant,
-        format(
             'If texts are sampled with shared noise at T = {:.2g}, tokens on which they differ are '
             '{:.0f} % of Δz on average over variants (greedy: {:.0f} %).',
             sampling_temperature,
             100 * avg(sampled.diverged_tokens),
             100 * avg(greedy.diverged_tokens)
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM by_variant AS sampled
     INNER JOIN greedy USING (model, variant)
     WHERE sampling_temperature > 0
@@ -195,7 +142,6 @@ findings AS (
 
 SELECT
     model,
-    finding,
-    agrees
+    finding
 FROM findings
 ORDER BY model, place, variant;

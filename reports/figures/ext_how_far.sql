@@ -91,8 +91,7 @@ SELECT
         ),
         count(*) FILTER (shown = 'undecided'),
         count(*)
-    ) AS finding,
-    NULL::BOOLEAN AS agrees
+    ) AS finding
 FROM losses
 WHERE shown <> 'not tested'
 GROUP BY model, task_family

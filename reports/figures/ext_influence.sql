@@ -69,7 +69,6 @@ findings AS (
 
 SELECT
     model,
-    finding,
-    NULL::BOOLEAN AS agrees
+    finding
 FROM findings
 ORDER BY model, place, kind;

@@ -124,8 +124,7 @@ findings AS (
             taken,
             any_value(reach) FILTER (weights = 'p'),
             any_value(reach) FILTER (weights = 'uniform')
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM reached
     GROUP BY model, taken
     HAVING count(*) = 2
@@ -141,8 +140,7 @@ findings AS (
                 format('{:.0f} % ({})', 100 * relative_error, replace(history, '_', ' ')), ', '
                 ORDER BY relative_error
             )
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM by_history
     GROUP BY model
 
@@ -157,8 +155,7 @@ findings AS (
             100 * avg((estimated >= measured)::INT),
             count(*),
             median(estimated / measured)
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM compared
     WHERE quantity = 'kl_bound' AND weights = 'p'
     GROUP BY model
@@ -166,7 +163,6 @@ findings AS (
 
 SELECT
     model,
-    finding,
-    agrees
+    finding
 FROM findings
 ORDER BY model, place;

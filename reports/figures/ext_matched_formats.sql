@@ -85,8 +85,7 @@ SELECT
             '; '
             ORDER BY asked_as
         )
-    ) AS finding,
-    NULL::BOOLEAN AS agrees -- texts change more easily than choices: no test of the paper's claim
+    ) AS finding
 FROM kept
 GROUP BY model, variant
 ORDER BY model, variant;

@@ -41,8 +41,7 @@ SELECT
         max_kl_divergence,
         n_disagreements,
         n_positions
-    ) AS finding,
-    NULL::BOOLEAN AS agrees
+    ) AS finding
 FROM noise_floor
 WHERE comparison LIKE 'one pass%' AND space = 'probability' AND readout IS NULL
 ORDER BY model;

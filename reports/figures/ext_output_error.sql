@@ -60,8 +60,7 @@ SELECT
         string_agg(format('{:.3f} ({})', error, method), ', ' ORDER BY error),
         100 * max(best),
         arg_max(method, best)
-    ) AS finding,
-    NULL::BOOLEAN AS agrees
+    ) AS finding
 FROM methods
 GROUP BY model, strength
 HAVING count(*) > 1

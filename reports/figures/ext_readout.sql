@@ -88,8 +88,7 @@ findings AS (
             percent(normed.theorem_1),
             percent(normed.theorem_2),
             percent(normed.theorem_3)
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
+        ) AS finding
     FROM missed AS alone
     INNER JOIN missed AS normed USING (model)
     WHERE alone.readout = 'lm_head' AND normed.readout = 'final_norm'
@@ -115,8 +114,7 @@ findings AS (
                     THEN 'Probabilities are the less similar of the two only after the norm.'
                 ELSE 'In neither readout are probabilities the less similar of the two.'
             END
-        ) AS finding,
-        verdict(alone.probability < alone.logit, normed.probability < normed.logit) AS agrees
+        ) AS finding
     FROM levels AS alone
     INNER JOIN levels AS normed USING (model)
     WHERE alone.readout = 'lm_head' AND normed.readout = 'final_norm'
@@ -124,7 +122,6 @@ findings AS (
 
 SELECT
     model,
-    finding,
-    agrees
+    finding
 FROM findings
 ORDER BY model, place;

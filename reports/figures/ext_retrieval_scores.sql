@@ -80,8 +80,7 @@ SELECT
             WHEN round(abs(moved), 1) = 0 THEN 'keeps its rank'
             ELSE format('moves {} by {:.1f} ranks', if(moved > 0, 'down', 'up'), abs(moved))
         END
-    ) AS finding,
-    cast(NULL AS BOOLEAN) AS agrees
+    ) AS finding
 FROM kept
 ORDER BY model, retrieval_set, dropped, method, place;
 
@@ -93,8 +92,7 @@ SELECT
         retrieval_set,
         count(*) FILTER (n_cut > 0),
         count(*)
-    ) AS finding,
-    cast(NULL AS BOOLEAN) AS agrees
+    ) AS finding
 FROM retrieval_samples
 WHERE variant = 'dense'
 GROUP BY model, retrieval_set

@@ -113,8 +113,7 @@ SELECT
         100 * avg(tokens_changed),
         100 * avg(repeated),
         100 * avg(dense_repeated)
-    ) AS finding,
-    NULL::BOOLEAN AS agrees
+    ) AS finding
 FROM compared
 INNER JOIN dense USING (model, task)
 WHERE family = 'generative' AND dense_score <= 0.1 AND method <> 'identity'
@@ -133,8 +132,7 @@ SELECT
         100 * avg(to_wrong),
         100 * avg(to_right),
         100 * avg(answers_changed)
-    ) AS finding,
-    NULL::BOOLEAN AS agrees
+    ) AS finding
 FROM compared
 WHERE method <> 'identity'
 GROUP BY model, variant, family

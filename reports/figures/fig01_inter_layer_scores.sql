@@ -17,25 +17,3 @@ SELECT
 FROM headline_scores
 INNER JOIN drop_sizes USING (model, variant)
 ORDER BY model, dropped, task, n_drop;
-
--- Findings: what each family of tasks keeps if 4 or 8 parts are dropped, and whether generation keeps less.
-WITH tested AS (
-    SELECT
-        *,
-        count(p_value) OVER (PARTITION BY model) AS n_tests
-    FROM family_contrasts
-    INNER JOIN drop_sizes USING (model, variant)
-    WHERE n_drop IN (4, 8)
-)
-
-SELECT
-    model,
-    format(
-        'With {} dropped: {}{} The paper finds that generation falls first.',
-        counted_parts(n_drop, dropped),
-        evidence,
-        contrast_undecided(difference, p_value, n_tests, n_items, items_to_decide)
-    ) AS finding,
-    contrast_verdict(difference, p_value, n_tests, n_items) AS agrees
-FROM tested
-ORDER BY model, dropped, n_drop;

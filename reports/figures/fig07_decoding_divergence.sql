@@ -70,104 +70,35 @@ LEFT JOIN noise_level AS floor
 GROUP BY ALL
 ORDER BY scopes.model, scope, scopes.space, step;
 
--- Findings: the first step compared with later ones, and the estimate with the measurement.
-WITH traced AS (
+-- Findings: KL at the first step and later, and what its rise comes from.
+WITH levels AS (
     SELECT
         model,
-        space,
-        median(angular_deviation) FILTER (step = 0) AS first_step,
-        median(angular_deviation) FILTER (step > 0) AS later,
-        median(kl_divergence) FILTER (step = 0) AS first_kl,
-        median(kl_divergence) FILTER (step > 0) AS later_kl
+        median(kl_divergence) FILTER (history = 'free_running' AND step = 0) AS first_kl,
+        median(kl_divergence) FILTER (history = 'free_running' AND step > 0) AS later_kl,
+        median(kl_divergence) FILTER (history = 'teacher_forced' AND step > 0) AS kl
     FROM decoding_trace
-    WHERE
-        history = 'free_running' AND sampling_temperature = 0
-        AND (temperature = 1 OR temperature IS NULL)
-    GROUP BY ALL
-),
-
-forced AS (
-    SELECT
-        model,
-        median(kl_divergence) AS kl
-    FROM decoding_trace
-    WHERE
-        history = 'teacher_forced' AND sampling_temperature = 0
-        AND temperature = 1 AND space = 'probability' AND step > 0
-    GROUP BY ALL
-),
-
-findings AS (
-    SELECT
-        model,
-        1 AS place,
-        format(
-            'The median similarity of {} is {:.3f} at step 0 and {:.3f} at later steps. The paper '
-            'finds that the first step is the most similar.',
-            CASE space
-                WHEN 'embedding' THEN 'hidden states'
-                WHEN 'logit' THEN 'logits'
-                ELSE 'probabilities'
-            END,
-            1 - first_step,
-            1 - later
-        ) AS finding,
-        first_step < later AS agrees
-    FROM traced
-    WHERE later IS NOT NULL
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        2 AS place,
-        format(
-            'The median KL is {:.2g} nats at step 0 and {:.2g} nats at later steps. If both models '
-            'read the dense model''s tokens (teacher-forced), it is {:.2g} nats at later steps: '
-            '{}.',
-            first_kl,
-            later_kl,
-            kl,
-            CASE
-                WHEN later_kl <= first_kl THEN 'KL does not rise after the first step'
-                WHEN kl <= first_kl THEN 'the rise comes from tokens on which the texts differ'
-                WHEN kl < later_kl
-                    THEN 'part of the rise comes from tokens on which the texts differ'
-                ELSE 'tokens on which the texts differ do not explain the rise'
-            END
-        ) AS finding,
-        first_kl < later_kl AS agrees
-    FROM traced
-    INNER JOIN forced USING (model)
-    WHERE space = 'probability' AND later_kl IS NOT NULL
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        3 AS place,
-        format(
-            'The estimate of KL by Theorem 3 has a median relative error of {:.0f} % {}.',
-            100 * median(abs(estimated / measured - 1)),
-            if(
-                history = 'free_running',
-                'if each model reads its own text (free running)',
-                'if both read the dense model''s text (teacher-forced)'
-            )
-        ) AS finding,
-        if(
-            history = 'free_running', median(abs(estimated / measured - 1)) <= 0.25, NULL
-        ) AS agrees
-    FROM decoding_deviation
-    WHERE
-        history IN ('free_running', 'teacher_forced') AND sampling_temperature = 0
-        AND temperature = 1 AND quantity = 'kl_divergence' AND "order" = 2 AND measured > 0
-    GROUP BY model, history
+    WHERE sampling_temperature = 0 AND temperature = 1 AND space = 'probability'
+    GROUP BY model
 )
 
 SELECT
     model,
-    finding,
-    agrees
-FROM findings
-ORDER BY model, place, finding;
+    format(
+        'The median KL is {:.2g} nats at step 0 and {:.2g} nats at later steps. If both models '
+        'read the dense model''s tokens (teacher-forced), it is {:.2g} nats at later steps: '
+        '{}.',
+        first_kl,
+        later_kl,
+        kl,
+        CASE
+            WHEN later_kl <= first_kl THEN 'KL does not rise after the first step'
+            WHEN kl <= first_kl THEN 'the rise comes from tokens on which the texts differ'
+            WHEN kl < later_kl
+                THEN 'part of the rise comes from tokens on which the texts differ'
+            ELSE 'tokens on which the texts differ do not explain the rise'
+        END
+    ) AS finding
+FROM levels
+WHERE first_kl IS NOT NULL AND later_kl IS NOT NULL AND kl IS NOT NULL
+ORDER BY model;

@@ -16,12 +16,3 @@ SELECT
 FROM pattern_scores
 WHERE method = 'sparsegpt'
 ORDER BY model, place, task;
-
--- Findings: the share of the dense score that each family of tasks keeps.
-SELECT
-    model,
-    finding,
-    agrees
-FROM pattern_findings
-WHERE method = 'sparsegpt'
-ORDER BY model, variant;

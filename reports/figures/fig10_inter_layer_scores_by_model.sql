@@ -56,8 +56,7 @@ SELECT
         counted_parts(while_choosing, dropped),
         writing,
         while_writing
-    ) AS finding,
-    NULL::BOOLEAN AS agrees -- scores of single variants cross the line by chance; Figure 1 tests
+    ) AS finding
 FROM reached
 WHERE while_choosing IS NOT NULL AND while_writing IS NOT NULL
 ORDER BY model, dropped;

@@ -103,74 +103,27 @@ LEFT JOIN limits USING (model, panel)
 GROUP BY ALL
 ORDER BY model, scope, variant, panel, step;
 
--- Findings: the deviation of each variant on the dense model's tokens and on its own, and
--- quantization compared with pruning.
+-- Findings: the deviation of each variant on the dense model's tokens and on its own.
 WITH by_variant AS (
     SELECT
         model,
         variant,
-        method,
-        method IN ('rtn', 'awq') AS quantizes,
         median(kl_divergence) FILTER (history = 'teacher_forced') AS forced,
-        median(kl_divergence) FILTER (history = 'free_running') AS own,
-        median(angular_deviation) FILTER (history = 'free_running') AS turned
+        median(kl_divergence) FILTER (history = 'free_running') AS own
     FROM decoding_trace
-    INNER JOIN compression_run USING (model, variant)
     WHERE sampling_temperature = 0 AND temperature = 1 AND space = 'probability'
     GROUP BY ALL
-),
-
-compared AS (
-    SELECT
-        model,
-        max(forced) FILTER (quantizes) AS quantized,
-        min(forced) FILTER (NOT quantizes) AS pruned,
-        max(own) FILTER (quantizes) AS quantized_own,
-        min(own) FILTER (NOT quantizes) AS pruned_own
-    FROM by_variant
-    GROUP BY ALL
-),
-
-findings AS (
-    SELECT
-        model,
-        1 AS place,
-        variant,
-        format(
-            '{}: the median KL is {:.2g} nats on the dense model''s tokens (teacher-forced) and '
-            '{:.2g} nats if each model reads its own (free running). The median similarity of p is '
-            '{:.2f} under free running.',
-            variant,
-            forced,
-            own,
-            1 - turned
-        ) AS finding,
-        NULL::BOOLEAN AS agrees
-    FROM by_variant
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        2 AS place,
-        '' AS variant,
-        format(
-            'On the dense model''s tokens the median KL of quantized variants is at most {:.2g} '
-            'nats and that of pruned ones at least {:.2g} nats. The paper finds that quantization '
-            'deviates less. Under free running the two numbers are {:.2g} and {:.2g} nats.',
-            quantized,
-            pruned,
-            quantized_own,
-            pruned_own
-        ) AS finding,
-        quantized < pruned AS agrees
-    FROM compared
-    WHERE quantized IS NOT NULL AND pruned IS NOT NULL
 )
 
 SELECT
     model,
-    finding,
-    agrees
-FROM findings
-ORDER BY model, place, variant;
+    format(
+        'The median KL on the dense model''s tokens (teacher-forced), and if each model reads its '
+        'own (free running), is {}.',
+        string_agg(
+            format('{:.2g} and {:.2g} nats for {}', forced, own, variant), ', ' ORDER BY forced
+        )
+    ) AS finding
+FROM by_variant
+GROUP BY model
+ORDER BY model;

@@ -16,95 +16,31 @@ WHERE method = 'wanda'
 GROUP BY ALL
 ORDER BY ALL;
 
--- Findings: the order of the three spaces, and the similarity compared with dropped sublayers.
-WITH traced AS (
-    SELECT
-        trace.model,
-        run.method,
-        if(trace.sublayer = 'attn', 'Attention', 'MLP') AS kind,
-        trace.block,
-        trace.prompt,
-        trace.step,
-        max(trace.angular_deviation) FILTER (trace.space = 'embedding') AS embedding,
-        max(trace.angular_deviation) FILTER (trace.space = 'logit') AS logit,
-        max(trace.angular_deviation) FILTER (trace.space = 'probability') AS probability
-    FROM sublayer_trace AS trace
-    INNER JOIN compression_run AS run USING (model, variant)
-    WHERE trace.temperature = 1 OR trace.temperature IS NULL
-    GROUP BY ALL
-),
-
-levels AS (
+-- Findings: the similarity if sublayers are pruned by Wanda, and if they are dropped.
+WITH levels AS (
     SELECT
         model,
-        method,
-        kind,
-        avg((probability > greatest(embedding, logit))::INT) AS least_share,
-        avg(embedding) AS embedding,
-        avg(logit) AS logit,
-        avg(probability) AS probability,
-        avg(probability) > greatest(avg(embedding), avg(logit)) AS least_on_average
-    FROM traced
-    GROUP BY model, method, kind
-),
-
-compared AS (
-    SELECT
-        wanda.*,
-        dropped.embedding AS dropped_embedding,
-        dropped.probability AS dropped_probability
-    FROM levels AS wanda
-    LEFT JOIN levels AS dropped
-        ON
-            wanda.model = dropped.model
-            AND wanda.kind = dropped.kind
-            AND dropped.method = 'sublayer_drop'
-    WHERE wanda.method = 'wanda'
-),
-
-findings AS (
-    SELECT
-        model,
-        kind,
-        1 AS place,
-        format(
-            '{}: probabilities are the least similar of the three spaces at {:.0f} % of all '
-            'prompts, steps and blocks. The mean similarity is {:.4f} for hidden states, {:.4f} '
-            'for logits and {:.3f} for probabilities.{}',
-            kind,
-            100 * least_share,
-            1 - embedding,
-            1 - logit,
-            1 - probability,
-            split_verdict(least_share > 0.5, least_on_average, 'The share and the means')
-        ) AS finding,
-        verdict(least_share > 0.5, least_on_average) AS agrees
-    FROM compared
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        kind,
-        2 AS place,
-        format(
-            '{}: the mean similarity of hidden states is {:.4f} if the sublayer is pruned by Wanda '
-            'and {:.4f} if it is dropped; that of probabilities is {:.3f} and {:.3f}.{}',
-            kind,
-            1 - embedding,
-            1 - dropped_embedding,
-            1 - probability,
-            1 - dropped_probability,
-            if(kind = 'MLP', ' The paper finds that MLPs are more similar under Wanda.', '')
-        ) AS finding,
-        if(kind = 'MLP', embedding < dropped_embedding, NULL) AS agrees
-    FROM compared
-    WHERE dropped_embedding IS NOT NULL
+        subject,
+        1 - avg(embedding) FILTER (method = 'wanda') AS embedding,
+        1 - avg(embedding) FILTER (method = 'sublayer_drop') AS embedding_dropped,
+        1 - avg(probability) FILTER (method = 'wanda') AS probability,
+        1 - avg(probability) FILTER (method = 'sublayer_drop') AS probability_dropped
+    FROM spaces_compared
+    INNER JOIN compression_run USING (model, variant)
+    GROUP BY model, subject
 )
 
 SELECT
     model,
-    finding,
-    agrees
-FROM findings
-ORDER BY model, place, kind;
+    format(
+        'Over all {} the mean similarity of hidden states is {:.4f} if one is pruned by Wanda and '
+        '{:.4f} if it is dropped; that of probabilities is {:.3f} and {:.3f}.',
+        subject,
+        embedding,
+        embedding_dropped,
+        probability,
+        probability_dropped
+    ) AS finding
+FROM levels
+WHERE embedding IS NOT NULL AND embedding_dropped IS NOT NULL
+ORDER BY model, subject;

@@ -11,11 +11,10 @@ FROM estimates_by_step
 WHERE quantity = 'angular_deviation' AND space = 'embedding'
 ORDER BY ALL;
 
--- Findings: the estimate compared with the measurement at each (prompt, step, block).
+-- Findings: how the estimate follows the measurement, and where it is far off.
 SELECT
     model,
-    finding,
-    agrees
-FROM theorem_findings
+    finding
+FROM estimate_findings
 WHERE quantity = 'angular_deviation' AND space = 'embedding'
 ORDER BY model, place;

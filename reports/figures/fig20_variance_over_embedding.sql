@@ -10,12 +10,3 @@ FROM variance_ratios
 WHERE space = 'embedding'
 GROUP BY ALL
 ORDER BY ALL;
-
--- Findings: the variance compared with the magnitude ratio at each (prompt, step, block).
-SELECT
-    model,
-    finding,
-    agrees
-FROM variance_findings
-WHERE space = 'embedding'
-ORDER BY model, place;

@@ -267,7 +267,6 @@ ORDER BY
     task ASC;
 
 -- Findings: whether generation tasks keep less of the dense mean score than multiple-choice tasks.
--- There is a verdict if the interval of the difference of the two shares excludes zero.
 WITH gaps AS (
     SELECT
         model,
@@ -317,13 +316,12 @@ SELECT
     model,
     format(
         '{}: multiple-choice tasks keep {:.0f} % of the dense model''s mean score, generation '
-        'tasks {:.0f} %. The 95 % interval of the difference is {:.0f} to {:.0f} points{}.{}',
+        'tasks {:.0f} %. The 95 % interval of the difference is {:.0f} to {:.0f} points.{}',
         variant,
         100 * choosing,
         100 * writing,
         100 * low,
         100 * high,
-        if(low <= 0 AND high >= 0, ', which contains zero, so there is no verdict', ''),
         coalesce(
             format(
                 ' In the paper, on its model, the two shares are {:.0f} % and {:.0f} %.',
@@ -332,8 +330,7 @@ SELECT
             ),
             ''
         )
-    ) AS finding,
-    CASE WHEN high < 0 THEN TRUE WHEN low > 0 THEN FALSE END AS agrees
+    ) AS finding
 FROM families
 INNER JOIN intervals USING (model, variant)
 ORDER BY model, variant;
@@ -355,8 +352,7 @@ SELECT
             ''
         ),
         count(*) FILTER (to_wrong + to_right >= 6)
-    ) AS finding,
-    NULL::BOOLEAN AS agrees
+    ) AS finding
 FROM compared
 WHERE mcnemar_p IS NOT NULL
 GROUP BY model, variant
@@ -381,8 +377,7 @@ SELECT
             ),
             ''
         )
-    ) AS finding,
-    NULL::BOOLEAN AS agrees
+    ) AS finding
 FROM compared
 WHERE family = 'retrieval' AND task IS NULL AND dense_score > 0
 ORDER BY model, variant;

@@ -66,8 +66,7 @@ SELECT
             format(' Of {} sampled texts, {} are degenerate.', sampled_prompts, sampled_degenerate),
             ''
         )
-    ) AS finding,
-    NULL::BOOLEAN AS agrees
+    ) AS finding
 FROM counted
 LEFT JOIN sampled USING (model, variant)
 ORDER BY model ASC, intact DESC, degenerate ASC, variant ASC;

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from prunescope.report import page
+from prunescope.inference import claims
+from prunescope.report import judged_claims, page
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--<script>&\"'\u2028"
 
@@ -43,7 +44,7 @@ class Elements(HTMLParser):
         self._within = ""
 
 
-def figure(text: str = "all well", agrees: bool | None = None) -> dict[str, Any]:
+def figure(text: str = "all well") -> dict[str, Any]:
     """A specification whose every text is `text`."""
     return {
         "title": {"text": text, "subtitle": [text]},
@@ -52,7 +53,7 @@ def figure(text: str = "all well", agrees: bool | None = None) -> dict[str, Any]
         "usermeta": {
             "title": text,
             "caption": f"{text}\n\n{text}",
-            "findings": [{"finding": text, "agrees": agrees}],
+            "findings": [text],
             "query": f"SELECT '{text}'",
             "settings": {},
         },
@@ -61,16 +62,27 @@ def figure(text: str = "all well", agrees: bool | None = None) -> dict[str, Any]
 
 @pytest.fixture(scope="module")
 def hostile() -> str:
-    figures = {"fig04_x": figure(HOSTILE, False), "fig14_y": figure(HOSTILE, True)}
-    return page.render(
-        figures, [(HOSTILE, [(HOSTILE, "b"), (HOSTILE, HOSTILE)])], {HOSTILE: [HOSTILE]}
-    )
+    figures = {"fig04_sublayer_similarity": figure(HOSTILE), "fig14_y": figure(HOSTILE)}
+    facts = [(HOSTILE, [(HOSTILE, "b"), (HOSTILE, HOSTILE)])]
+    return page.render(figures, [*judged(HOSTILE)], facts, {HOSTILE: [HOSTILE]})
+
+
+def judged(text: str, verdict: str = "holds") -> list[dict[str, Any]]:
+    """Rows of `claim_verdict` of two claims, the second for two subjects."""
+    row = {"model": text, "n": 12, "value": 0.6, "low": 0.55, "high": 0.7, "p_value": 0.01}
+    row |= {"n_tests": 3, "verdict": verdict, "reason": text, "n_to_decide": None}
+    return [
+        row | {"claim": "probabilities-least-similar", "subject": text},
+        row | {"claim": "logits-more-similar", "subject": text},
+        row | {"claim": "logits-more-similar", "subject": f"other {text}", "verdict": "undecided"},
+    ]
 
 
 def test_no_text_breaks_out(hostile: str) -> None:
     """The same elements as with harmless texts: none added, none swallowed."""
-    harmless = {"fig04_x": figure("a", False), "fig14_y": figure("a", True)}
-    expected = Elements(page.render(harmless, [("a", [("a", "b"), ("a", "a")])], {"a": ["a"]}))
+    harmless = {"fig04_sublayer_similarity": figure("a"), "fig14_y": figure("a")}
+    facts = [("a", [("a", "b"), ("a", "a")])]
+    expected = Elements(page.render(harmless, judged("a"), facts, {"a": ["a"]}))
     found = Elements(hostile)
     assert [tag for tag, _ in found.tags] == [tag for tag, _ in expected.tags]
     assert not any(tag == "img" or "onerror" in attributes for tag, attributes in found.tags)
@@ -78,7 +90,7 @@ def test_no_text_breaks_out(hostile: str) -> None:
 
 def test_data_arrive_unchanged(hostile: str) -> None:
     (specifications,) = [text for text in Elements(hostile).scripts if text.startswith("{")]
-    found = json.loads(specifications)["fig04_x"]
+    found = json.loads(specifications)["fig04_sublayer_similarity"]
     assert found["datasets"] == figure(HOSTILE)["datasets"]
     assert "usermeta" not in found
 
@@ -146,7 +158,14 @@ def test_contents_lead_to_every_section_and_figure(hostile: str) -> None:
     names = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(names) == len(set(names))
     links = {str(attributes["href"]) for tag, attributes in elements if tag == "a"}
-    assert {"#question", "#similarity", "#fig04_x", "#softmax", "#fig14_y", "#provenance"} <= links
+    assert {
+        "#claims",
+        "#similarity",
+        "#fig04_sublayer_similarity",
+        "#softmax",
+        "#fig14_y",
+        "#provenance",
+    } <= links
     assert {link[1:] for link in links} <= set(names)
 
 
@@ -161,11 +180,33 @@ def test_every_figure_has_its_place() -> None:
     ]
 
 
-def test_what_contradicts_the_paper_is_told_first(hostile: str) -> None:
-    differing = hostile.index("not as in the paper")
-    assert differing < hostile.index(">as in the paper")
-    figures = {"fig04_x": figure("Figure 4. A", True), "fig14_y": figure("Figure 14. B", False)}
-    assert page.checked(figures) == {
-        True: [("fig04_x", "Figure 4", "Figure 4. A")],
-        False: [("fig14_y", "Figure 14", "Figure 14. B")],
-    }
+def test_a_claim_is_told_with_its_evidence() -> None:
+    """Value, interval and number of prompts, the verdict, and where it is shown."""
+    figures = {"fig04_sublayer_similarity": figure("Figure 4. A")}
+    html = page.render(figures, judged(""), [], {})
+    assert html.count("60 % (55 % to 70 %, 12 prompts)") == 6  # in the table and under the figure
+    assert "holds × 1" in html and "undecided × 1" in html
+    assert '<a href="#fig04_sublayer_similarity">Figure 4</a>' in html
+
+
+def test_a_claim_of_a_missing_figure_leads_nowhere() -> None:
+    html = page.render({"fig14_y": figure("Figure 14. B")}, judged(""), [], {})
+    assert 'href="#fig04' not in html
+
+
+def test_a_page_without_verdicts_has_no_claims() -> None:
+    assert 'id="claims"' not in page.render({"fig14_y": figure("Figure 14. B")}, [], [], {})
+
+
+def test_what_is_missing_for_a_verdict_is_told() -> None:
+    (row, *_) = judged("")
+    row |= {"reason": "p = 0.3", "n_to_decide": 1200, "low": None, "high": None}
+    (found,) = judged_claims.judged(claims.read_all(), [row])
+    (line,) = found.lines
+    assert line.evidence == "60 % (12 prompts) · p = 0.3 · about 1,200 prompts would decide"
+
+
+def test_models_are_named_where_there_are_several() -> None:
+    rows = [row | {"model": model} for model in ("one", "two") for row in judged("x")[:1]]
+    (found,) = judged_claims.judged(claims.read_all(), rows)
+    assert [line.about for line in found.lines] == ["one: x", "two: x"]

@@ -196,7 +196,6 @@ def _below_floor(
                 "model": model,
                 "finding": f"{below:,} of {total:,} {noun} ({100 * below / total:.3g} %) in "
                 f"{table} are below the noise floor, and findings {treatment}.",
-                "agrees": None,
             }
 
 

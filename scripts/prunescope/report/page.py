@@ -13,7 +13,9 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from prunescope.inference import claims
 from prunescope.paths import REPORTS
+from prunescope.report import judged_claims
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def sections(figures: Mapping[str, Mapping[str, Any]]) -> list[Section]:
 
 def render(
     figures: Mapping[str, Mapping[str, Any]],
+    verdicts: Sequence[Mapping[str, Any]],
     facts: Sequence[tuple[str, Any]],
     missing: Mapping[str, Sequence[str]],
 ) -> str:
@@ -55,6 +58,7 @@ def render(
     Parameters
     ----------
     figures : stem -> Vega-Lite specification with `usermeta` from draw_figure.
+    verdicts : rows of table `claim_verdict`.
     facts : heading and rows of each table of provenance; a row is a sequence of texts, and the
         first row is the head.
     missing : stems of figures that could not be drawn, and the jobs that each waits for.
@@ -70,7 +74,8 @@ def render(
     )
     return environment.get_template("report.html.j2").render(
         sections=sections(figures),
-        checked=checked(figures),
+        judged=judged_claims.judged(claims.read_all(), verdicts),
+        labels={name: label(figure) for name, figure in figures.items()},
         specifications=in_script({name: untitled(figure) for name, figure in figures.items()}),
         facts=facts,
         missing=missing,
@@ -111,21 +116,10 @@ def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def checked(figures: Mapping[str, Mapping[str, Any]]) -> dict[bool, list[tuple[str, str, str]]]:
-    """The findings that check a statement of the paper, by whether this run agrees with it.
-
-    Returns
-    -------
-    agrees -> (stem of the figure, its short name, finding)
-    """
-    by_verdict: dict[bool, list[tuple[str, str, str]]] = {True: [], False: []}
-    for section in sections(figures):
-        for name, figure in section.figures.items():
-            label = figure["usermeta"]["title"].partition(". ")[0]
-            for finding in figure["usermeta"]["findings"]:
-                if finding["agrees"] is not None:
-                    by_verdict[finding["agrees"]].append((name, label, finding["finding"]))
-    return by_verdict
+def label(figure: Mapping[str, Any]) -> str:
+    """The short name of a figure, such as Figure 4."""
+    title: str = figure["usermeta"]["title"]
+    return title.partition(". ")[0]
 
 
 def untitled(figure: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from prunescope.paths import REPORTS
-from prunescope.report import noise_limits
+from prunescope.report import noise_limits, views
 from prunescope.storage.store import quoted
 
 MACROS = REPORTS / "macros.sql"
@@ -19,7 +20,7 @@ DIGITS = 5
 
 def run_query(
     connection: duckdb.DuckDBPyConnection, sql: str, settings: Mapping[str, object]
-) -> tuple[pa.Table, list[dict[str, object]]]:
+) -> tuple[pa.Table, list[str]]:
     """The rows of the first query, and the findings of the queries after it.
 
     The file may begin with temporary views or tables that several of its queries read. Each file
@@ -33,15 +34,9 @@ def run_query(
 
     Returns
     -------
-    rows, findings : a finding is a sentence, `finding`, and its verdict, `agrees`: whether it
-        agrees with the paper, or NULL if there is no verdict. The sentence names its model if there
-        are several.
+    rows, findings : a finding is a sentence, which names its model if there are several.
     """
-    connection.execute(MACROS.read_text(encoding="utf-8"))
-    for file in sorted(REPORTS.glob("*.csv")):
-        connection.execute(
-            f"CREATE VIEW {file.stem} AS FROM read_csv({quoted(str(file))}, header = true)"
-        )
+    _define_shared(connection)
     results, floor_findings = [], []
     for statement in connection.extract_statements(sql):
         parameters = {name: settings[name] for name in statement.named_parameters}
@@ -55,13 +50,41 @@ def run_query(
     finding_rows = [row for table in finding_tables for row in table.to_pylist()] + floor_findings
     several = len({row["model"] for row in finding_rows}) > 1
     findings = [
-        {
-            "finding": f"{row['model']}: {row['finding']}" if several else row["finding"],
-            "agrees": row.get("agrees"),
-        }
+        f"{row['model']}: {row['finding']}" if several else str(row["finding"])
         for row in finding_rows
     ]
     return rows, findings
+
+
+def units(
+    connection: duckdb.DuckDBPyConnection, sql: str, settings: Mapping[str, object]
+) -> list[dict[str, Any]]:
+    """The rows of a claim's query, which reads tables without deviations below the noise floor.
+
+    Parameters
+    ----------
+    sql : one statement, which may read views of reports/views/.
+    settings : values of its `$named` parameters, and of others that it does not have.
+    """
+    _define_shared(connection)
+    noise_limits.apply(connection)
+    *definitions, statement = connection.extract_statements(views.with_views(sql))
+    for definition in definitions:
+        connection.execute(definition)
+    parameters = {name: settings[name] for name in statement.named_parameters}
+    rows: list[dict[str, Any]] = (
+        connection.sql(statement, params=parameters).to_arrow_table().to_pylist()
+    )
+    return rows
+
+
+def _define_shared(connection: duckdb.DuckDBPyConnection) -> None:
+    """The macros, and a view of each CSV file of reports/."""
+    connection.execute(MACROS.read_text(encoding="utf-8"))
+    for file in sorted(REPORTS.glob("*.csv")):
+        connection.execute(
+            f"CREATE VIEW {file.stem} AS FROM read_csv({quoted(str(file))}, header = true)"
+        )
 
 
 def rounded(rows: pa.Table) -> pa.Table:

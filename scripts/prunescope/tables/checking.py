@@ -39,4 +39,15 @@ TABLES: tuple[Table, ...] = (
             ),
         ),
     ),
+    Table(
+        "surprisal",
+        "One row: how well the model predicts the tokens of a text. No row for an encoder.",
+        ("model",),
+        (
+            Column("n_tokens", INT, "tokens predicted: all but the first"),
+            Column("nats_per_token", FLOAT, "mean over tokens of -log p of the token"),
+            Column("standard_error", FLOAT, "standard error of that mean"),
+            Column("nats_of_a_guess", FLOAT, "-log p of a uniform guess: log of the vocabulary"),
+        ),
+    ),
 )

@@ -24,4 +24,23 @@ TABLES: tuple[Table, ...] = (
             measure("kept_high", "upper end of that interval"),
         ),
     ),
+    Table(
+        "claim_verdict",
+        "One row per (claim, model, subject): a claim of reports/claims.yaml, judged.",
+        ("figure",),
+        (
+            Column("claim", TEXT, "name of the claim"),
+            Column("model", TEXT, "the model that is judged"),
+            Column("subject", TEXT, "what the claim is judged for, in words; empty if only once"),
+            Column("n", INT, "number of units: prompts, items and so on, as the claim says"),
+            measure("value", "the claim's statistic"),
+            measure("low", "lower end of its 95 % interval, not corrected for several tests"),
+            measure("high", "upper end of that interval"),
+            measure("p_value", "two-sided, of the claim's threshold, not corrected"),
+            Column("n_tests", INT, "tests of this figure and model, the factor of p_value"),
+            Column("verdict", TEXT, "holds, fails, undecided or not tested"),
+            Column("reason", TEXT, "why there is no verdict; empty if it holds or fails"),
+            Column("n_to_decide", INT, "units that would decide, if undecided", True),
+        ),
+    ),
 )

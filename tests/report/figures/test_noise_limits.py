@@ -86,14 +86,13 @@ def test_deviations_below_the_floor_are_none_and_steps_without_any_are_left_out(
     )
     assert drawn.num_rows == 8
     assert drawn["angular_deviation"].to_pylist().count(0) == 0
-    assert found[0]["finding"] == (
+    assert found[0] == (
         "0 embedding 0.0 0.001; 0 logit 0.0 0.0; 0 probability 1.0 0.0; 0 probability 10.0 2e-05"
     )
-    assert found[1] == {
-        "finding": "6 of 8 deviations (75 %) in sublayer_trace are below the noise floor, and "
-        "findings count them as zero.",
-        "agrees": None,
-    }
+    assert found[1] == (
+        "6 of 8 deviations (75 %) in sublayer_trace are below the noise floor, and findings count "
+        "them as zero."
+    )
 
 
 @pytest.mark.parametrize(("size", "kept"), [(1.1e-4, 1.1e-4), (9e-5, 0)])
@@ -121,7 +120,7 @@ def test_an_estimate_is_judged_only_where_the_measurement_is_above_the_floor(
         "AS finding FROM decoding_deviation GROUP BY model;"
     )
     _, found = run_query(_connection(decoding_deviation=rows, noise_floor=_floor()), sql, {})
-    assert found[0]["finding"] == str([kept] * 3).replace("0, 0, 0", "0.0, 0.0, 0.0")
+    assert found[0] == str([kept] * 3).replace("0, 0, 0", "0.0, 0.0, 0.0")
     assert len(found) == (1 if kept else 2)
 
 
@@ -131,7 +130,7 @@ def test_without_a_floor_nothing_is_left_out() -> None:
     for tables in ({"sublayer_trace": rows}, {"sublayer_trace": rows, "noise_floor": []}):
         _, found = run_query(_connection(**tables), SEEN + FINDING, {})
         assert len(found) == 1
-        assert "0 logit 0.0 1e-09" in str(found[0]["finding"])
+        assert "0 logit 0.0 1e-09" in str(found[0])
 
 
 def test_every_table_of_deviations_is_limited() -> None:
@@ -162,8 +161,8 @@ def test_a_table_of_a_traces_steps_is_without_those_below_the_floor() -> None:
     )
     tables = {"sublayer_trace": rows, "logit_shift": shifts, "noise_floor": floor}
     _, found = run_query(_connection(**tables), sql, {})
-    assert found[0]["finding"] == "0 1, 0 2, 1 2"
-    assert "1 of 4 rows (25 %) in logit_shift" in str(found[-1]["finding"])
+    assert found[0] == "0 1, 0 2, 1 2"
+    assert "1 of 4 rows (25 %) in logit_shift" in str(found[-1])
 
 
 def test_shares_of_a_step_below_the_floor_of_free_running_are_left_out() -> None:
@@ -192,7 +191,7 @@ def test_shares_of_a_step_below_the_floor_of_free_running_are_left_out() -> None
     )
     tables = {"decoding_trace": rows, "history_term": terms, "noise_floor": _floor()}
     _, found = run_query(_connection(**tables), sql, {})
-    assert found[0]["finding"] == "[1, 2]"
+    assert found[0] == "[1, 2]"
 
 
 @pytest.mark.parametrize(("temperature", "seen"), [(1.0, 0), (10.0, 2e-5)])
@@ -214,7 +213,7 @@ def test_a_choice_deviates_by_what_is_above_the_floor_at_its_temperature(
         "kl_divergence) AS finding FROM option_agreement;"
     )
     _, found = run_query(_connection(option_agreement=[row], noise_floor=_floor()), sql, {})
-    assert found[0]["finding"] == f"{float(seen)} {float(seen)}"
+    assert found[0] == f"{float(seen)} {float(seen)}"
 
 
 def test_a_variant_within_the_floor_is_as_similar_as_dense() -> None:
@@ -233,7 +232,7 @@ def test_a_variant_within_the_floor_is_as_similar_as_dense() -> None:
         "AS finding FROM variant_cost;"
     )
     _, found = run_query(_connection(variant_cost=[row], noise_floor=_floor()), sql, {})
-    assert found[0]["finding"] == "0.9998 1.0 1.0 0.0002 0.0"
+    assert found[0] == "0.9998 1.0 1.0 0.0002 0.0"
 
 
 @pytest.mark.parametrize(("largest", "shares"), [(0.02, [0.9, 0.1]), (0.01, [])])
@@ -256,4 +255,4 @@ def test_parts_of_an_attention_output_count_where_one_of_them_is_above_the_floor
         "2 of 2 shares (100 %) in attention_error are below the noise floor, and findings leave "
         "them out."
     ]
-    assert [row["finding"] for row in found] == ([str(shares)] if shares else left_out)
+    assert found == ([str(shares)] if shares else left_out)

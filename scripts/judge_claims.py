@@ -1,0 +1,63 @@
+"""Judge the claims of one figure by its tables: holds, fails, undecided or not tested."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prunescope import progress
+from prunescope.inference import claims, verdicts
+from prunescope.report import queries
+from prunescope.storage import store
+from prunescope.tables.schemas import TABLES
+
+
+def judge_claims(
+    figure: str,
+    tables: Mapping[str, Sequence[str]],
+    surprisals: Sequence[str],
+    settings: Mapping[str, object],
+    verdicts_file: str,
+    made_by: Mapping[str, object],
+) -> None:
+    """Write table `claim_verdict` of one figure.
+
+    Parameters
+    ----------
+    figure : stem of the figure.
+    tables : files of each table that the figure reads, by the name of the table.
+    surprisals : files of table `surprisal` of the models of the figure.
+    settings : values of the `$named` parameters of the figure's query.
+    verdicts_file : the file to write.
+    made_by : provenance, written into the metadata of the file.
+    """
+    measured = [(claim, units_of(claim, tables, settings)) for claim in claims.of_figure(figure)]
+    with store.open_tables({"surprisal": surprisals}) as connection:
+        known = connection.sql("FROM surprisal").to_arrow_table().to_pylist()
+    rows = verdicts.judged(measured, verdicts.untrained(known))
+    store.write(verdicts_file, rows, "claim_verdict", made_by)
+
+
+def units_of(
+    claim: claims.Claim, tables: Mapping[str, Sequence[str]], settings: Mapping[str, object]
+) -> list[dict[str, Any]]:
+    """Rows of a claim's query, over tables without deviations below the noise floor."""
+    with store.open_tables(tables) as connection:
+        return queries.units(
+            connection,
+            claim.query_file.read_text(encoding="utf-8"),
+            {**settings, **claim.settings},
+        )
+
+
+if __name__ == "__main__":
+    snakemake: Any  # put here by Snakemake
+
+    figure = snakemake.wildcards.figure
+    with progress.job("judge_claims", snakemake.log[0]):
+        judge_claims(
+            figure=figure,
+            tables={name: list(files) for name, files in snakemake.input.items() if name in TABLES},
+            surprisals=list(snakemake.input.trained),
+            settings=snakemake.params.settings,
+            verdicts_file=snakemake.output.verdicts,
+            made_by=store.provenance("judge_claims", {"figure": figure}),
+        )

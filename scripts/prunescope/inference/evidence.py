@@ -1,0 +1,118 @@
+"""What the units of a sample say about a claim's statistic: a value, its 95 % interval, a p-value.
+
+Units are what would be drawn anew if the study were repeated: prompts, not their steps; items of a
+task; linears of a model. The median of units is used where the paper speaks of most points, because
+its interval needs no assumption about how values are distributed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+"""Level of every interval."""
+
+RESAMPLES = 1999
+"""Resamples of the bootstrap and of the permutation test of a rank correlation."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A statistic of n units, its interval, and the two-sided p-value of a threshold.
+
+    An end is NaN if there are too few units for an interval.
+    """
+
+    n: int
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+def median(values: Floats, threshold: float) -> Evidence:
+    """The median, by the exact test and interval of a quantile (order statistics, binomial)."""
+    tested = stats.quantile_test(values, q=threshold, p=0.5)
+    ends = tested.confidence_interval(CONFIDENCE)
+    return Evidence(len(values), float(np.median(values)), ends.low, ends.high, tested.pvalue)
+
+
+def share(values: Floats, threshold: float) -> Evidence:
+    """The share of units whose value is 1, by the exact binomial test and interval."""
+    tested = stats.binomtest(int(values.sum()), len(values), threshold)
+    ends = tested.proportion_ci(CONFIDENCE, method="exact")
+    return Evidence(len(values), tested.statistic, ends.low, ends.high, tested.pvalue)
+
+
+def mean(values: Floats, threshold: float) -> Evidence:
+    """The mean, by Student's t."""
+    if np.ptp(values) == 0:  # no variance to judge by
+        return Evidence(len(values), float(values[0]), np.nan, np.nan, 1.0)
+    tested = stats.ttest_1samp(values, threshold)
+    ends = tested.confidence_interval(CONFIDENCE)
+    return Evidence(len(values), float(values.mean()), ends.low, ends.high, float(tested.pvalue))
+
+
+def rank_correlation(values: Floats, others: Floats) -> Evidence:
+    """Spearman's rank correlation of pairs, by a permutation test and a BCa bootstrap interval."""
+
+    def correlation(xs: Floats, ys: Floats) -> float:
+        return float(stats.spearmanr(xs, ys).statistic)
+
+    if min(np.ptp(values), np.ptp(others)) == 0:
+        return Evidence(len(values), np.nan, np.nan, np.nan, 1.0)
+    tested = stats.permutation_test(
+        (values,),
+        lambda xs: correlation(xs, others),
+        permutation_type="pairings",
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    with np.errstate(invalid="ignore"):
+        ends = stats.bootstrap(
+            (values, others),
+            correlation,
+            n_resamples=RESAMPLES,
+            paired=True,
+            vectorized=False,
+            confidence_level=CONFIDENCE,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    return Evidence(len(values), float(tested.statistic), ends.low, ends.high, float(tested.pvalue))
+
+
+_TESTS: Mapping[str, Callable[[Floats, float], Evidence]] = {
+    "median": median,
+    "share": share,
+    "mean": mean,
+}
+
+
+def of_units(
+    statistic: str, rows: Sequence[Mapping[str, Any]], threshold: float
+) -> Evidence | None:
+    """Evidence from the rows of one subject, or None if no row has a value.
+
+    Parameters
+    ----------
+    statistic : `median`, `share`, `mean` or `rank_correlation` of the units, or `given`.
+    rows : one per unit, with `measured` and, for a rank correlation, `beside`; one row with
+        `n`, `measured`, `low`, `high` and `p_value` if the evidence is given.
+    threshold : the value that is tested; a rank correlation is tested against 0.
+    """
+    rows = [row for row in rows if row["measured"] is not None]
+    if not rows:
+        return None
+    if statistic == "given":
+        (row,) = rows
+        return Evidence(row["n"], row["measured"], row["low"], row["high"], row["p_value"])
+    values = np.array([row["measured"] for row in rows], float)
+    if statistic == "rank_correlation":
+        return rank_correlation(values, np.array([row["beside"] for row in rows], float))
+    return _TESTS[statistic](values, threshold)
