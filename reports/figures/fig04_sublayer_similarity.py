@@ -6,6 +6,11 @@ probabilities. Lines are means over prompts and steps; bands reach from the smal
 similarity. Dotted lines are the noise floor, the similarity that rounding alone would leave. Look
 for how far the line and the band of the probabilities lie below the other two, and for the first
 and the last blocks, where the paper finds less similar hidden states.
+
+Thin lines are the means that the paper publishes for Qwen2.5-7B-Instruct, which has 28 blocks.
+Where ours differ, size is one reason: a block of a small model does a larger part of its work. The
+scale of its intermediate logits is another: lm_head alone reads no state before the final norm at
+the scale for which it was trained, and small logits make probabilities that hardly move.
 """
 
 import pyarrow as pa

@@ -1,17 +1,44 @@
 -- Figure 4. Sublayers dropped one at a time: similarity with dense in three spaces, T = 1.
--- One row per (model, sublayer, block, space): mean and range over prompts and steps, and the
--- similarity that rounding alone leaves.
+-- One row per (model, sublayer, block, space): mean and range over prompts and steps, the similarity that
+-- rounding alone leaves, and the mean that the paper shows for its own model.
+WITH levels AS (
+    SELECT
+        model,
+        sublayer,
+        block,
+        space,
+        avg(similarity) AS mean,
+        min(similarity) AS low,
+        max(similarity) AS high,
+        min(noise) AS noise
+    FROM sublayer_similarity
+    GROUP BY ALL
+),
+
+published AS (
+    SELECT DISTINCT
+        model,
+        panel AS sublayer,
+        cast(x AS INT) AS block,
+        line AS space,
+        y AS paper
+    FROM paper_curves
+    CROSS JOIN sublayer_similarity
+    WHERE figure = 'fig04'
+)
+
 SELECT
     model,
     sublayer,
     block,
     space,
-    avg(similarity) AS mean,
-    min(similarity) AS low,
-    max(similarity) AS high,
-    min(noise) AS noise
-FROM sublayer_similarity
-GROUP BY ALL
+    mean,
+    low,
+    high,
+    noise,
+    paper
+FROM levels
+FULL JOIN published USING (model, sublayer, block, space)
 ORDER BY ALL;
 
 -- Findings: the blocks at which hidden states are least similar, and the similarity in each space.

@@ -1,6 +1,7 @@
 -- Figure 12. Kinds of compression compared: free running, greedy, T = 1.
 -- One row per (model, scope, variant, panel, step): the scope is the prompt in the settings, or the
--- mean over the prompts at whose step neither model has stopped.
+-- mean over the prompts at whose step neither model has stopped. `paper` is the curve that the paper shows for
+-- its own model, one prompt and the same kind of compression.
 WITH panels AS (
     SELECT
         model,
@@ -85,6 +86,44 @@ scopes AS (
         panels.*
     FROM panels
     WHERE prompt = $prompt
+),
+
+levels AS (
+    SELECT
+        model,
+        scope,
+        variant,
+        method,
+        panel,
+        step,
+        avg(measured) AS measured,
+        count(*) AS prompts,
+        max(limits.noise) AS noise
+    FROM scopes
+    INNER JOIN compression_run USING (model, variant)
+    LEFT JOIN limits USING (model, panel)
+    GROUP BY ALL
+),
+
+published AS (
+    SELECT
+        $prompt AS scope,
+        CASE line
+            WHEN 'attn_drop' THEN 'sublayer_drop'
+            WHEN 'awq_4bit' THEN 'awq'
+            ELSE 'wanda'
+        END AS method, -- noqa: RF04
+        CASE panel
+            WHEN 'cosine_h' THEN 'embedding'
+            WHEN 'cosine_z' THEN 'logit'
+            WHEN 'cosine_p' THEN 'probability'
+            ELSE panel
+        END AS panel,
+        cast(round(x) AS INT) AS step,
+        avg(y) AS paper
+    FROM paper_curves
+    WHERE figure = 'fig12'
+    GROUP BY ALL
 )
 
 SELECT
@@ -94,13 +133,12 @@ SELECT
     method,
     panel,
     step,
-    avg(measured) AS measured,
-    count(*) AS prompts,
-    max(limits.noise) AS noise
-FROM scopes
-INNER JOIN compression_run USING (model, variant)
-LEFT JOIN limits USING (model, panel)
-GROUP BY ALL
+    measured,
+    prompts,
+    noise,
+    paper
+FROM levels
+LEFT JOIN published USING (scope, method, panel, step)
 ORDER BY model, scope, variant, panel, step;
 
 -- Findings: the deviation of each variant on the dense model's tokens and on its own.

@@ -130,7 +130,8 @@ def lines(rows: pa.Table, y: Value, named: Mapping[str, Line]) -> alt.LayerChart
 def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
     """One line per space with a band behind it.
 
-    Columns: space, mean, low, high, and optionally noise, which is drawn dotted.
+    Columns: space, mean, low, high, and optionally noise, which is drawn dotted, and paper, the
+    published mean, which is drawn thin.
     """
     spaces = [space for space in SPACES if space in rows.column("space").unique().to_pylist()]
     scale = alt.Scale(domain=spaces, range=[SPACES[space] for space in spaces])
@@ -145,6 +146,8 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
         marks.append(
             base.mark_line(**_DOTTED).encode(y.of("noise"), tooltip=["space:N", "noise:Q"])
         )
+    if "paper" in rows.column_names:
+        marks.append(base.mark_line(**THIN).encode(y.of("paper"), tooltip=["space:N", "paper:Q"]))
     layers: alt.LayerChart = alt.layer(*marks)  # type: ignore[assignment] # no facets inside
     return layers
 
@@ -165,6 +168,9 @@ def noise(rows: pa.Table, x: alt.X, y: Value, column: str) -> alt.Chart:
 
 
 _DOTTED: dict[str, Any] = {"strokeWidth": 1.2, "strokeDash": [1, 3]}
+
+THIN: dict[str, Any] = {"strokeWidth": 0.8, "opacity": 0.8}
+"""The line of a curve that the paper publishes."""
 
 
 def similarity_over_depth(rows: pa.Table, edit: str, doc: str | None) -> ChartType:
