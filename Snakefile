@@ -18,8 +18,8 @@ include: "rules/compression.smk"
 include: "rules/tracing.smk"
 include: "rules/theory.smk"
 include: "rules/evaluation.smk"
-include: "rules/inference.smk"
 include: "rules/reads.smk"
+include: "rules/inference.smk"
 include: "rules/report.smk"
 
 

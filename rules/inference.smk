@@ -1,4 +1,4 @@
-"""What samples of items say about all items: differences from dense, with intervals."""
+"""What samples say about all items and prompts: differences from dense, verdicts on claims."""
 
 
 rule compare_scores:
@@ -22,3 +22,26 @@ rule compare_scores:
         code=fingerprint("compare_scores.py"),
     script:
         "../scripts/compare_scores.py"
+
+
+rule judge_claims:
+    """Compare the claims of one figure with its tables: they hold, fail or stay undecided."""
+    input:
+        unpack(figure_tables),
+        trained=surprisals_of_figure,
+    output:
+        verdicts="<store>/claim_verdict/figure={figure}/part.parquet",
+    log:
+        "<logs>/judge_claims/{figure}.log",
+    benchmark:
+        "<logs>/judge_claims/{figure}.seconds.tsv"
+    conda:
+        "../envs/inference.yaml"
+    resources:
+        **request("light"),
+    params:
+        settings=figure_settings,
+        claims=claims_of_figure,
+        code=claims_fingerprint,
+    script:
+        "../scripts/judge_claims.py"

@@ -1,6 +1,6 @@
 """What each figure reads, and what is exported, as files: input functions; no rules."""
 
-
+@functools.cache
 def tables_by_path():
     """Every table a figure may read, and the path its rule writes; the folder bears its name."""
     store = Path(config["pathvars"]["store"])
@@ -10,13 +10,12 @@ def tables_by_path():
     return {table: folders[table] for table in schemas.TABLES if table in folders}
 
 
-TABLES = tables_by_path()
-
-
 def tables_of(figure):
     """Files of every table one figure reads, by table."""
     entry = config["figures"][figure]
-    return {table: expand(TABLES[table], **keys) for table, keys in entry["reads"].items()}
+    return {
+        table: expand(tables_by_path()[table], **keys) for table, keys in entry["reads"].items()
+    }
 
 
 def figure_tables(wildcards):

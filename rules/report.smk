@@ -1,27 +1,4 @@
-"""Tables to verdicts and figures, these to one page, and the store as a database."""
-
-
-rule judge_claims:
-    """Compare the claims of one figure with its tables: they hold, fail or stay undecided."""
-    input:
-        unpack(figure_tables),
-        trained=surprisals_of_figure,
-    output:
-        verdicts="<store>/claim_verdict/figure={figure}/part.parquet",
-    log:
-        "<logs>/judge_claims/{figure}.log",
-    benchmark:
-        "<logs>/judge_claims/{figure}.seconds.tsv"
-    conda:
-        "../envs/inference.yaml"
-    resources:
-        **request("light"),
-    params:
-        settings=figure_settings,
-        claims=claims_of_figure,
-        code=claims_fingerprint,
-    script:
-        "../scripts/judge_claims.py"
+"""Tables to figures, figures and verdicts to one page, and the store as a database."""
 
 
 rule draw_figure:
