@@ -24,12 +24,13 @@ include: "rules/report.smk"
 
 
 rule all:
-    """The report, its figures, the tables behind them, and the store as a database."""
+    """The report, its figures and items, the tables behind them, and the store as a database."""
     default_target: True
     input:
         rules.build_report.output.report,
         expand(rules.draw_figure.output.figure, figure=config["figures"]),
         rules.build_catalog.output.catalog,
+        items_page,
         every_table,
 
 

@@ -37,6 +37,12 @@ def every_table(wildcards):
     return [file for files in all_tables(wildcards).values() for file in files]
 
 
+def items_page(wildcards):
+    """The page of items, if a figure reads them."""
+    read = {"task_scores", "task_samples"} <= all_tables(wildcards).keys()
+    return [rules.build_items.output.page] if read else []
+
+
 def figure_settings(wildcards):
     """Values of the query's named parameters."""
     return config["figures"][wildcards.figure].get("settings", {})

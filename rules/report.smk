@@ -58,6 +58,33 @@ rule build_report:
         "../scripts/build_report.py"
 
 
+rule build_items:
+    """Put items that variants answer better or worse than dense on a page of their own."""
+    input:
+        scores=lambda wildcards: all_tables(wildcards)["task_scores"],
+        samples=lambda wildcards: all_tables(wildcards)["task_samples"],
+    output:
+        page="<results>/items.html",
+    log:
+        "<logs>/build_items.log",
+    benchmark:
+        "<logs>/build_items.seconds.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        **request("light"),
+    params:
+        code=fingerprint(
+            "build_items.py",
+            "../reports/items.sql",
+            "../reports/items.html.j2",
+            "../reports/items.js",
+            "../reports/style.css",
+        ),
+    script:
+        "../scripts/build_items.py"
+
+
 rule build_catalog:
     """Make the store a DuckDB database with one view per table."""
     input:

@@ -48,7 +48,13 @@ def build_report(
     ]
     with store.written_whole(report_file) as part_file:
         part_file.write_text(
-            page.render(drawn_figures, verdict_rows(verdicts), background, missing or {}),
+            page.render(
+                drawn_figures,
+                verdict_rows(verdicts),
+                background,
+                missing or {},
+                has_items="task_samples" in tables,
+            ),
             encoding="utf-8",
         )
 

@@ -330,6 +330,8 @@ def _samples(
                     "filter": sample["filter"],
                     "outcome": _outcome(sample[metric]),
                     "chance": _chance(sample, metric, tasks[subtask]),
+                    "context": str(sample["arguments"][0][0]),
+                    "options": _options(sample, tasks[subtask]),
                     "response": _response(sample, metric, tasks[subtask]),
                     "target": _target(sample, tasks[subtask]),
                     "doc_hash": sample["doc_hash"],
@@ -363,6 +365,13 @@ def _chance(sample: Mapping[str, Any], metric: str, task: Any) -> float | None:
     target = sample["target"]
     n_right = len(target) if isinstance(target, list) else 1
     return n_right / len(task.doc_to_choice(sample["doc"]))
+
+
+def _options(sample: Mapping[str, Any], task: Any) -> list[str] | None:
+    """The options of a multiple-choice item."""
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return None
+    return [str(option) for option in task.doc_to_choice(sample["doc"])]
 
 
 def _response(sample: Mapping[str, Any], metric: str, task: Any) -> str:

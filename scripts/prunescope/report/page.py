@@ -10,7 +10,7 @@ from typing import Any
 
 import vl_convert
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from prunescope.inference import claims
@@ -52,6 +52,7 @@ def render(
     verdicts: Sequence[Mapping[str, Any]],
     facts: Sequence[tuple[str, Any]],
     missing: Mapping[str, Sequence[str]],
+    has_items: bool = False,
 ) -> str:
     """The page as HTML. Texts are escaped, and no text in a specification can end its script.
 
@@ -62,9 +63,42 @@ def render(
     facts : heading and rows of each table of provenance; a row is a sequence of texts, and the
         first row is the head.
     missing : stems of figures that could not be drawn, and the jobs that each waits for.
+    has_items : whether items.html stands beside the page.
     """
     style, vega = _report_file("style.css"), _vega_bundle()
     behaviour = _report_file("report.js")
+    return _template("report.html.j2").render(
+        sections=sections(figures),
+        judged=judged_claims.judged(claims.read_all(), verdicts),
+        labels={name: label(figure) for name, figure in figures.items()},
+        specifications=in_script({name: untitled(figure) for name, figure in figures.items()}),
+        facts=facts,
+        missing=missing,
+        has_items=has_items,
+        policy=content_policy(scripts=(vega, behaviour), styles=(style,)),
+        style=style,
+        behaviour=behaviour,
+        vega=vega,
+    )
+
+
+def render_items(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """The page of changed items as HTML, which needs no network.
+
+    Parameters
+    ----------
+    tasks : the changed items of each model and task (`items.changed`).
+    """
+    style, behaviour = _report_file("style.css"), _report_file("items.js")
+    return _template("items.html.j2").render(
+        data=in_script(tasks),
+        policy=content_policy(scripts=(behaviour,), styles=(style,)),
+        style=style,
+        behaviour=behaviour,
+    )
+
+
+def _template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(REPORTS),
         autoescape=True,
@@ -72,18 +106,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
-        sections=sections(figures),
-        judged=judged_claims.judged(claims.read_all(), verdicts),
-        labels={name: label(figure) for name, figure in figures.items()},
-        specifications=in_script({name: untitled(figure) for name, figure in figures.items()}),
-        facts=facts,
-        missing=missing,
-        policy=content_policy(scripts=(vega, behaviour), styles=(style,)),
-        style=style,
-        behaviour=behaviour,
-        vega=vega,
-    )
+    return environment.get_template(name)
 
 
 def content_policy(scripts: Iterable[str], styles: Iterable[str]) -> str:

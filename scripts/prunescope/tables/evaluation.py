@@ -1,5 +1,7 @@
 """Tables of the stage `evaluation`: benchmark tasks, matched formats, retrieval."""
 
+import pyarrow as pa
+
 from prunescope.tables.table import BOOL, FLOAT, IDS, INT, TEXT, Column, Table, clocked, measure
 
 BENCHMARK_TASKS: tuple[Table, ...] = (
@@ -34,6 +36,8 @@ BENCHMARK_TASKS: tuple[Table, ...] = (
             Column("filter", TEXT, "lm-eval's name of the answer filter; none for the raw answer"),
             Column("outcome", FLOAT, "score of the item; for perplexities log p per unit, in nats"),
             measure("chance", "expected outcome of a guess; 0 if generated; NULL if not defined"),
+            Column("context", TEXT, "what the model read before its answer, examples included"),
+            Column("options", pa.list_(TEXT), "the options; NULL if the answer is written", True),
             Column("response", TEXT, "text that the model generated, or the option it chose"),
             Column("target", TEXT, "the right answer"),
             Column("doc_hash", TEXT, "SHA-256 of the item's row; equal items have equal hashes"),
