@@ -191,6 +191,7 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
             "filter": each["filter"],
             "outcome": item % 2,
             "chance": 0.25,
+            "context": "a question",
             "response": "an answer",
             "target": "an answer",
             "doc_hash": f"{item}",
