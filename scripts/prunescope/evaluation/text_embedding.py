@@ -156,7 +156,8 @@ class Embedder:
     """Embeds texts with a variant, and caches the embeddings in files.
 
     A file is used again only if it was made from the same tokens with the same weights, settings,
-    code and versions of packages. The model is then not even loaded, so that a killed job resumes quickly.
+    code and versions of packages. The model is then not even loaded, so that a killed job resumes
+    quickly.
 
     Attributes
     ----------

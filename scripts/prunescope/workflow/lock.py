@@ -17,6 +17,20 @@ class LockedError(Exception):
     """Another run uses the same directory; the message names its process."""
 
 
+def is_free(file: str | Path) -> bool:
+    """Whether no other process holds the lock, or the file system has no locks."""
+    if not Path(file).is_file():
+        return True
+    lock = FileLock(file)
+    try:
+        with lock.acquire(timeout=0):
+            return True
+    except Timeout:
+        return False
+    except NotImplementedError:
+        return True
+
+
 def hold(file: str | Path) -> None:
     """Lock `file` until this process ends, and write the id of this process beside it.
 
