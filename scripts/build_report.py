@@ -7,7 +7,7 @@ from typing import Any
 
 from prunescope import progress
 from prunescope.report import facts, page
-from prunescope.storage import store
+from prunescope.storage import seals, store
 from prunescope.tables.schemas import TABLES
 
 
@@ -48,6 +48,7 @@ def build_report(
         part_file.write_text(
             page.render(drawn_figures, background, missing or {}), encoding="utf-8"
         )
+        seals.seal(part_file)
 
 
 def incomplete(

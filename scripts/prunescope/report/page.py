@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from prunescope.paths import REPORTS
+from prunescope.storage import seals
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def render(
     facts: Sequence[tuple[str, Any]],
     missing: Mapping[str, Sequence[str]],
 ) -> str:
-    """The page as HTML. Texts are escaped, and no text in a specification can end its script.
+    """The page as HTML, with a blank for its seal.
+
+    Texts are escaped, and no text in a specification can end its script.
 
     Parameters
     ----------
@@ -75,6 +78,7 @@ def render(
         facts=facts,
         missing=missing,
         policy=content_policy(scripts=(vega, behaviour), styles=(style,)),
+        seal=seals.BLANK,
         style=style,
         behaviour=behaviour,
         vega=vega,

@@ -82,7 +82,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in final.parent.glob(f".{final.name}.*.part"):
+    for leftover in final.parent.glob(f".{final.name}.*.part*"):  # DuckDB adds `.wal`
         leftover.unlink(missing_ok=True)
     part_file = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
