@@ -51,6 +51,8 @@ onstart:
             raise WorkflowError(refused)
     elif workflow.executor_plugin.name == "local":
         os.environ[progress.RUN_PROCESS] = str(os.getpid())  # jobs inherit it
+    if limited := progress.limited_memory(needed_mb=config["limits"]["mem_mb"]):
+        progress.warn(limited)
     records.claim(store, ".snakemake")
 
 
