@@ -24,12 +24,14 @@ try:
     store = config["pathvars"]["store"]
     locks = (".snakemake/prunescope.lock", f"{store}/.lock")
     is_alone = workflow.is_main_process and all(map(lock.is_free, locks))
+    if workflow.is_main_process and records.is_foreign(store, ".snakemake"):
+        lock.check_free(f"{store}/.lock")  # what another directory is making has no records yet
     planned_on = records.run_state(store) if is_alone else None
     records.take_over(store, ".snakemake")
     if is_alone:
         records.doubt(store, config["pathvars"]["results"], ".snakemake")
         records.restore_times(store)
-except (experiment.ConfigError, records.ForeignStoreError) as error:
+except (experiment.ConfigError, records.ForeignStoreError, lock.LockedError) as error:
     raise WorkflowError(str(error)) from None
 
 os.environ.update(allocator.ENVIRONMENT | os.environ)  # jobs inherit it, but for what is set

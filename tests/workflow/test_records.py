@@ -243,8 +243,11 @@ def test_a_copied_working_directory_does_not_believe_its_own_records(here):
     """Two checkouts, one copied from the other, work in turn on one store elsewhere."""
     run()
     first = records._identity(Path(".snakemake"))
+    assert not records.is_foreign("store", ".snakemake")
+    assert not records.is_foreign("no store", ".snakemake")
     shutil.copytree(".snakemake", "copy/.snakemake")
     assert records._identity(Path("copy/.snakemake")) != first
+    assert records.is_foreign("store", "copy/.snakemake")
     assert records._identity(Path(".snakemake")) == first
     Path(".snakemake").rename("moved")
     assert records._identity(Path("moved")) == first

@@ -48,6 +48,11 @@ class ChangedStoreError(Exception):
     """Another run has worked on a store while this one planned."""
 
 
+def is_foreign(store: str | Path, snakemake: str | Path) -> bool:
+    """Whether the last run on a store was started in another working directory."""
+    return _owner(Path(store)) not in (None, _identity(Path(snakemake)))
+
+
 def take_over(store: str | Path, snakemake: str | Path) -> None:
     """Take over the records of a store that belongs to another working directory, before planning.
 
@@ -79,7 +84,8 @@ def take_over(store: str | Path, snakemake: str | Path) -> None:
         raise ForeignStoreError(
             f"{store} holds {len(unrecorded)} artifacts that were not made by this working "
             f"directory and have no record ({names}): they may have been made with other settings. "
-            "Move them away, or set `pathvars: {store: …}` in config to another folder."
+            "If a run in another directory made them and was killed, run it there to its end. "
+            "Otherwise move them away, or set `pathvars: {store: …}` in config to another folder."
         )
 
 
