@@ -41,7 +41,7 @@ def job(name: str, log_file: str) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     LOG.setLevel(logging.INFO)
-    faulthandler.enable(handler.stream)
+    faulthandler.enable(handler.stream or sys.stderr)
     if limited := limited_memory():
         LOG.warning(limited)
     start = time.perf_counter()
