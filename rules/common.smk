@@ -22,10 +22,17 @@ from prunescope.workflow.unfinished import stopped_at
 try:
     experiment.check_files(workflow.configfiles)
     config.update(experiment.resolve(config, workflow.basedir))
-    records.take_over(config["pathvars"]["store"], ".snakemake")
-    if workflow.is_main_process:
-        records.restore_times(config["pathvars"]["store"])
-except (experiment.ConfigError, records.ForeignStoreError) as error:
+    store = config["pathvars"]["store"]
+    locks = (".snakemake/prunescope.lock", f"{store}/.lock")
+    is_alone = workflow.is_main_process and all(map(lock.is_free, locks))
+    if workflow.is_main_process and records.is_foreign(store, ".snakemake"):
+        lock.check_free(f"{store}/.lock")  # what another directory is making has no records yet
+    planned_on = records.run_state(store) if is_alone else None
+    records.take_over(store, ".snakemake")
+    if is_alone:
+        records.doubt(store, config["pathvars"]["results"], ".snakemake")
+        records.restore_times(store)
+except (experiment.ConfigError, records.ForeignStoreError, lock.LockedError) as error:
     raise WorkflowError(str(error)) from None
 
 os.environ.update(allocator.ENVIRONMENT | os.environ)  # jobs inherit it, but for what is set
@@ -33,9 +40,10 @@ os.environ.update(allocator.ENVIRONMENT | os.environ)  # jobs inherit it, but fo
 
 onstart:
     try:
-        lock.hold(".snakemake/prunescope.lock")
-        lock.hold(f"{config['pathvars']['store']}/.lock")
-    except lock.LockedError as error:
+        for file in locks:
+            lock.hold(file)
+        records.check_unchanged(store, planned_on)
+    except (lock.LockedError, records.ChangedStoreError) as error:
         raise WorkflowError(str(error)) from None
     if on_slurm():
         slurm.mend_executor()
@@ -46,15 +54,17 @@ onstart:
             raise WorkflowError(refused)
     elif workflow.executor_plugin.name == "local":
         os.environ[progress.RUN_PROCESS] = str(os.getpid())  # jobs inherit it
-    records.claim(config["pathvars"]["store"], ".snakemake")
+    if limited := progress.limited_memory(needed_mb=config["limits"]["mem_mb"]):
+        progress.warn(limited)
+    records.claim(store, ".snakemake")
 
 
 onsuccess:
-    records.leave(config["pathvars"]["store"], ".snakemake")
+    records.leave(store, ".snakemake")
 
 
 onerror:
-    records.leave(config["pathvars"]["store"], ".snakemake")
+    records.leave(store, ".snakemake")
     report_what_there_is()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from prunescope import progress
 from prunescope.report import items, page
-from prunescope.storage import store
+from prunescope.storage import seals, store
 
 
 def build_items(scores: Sequence[str], samples: Sequence[str], page_file: str) -> None:
@@ -21,6 +21,7 @@ def build_items(scores: Sequence[str], samples: Sequence[str], page_file: str) -
         rows = connection.sql(sql, params={"most": items.MOST}).to_arrow_table().to_pylist()
     with store.written_whole(page_file) as part_file:
         part_file.write_text(page.render_items(items.by_task(rows)), encoding="utf-8")
+        seals.seal(part_file)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 from prunescope import progress
 from prunescope.report import facts, page
-from prunescope.storage import store
+from prunescope.storage import seals, store
 from prunescope.tables.schemas import TABLES
 
 
@@ -57,6 +57,7 @@ def build_report(
             ),
             encoding="utf-8",
         )
+        seals.seal(part_file)
 
 
 def verdict_rows(files: Sequence[str]) -> list[dict[str, Any]]:

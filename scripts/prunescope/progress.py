@@ -1,8 +1,10 @@
 """What a user sees of a job: a progress bar on a terminal and lines in its log."""
 
 import contextlib
+import faulthandler
 import logging
 import os
+import resource
 import select
 import sys
 import threading
@@ -29,6 +31,8 @@ class JobError(Exception):
 def job(name: str, log_file: str) -> Iterator[None]:
     """Run one job: messages and tracebacks go to `log_file`, a failure prints a single line.
 
+    The log also tells where a signal such as SIGSEGV ended the job.
+
     Raises SystemExit(1) after a failure, so that Snakemake deletes the outputs of the job.
     """
     _end_with_run(log_file)
@@ -37,6 +41,9 @@ def job(name: str, log_file: str) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     LOG.setLevel(logging.INFO)
+    faulthandler.enable(handler.stream or sys.stderr)
+    if limited := limited_memory():
+        LOG.warning(limited)
     start = time.perf_counter()
     try:
         yield
@@ -47,7 +54,28 @@ def job(name: str, log_file: str) -> Iterator[None]:
         print(f"\nprunescope: {name}: {line} (log: {log_file})", file=sys.stderr)
         raise SystemExit(1) from None
     LOG.info("took %.1f s", time.perf_counter() - start)
+    faulthandler.disable()
     logging.getLogger().removeHandler(handler)
+
+
+def limited_memory(needed_mb: float = float("inf")) -> str:
+    """What a limit of the address space means for jobs; empty if there is none.
+
+    Libraries that are refused memory may end by a signal or wait for ever instead of raising an
+    error, so that this has to be said beforehand.
+
+    Parameters
+    ----------
+    needed_mb : limits of at least so many MB are none.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY or limit >= needed_mb * 1e6:
+        return ""
+    return (
+        f"this shell limits the address space of a process to {limit / 1e6:.0f} MB (ulimit -v). A "
+        "job that needs more may end by SIGSEGV, or not at all. Run `ulimit -v unlimited` first, "
+        "or choose a smaller model."
+    )
 
 
 def _end_with_run(log_file: str) -> None:

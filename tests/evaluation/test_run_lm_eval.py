@@ -187,9 +187,9 @@ def test_a_killed_job_takes_over_its_finished_tasks(job):
     assert "finished" not in "".join(names_below(job.folder / "out"))
 
 
-@pytest.mark.parametrize("change", ["code", "settings", "rows"])
-def test_only_what_is_decided_alike_is_taken_over(job, change):
-    """Another code, setting or row: the finished task of the killed job is computed again."""
+@pytest.mark.parametrize("change", ["code", "settings", "rows", "version"])
+def test_only_what_is_decided_alike_is_taken_over(job, change, monkeypatch):
+    """Another code, setting, row or library: the killed job's finished task is computed again."""
     settings = SETTINGS["boolq"]
     arguments = job.arguments({"boolq": settings})
     rows = digests.checksums(arguments["rows_dirs"]["boolq"])
@@ -200,8 +200,11 @@ def test_only_what_is_decided_alike_is_taken_over(job, change):
         settings = {**settings, "limit": 3}
     if change == "rows":
         write_task(job.folder, "boolq", n_rows=4)
+    if change == "version":
+        upgraded = {**store.versions(), "torch": "99.0"}
+        monkeypatch.setattr(store, "versions", lambda: upgraded)
     (row,) = job.run({"boolq": settings}, **decides)
-    assert row["n_items"] == {"code": 9, "settings": 3, "rows": 4}[change]
+    assert row["n_items"] == {"settings": 3, "rows": 4}.get(change, 9)
 
 
 def test_items_whose_contexts_do_not_fit_are_counted(tmp_path):

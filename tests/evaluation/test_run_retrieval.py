@@ -121,7 +121,7 @@ def test_scores_follow_from_the_model(variant, dropped):
 
 
 def test_all_sets_with_one_load_and_none_the_next_time(variant, monkeypatch):
-    """Embeddings are kept: the same numbers again without the model, whatever else is measured."""
+    """Embeddings are kept: the same numbers again without the model, until a library changes."""
     run, folder = variant
     loads, load = [], loading.load
     monkeypatch.setattr(loading, "load", lambda *args: loads.append(args) or load(*args))
@@ -132,6 +132,10 @@ def test_all_sets_with_one_load_and_none_the_next_time(variant, monkeypatch):
     assert len(loads) == 1 and first == again
     run({"one": one}, edits.Edit(dropped={"mlp": (0,)}))
     assert len(loads) == 2
+    upgraded = {**store.versions(), "torch": "99.0"}
+    monkeypatch.setattr(store, "versions", lambda: upgraded)
+    run({"one": one}, edits.Edit(dropped={"mlp": (0,)}))
+    assert len(loads) == 3
 
 
 def test_embeddings_beyond_the_limit_go_once_their_set_is_scored(variant):

@@ -280,6 +280,18 @@ def test_a_settled_file_is_read_once(tmp_path, monkeypatch, own_cache):
     assert sources.listing(source) == listed[0] and len(read) == 2
 
 
+def test_a_damaged_memory_of_digests_is_not_believed(tmp_path, monkeypatch, own_cache):
+    """A flipped bit in it would make a whole model look edited, in each run anew."""
+    monkeypatch.setattr(digests, "SETTLED_AFTER", -1.0)
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    source = {"from": "path", "path": str(tmp_path / "model.gguf")}
+    listed = sources.listing(source)
+    content = own_cache.read_text()
+    own_cache.write_text(content.replace(listed["model.gguf"], "0" * 64))
+    assert content != own_cache.read_text()
+    assert sources.listing(source) == listed
+
+
 def test_config_at_hand(tmp_path, monkeypatch):
     """Of a folder at once, of a hub from its cache or the store, of a wheel from the store."""
     from huggingface_hub import constants

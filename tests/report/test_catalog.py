@@ -59,6 +59,7 @@ def test_catalog_is_built_anew_over_what_a_killed_job_left(
 ) -> None:
     tables = {"influence": [str(influence_file)]}
     (tmp_path / ".catalog.duckdb.1.part").write_bytes(b"half a database")
+    (tmp_path / ".catalog.duckdb.1.part.wal").write_bytes(b"and its log")
     for _ in range(2):
         build_catalog(tables, str(tmp_path / "catalog.duckdb"))
     assert {file.name for file in tmp_path.iterdir() if file.is_file()} == {"catalog.duckdb"}

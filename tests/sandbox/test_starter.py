@@ -106,8 +106,10 @@ CATCH_ALL = "while True:\n    try:\n        {}\n    except OSError:\n        pas
                 "semget(0, 32000, 0o1600)",
                 "msgget(0, 0o1600)",
                 "inotify_init1(0)",
+                "klogctl(3, bytes(4096), 4096)",  # readable by anyone where dmesg_restrict is 0
             )
         ),
+        ("import os\nassert os.uname().nodename != 'sandbox', 'hidden'", "AssertionError: hidden"),
         ("import signal\n" + CATCH_ALL.format("signal.sigwait(range(1, 64))"), "timed out"),
         ("raise ValueError('long\\n' * 10**6)", "ValueError: long long"),
         ("class E(Exception):\n    __str__ = None\nraise E", "E"),

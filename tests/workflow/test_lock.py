@@ -19,7 +19,11 @@ def test_lock_is_held_until_its_process_is_killed(tmp_path):
     command = [sys.executable, "-c", HOLD, str(SCRIPTS), str(file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(lock.LockedError, match=f"process {other.pid} already runs"):
-            lock.hold(file)
+        for refused in (lock.hold, lock.check_free):
+            with pytest.raises(lock.LockedError, match=f"process {other.pid} already runs"):
+                refused(file)
+        assert not lock.is_free(file)
         other.kill()
+    assert lock.is_free(file)
+    assert lock.is_free(tmp_path / "no such lock")
     lock.hold(file)

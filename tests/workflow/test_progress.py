@@ -1,6 +1,7 @@
-"""A job ends with the run that started it."""
+"""A job ends with the run that started it, and says why if its memory was limited."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -8,6 +9,14 @@ import pytest
 
 from prunescope import progress
 from prunescope.paths import SCRIPTS
+
+CRASH = """
+import ctypes, resource, sys
+from prunescope import progress
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+with progress.job("crash", sys.argv[1]):
+    ctypes.string_at(0)
+"""
 
 JOB = """
 import sys, time
@@ -54,3 +63,18 @@ def test_a_job_of_a_run_that_is_gone_does_not_start(run, tmp_path, monkeypatch):
     monkeypatch.setenv(progress.RUN_PROCESS, str(run.pid))
     with pytest.raises(SystemExit, match="has ended"), progress.job("slow", str(tmp_path / "log")):
         pytest.fail("it started")
+
+
+def test_a_job_that_a_signal_ends_under_a_limit_of_memory_says_so(tmp_path):
+    """A library that is refused memory may crash; the log holds a sentence, and the line."""
+    log = tmp_path / "crash.log"
+    job = subprocess.run(
+        [sys.executable, "-c", CRASH, str(log)],
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        check=False,
+    )
+    assert job.returncode == -signal.SIGSEGV
+    text = log.read_text(encoding="utf-8")
+    assert "limits the address space of a process to 3221 MB (ulimit -v)" in text
+    assert "Segmentation fault" in text
+    assert progress.limited_memory() == ""

@@ -155,8 +155,9 @@ def _padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 class Embedder:
     """Embeds texts with a variant, and caches the embeddings in files.
 
-    A file is used again only if it was made from the same tokens with the same weights, settings
-    and code. The model is then not even loaded, so that a killed job resumes quickly.
+    A file is used again only if it was made from the same tokens with the same weights, settings,
+    code and versions of packages. The model is then not even loaded, so that a killed job resumes
+    quickly.
 
     Attributes
     ----------
@@ -186,7 +187,11 @@ class Embedder:
         return embeddings
 
     def _key(self, sequences: Sequence[Sequence[int]]) -> str:
-        dependencies = {"settings": dict(self.settings), "made_from": dict(self.made_from)}
+        dependencies = {
+            "settings": dict(self.settings),
+            "made_from": dict(self.made_from),
+            "versions": store.versions(),
+        }
         digest = hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode())
         for ids in sequences:
             digest.update(json.dumps(list(ids)).encode())

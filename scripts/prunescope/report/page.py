@@ -16,6 +16,7 @@ from markupsafe import Markup
 from prunescope.inference import claims
 from prunescope.paths import REPORTS
 from prunescope.report import judged_claims
+from prunescope.storage import seals
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def render(
     missing: Mapping[str, Sequence[str]],
     has_items: bool = False,
 ) -> str:
-    """The page as HTML. Texts are escaped, and no text in a specification can end its script.
+    """The page as HTML, with a blank for its seal.
+
+    Texts are escaped, and no text in a specification can end its script.
 
     Parameters
     ----------
@@ -76,6 +79,7 @@ def render(
         missing=missing,
         has_items=has_items,
         policy=content_policy(scripts=(vega, behaviour), styles=(style,)),
+        seal=seals.BLANK,
         style=style,
         behaviour=behaviour,
         vega=vega,
@@ -83,7 +87,7 @@ def render(
 
 
 def render_items(tasks: Sequence[Mapping[str, Any]]) -> str:
-    """The page of changed items as HTML, which needs no network.
+    """The page of changed items as HTML, with a blank for its seal; it needs no network.
 
     Parameters
     ----------
@@ -92,6 +96,7 @@ def render_items(tasks: Sequence[Mapping[str, Any]]) -> str:
     style, behaviour = _report_file("style.css"), _report_file("items.js")
     return _template("items.html.j2").render(
         data=in_script(tasks),
+        seal=seals.BLANK,
         policy=content_policy(scripts=(behaviour,), styles=(style,)),
         style=style,
         behaviour=behaviour,

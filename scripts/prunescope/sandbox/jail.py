@@ -128,6 +128,7 @@ mq_open            240  180
 memfd_create       319  279
 memfd_secret       447  447
 add_key            248  217
+syslog             103  116
 request_key        249  218
 keyctl             250  219
 unshare            272   97
@@ -146,7 +147,7 @@ open_by_handle_at  304  265
 
 A dash means that the processor has no such call. The calls before the empty line are used by this
 script. Those after it are forbidden: they access other processes, make the kernel hold memory that
-no limit counts, or make namespaces.
+no limit counts, read the kernel's log, or make namespaces.
 """
 
 _AUDIT = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
@@ -215,13 +216,20 @@ def enter_namespaces() -> int:
     """
     if os.geteuid() == 0:
         _check(_LIBC.unshare(_CLONE_NEWNS | _CLONE_OTHERS), "unshare")
+        _hide_host_name()
         return 61184 + os.getpid() % 4096  # systemd's range of transient ids, which own no files
     user, group = os.getuid(), os.getgid()
     _check(_LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_OTHERS), "unshare")
+    _hide_host_name()
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     return user
+
+
+def _hide_host_name() -> None:
+    """Rename the host within the new namespace, which starts with the name of the machine."""
+    _check(_LIBC.sethostname(b"sandbox", len(b"sandbox")), "sethostname")
 
 
 def build_root(readable: list[str], scratch_bytes: int, owner: int) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -69,10 +68,9 @@ def _cache_file() -> Path:
 
 
 def _cached_digests() -> dict[str, dict[str, Any]]:
-    """Cached digests by path; empty if there is no cache or it cannot be read."""
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        entries = json.loads(_cache_file().read_text(encoding="utf-8"))
-        return entries if isinstance(entries, dict) else {}
+    """Cached digests by path; empty if there is no cache or it is damaged."""
+    with contextlib.suppress(OSError, RuntimeError, JobError):
+        return store.read_json(_cache_file())
     return {}
 
 
@@ -83,13 +81,10 @@ def _remember_digests(new_entries: Mapping[str, Mapping[str, Any]]) -> None:
     """
     with contextlib.suppress(OSError, RuntimeError):
         target = _cache_file()
-        target.parent.mkdir(parents=True, exist_ok=True)
         old_entries = {
             path: entry for path, entry in _cached_digests().items() if Path(path).exists()
         }
-        part_file = target.with_name(f"{target.name}.{os.getpid()}")
-        part_file.write_text(json.dumps({**old_entries, **new_entries}), encoding="utf-8")
-        part_file.replace(target)
+        store.write_json(target, {**old_entries, **new_entries})
 
 
 def check_folder(folder: str | Path) -> None:

@@ -23,9 +23,10 @@ def file(output_file: str | Path, name: str, decides: Mapping[str, object]) -> P
     ----------
     output_file : the output of the job.
     name : name of the part, for messages.
-    decides : everything that decides the result; if any of it changes, so does the file's name.
+    decides : everything that decides the result, besides the versions of packages; if any of it or
+        any version changes, so does the file's name.
     """
-    return folder(output_file) / f"{name}-{digest(decides)}.json"
+    return folder(output_file) / f"{name}-{digest({**decides, 'versions': store.versions()})}.json"
 
 
 def taken_over(part_file: Path) -> Any:

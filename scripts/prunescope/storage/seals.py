@@ -1,11 +1,11 @@
 """Seals: every artifact carries a digest of its own bytes, so that damage is noticed.
 
-Each file format of the store can hold a short text: Parquet in its footer, safetensors in its
-header, and JSON as its first key. The writer puts a blank of zeros there, hashes the whole file
-including the blank, and then replaces the blank by the digest. The digest is thus copied along with
-the file, any reader of the format can still read the file, and a flipped bit is noticed wherever it
-is: in the data, in the statistics of a table or in the digest itself. DuckDB ignores the page
-checksums of Parquet, so every file is checked here before DuckDB opens it.
+Each file format can hold a short text: Parquet in its footer, safetensors in its header, JSON as
+its first key, and the page as a comment. The writer puts a blank of zeros there, hashes the whole
+file including the blank, and then replaces the blank by the digest. The digest is thus copied along
+with the file, any reader of the format can still read the file, and a flipped bit is noticed
+wherever it is: in the data, in the statistics of a table or in the digest itself. DuckDB ignores
+the page checksums of Parquet, so every file is checked here before DuckDB opens it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from pathlib import Path
 from prunescope.progress import JobError
 
 KEY = "seal"
-"""Key under which each of the three formats holds the digest."""
+"""Key under which Parquet, safetensors and JSON hold the digest."""
 
 _MARK = b"prunescope-sha256:"
 _DIGITS = 64

@@ -9,6 +9,7 @@ import functools
 import itertools
 import json
 import os
+import platform
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -25,7 +26,10 @@ from prunescope.tables.schemas import SCHEMA_VERSION, TABLES
 if TYPE_CHECKING:
     import duckdb
 
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "numba", "pyarrow", "duckdb", "lm_eval")
+PACKAGES = (
+    *("torch", "transformers", "tokenizers", "numpy", "numba", "scipy", "pyarrow", "duckdb"),
+    *("gguf", "lm_eval", "rouge_score", "pytrec_eval-terrier"),
+)
 """Packages whose versions are recorded in the metadata of every artifact."""
 
 _PROVENANCE_KEY = b"prunescope"
@@ -42,7 +46,7 @@ def provenance(rule: str, settings: Mapping[str, object]) -> dict[str, object]:
         "rule": rule,
         "settings": dict(settings),
         "commit": _commit(),
-        "packages": _versions(),
+        "packages": versions(),
         "schema_version": SCHEMA_VERSION,
     }
 
@@ -59,13 +63,13 @@ def _commit() -> str:
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
-    """Versions of the installed packages on which the numbers may depend."""
-    versions = {}
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages on which the numbers may depend."""
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
+            found[name] = metadata.version(name)
+    return found
 
 
 @contextlib.contextmanager
@@ -78,7 +82,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in final.parent.glob(f".{final.name}.*.part"):
+    for leftover in final.parent.glob(f".{final.name}.*.part*"):  # DuckDB adds `.wal`
         leftover.unlink(missing_ok=True)
     part_file = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:

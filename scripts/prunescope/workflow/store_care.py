@@ -12,13 +12,18 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import duckdb
+
 from prunescope import progress
 from prunescope.storage import digests, seals, store
 from prunescope.workflow import records
 
 
 def artifacts(folders: Iterable[Path]) -> list[Path]:
-    """Artifacts in the folders. Exported checkpoints belong to the user and are left out."""
+    """Sealed artifacts and models in the folders.
+
+    Exported checkpoints belong to the user and are left out.
+    """
     files = [file for folder in folders for file in records.files(folder)]
     exported = {file.parent for file in files if file.name == "prunescope.json"}
     return [file for file in files if exported.isdisjoint(file.parents)]
@@ -27,19 +32,32 @@ def artifacts(folders: Iterable[Path]) -> list[Path]:
 def faults(folders: Iterable[Path]) -> Iterator[str]:
     """One line for every artifact whose bytes are not those that were written.
 
-    All files are read. Tables, edits, figures and manifests are compared with their seals, and the
-    files of models with their manifests.
+    All files are read. Tables, edits, figures, manifests and pages are compared with their seals,
+    and the files of models with their manifests. DuckDB checks the blocks of catalogs itself.
     """
     files = artifacts(folders)
+    pages = [page for folder in folders for page in folder.glob("report.html")]
+    catalogs = [catalog for folder in folders for catalog in folder.glob("*.duckdb")]
     models = [file for file in files if file.name.startswith("model=") and file.suffix == ".json"]
     model_folders = {manifest.with_suffix("") for manifest in models}
     sealed = [file for file in files if model_folders.isdisjoint(file.parents)]
-    for file in progress.track(sealed, "verifying"):
-        if not seals.is_whole(file):
+    for file in progress.track([*sealed, *pages, *catalogs], "verifying"):
+        is_whole = _opens if file.suffix == ".duckdb" else seals.is_whole
+        if not file.is_file() or not is_whole(file):
             yield f"{file} is damaged. Remove it and run snakemake again to make it anew."
     for manifest in progress.track(models, "verifying models"):
         if seals.is_whole(manifest):
             yield from _changed_files(manifest)
+
+
+def _opens(catalog: Path) -> bool:
+    """Whether DuckDB finds every block of a catalog as it was written."""
+    try:
+        with duckdb.connect(str(catalog), read_only=True) as connection:
+            connection.sql("SELECT * FROM duckdb_columns()").fetchall()
+    except duckdb.Error:
+        return False
+    return True
 
 
 def _changed_files(manifest: Path) -> Iterator[str]:
