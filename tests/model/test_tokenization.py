@@ -77,6 +77,58 @@ def test_every_stage_reads_what_tokenizer_json_says(folder, split, named):
     assert not tokenization.differences(tokenization.load(folder), folder)
 
 
+def adding(folder, template):
+    """tokenizer.json puts the tokens of a template around a text, or none."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if template is not None:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=template, special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("named", ["LlamaTokenizer", "PreTrainedTokenizerFast", None])
+@pytest.mark.parametrize(
+    ("key", "says", "template", "message"),
+    [
+        ("add_bos_token", True, None, "puts no <s> before a text"),
+        ("add_bos_token", True, "$A </s>", "puts no <s> before a text"),
+        ("add_bos_token", False, "<s> $A", "puts <s> before a text"),
+        ("add_eos_token", True, "<s> $A", "puts no </s> after a text"),
+        ("add_eos_token", False, "<s> $A </s>", "puts </s> after a text"),
+    ],
+)
+def test_a_contradiction_about_added_tokens_is_refused(folder, key, says, template, message, named):
+    """Releases of transformers take one or the other; the model was trained with one."""
+    adding(folder, template)
+    changed(folder, "tokenizer_config.json", tokenizer_class=named, **{key: says})
+    with pytest.raises(JobError, match=f"says {key}: {says}, but".lower()) as failure:
+        tokenization.load(folder)
+    assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "template"),
+    [
+        ({}, None),
+        ({}, "<s> $A </s>"),
+        ({"add_bos_token": None}, "<s> $A"),
+        ({"add_bos_token": False, "add_eos_token": False}, None),
+        ({"add_bos_token": True, "add_eos_token": False}, "<s> $A"),
+        ({"add_bos_token": True, "add_eos_token": True}, "<s> $A </s>"),
+        ({"add_bos_token": True, "bos_token": None}, None),  # there is none to add
+    ],
+)
+def test_added_tokens_on_which_both_files_agree_are_read(folder, settings, template):
+    adding(folder, template)
+    changed(folder, "tokenizer_config.json", **settings)
+    ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("the fox").ids
+    tokenizer = tokenization.load(folder)
+    assert tokenization.text_ids(tokenizer, "the fox", add_special_tokens=True) == ids
+    assert calibration.encoder(folder / "tokenizer.json")(["the fox"]) == [ids]
+
+
 def test_truncation_that_tokenizer_json_asks_for_does_not_act(folder):
     """sentence-transformers saves tokenizers that cut and pad."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

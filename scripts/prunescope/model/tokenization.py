@@ -84,6 +84,7 @@ def load(
     tokenizer._tokenizer.no_padding()
     known = raw(Path(model_dir) / "tokenizer.json")
     _refuse_unknown(tokenizer, known)
+    _refuse_contradiction(tokenizer, known, model_dir)
     if tokenizer.pad_token is None or known.token_to_id(tokenizer.pad_token) is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     chat_template = Path(model_dir) / "chat_template.json"
@@ -112,6 +113,35 @@ def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, tokenizer_json: Tokenize
             "another id: the model has no embeddings for them. Use the tokenizer.json that was "
             "saved with these weights."
         )
+
+
+def _refuse_contradiction(
+    tokenizer: PreTrainedTokenizerBase, tokenizer_json: Tokenizer, model_dir: str | Path
+) -> None:
+    """Raise JobError if tokenizer_config.json and tokenizer.json add different tokens to a text.
+
+    `add_bos_token` and `add_eos_token` are from before tokenizer.json. Some releases of
+    transformers follow them, others follow the post-processor of tokenizer.json, so that nobody can
+    tell with which of the two the model was trained.
+    """
+    file = Path(model_dir) / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    ids = tokenizer_json.encode(PROBES[0]).ids
+    for key, token, added_ids, where in (
+        ("add_bos_token", tokenizer.bos_token, ids[:1], "before"),
+        ("add_eos_token", tokenizer.eos_token, ids[-1:], "after"),
+    ):
+        says = settings.get(key)
+        token_id = None if token is None else tokenizer_json.token_to_id(token)
+        does = added_ids == [token_id]
+        if token_id is not None and isinstance(says, bool) and says != does:
+            raise JobError(
+                f"{tokenizer.name_or_path}: tokenizer_config.json says {key}: "
+                f"{str(says).lower()}, but tokenizer.json puts {'' if does else 'no '}{token} "
+                f"{where} a text, and releases of transformers differ in which of the two they "
+                f"follow. In a copy of the folder, take {key} out if tokenizer.json is right, or "
+                "else correct tokenizer.json, and name the copy as `path`."
+            )
 
 
 def raw(tokenizer_file: str | Path) -> Tokenizer:
