@@ -1,7 +1,10 @@
 """A set keeps the queries that are judged, what answers them, and as much else as asked for."""
 
+import gzip
 import json
+from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -103,6 +106,44 @@ def test_what_is_missing_is_named(fetch, tmp_path):
         JobError, match=r"reads a column `_id`, but row 1 of queries.parquet has id, text"
     ):
         fetch(source=source, format="beir")
+
+
+LOOKALIKES = ("001", "1", "1e5", "100000.0", "2024-01-01", "nan", "NA", "None", "True", "-0")
+"""Ids that libraries take for numbers, dates, missing values or truth values."""
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv", "tsv.gz"])
+def test_ids_of_hub_tables_are_text(fetch, tmp_path, monkeypatch, suffix):
+    """Whatever they look like, as in local files; grades are whole numbers."""
+    repository = tmp_path / "hub"
+    separator = "\t" if "tsv" in suffix else ","
+
+    def write(folder, split, header, *rows):
+        (repository / folder).mkdir(parents=True)
+        lines = [separator.join(map(str, row)) + "\n" for row in (header, *rows)]
+        opener = gzip.open if suffix.endswith("gz") else open
+        with opener(repository / folder / f"{split}.{suffix}", "wt") as file:
+            file.writelines(lines)
+
+    write("corpus", "corpus", ("_id", "title", "text"), *((i, "NA", i) for i in LOOKALIKES))
+    write("queries", "queries", ("_id", "text"), *((i, "null") for i in LOOKALIKES))
+    judged = [(i, d, n) for n, (i, d) in enumerate(zip(LOOKALIKES, LOOKALIKES[::-1], strict=True))]
+    write("qrels", "test", ("query-id", "corpus-id", "score"), *judged)
+    parts = {"corpus": "corpus/corpus", "queries": "queries/queries", "default": "qrels/test"}
+    for name in ("load_dataset", "load_dataset_builder"):
+        own = getattr(datasets, name)
+
+        def local(_, config, *, own=own, revision, trust_remote_code=False, **options):
+            files = {Path(parts[config]).name: f"{parts[config]}.{suffix}"}
+            return own(str(repository), data_files=files, **options)
+
+        monkeypatch.setattr(datasets, name, local)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    hub = {"from": "hub", "id": "owner/name", "revision": "0" * 40}
+    found = fetch(source=hub, format="beir")
+    assert [tuple(row.values()) for row in found["corpus"]] == [(i, "NA", i) for i in LOOKALIKES]
+    assert [tuple(row.values()) for row in found["queries"]] == [(i, "null") for i in LOOKALIKES]
+    assert [tuple(row.values()) for row in found["qrels"]] == judged
 
 
 def test_squad_asks_for_its_paragraphs(fetch, tmp_path, monkeypatch):
