@@ -146,6 +146,43 @@ def test_ids_of_hub_tables_are_text(fetch, tmp_path, monkeypatch, suffix):
     assert [tuple(row.values()) for row in found["qrels"]] == judged
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_ids_of_hub_files_stay_text_though_the_first_file_has_numbers(
+    fetch, tmp_path, monkeypatch, suffix
+):
+    """`datasets` takes the types of the first file for those of all: 007 would become 7."""
+    parts = {
+        "corpus": [[{"_id": 7, "text": "x"}], [{"_id": "007", "text": "y"}]],
+        "queries": [[{"_id": 1, "text": "a?"}], [{"_id": "1e5", "text": "b?"}]],
+        "default": [
+            [{"query-id": 1, "corpus-id": 7, "score": 1}],
+            [{"query-id": "1e5", "corpus-id": "007", "score": 2}],
+        ],
+    }
+    files = {}
+    for config, shards in parts.items():
+        files[config] = [str(tmp_path / f"{config}{n}.{suffix}") for n in range(2)]
+        for file, rows in zip(files[config], shards, strict=True):
+            if suffix == "jsonl":
+                Path(file).write_bytes(json_lines(rows))
+            else:
+                pq.write_table(pa.Table.from_pylist(rows), file)
+    for name in ("load_dataset", "load_dataset_builder"):
+        own = getattr(datasets, name)
+
+        def local(_, config, *, own=own, revision, trust_remote_code=False, **options):
+            split = {"default": "test"}.get(config, config)
+            format_name = {"jsonl": "json"}.get(suffix, suffix)
+            return own(format_name, data_files={split: files[config]}, **options)
+
+        monkeypatch.setattr(datasets, name, local)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    found = fetch(source={"from": "hub", "id": "owner/name", "revision": "0" * 40}, format="beir")
+    assert [document["_id"] for document in found["corpus"]] == ["7", "007"]
+    assert [tuple(row.values()) for row in found["queries"]] == [("1", "a?"), ("1e5", "b?")]
+    assert [tuple(row.values()) for row in found["qrels"]] == [("1", "7", 1), ("1e5", "007", 2)]
+
+
 def test_squad_asks_for_its_paragraphs(fetch, tmp_path, monkeypatch):
     """Paragraphs come once; every question's own is its one relevant document."""
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

@@ -538,7 +538,7 @@ def form(keys):
     )
 
 
-@pytest.mark.parametrize("wrong", [{}, [["a"]], {"a": {"b": [1]}}, -0.5, "[{", "a\x00\ud800"])
+@pytest.mark.parametrize("wrong", [{}, [["a"]], {"a": {"b": [1]}}, -0.5, "[{", "a\x00", "x" * 5000])
 def test_a_wrong_value_at_any_key_is_one_line(wrong):
     """It is refused in words, or is one that the key accepts; nothing else is ever raised."""
     hub = {"from": "hub", "id": "owner/name", "revision": "0" * 40}
@@ -546,6 +546,8 @@ def test_a_wrong_value_at_any_key_is_one_line(wrong):
     whole = changed(
         ("model_sets", {"all": ["*"]}),
         ("models/hub", {"source": hub, "dtype": "float32"}),
+        ("models/path", {"source": {"from": "path", "path": "."}, "dtype": "float32"}),
+        ("figures/ext_influence/models", ["path", "hub"]),
         ("retrieval_sets/hub", {"source": hub, "format": "beir", "qrels": hub}),
         ("tasks/own", {**CONFIG["tasks"]["squad"], "rows": own, "subtasks": "a"}),
         ("export", {"variant": ["drop-*"], "model": ["all"]}),

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from prunescope.inputs import row_files, unpacking
 from prunescope.progress import LOG, JobError, warn
@@ -245,27 +245,39 @@ def _stream_hub_dataset(
     """Stream the rows of a data set from the hub.
 
     pandas, with which `datasets` reads .csv and .tsv files, would take an id of 001 or 1e5 for a
-    number and `nan` or `NA` for a missing value; the columns `as_text` are kept from that.
+    number and `nan` or `NA` for a missing value. In other files, a column is what the first file
+    says, and if it holds whole numbers there, an id of 007 in a later file becomes 7. The columns
+    `as_text` are kept from both.
     """
     import datasets  # imported only here: it takes a second, and wheels do not need it
 
     split = source.get("split", "train")
     LOG.info("reading %s, split %s", describe(source), split)
-    config, revision, options = source.get("config"), source["revision"], {}
-    if as_text:
-        reader = datasets.load_dataset_builder(source["id"], config, revision=revision).config
-        if hasattr(reader, "na_filter"):  # the options of .csv and .tsv files
-            options = {"converters": dict.fromkeys(as_text, str), "na_filter": False}
-    dataset: Iterable[Mapping[str, Any]] = datasets.load_dataset(
-        source["id"],
-        config,
-        split=split,
-        streaming=True,
-        revision=revision,
-        trust_remote_code=False,
-        **options,
-    )
-    return dataset
+    config, revision = source.get("config"), source["revision"]
+
+    def load(**options: Any) -> Any:
+        return datasets.load_dataset(
+            source["id"],
+            config,
+            split=split,
+            streaming=True,
+            revision=revision,
+            trust_remote_code=False,
+            **options,
+        )
+
+    if not as_text:
+        return cast(Iterable[Mapping[str, Any]], load())
+    reader = datasets.load_dataset_builder(source["id"], config, revision=revision).config
+    if hasattr(reader, "na_filter"):  # the options of .csv and .tsv files
+        dataset = load(converters=dict.fromkeys(as_text, str), na_filter=False)
+    else:
+        dataset = load()
+    types = {name: getattr(each, "dtype", "") for name, each in (dataset.features or {}).items()}
+    if numbers := [name for name in as_text if str(types.get(name)).startswith(("int", "uint"))]:
+        as_texts = dict.fromkeys(numbers, datasets.Value("string"))
+        dataset = load(features=datasets.Features({**dataset.features, **as_texts}))
+    return cast(Iterable[Mapping[str, Any]], dataset)
 
 
 def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list[Path]:
