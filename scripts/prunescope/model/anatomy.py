@@ -121,6 +121,21 @@ _POST_NORM = Anatomy(
     mlp_norms=("post_feedforward_layernorm",),
 )
 
+_BERT = Anatomy(
+    blocks="encoder.layer",
+    final_norm=None,
+    lm_head=None,
+    attn="attention.self",
+    mlp="intermediate",
+    attn_out="attention.output.dense",
+    mlp_out="output.dense",
+    reads_resid_mid="intermediate",
+    attn_norms=(),
+    mlp_norms=(),
+    attn_sum_norm="attention.output.LayerNorm",
+    mlp_sum_norm="output.LayerNorm",
+)
+
 ANATOMIES: dict[str, Anatomy] = {
     "llama": Anatomy(),
     "mistral": Anatomy(),
@@ -145,20 +160,9 @@ ANATOMIES: dict[str, Anatomy] = {
         attn_norms=("ln_1",),
         mlp_norms=("ln_2",),
     ),
-    "bert": Anatomy(
-        blocks="encoder.layer",
-        final_norm=None,
-        lm_head=None,
-        attn="attention.self",
-        mlp="intermediate",
-        attn_out="attention.output.dense",
-        mlp_out="output.dense",
-        reads_resid_mid="intermediate",
-        attn_norms=(),
-        mlp_norms=(),
-        attn_sum_norm="attention.output.LayerNorm",
-        mlp_sum_norm="output.LayerNorm",
-    ),
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
 }
 """The anatomy of each supported `config.model_type`."""
 
