@@ -1,6 +1,6 @@
 """Check that prunescope reads one model correctly, and measure its noise floor, before any use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -43,15 +43,21 @@ def check_model(
         model_check.vocabulary(model, len(tokenizer)),
         model_check.tokenization_of(tokenizer, model_dir),
         model_check.finite_weights(model),
-        *model_check.structure(model, token_ids, kind),
     ]
+    refuse_failed(checks, model_dir)  # with such a fault, the model may not even run
+    checks += model_check.structure(model, token_ids, kind)
+    refuse_failed(checks, model_dir)
+    noise = model_check.noise_floor(model, token_ids) if kind == "causal" else NO_NOISE
+    store.write(checks_file, model_check.as_rows(checks), "model_check", made_by)
+    store.write(noise_file, noise, "noise_floor", made_by)
+
+
+def refuse_failed(checks: Sequence[model_check.Check], model_dir: str) -> None:
+    """Log what was measured, and raise JobError if a check failed."""
     for check in checks:
         LOG.info("%s: %.3g, at most %.3g", check.check, check.measured, check.tolerance)
     if failed := model_check.failures(checks):
         raise JobError(f"model {model_dir} fails its check and is not used. {failed}")
-    noise = model_check.noise_floor(model, token_ids) if kind == "causal" else NO_NOISE
-    store.write(checks_file, model_check.as_rows(checks), "model_check", made_by)
-    store.write(noise_file, noise, "noise_floor", made_by)
 
 
 NO_NOISE: pa.Table = TABLES["noise_floor"].schema.empty_table()

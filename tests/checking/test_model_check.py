@@ -259,3 +259,13 @@ def test_a_model_that_fails_leaves_no_table(tmp_path):
     with pytest.raises(JobError, match=re.escape("parameters that hold NaN or infinity: 1")):
         checked(folder, tmp_path)
     assert not (tmp_path / "check").exists()
+
+
+def test_a_tokenizer_with_more_tokens_than_embeddings_is_told_before_the_model_runs(tmp_path):
+    """Its texts hold tokens for which there is no row; the message is ours, not an index error."""
+    folder = make_tiny_model(tmp_path / "m")
+    model = loading.load(folder, "float32", torch.device("cpu"))
+    model.resize_token_embeddings(200)
+    model.save_pretrained(folder)
+    with pytest.raises(JobError, match=r"tokenizer.json has \d+ tokens, but the embedding has 200"):
+        checked(folder, tmp_path)

@@ -1,5 +1,6 @@
 """A variant is dense plus edit: the numbers of the definition, with less to compute."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 
 from prunescope.model import anatomy, edits, loading
 from prunescope.model.replacements import Rows
-from tiny import tiny_model
+from prunescope.progress import JobError
+from tiny import make_tiny_model, tiny_model
 
 TOKENS = torch.tensor([[5, 17, 3, 99, 42, 8, 64]])
 DROPS = [
@@ -133,3 +135,22 @@ def test_parameters_may_share_one_replacement(tmp_path):
         "gate.weight": [0b10100000],
         "up.weight": [0b10100000],
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"rope_parameters": {"rope_type": "wonder", "rope_theta": 1e4}}, "wonder"),
+        ({"hidden_act": "wonder"}, "wonder"),
+        ({"rms_norm_eps": "small"}, ""),
+        ({"layer_types": ["wonder"] * 3}, ""),
+    ],
+)
+def test_what_transformers_cannot_build_is_refused_in_one_line(tmp_path, settings, reason):
+    """Whatever it raises: the type of the error and its words stand in ours."""
+    folder = make_tiny_model(tmp_path / "m", "qwen2")
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    with pytest.raises(JobError, match=rf"transformers makes no model of .*{reason}") as failure:
+        loading.load(folder, "float32", torch.device("cpu"))
+    assert "\n" not in str(failure.value)

@@ -515,3 +515,30 @@ def test_ends_of_text_are_all_that_is_left(folder):
     changed(folder, "generation_config.json", eos_token_id=[2, 7], repetition_penalty=2.0)
     model = loading.load(folder, "float32", CPU)
     assert prompts.end_of_text(model, loading.load_tokenizer(folder)) == [2, 7]
+
+
+@pytest.mark.parametrize("ends", [2.0, "</s>", True, -1, 320, [2, 320], [2, "</s>"], [[2]]])
+def test_an_end_of_text_that_is_no_token_is_refused(folder, ends):
+    """No answer would end with it, or generation would stop with a message of a library."""
+    model = loading.load(folder, "float32", CPU)
+    model.generation_config.eos_token_id = ends
+    with pytest.raises(
+        JobError, match=r"eos_token_id is .* whole numbers from 0 to \d+\."
+    ) as failure:
+        prompts.end_of_text(model, loading.load_tokenizer(folder))
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(("ends", "known"), [([], []), (None, [2]), (0, [0]), ([7, 2], [7, 2])])
+def test_ends_of_text_are_those_of_the_generation_config(folder, ends, known):
+    """Token 0 is a token, and an empty list says that no token ends a text."""
+    model = loading.load(folder, "float32", CPU)
+    model.generation_config.eos_token_id = ends
+    assert prompts.end_of_text(model, loading.load_tokenizer(folder)) == known
+
+
+def test_an_empty_list_of_ends_names_no_separator(folder):
+    changed(folder, "tokenizer_config.json", eos_token=None)
+    changed(folder, "generation_config.json", eos_token_id=[])
+    changed(folder, "config.json", eos_token_id=[2])
+    assert tokenization.separator(folder) == 2

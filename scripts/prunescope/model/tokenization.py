@@ -252,7 +252,8 @@ def separator(model_dir: str | Path) -> int | None:
         file = Path(model_dir) / name
         if token is None and file.is_file():
             token = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-    return None if token is None else int(token[0] if isinstance(token, list) else token)
+            token = next(iter(token), None) if isinstance(token, list) else token
+    return None if token is None else int(token)
 
 
 def text_ids(
