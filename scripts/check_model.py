@@ -1,6 +1,7 @@
 """Check that prunescope reads one model correctly, and measure its noise floor, before any use."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -40,7 +41,7 @@ def check_model(
         min(model_check.TOKENS, model_check.longest(model) - 1),
     )
     checks = [
-        model_check.vocabulary(model, len(tokenizer)),
+        model_check.vocabulary(model, tokenization.n_tokens(Path(model_dir) / "tokenizer.json")),
         model_check.tokenization_of(tokenizer, model_dir),
         model_check.finite_weights(model),
     ]

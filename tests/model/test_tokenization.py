@@ -542,3 +542,32 @@ def test_an_empty_list_of_ends_names_no_separator(folder):
     changed(folder, "generation_config.json", eos_token_id=[])
     changed(folder, "config.json", eos_token_id=[2])
     assert tokenization.separator(folder) == 2
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "not json", '{"model": {"type": "BPE"}}'])
+def test_a_tokenizer_json_that_makes_no_tokenizer_is_refused_in_one_line(folder, content):
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(JobError, match="makes no tokenizer") as failure:
+        tokenization.load(folder)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_tokenizer_that_drops_merges_at_random_is_refused(folder):
+    """BPE dropout: the same text would be read in another way by every stage."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["dropout"] = 0.1
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(JobError, match=r"another way each time \(dropout 0.1"):
+        tokenization.load(folder)
+
+
+def test_a_padding_token_that_only_the_config_names_needs_no_embedding(folder):
+    """Padding is masked and is another token; the string in a text is text."""
+    known = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    changed(folder, "tokenizer_config.json", pad_token="<|pad|>")
+    tokenizer = tokenization.load(folder)
+    assert tokenizer.pad_token == "</s>"
+    assert len(tokenizer) == known.get_vocab_size() + 1
+    assert tokenization.n_tokens(folder / "tokenizer.json") == known.get_vocab_size()
+    ids = tokenization.text_ids(tokenizer, "sea <|pad|> fox")
+    assert ids == known.encode("sea <|pad|> fox").ids

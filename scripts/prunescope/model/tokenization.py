@@ -73,16 +73,28 @@ def load(
     model_dir : folder of the model.
     prompting : fields of `Prompting`, which `prompts.render` reads from the tokenizer.
     """
-    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
-        model_dir,
-        local_files_only=True,
-        padding_side="left",
-        split_special_tokens=True,
-        trust_remote_code=False,
-    )
+    try:
+        tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
+            model_dir,
+            local_files_only=True,
+            padding_side="left",
+            split_special_tokens=True,
+            trust_remote_code=False,
+        )
+    except Exception as error:  # the library of tokenizers raises plain exceptions
+        raise JobError(
+            f"{model_dir}: tokenizer.json, or a file of settings beside it, makes no tokenizer "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Fetch the tokenizer "
+            "again, or save it again with transformers."
+        ) from error
     tokenizer._tokenizer.no_truncation()
     tokenizer._tokenizer.no_padding()
     known = raw(Path(model_dir) / "tokenizer.json")
+    if getattr(known.model, "dropout", None):
+        raise JobError(
+            f"{model_dir}: tokenizer.json splits the same text in another way each time (dropout "
+            f"{known.model.dropout}), which is for training only. Set model/dropout to null in it."
+        )
     _refuse_unknown(tokenizer, known)
     _refuse_contradiction(tokenizer, known, model_dir)
     if tokenizer.pad_token is None or known.token_to_id(tokenizer.pad_token) is None:
@@ -142,6 +154,15 @@ def _refuse_contradiction(
                 f"follow. In a copy of the folder, take {key} out if tokenizer.json is right, or "
                 "else correct tokenizer.json, and name the copy as `path`."
             )
+
+
+def n_tokens(tokenizer_file: str | Path) -> int:
+    """Number of token ids up to the greatest of a tokenizer.json.
+
+    Tokens that transformers adds, such as a padding token that only tokenizer_config.json names, do
+    not count: no text is read as one of them.
+    """
+    return max(raw(tokenizer_file).get_vocab().values(), default=-1) + 1
 
 
 def raw(tokenizer_file: str | Path) -> Tokenizer:
