@@ -303,3 +303,11 @@ def test_what_is_not_there_or_empty_is_counted(fetch, tmp_path, capsys):
     assert "1 of 2 relevant documents are missing, for instance 'd9'" in said
     assert "1 of 2 documents are empty" in said
     assert "1 judged queries are not in the set, for instance 'q8'" in said
+
+
+@pytest.mark.parametrize("grade", [0, -1])
+def test_judgements_without_a_relevant_document_are_refused(fetch, tmp_path, grade):
+    beir_folder(tmp_path / "set", qrels=f"q1\td1\t{grade}\nq1\td2\t{grade}\n")
+    source = {"from": "path", "path": str(tmp_path / "set")}
+    with pytest.raises(JobError, match="none of the 2 judgements says that a document is relevant"):
+        fetch(source=source, format="beir")

@@ -189,6 +189,34 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     return replace(anatomy, blocks=blocks, final_norm=norm, lm_head=None)
 
 
+def missing_parts(model: nn.Module, kind: str) -> list[str]:
+    """Names in the model's anatomy that the model does not have, each once.
+
+    Parameters
+    ----------
+    model : the loaded model.
+    kind : `causal` or `encoder`; an encoder need not have an lm_head.
+    """
+    body = anatomy_of(model)
+    in_model = [body.blocks, body.final_norm, body.lm_head if kind == "causal" else None]
+    missing = [name for name in in_model if name and not _has(model, name)]
+    if body.blocks in missing:
+        return missing
+    in_block = [body.reads_resid_mid]
+    for parts in body.sublayers.values():
+        in_block += [parts.module, parts.out, *parts.norms, parts.sum_norm or parts.module]
+    absent = [name for block in blocks_of(model) for name in in_block if not _has(block, name)]
+    return list(dict.fromkeys([*missing, *absent]))
+
+
+def _has(module: nn.Module, name: str) -> bool:
+    try:
+        module.get_submodule(name)
+    except AttributeError:
+        return False
+    return True
+
+
 def blocks_of(model: nn.Module) -> nn.ModuleList:
     """The transformer blocks, in order."""
     blocks = model.get_submodule(anatomy_of(model).blocks)

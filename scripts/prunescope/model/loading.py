@@ -60,7 +60,12 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
     checkpoint.check(checkpoint.account_of(model, info, model_dir, kind), model_dir)
     if kind == "encoder" and hasattr(model, "pooler"):
         model.pooler = None  # it comes after the hidden states, and few checkpoints have one
-    anatomy.anatomy_of(model)
+    if missing := anatomy.missing_parts(model, kind):
+        raise JobError(
+            f"model {model_dir}: its entry {model.config.model_type!r} of ANATOMIES names "
+            f"{', '.join(missing)}, which the model does not have. Correct the entry "
+            "(docs/extend/architecture.md), or choose another checkpoint."
+        )
     prompts.decode_by_argmax(model)
     fix_rotary_factors(model)
     return attention.use(products.use(model.to(device).eval().requires_grad_(False)))
