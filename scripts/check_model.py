@@ -1,6 +1,7 @@
 """Check that prunescope reads one model correctly, and measure its noise floor, before any use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -41,21 +42,27 @@ def check_model(
         min(model_check.TOKENS, model_check.longest(model) - 1),
     )
     checks = [
-        model_check.vocabulary(model, len(tokenizer)),
+        model_check.vocabulary(model, tokenization.n_tokens(Path(model_dir) / "tokenizer.json")),
         model_check.tokenization_of(tokenizer, model_dir),
         model_check.finite_weights(model),
-        *model_check.structure(model, token_ids, kind),
     ]
+    refuse_failed(checks, model_dir)  # with such a fault, the model may not even run
+    structure = model_check.structure(model, token_ids, kind)
+    refuse_failed(structure, model_dir)
+    causal = kind == "causal"
+    noise = model_check.noise_floor(model, token_ids) if causal else empty("noise_floor")
+    predicted = surprisal.surprisal(model, token_ids) if causal else empty("surprisal")
+    store.write(checks_file, model_check.as_rows([*checks, *structure]), "model_check", made_by)
+    store.write(noise_file, noise, "noise_floor", made_by)
+    store.write(surprisal_file, predicted, "surprisal", made_by)
+
+
+def refuse_failed(checks: Sequence[model_check.Check], model_dir: str) -> None:
+    """Log what was measured, and raise JobError if a check failed."""
     for check in checks:
         LOG.info("%s: %.3g, at most %.3g", check.check, check.measured, check.tolerance)
     if failed := model_check.failures(checks):
         raise JobError(f"model {model_dir} fails its check and is not used. {failed}")
-    causal = kind == "causal"
-    noise = model_check.noise_floor(model, token_ids) if causal else empty("noise_floor")
-    predicted = surprisal.surprisal(model, token_ids) if causal else empty("surprisal")
-    store.write(checks_file, model_check.as_rows(checks), "model_check", made_by)
-    store.write(noise_file, noise, "noise_floor", made_by)
-    store.write(surprisal_file, predicted, "surprisal", made_by)
 
 
 def empty(table: str) -> pa.Table:

@@ -38,9 +38,9 @@ def fetch_model(
         dense_models.fill(model, source, scratch, kind)
         config = dense_models.read_config(model, source)
         dense_models.check_blocks(config["num_hidden_layers"], n_blocks, source)
-        manifest = dense_models.describe(model, config, source)
         shutil.rmtree(model_dir, ignore_errors=True)
         store.move(model, Path(model_dir))
+    manifest = dense_models.describe(Path(model_dir), config, source)
     store.write_json(manifest_file, dict(sorted(manifest.items())), indent=2)
 
 

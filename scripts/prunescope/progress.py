@@ -50,7 +50,8 @@ def job(name: str, log_file: str) -> Iterator[None]:
     except Exception as error:
         LOG.exception("failed after %.1f s", time.perf_counter() - start)
         has_clear_message = isinstance(error, (JobError, ValueError, OSError))
-        line = str(error) if has_clear_message else f"{type(error).__name__}: {error}"
+        words = " ".join(str(error).split())
+        line = words if has_clear_message else f"{type(error).__name__}: {words}"
         print(f"\nprunescope: {name}: {line} (log: {log_file})", file=sys.stderr)
         raise SystemExit(1) from None
     LOG.info("took %.1f s", time.perf_counter() - start)

@@ -1,5 +1,6 @@
 """A model that is run as it is read passes; one that computes anything else is caught."""
 
+import json
 import math
 import re
 
@@ -109,6 +110,20 @@ def test_a_nan_fails_every_check_it_reaches(text):
     assert not model_check.finite_weights(model).passed
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_weight_that_is_not_finite_is_found_wherever_it_stands(dtype, value):
+    model = tiny_model("llama").to(dtype)
+    for place in (0, 13, -1):
+        weight = model.model.layers[2].mlp.down_proj.weight.view(-1)
+        before, weight[place] = weight[place].item(), value
+        check = model_check.finite_weights(model)
+        assert check.measured == 1
+        assert "layers.2.mlp.down_proj" in check.remedy
+        weight[place] = before
+    assert model_check.finite_weights(model).passed
+
+
 def test_weights_that_overflow_in_float16_are_named():
     model = tiny_model("llama")
     model.model.layers[1].mlp.down_proj.weight.mul_(1e7)
@@ -126,15 +141,26 @@ def test_tokens_without_an_embedding_are_counted():
     assert not model_check.vocabulary(model, 104).passed
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 10_000, 10**9])
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_float32_for_a_while_leaves_the_model_as_it_was(dtype, text):
-    """Equal to a model converted as a whole, and every parameter back to the bit."""
-    model = tiny_model("qwen2").to(dtype)
+def test_float32_for_a_while_leaves_the_model_as_it_was(dtype, tied, kept_bytes, text, monkeypatch):
+    """Equal to a model converted as a whole, and every parameter back to the bit.
+
+    This holds whether no copy is kept between passes, some are, or all.
+    """
+    monkeypatch.setattr(model_check, "KEPT_BYTES", kept_bytes)
+    model = tiny_model("qwen2", tie_word_embeddings=tied).to(dtype)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     ids = torch.tensor([text])
     with torch.inference_mode(), model_check.in_float32(model):
         wide = model(ids, use_cache=False).logits
+        kept = [p for p in model.parameters() if p.dtype == torch.float32]
+        assert torch.equal(wide, model(ids, use_cache=False).logits)
     assert wide.dtype == torch.float32
+    if dtype != torch.float32:
+        assert sum(4 * parameter.numel() for parameter in kept) <= kept_bytes
+        assert bool(kept) == (kept_bytes > 0)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
     assert torch.equal(wide, model.float()(ids, use_cache=False).logits)
 
@@ -186,6 +212,19 @@ def test_the_noise_floor_grows_with_the_rounding(text):
     assert all(value < 1e-9 for value in exact.values())
 
 
+def test_a_large_model_reads_fewer_tokens_for_its_noise_floor(text, monkeypatch):
+    """Every position of every text counts: 48 of the whole and 24 of its half, or half as many."""
+
+    def n_positions():
+        rows = model_check.noise_floor(ready("llama"), text).to_pylist()
+        return {r["comparison"]: r["n_positions"] for r in rows if r["readout"] is None}
+
+    cached, batched = "one pass against decoding with a cache", "alone against in a batch"
+    assert n_positions() == {cached: 9, batched: 48 + 24}
+    monkeypatch.setattr(model_check, "LARGE", 1000)
+    assert n_positions() == {cached: 9, batched: 24 + 12}
+
+
 def test_texts_are_repeated_until_there_are_enough_tokens():
     assert model_check.encoded(lambda text: [len(text)], ["a", "bb"], 5) == [1, 2, 1, 2, 1]
 
@@ -221,3 +260,22 @@ def test_a_model_that_fails_leaves_no_table(tmp_path):
     with pytest.raises(JobError, match=re.escape("parameters that hold NaN or infinity: 1")):
         checked(folder, tmp_path)
     assert not (tmp_path / "check").exists()
+
+
+def test_a_tokenizer_with_more_tokens_than_embeddings_is_told_before_the_model_runs(tmp_path):
+    """Its texts hold tokens for which there is no row; the message is ours, not an index error."""
+    folder = make_tiny_model(tmp_path / "m")
+    model = loading.load(folder, "float32", torch.device("cpu"))
+    model.resize_token_embeddings(200)
+    model.save_pretrained(folder)
+    with pytest.raises(JobError, match=r"tokenizer.json has \d+ tokens, but the embedding has 200"):
+        checked(folder, tmp_path)
+
+
+def test_a_padding_token_without_an_embedding_does_no_harm(tmp_path):
+    """Many fine-tuned models name one in tokenizer_config.json alone."""
+    folder = make_tiny_model(tmp_path / "m")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pad_token": "[PAD]"}))
+    checks, _ = checked(folder, tmp_path)
+    assert all(checks["passed"].to_pylist())

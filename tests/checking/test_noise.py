@@ -23,7 +23,9 @@ def _one_pass_against_cached(model: Any, text: list[int], start: int) -> noise.N
 def _every_noise(model: Any, exact: Any) -> list[noise.Noise]:
     return [
         _one_pass_against_cached(model, TEXT, 6),
-        noise.alone_against_batched(model, TEXTS),
+        noise.against_batched(
+            model, TEXTS, [noise.own_outputs(model, text, 0)[0] for text in TEXTS]
+        ),
         noise.compare(*(noise.traced_outputs(each, TEXT, 0) for each in (exact, model))),
     ]
 
@@ -74,7 +76,7 @@ def test_between_blocks_float64_has_no_noise_and_bfloat16_has(model: Any) -> Non
     rounded = tiny_model("llama").to(torch.bfloat16)
     for each, low, high in ((model, -1e-12, 1e-12), (rounded, 0, 0.1)):
         start = len(TEXT) - 4
-        states = noise.traced_states(each, TEXT, start)
+        _, states = noise.own_outputs(each, TEXT, start)
         _, cached = noise.cached_outputs(each, TEXT, start)
         assert states.shape == cached.shape
         assert states.shape[0] == 4

@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -248,6 +249,127 @@ def test_a_hidden_label_is_refused_by_row(tmp_path, label):
         JobError, match=rf"2 of 9 items .* row 4: its label is {label}, but it has 2"
     ):
         harness.evaluate(lm, "boolq", SETTINGS["boolq"], rows_dir)
+
+
+@pytest.fixture
+def lm(tmp_path):
+    folder = make_tiny_model(tmp_path / "m")
+    return VariantLM(
+        loading.load(folder, "float32", torch.device("cpu")), loading.load_tokenizer(folder), 4
+    )
+
+
+def changed_rows(rows_dir, split, change):
+    """Rewrite the rows of a split; `change` gets and returns the list of them."""
+    file = rows_dir / f"{split}.parquet"
+    rows = change(pq.read_table(file).to_pylist())
+    store.write_parquet(file, pa.Table.from_pylist(rows))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("task", "split", "column"),
+    [
+        ("boolq", "validation", "question"),
+        ("boolq", "validation", "passage"),
+        ("arc_easy", "test", "question"),
+        ("gsm8k", "test", "answer"),
+        ("nq_open", "validation", "question"),
+        ("squad", "validation", "question"),
+        ("squad", "validation", "context"),
+        ("wikitext", "test", "page"),
+    ],
+)
+def test_a_null_that_a_prompt_is_made_of_is_refused_by_row(tmp_path, lm, task, split, column):
+    """lm-eval would write the word None into the prompt, or stop with a message of its code."""
+    rows_dir = write_task(tmp_path, task)
+    changed_rows(rows_dir, split, lambda rows: [{**r, column: None} for r in rows[:1]] + rows[1:])
+    message = rf"null in a column .* the first is `{column}` of row 1|cannot read its rows .* null"
+    with pytest.raises(JobError, match=message) as failure:
+        harness.evaluate(lm, task, SETTINGS[task], rows_dir)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_null_in_a_column_that_no_prompt_reads_is_none_of_our_business(tmp_path, lm):
+    rows_dir = write_task(tmp_path, "boolq")
+    changed_rows(rows_dir, "validation", lambda rows: [{**row, "idx": None} for row in rows])
+    assert harness.evaluate(lm, "boolq", SETTINGS["boolq"], rows_dir).scores
+
+
+def test_a_task_that_cannot_read_its_rows_says_so(tmp_path, lm):
+    """HellaSwag's own code takes the rows apart before any prompt is made."""
+    rows_dir = write_task(tmp_path, "hellaswag")
+    changed_rows(rows_dir, "validation", lambda rows: [{**row, "ctx_b": None} for row in rows])
+    with pytest.raises(JobError, match="lm-eval's hellaswag cannot read its rows") as failure:
+        harness.evaluate(lm, "hellaswag", SETTINGS["hellaswag"], rows_dir)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(("task", "column"), [("gsm8k", "answer"), ("arc_easy", "answerKey")])
+@pytest.mark.parametrize("other", [False, True])
+def test_items_among_their_own_examples_are_refused(tmp_path, lm, task, column, other):
+    """Also where another column differs, which lm-eval takes for another item."""
+    settings = {**SETTINGS[task], "n_shot": 5, "limit": "all"}
+    rows_dir = write_task(tmp_path, task)
+    rows = changed_rows(rows_dir, "test", list)
+    changed_rows(
+        rows_dir,
+        "train",
+        lambda _: [{**r, **({column: r[column][::-1]} if other else {})} for r in rows],
+    )
+    with pytest.raises(JobError, match=r"\d of 9 items have their own question among their 5"):
+        harness.evaluate(lm, task, settings, rows_dir)
+    assert harness.evaluate(lm, task, {**settings, "n_shot": 0}, rows_dir).scores
+
+
+def test_looking_at_the_examples_changes_none_of_them(tmp_path, lm, monkeypatch):
+    """And a single duplicate in a hundred items is told, but scored."""
+    rows_dir = write_task(tmp_path, "gsm8k", n_rows=120)
+    settings = {**SETTINGS["gsm8k"], "limit": 120}
+    checked = harness.evaluate(lm, "gsm8k", settings, rows_dir)
+    monkeypatch.setattr(harness, "check_examples", lambda *_: None)
+    assert harness.evaluate(lm, "gsm8k", settings, rows_dir) == checked
+
+
+def test_more_examples_than_rows_is_a_sentence(tmp_path, lm):
+    rows_dir = write_task(tmp_path, "gsm8k")
+    with pytest.raises(JobError, match="n_shot is 30, but the split of solved examples has fewer"):
+        harness.evaluate(lm, "gsm8k", {**SETTINGS["gsm8k"], "n_shot": 30}, rows_dir)
+
+
+@dataclass
+class Shots:
+    """A task of one's own with examples, as lm-eval shows it."""
+
+    questions: list[str]
+    examples: list[str]
+    multiple_input: int = 0
+    seeds: list[int] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.config = SimpleNamespace(num_fewshot=1, test_split="test", task="own")
+        self.fewshot_cfg = SimpleNamespace(split="train")
+        self.eval_docs = [{"question": question} for question in self.questions]
+        docs = [{"question": question} for question in self.examples]
+        self.sampler = SimpleNamespace(sample=lambda n, eval_doc: docs[:n])
+
+    def set_fewshot_seed(self, seed):
+        self.seeds.append(seed)
+
+    def doc_to_text(self, doc):
+        return doc["question"]
+
+
+def test_few_duplicates_are_told_and_many_are_refused(capsys):
+    harness.check_examples(Shots([f"q{n}" for n in range(100)], ["q7"]))
+    assert (
+        "own: 1 of 100 items have their own question among their 1 solved"
+        in capsys.readouterr().err
+    )
+    with pytest.raises(JobError, match=r"1 of 99 items .* the first in row 8"):
+        harness.check_examples(Shots([f"q{n}" for n in range(99)], ["q7 "]))
+    harness.check_examples(Shots(["q0"], ["q1"]))
+    assert not capsys.readouterr().err
 
 
 @dataclass

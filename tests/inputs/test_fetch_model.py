@@ -1,6 +1,7 @@
 """A fetched model is whole, in the hub's layout, and what config says; else nothing appears."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 import fetch_model
 from prunescope.paths import ROOT
 from prunescope.progress import JobError
+from prunescope.storage import digests
 from prunescope.workflow import wheels
 from tiny_inputs import build_wheel, names_below, save_model, wheel_source
 
@@ -49,6 +51,19 @@ def test_local_model_is_linked(fetch, tmp_path):
         assert file.read_bytes() == (original / file.name).read_bytes()
     assert manifest["n_blocks"] == 3 and manifest["vocabulary"] == 257
     assert set(manifest["files"]) == set(names_below(folder))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_the_check_need_not_hash_again_what_was_fetched(fetch, tmp_path, monkeypatch, copied):
+    """Links and files of the store alike: hashed once, in `fetch_model`."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "SETTLED_AFTER", -1.0)
+    source = {"from": "path", "path": str(save_model(tmp_path / "hub" / "tiny"))}
+    if copied:  # as from a wheel, whose members are moved into the store
+        monkeypatch.setattr(Path, "symlink_to", lambda link, file: shutil.copy(file, link))
+    folder, _ = fetch(source)
+    monkeypatch.setattr(digests, "sha256", lambda file: pytest.fail(f"{file} is hashed again"))
+    digests.check_folder(folder)
 
 
 def test_same_source_same_manifest(fetch, tmp_path):

@@ -1,7 +1,10 @@
 """A set keeps the queries that are judged, what answers them, and as much else as asked for."""
 
+import gzip
 import json
+from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -103,6 +106,81 @@ def test_what_is_missing_is_named(fetch, tmp_path):
         JobError, match=r"reads a column `_id`, but row 1 of queries.parquet has id, text"
     ):
         fetch(source=source, format="beir")
+
+
+LOOKALIKES = ("001", "1", "1e5", "100000.0", "2024-01-01", "nan", "NA", "None", "True", "-0")
+"""Ids that libraries take for numbers, dates, missing values or truth values."""
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv", "tsv.gz"])
+def test_ids_of_hub_tables_are_text(fetch, tmp_path, monkeypatch, suffix):
+    """Whatever they look like, as in local files; grades are whole numbers."""
+    repository = tmp_path / "hub"
+    separator = "\t" if "tsv" in suffix else ","
+
+    def write(folder, split, header, *rows):
+        (repository / folder).mkdir(parents=True)
+        lines = [separator.join(map(str, row)) + "\n" for row in (header, *rows)]
+        opener = gzip.open if suffix.endswith("gz") else open
+        with opener(repository / folder / f"{split}.{suffix}", "wt") as file:
+            file.writelines(lines)
+
+    write("corpus", "corpus", ("_id", "title", "text"), *((i, "NA", i) for i in LOOKALIKES))
+    write("queries", "queries", ("_id", "text"), *((i, "null") for i in LOOKALIKES))
+    judged = [(i, d, n) for n, (i, d) in enumerate(zip(LOOKALIKES, LOOKALIKES[::-1], strict=True))]
+    write("qrels", "test", ("query-id", "corpus-id", "score"), *judged)
+    parts = {"corpus": "corpus/corpus", "queries": "queries/queries", "default": "qrels/test"}
+    for name in ("load_dataset", "load_dataset_builder"):
+        own = getattr(datasets, name)
+
+        def local(_, config, *, own=own, revision, trust_remote_code=False, **options):
+            files = {Path(parts[config]).name: f"{parts[config]}.{suffix}"}
+            return own(str(repository), data_files=files, **options)
+
+        monkeypatch.setattr(datasets, name, local)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    hub = {"from": "hub", "id": "owner/name", "revision": "0" * 40}
+    found = fetch(source=hub, format="beir")
+    assert [tuple(row.values()) for row in found["corpus"]] == [(i, "NA", i) for i in LOOKALIKES]
+    assert [tuple(row.values()) for row in found["queries"]] == [(i, "null") for i in LOOKALIKES]
+    assert [tuple(row.values()) for row in found["qrels"]] == judged
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_ids_of_hub_files_stay_text_though_the_first_file_has_numbers(
+    fetch, tmp_path, monkeypatch, suffix
+):
+    """`datasets` takes the types of the first file for those of all: 007 would become 7."""
+    parts = {
+        "corpus": [[{"_id": 7, "text": "x"}], [{"_id": "007", "text": "y"}]],
+        "queries": [[{"_id": 1, "text": "a?"}], [{"_id": "1e5", "text": "b?"}]],
+        "default": [
+            [{"query-id": 1, "corpus-id": 7, "score": 1}],
+            [{"query-id": "1e5", "corpus-id": "007", "score": 2}],
+        ],
+    }
+    files = {}
+    for config, shards in parts.items():
+        files[config] = [str(tmp_path / f"{config}{n}.{suffix}") for n in range(2)]
+        for file, rows in zip(files[config], shards, strict=True):
+            if suffix == "jsonl":
+                Path(file).write_bytes(json_lines(rows))
+            else:
+                pq.write_table(pa.Table.from_pylist(rows), file)
+    for name in ("load_dataset", "load_dataset_builder"):
+        own = getattr(datasets, name)
+
+        def local(_, config, *, own=own, revision, trust_remote_code=False, **options):
+            split = {"default": "test"}.get(config, config)
+            format_name = {"jsonl": "json"}.get(suffix, suffix)
+            return own(format_name, data_files={split: files[config]}, **options)
+
+        monkeypatch.setattr(datasets, name, local)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    found = fetch(source={"from": "hub", "id": "owner/name", "revision": "0" * 40}, format="beir")
+    assert [document["_id"] for document in found["corpus"]] == ["7", "007"]
+    assert [tuple(row.values()) for row in found["queries"]] == [("1", "a?"), ("1e5", "b?")]
+    assert [tuple(row.values()) for row in found["qrels"]] == [("1", "7", 1), ("1e5", "007", 2)]
 
 
 def test_squad_asks_for_its_paragraphs(fetch, tmp_path, monkeypatch):
@@ -225,3 +303,11 @@ def test_what_is_not_there_or_empty_is_counted(fetch, tmp_path, capsys):
     assert "1 of 2 relevant documents are missing, for instance 'd9'" in said
     assert "1 of 2 documents are empty" in said
     assert "1 judged queries are not in the set, for instance 'q8'" in said
+
+
+@pytest.mark.parametrize("grade", [0, -1])
+def test_judgements_without_a_relevant_document_are_refused(fetch, tmp_path, grade):
+    beir_folder(tmp_path / "set", qrels=f"q1\td1\t{grade}\nq1\td2\t{grade}\n")
+    source = {"from": "path", "path": str(tmp_path / "set")}
+    with pytest.raises(JobError, match="none of the 2 judgements says that a document is relevant"):
+        fetch(source=source, format="beir")

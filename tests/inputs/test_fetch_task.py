@@ -89,6 +89,54 @@ def test_a_local_folder_is_read_by_the_name_of_the_split(tmp_path):
     assert rows_of(tmp_path / "task=x", "validation") == [{"question": "train"}]
 
 
+def fetched(tmp_path, *shards):
+    """Rows of split test from one file per shard."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for number, rows in enumerate(shards):
+        (data / f"test-{number:05}-of-{len(shards):05}.jsonl").write_bytes(json_lines(rows))
+    source = {"from": "path", "path": str(data)}
+    fetch_task.fetch_task([{"split": "test", "source": source}], str(tmp_path / "task=x"))
+    return rows_of(tmp_path / "task=x", "test")
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "message"),
+    [
+        (0, "1", "column `label` holds a number in row 1 and text in row 3"),
+        ("0", 1, "column `label` holds text in row 1 and a number in row 3"),
+        (0, True, "column `label` holds a number in row 1 and a truth value in row 3"),
+        (["a"], "a", "column `label` holds a list in row 1 and text in row 3"),
+        (["a"], {"a": "b"}, "column `label` holds a list in row 1 and a mapping in row 3"),
+        ({"a": ["b"]}, {"a": "b"}, "column `label/a` holds a list in row 1 and text in row 3"),
+        ([["b"], [1]], None, r"column `label/\*/\*` holds text in row 1 and a number in row 1"),
+        ("a", "\ud800", "column `label` of row 3 holds text with half of a surrogate pair"),
+        (1, 10**30, r"the rows make no table \("),
+    ],
+)
+def test_a_column_that_changes_its_kind_through_the_files_is_refused(
+    tmp_path, first, later, message
+):
+    """The row and the column are named, and no folder is left."""
+    shards = ([{"label": first}, {"label": None}], [{"label": later}])
+    with pytest.raises(JobError, match=f"^split test: {message}") as failure:
+        fetched(tmp_path, *shards)
+    assert "\n" not in str(failure.value)
+    assert not (tmp_path / "task=x").exists()
+
+
+def test_a_column_that_later_files_lack_is_null_there_and_said_to_be(tmp_path, capsys):
+    rows = fetched(tmp_path, [{"q": "a", "label": 0}, {"q": "b", "label": 1}], [{"q": "c"}])
+    assert [row["label"] for row in rows] == [0, 1, None]
+    said = capsys.readouterr().err
+    assert "split test: 1 of 3 rows have no column `label`, the first is row 3." in said
+
+
+def test_numbers_of_one_column_may_be_whole_or_not_and_mappings_empty(tmp_path):
+    rows = fetched(tmp_path, [{"x": 0.5, "more": {}}, {"x": 1, "more": {}}])
+    assert rows == [{"x": 0.5, "more": None}, {"x": 1.0, "more": None}]
+
+
 def in_format(name, *rows):
     return list(task_rows.in_format(name, ((f"m#{n}", row) for n, row in enumerate(rows))))
 

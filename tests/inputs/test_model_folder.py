@@ -137,3 +137,16 @@ def test_an_adapter(folder):
     (folder / FILE).rename(folder / "adapter_model.safetensors")
     (said,) = told(folder)
     assert "adapter" in said and "merge_and_unload" in said
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"text"'])
+@pytest.mark.parametrize(
+    "name", ["generation_config.json", "tokenizer_config.json", "special_tokens_map.json"]
+)
+def test_settings_that_are_no_json_object_are_refused(folder, name, content):
+    """transformers leaves out a damaged generation config, and with it the ends of text."""
+    (folder / name).write_text(content)
+    (message,) = told(folder, "causal")
+    assert message.startswith(f"{name} is damaged: it is no JSON object.")
+    (folder / name).unlink()
+    assert told(folder, "causal") == []

@@ -132,3 +132,23 @@ def test_saved_and_loaded_by_kind(embedder, tmp_path):
     for output in (loaded, embedder):
         output.config.use_cache = False
     torch.testing.assert_close(loaded(TOKENS).last_hidden_state, embedder(TOKENS).last_hidden_state)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 7])
+@pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta"])
+def test_a_text_of_as_many_tokens_as_positions_is_read_and_a_longer_one_is_not(name, padding):
+    """RoBERTa counts from the padding token's id on: of 514 positions, 512 can be used."""
+    settings = {"max_position_embeddings": 40, "pad_token_id": padding}
+    model = tiny_model(name, kind="encoder", **settings)
+    positions = loading.positions_of(model.config.to_dict())
+    assert positions == (40 if name == "bert" else 40 - padding - 1)
+    text = torch.full((1, positions + 1), 9)
+    assert model(text[:, 1:]).last_hidden_state.isfinite().all()
+    with pytest.raises((IndexError, RuntimeError)):
+        model(text)
+
+
+def test_positions_of_roberta_without_a_padding_token_in_its_config():
+    """transformers' default is token 1."""
+    settings = {"model_type": "xlm-roberta", "max_position_embeddings": 514}
+    assert loading.positions_of(settings) == 512

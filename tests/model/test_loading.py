@@ -1,5 +1,8 @@
 """A variant is dense plus edit: the numbers of the definition, with less to compute."""
 
+import dataclasses
+import json
+import re
 from typing import Any
 
 import pytest
@@ -7,7 +10,8 @@ import torch
 
 from prunescope.model import anatomy, edits, loading
 from prunescope.model.replacements import Rows
-from tiny import tiny_model
+from prunescope.progress import JobError
+from tiny import make_tiny_model, tiny_model
 
 TOKENS = torch.tensor([[5, 17, 3, 99, 42, 8, 64]])
 DROPS = [
@@ -133,3 +137,54 @@ def test_parameters_may_share_one_replacement(tmp_path):
         "gate.weight": [0b10100000],
         "up.weight": [0b10100000],
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"rope_parameters": {"rope_type": "wonder", "rope_theta": 1e4}}, "wonder"),
+        ({"hidden_act": "wonder"}, "wonder"),
+        ({"rms_norm_eps": "small"}, ""),
+        ({"layer_types": ["wonder"] * 3}, ""),
+    ],
+)
+def test_what_transformers_cannot_build_is_refused_in_one_line(tmp_path, settings, reason):
+    """Whatever it raises: the type of the error and its words stand in ours."""
+    folder = make_tiny_model(tmp_path / "m", "qwen2")
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    with pytest.raises(JobError, match=rf"transformers makes no model of .*{reason}") as failure:
+        loading.load(folder, "float32", torch.device("cpu"))
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("blocks", "model.blocks"),
+        ("final_norm", "model.ln"),
+        ("lm_head", "embed_out"),
+        ("attn", "attention"),
+        ("mlp_out", "mlp.fc2"),
+        ("reads_resid_mid", "ln_2"),
+        ("mlp_norms", ("ln_2",)),
+        ("mlp_sum_norm", "ln_3"),
+    ],
+)
+def test_an_entry_that_names_what_the_model_lacks_is_told_by_name(
+    tmp_path, monkeypatch, part, name
+):
+    folder = make_tiny_model(tmp_path / "m")
+    entry = dataclasses.replace(anatomy.ANATOMIES["llama"], **{part: name})
+    monkeypatch.setitem(anatomy.ANATOMIES, "llama", entry)
+    lacking = name[0] if isinstance(name, tuple) else name
+    message = rf"entry 'llama' of ANATOMIES names {re.escape(lacking)}\S*, which the model does not"
+    with pytest.raises(JobError, match=message):
+        loading.load(folder, "float32", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("architecture", sorted(anatomy.ANATOMIES))
+def test_no_entry_names_what_its_models_lack(architecture):
+    kinds = ("causal", "encoder") if anatomy.ANATOMIES[architecture].lm_head else ("encoder",)
+    for kind in kinds:
+        assert anatomy.missing_parts(tiny_model(architecture, kind=kind), kind) == []

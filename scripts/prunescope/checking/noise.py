@@ -77,15 +77,44 @@ class Outputs(NamedTuple):
 
 
 @torch.inference_mode()
-def alone_against_batched(model: Any, texts: Sequence[Sequence[int]]) -> Noise:
-    """Compare each text alone with the same text in a batch of all texts.
+def own_outputs(model: Any, token_ids: Sequence[int], start: int) -> tuple[Outputs, Tensor]:
+    """Output of one pass over a text alone, as the model itself computes it.
 
-    The batch is padded on the left, as `generate` does. All positions of all texts are compared.
+    Parameters
+    ----------
+    model : a causal model.
+    token_ids : token ids of a text.
+    start : the first position whose states are returned.
+
+    Returns
+    -------
+    outputs : hidden states and logits at all positions.
+    states : (positions from `start` on, boundaries, d), the states between sublayers, which are
+        those that `capture.residuals` reads for traces.
+    """
+    ids = torch.tensor([list(token_ids)], device=model.device)
+    states: dict[int, Tensor] = {}
+
+    def record(boundary: int, h: Tensor) -> None:
+        states[boundary] = h[0, start:]
+
+    with capture.boundaries(model, record):
+        outputs = _outputs(model, input_ids=ids, use_cache=False)
+    at_boundaries = [states[boundary] for boundary in sorted(states)]
+    return Outputs(outputs.h[0], outputs.z[0]), torch.stack(at_boundaries, 1)
+
+
+@torch.inference_mode()
+def against_batched(model: Any, texts: Sequence[Sequence[int]], alone: Sequence[Outputs]) -> Noise:
+    """Compare texts alone with the same texts in one batch, padded on the left as in `generate`.
+
+    All positions of all texts are compared.
 
     Parameters
     ----------
     model : a causal model.
     texts : token ids of each text; the lengths should differ.
+    alone : `own_outputs` of each text.
     """
     ids, mask = prompts.padded(texts, left=True, device=model.device)
     batch_outputs = _outputs(
@@ -95,14 +124,10 @@ def alone_against_batched(model: Any, texts: Sequence[Sequence[int]]) -> Noise:
         position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
         use_cache=False,
     )
-    alone, batched = [], []
-    for row, text in enumerate(texts):
-        text_ids = torch.tensor([list(text)], device=model.device)
-        text_outputs = _outputs(model, input_ids=text_ids, use_cache=False)
-        alone.append(Outputs(text_outputs.h[0], text_outputs.z[0]))
-        batched.append(
-            Outputs(batch_outputs.h[row, -len(text) :], batch_outputs.z[row, -len(text) :])
-        )
+    batched = [
+        Outputs(batch_outputs.h[row, -len(text) :], batch_outputs.z[row, -len(text) :])
+        for row, text in enumerate(texts)
+    ]
     return compare(_concatenate(alone), _concatenate(batched))
 
 
@@ -156,23 +181,6 @@ def cached_outputs(model: Any, token_ids: Sequence[int], start: int) -> tuple[Ou
             steps.append(Outputs(lm_head_inputs.pop()[0, -1:], output.logits[0, -1:]))
     at_boundaries = [torch.stack(states[boundary]) for boundary in sorted(states)]
     return _concatenate(steps), torch.stack(at_boundaries, 1)
-
-
-@torch.inference_mode()
-def traced_states(model: Any, token_ids: Sequence[int], start: int) -> Tensor:
-    """States between sublayers as traces read them.
-
-    Parameters
-    ----------
-    model : a causal model.
-    token_ids : token ids of a text.
-    start : the first position to return.
-
-    Returns
-    -------
-    Tensor of shape (positions, boundaries, d).
-    """
-    return capture.residuals(model, torch.tensor(list(token_ids), device=model.device), start)[0]
 
 
 def between_blocks(

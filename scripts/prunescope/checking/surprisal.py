@@ -9,7 +9,7 @@ import torch
 
 from prunescope.tables.schemas import TABLES
 
-TOKENS = 48
+TOKENS = 32
 """Length of the text in tokens."""
 
 

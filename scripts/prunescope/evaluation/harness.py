@@ -5,11 +5,13 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+import jinja2
+import jinja2.meta
 import lm_eval
 import numpy as np
 import pyarrow.compute as pc
@@ -21,7 +23,7 @@ from lm_eval.tasks import TaskManager
 from prunescope.evaluation import code_eval
 from prunescope.evaluation.variant_lm import VariantLM, Written
 from prunescope.measures import wording
-from prunescope.progress import LOG, JobError
+from prunescope.progress import LOG, JobError, warn
 from prunescope.storage import store
 
 OWN_TASKS = Path(__file__).parent / "lm_eval_tasks"
@@ -56,8 +58,9 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
     Raises
     ------
     JobError
-        if lm-eval has no such task, the headline is none of its metrics, no item fits into the
-        model's positions, or an item has no options or no correct option.
+        if lm-eval has no such task or cannot read its rows, the headline is none of its metrics, no
+        item fits into the model's positions, an item has no options or no correct option, prompts
+        read columns that are null, or items are among their own solved examples.
     """
     datasets.disable_progress_bars()
     lm_eval_name = settings.get("lm_eval", name)
@@ -69,7 +72,9 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
             length = {"max_gen_toks": settings["max_new_tokens"]}
             task.set_config(key="generation_kwargs", value=length, update=True)
     for task in loaded["tasks"].values():
+        check_nulls(task, limit)
         check_answers(task)
+        check_examples(task, limit)
     lm.written.clear()
     lm.cut.clear()
     with _quiet("lm_eval"):
@@ -119,7 +124,14 @@ def load(
         group = {"group": "prunescope", "task": [{kind: lm_eval_name, **overrides}]}
         Path(wrapper, "prunescope.yaml").write_text(json.dumps(group), encoding="utf-8")
         manager = TaskManager(include_path=[str(folder), wrapper], include_defaults=False)
-        loaded = manager.load("prunescope")
+        try:
+            loaded = manager.load("prunescope")
+        except Exception as error:  # the code of a task may raise any exception
+            raise JobError(
+                f"lm-eval's {lm_eval_name} cannot read its rows ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}). A column may be missing, null or of "
+                "another kind than on the hub: correct `rows` of the task in config."
+            ) from error
     if limit is not None and any(_filters_rows(task) for task in loaded["tasks"].values()):
         return load(lm_eval_name, settings, rows_dir)
     del loaded["groups"]["prunescope"], loaded["group_map"]["prunescope"]
@@ -235,6 +247,115 @@ def _scores(
         }
 
 
+def check_nulls(task: Any, limit: int | None = None) -> None:
+    """Raise JobError if the prompts of a task read columns that are null in some of its rows.
+
+    lm-eval would write `None` into such a prompt.
+    """
+    docs = list(task.eval_docs)[:limit]
+    fields = (task.config.doc_to_text, task.config.doc_to_target, task.config.doc_to_choice)
+    readers = [_columns_read_by(field) for field in fields]
+    null_columns = [
+        (row, column)
+        for row, doc in enumerate(docs, start=1)
+        for column in sorted({name for read in readers for name in read(doc)})
+        if doc.get(column, "") is None
+    ]
+    if null_columns:
+        row, column = null_columns[0]
+        raise JobError(
+            f"{len({row for row, _ in null_columns})} of {len(docs)} items have null in a column "
+            f"that their prompt or answer is made of, the first is `{column}` of row {row}. "
+            "Correct the rows, or leave these out."
+        )
+
+
+def _columns_read_by(field: Any) -> Callable[[Mapping[str, Any]], Collection[str]]:
+    """A function that says which columns of an item a field of a task's definition reads.
+
+    Parameters
+    ----------
+    field : the name of a column, a template, a function of the item, or a constant.
+    """
+    if isinstance(field, str):
+        named = jinja2.meta.find_undeclared_variables(
+            jinja2.Environment(autoescape=True).parse(field)
+        )
+        return lambda doc: {field} if field in doc else named
+    if not callable(field):
+        return lambda _: ()
+
+    def read_by_function(doc: Mapping[str, Any]) -> set[str]:
+        watched = _Watched(doc)
+        with contextlib.suppress(Exception):  # the code of a task may raise any at a null
+            field(watched)
+        return watched.read
+
+    return read_by_function
+
+
+class _Watched(dict[str, Any]):
+    """An item that remembers which of its columns have been read."""
+
+    def __init__(self, doc: Mapping[str, Any]) -> None:
+        super().__init__(doc)
+        self.read: set[str] = set()
+
+    def __getitem__(self, column: str) -> Any:
+        self.read.add(column)
+        return super().__getitem__(column)
+
+
+MOST_LEAKED = 0.01
+"""Share of items up to which duplicates among the solved examples are only told."""
+
+
+def check_examples(task: Any, limit: int | None = None) -> None:
+    """Raise JobError if items are asked with their own question among the solved examples.
+
+    lm-eval leaves an item out of its examples only if both come from the test split, and only if
+    the two rows are equal in every column. Well-known sets hold a few questions twice, which is
+    told.
+    """
+    n_shot = task.config.num_fewshot
+    if not n_shot:
+        return
+    docs = list(task.eval_docs)[:limit]
+    excludes = task.fewshot_cfg.split == task.config.test_split
+    leaked = []
+    task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+    for row, doc in enumerate(docs, start=1):
+        try:
+            examples = task.sampler.sample(n=n_shot, eval_doc=doc if excludes else None)
+        except (ValueError, AssertionError) as error:
+            raise JobError(
+                f"n_shot is {n_shot}, but the split of solved examples has fewer rows besides the "
+                "item itself. Set a smaller n_shot, or give the task more rows of split train or "
+                "dev."
+            ) from error
+        if _question(task, doc) in [_question(task, example) for example in examples]:
+            leaked.append(row)
+    task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)  # the same examples are drawn again
+    if not leaked:
+        return
+    found = (
+        f"{len(leaked)} of {len(docs)} items have their own question among their {n_shot} solved "
+        f"examples, the first in row {leaked[0]}, so that the answer need only be copied"
+    )
+    if len(leaked) > MOST_LEAKED * len(docs):
+        raise JobError(
+            f"{found}. Give the task a split of solved examples (train or dev) that holds none of "
+            "the scored items, or set n_shot: 0."
+        )
+    warn(f"{task.config.task}: {found}.")
+
+
+def _question(task: Any, doc: Mapping[str, Any]) -> str:
+    """What an item asks, as text; of an item with several contexts, all of them."""
+    text = task.doc_to_choice(doc) if task.multiple_input else task.doc_to_text(doc)
+    return str(text).strip()
+
+
 def check_answers(task: Any) -> None:
     """Raise JobError if a multiple-choice item has no options or no correct option.
 
@@ -268,7 +389,7 @@ def _fault_of(task: Any, doc: Mapping[str, Any]) -> str | None:
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     if not options:
         return "it has no options"
-    if any(isinstance(option, str) and not option.strip() for option in options):
+    if any(option is None or not str(option).strip() for option in options):
         return "one of its options is empty"
     for label in gold if isinstance(gold, list) else [gold]:
         known = 0 <= label < len(options) if isinstance(label, int) else label in options

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope import progress
 from prunescope.inputs import model_config, model_folder, sources
 from prunescope.progress import LOG, JobError
 from prunescope.storage import digests
@@ -80,8 +79,14 @@ def check_blocks(found: int, expected: int | None, source: Mapping[str, str]) ->
 def describe(
     model: Path, config: Mapping[str, Any], source: Mapping[str, str]
 ) -> dict[str, object]:
-    """The manifest: what decides every number made from this model, and nothing about when."""
-    files = sorted(file for file in model.rglob("*") if file.is_file())
+    """The manifest: what decides every number made from this model, and nothing about when.
+
+    Digests are cached by path, so that `check_model` need not hash the files again if `model` is
+    the folder in which they stay.
+    """
+    files = {file.relative_to(model).as_posix(): file for file in model.rglob("*")}
+    files = {name: file.resolve() for name, file in sorted(files.items()) if file.is_file()}
+    sha256_of = digests.digests(files)
     return {
         "source": dict(sorted(source.items())),
         "architectures": config.get("architectures"),
@@ -90,10 +95,7 @@ def describe(
         "hidden_size": config.get("hidden_size"),
         "vocabulary": config.get("vocab_size"),
         "files": {
-            file.relative_to(model).as_posix(): {
-                "sha256": digests.sha256(file),
-                "bytes": file.stat().st_size,
-            }
-            for file in progress.track(files, "hashing")
+            name: {"sha256": sha256_of[name], "bytes": file.stat().st_size}
+            for name, file in files.items()
         },
     }

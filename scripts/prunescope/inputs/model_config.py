@@ -26,6 +26,16 @@ _HIDDEN_SIZE_KEYS = ("hidden_size", "n_embd", "d_model", "dim")
 _HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads")
 _INTERMEDIATE_SIZE_KEYS = ("intermediate_size", "n_inner", "ffn_dim", "d_ff")
 _POSITION_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+_POSITIONS_AFTER_PADDING = (
+    *("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm"),
+    *("xlm-roberta", "xlm-roberta-xl", "xmod"),
+)
+"""Model types whose first token has the position after that of padding.
+
+Their table of positions has the padding token's row and the rows before it in addition, so that of
+RoBERTa's 514 positions 512 can be used.
+"""
+
 _EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _EXPERT_SIZE_KEYS = ("moe_intermediate_size", "shared_expert_intermediate_size")
 
@@ -104,6 +114,9 @@ def _positions(settings: Settings) -> int | None:
     limit. `loading.load` keeps the factors of short texts, so the limit is the number of positions.
     """
     n_positions = _count(settings, _POSITION_KEYS)
+    if n_positions is not None and settings.get("model_type") in _POSITIONS_AFTER_PADDING:
+        padding = settings.get("pad_token_id")
+        n_positions -= (padding if isinstance(padding, int) else 1) + 1
     rotary = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
     rotary_settings = [rotary, *(part for part in rotary.values() if isinstance(part, dict))]
     limits = []

@@ -108,6 +108,7 @@ def refusals(files: Mapping[str, Path], kind: str | None = None) -> Iterator[str
         )
         return
     missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
+    yield from _damaged_settings(files)
     try:
         yield from _weight_file_refusals(files)
         settings = _settings(files)
@@ -124,6 +125,21 @@ def refusals(files: Mapping[str, Path], kind: str | None = None) -> Iterator[str
             yield from _tensor_refusals(files, settings, kind)
     except ValueError as error:
         yield f"{error}."
+
+
+_SETTINGS_FILES = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+"""Files that need not be there, but are ignored by transformers, or stop it, if damaged."""
+
+
+def _damaged_settings(files: Mapping[str, Path]) -> Iterator[str]:
+    """Refuse files of settings that hold no JSON object; ends of text could be lost with them."""
+    for name in sorted(set(_SETTINGS_FILES) & set(files)):
+        try:
+            content = json.loads(files[name].read_text(encoding="utf-8"))
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            yield f"{name} is damaged: it is no JSON object. Fetch it again, or remove it."
 
 
 def _settings(files: Mapping[str, Path]) -> Settings | None:

@@ -33,6 +33,9 @@ _COLUMN_NAMES = {
 }
 """Names that the header of a file of judgements may use for BEIR's three columns."""
 
+_TEXT_COLUMNS = ("_id", "title", "text", "query-id", "corpus-id", "score")
+"""The columns that are read, none of whose values may be guessed to be of another type."""
+
 HIGHEST_GRADE = 1000
 """The highest grade accepted. trec_eval keeps a counter per grade, so a huge one fills memory."""
 
@@ -66,7 +69,7 @@ def beir(entry: Mapping[str, Any], scratch: Path) -> RetrievalSet:
     def read_part(name: str, source: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         has_own_source = name == "qrels" and "qrels" in entry
         part_source = _source_of_part(name, source, split, has_own_source)
-        return sources.rows(part_source, scratch / name)
+        return sources.rows(part_source, scratch / name, _TEXT_COLUMNS)
 
     queries = list(_queries(read_part("queries", entry["source"])))
     file = _judgement_file(judgement_source, split)

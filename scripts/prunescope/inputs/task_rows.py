@@ -5,13 +5,17 @@ without one of the columns. Each `format` of config is a function in this module
 rows.
 """
 
+import itertools
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from prunescope.inputs import squad
+import pyarrow as pa
+
+from prunescope.inputs import row_files, squad
 from prunescope.inputs.sources import Row
-from prunescope.progress import JobError
+from prunescope.progress import JobError, warn
 
 Columns = Mapping[str, Any]
 """The columns of one row, as on the hub."""
@@ -74,6 +78,78 @@ FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[Columns]]] = {
     "wikitext": wikitext_pages,
 }
 """Converter of each `format` of a task."""
+
+
+def table(rows: Sequence[Columns], split: str) -> pa.Table:
+    """The rows of a split as a table, whose columns are those that occur in any row.
+
+    A column that a row lacks is null there, with a warning.
+
+    Raises
+    ------
+    JobError
+        if a column holds values of several kinds, or one that no table can hold.
+    """
+    names = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
+    for name in names:
+        if lacking := [number for number, row in enumerate(rows, start=1) if name not in row]:
+            warn(
+                f"split {split}: {len(lacking)} of {len(rows)} rows have no column `{name}`, the "
+                f"first is row {lacking[0]}. It counts as null there."
+            )
+    try:
+        found = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        reason = _drift(rows) or _no_unicode(rows) or f"the rows make no table ({error})"
+        raise JobError(
+            f"split {split}: {reason}. A column of a task holds values of one kind: correct the "
+            "rows, or name another source."
+        ) from error
+    empty = [f.name for f in found.schema if pa.types.is_struct(f.type) and not f.type.num_fields]
+    for name in empty:  # Parquet has no mapping without keys
+        found = found.set_column(names.index(name), name, pa.nulls(len(found)))
+    return found
+
+
+def _drift(rows: Iterable[Columns]) -> str | None:
+    """The first column that holds values of two kinds, in words, or None."""
+    first: dict[str, tuple[str, int]] = {}
+    for number, row in enumerate(rows, start=1):
+        for column, value in row.items():
+            for path, kind in _kinds(value, column):
+                known, before = first.setdefault(path, (kind, number))
+                if known != kind:
+                    return (
+                        f"column `{path}` holds {known} in row {before} and {kind} in row {number}"
+                    )
+    return None
+
+
+def _kinds(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The kind of a value and, if it is a list or a mapping, of the values in it; null has none."""
+    if isinstance(value, Mapping):
+        yield path, "a mapping"
+        for key, item in value.items():
+            yield from _kinds(item, f"{path}/{key}")
+    elif isinstance(value, list):
+        yield path, "a list"
+        for item in value:
+            yield from _kinds(item, f"{path}/*")
+    elif isinstance(value, bool):
+        yield path, "a truth value"
+    elif isinstance(value, int | float):
+        yield path, "a number"
+    elif value is not None:
+        yield path, "text" if isinstance(value, str) else type(value).__name__
+
+
+def _no_unicode(rows: Iterable[Columns]) -> str | None:
+    """The first column with a text that UTF-8 cannot represent, in words, or None."""
+    for number, row in enumerate(rows, start=1):
+        for column, value in row.items():
+            if not row_files.is_unicode(json.dumps(value, default=str, ensure_ascii=False)):
+                return f"column `{column}` of row {number} holds {row_files.kind_of(chr(0xD800))}"
+    return None
 
 
 def in_format(name: str, rows: Iterable[Row]) -> Iterator[Columns]:

@@ -121,6 +121,21 @@ _POST_NORM = Anatomy(
     mlp_norms=("post_feedforward_layernorm",),
 )
 
+_BERT = Anatomy(
+    blocks="encoder.layer",
+    final_norm=None,
+    lm_head=None,
+    attn="attention.self",
+    mlp="intermediate",
+    attn_out="attention.output.dense",
+    mlp_out="output.dense",
+    reads_resid_mid="intermediate",
+    attn_norms=(),
+    mlp_norms=(),
+    attn_sum_norm="attention.output.LayerNorm",
+    mlp_sum_norm="output.LayerNorm",
+)
+
 ANATOMIES: dict[str, Anatomy] = {
     "llama": Anatomy(),
     "mistral": Anatomy(),
@@ -145,20 +160,9 @@ ANATOMIES: dict[str, Anatomy] = {
         attn_norms=("ln_1",),
         mlp_norms=("ln_2",),
     ),
-    "bert": Anatomy(
-        blocks="encoder.layer",
-        final_norm=None,
-        lm_head=None,
-        attn="attention.self",
-        mlp="intermediate",
-        attn_out="attention.output.dense",
-        mlp_out="output.dense",
-        reads_resid_mid="intermediate",
-        attn_norms=(),
-        mlp_norms=(),
-        attn_sum_norm="attention.output.LayerNorm",
-        mlp_sum_norm="output.LayerNorm",
-    ),
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
 }
 """The anatomy of each supported `config.model_type`."""
 
@@ -183,6 +187,34 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     prefix = f"{model.base_model_prefix}."
     blocks, norm = anatomy.blocks.removeprefix(prefix), str(anatomy.final_norm).removeprefix(prefix)
     return replace(anatomy, blocks=blocks, final_norm=norm, lm_head=None)
+
+
+def missing_parts(model: nn.Module, kind: str) -> list[str]:
+    """Names in the model's anatomy that the model does not have, each once.
+
+    Parameters
+    ----------
+    model : the loaded model.
+    kind : `causal` or `encoder`; an encoder need not have an lm_head.
+    """
+    body = anatomy_of(model)
+    in_model = [body.blocks, body.final_norm, body.lm_head if kind == "causal" else None]
+    missing = [name for name in in_model if name and not _has(model, name)]
+    if body.blocks in missing:
+        return missing
+    in_block = [body.reads_resid_mid]
+    for parts in body.sublayers.values():
+        in_block += [parts.module, parts.out, *parts.norms, parts.sum_norm or parts.module]
+    absent = [name for block in blocks_of(model) for name in in_block if not _has(block, name)]
+    return list(dict.fromkeys([*missing, *absent]))
+
+
+def _has(module: nn.Module, name: str) -> bool:
+    try:
+        module.get_submodule(name)
+    except AttributeError:
+        return False
+    return True
 
 
 def blocks_of(model: nn.Module) -> nn.ModuleList:

@@ -22,6 +22,7 @@ from prunescope.model import anatomy, checkpoint, edits, prompts, tokenization
 from prunescope.model.edits import Edit
 from prunescope.model.replacements import replaced
 from prunescope.model.variant import Variant
+from prunescope.progress import JobError
 from prunescope.storage import digests
 
 _DAMAGED_EDIT = (
@@ -51,27 +52,49 @@ def load(model_dir: str | Path, dtype: str, device: torch.device, kind: str = "c
     OSError
         if the files are damaged.
     JobError
-        if the checkpoint lacks a parameter of the model or holds a tensor that the model does not
-        use, or a file has changed since it was fetched.
+        if transformers makes no model of the files, the checkpoint lacks a parameter of the model
+        or holds a tensor that the model does not use, or a file has changed since it was fetched.
     """
     digests.check_folder(model_dir)
-    model: Any
-    model, info = KINDS[kind].from_pretrained(
-        model_dir,
-        dtype=DTYPES[dtype],
-        local_files_only=True,
-        device_map=None,
-        trust_remote_code=False,
-        ignore_mismatched_sizes=True,  # they are listed in `info`, and the check below refuses them
-        output_loading_info=True,
-    )
+    model, info = _from_pretrained(model_dir, dtype, kind)
     checkpoint.check(checkpoint.account_of(model, info, model_dir, kind), model_dir)
     if kind == "encoder" and hasattr(model, "pooler"):
         model.pooler = None  # it comes after the hidden states, and few checkpoints have one
-    anatomy.anatomy_of(model)
+    if missing := anatomy.missing_parts(model, kind):
+        raise JobError(
+            f"model {model_dir}: its entry {model.config.model_type!r} of ANATOMIES names "
+            f"{', '.join(missing)}, which the model does not have. Correct the entry "
+            "(docs/extend/architecture.md), or choose another checkpoint."
+        )
     prompts.decode_by_argmax(model)
     fix_rotary_factors(model)
     return attention.use(products.use(model.to(device).eval().requires_grad_(False)))
+
+
+def _from_pretrained(model_dir: str | Path, dtype: str, kind: str) -> tuple[Any, dict[str, Any]]:
+    """The model as transformers loads it, and which tensors it did not find or did not use.
+
+    Raises JobError if transformers cannot build a model from these files, whatever it says.
+    """
+    try:
+        loaded: tuple[Any, dict[str, Any]] = KINDS[kind].from_pretrained(
+            model_dir,
+            dtype=DTYPES[dtype],
+            local_files_only=True,
+            device_map=None,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # they are listed, and `load` refuses them
+            output_loading_info=True,
+        )
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # each configuration class and each model raises its own
+        raise JobError(
+            f"model {model_dir}: transformers makes no model of its config.json and weights "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Correct what it "
+            "names in a copy of the folder, or choose another checkpoint."
+        ) from error
+    return loaded
 
 
 @dataclass(frozen=True)

@@ -275,11 +275,22 @@ def padded(
 
 
 def end_of_text(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """End-of-text tokens from the generation config, else from the tokenizer; may be empty."""
+    """End-of-text tokens from the generation config, else from the tokenizer; may be empty.
+
+    Raises JobError if one of them is no token of the model: no answer would ever end with it.
+    """
     ids = model.generation_config.eos_token_id
     if ids is None:
         ids = tokenizer.eos_token_id
-    return [ids] if isinstance(ids, int) else list(ids or ())
+    ends: list[Any] = list(ids or ()) if ids is None or isinstance(ids, list | tuple) else [ids]
+    n_embeddings = int(model.get_input_embeddings().weight.shape[0])
+    if not all(type(end) is int and 0 <= end < n_embeddings for end in ends):
+        raise JobError(
+            f"the model's eos_token_id is {ids!r}, but its tokens are the whole numbers from 0 to "
+            f"{n_embeddings - 1}. Correct eos_token_id in generation_config.json, or in "
+            "config.json, of a copy of the folder, and name the copy as `path`."
+        )
+    return ends
 
 
 def until_end(answer: Sequence[int], ends: Collection[int]) -> list[int]:

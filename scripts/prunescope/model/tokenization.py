@@ -73,17 +73,30 @@ def load(
     model_dir : folder of the model.
     prompting : fields of `Prompting`, which `prompts.render` reads from the tokenizer.
     """
-    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
-        model_dir,
-        local_files_only=True,
-        padding_side="left",
-        split_special_tokens=True,
-        trust_remote_code=False,
-    )
+    try:
+        tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
+            model_dir,
+            local_files_only=True,
+            padding_side="left",
+            split_special_tokens=True,
+            trust_remote_code=False,
+        )
+    except Exception as error:  # the library of tokenizers raises plain exceptions
+        raise JobError(
+            f"{model_dir}: tokenizer.json, or a file of settings beside it, makes no tokenizer "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Fetch the tokenizer "
+            "again, or save it again with transformers."
+        ) from error
     tokenizer._tokenizer.no_truncation()
     tokenizer._tokenizer.no_padding()
     known = raw(Path(model_dir) / "tokenizer.json")
+    if getattr(known.model, "dropout", None):
+        raise JobError(
+            f"{model_dir}: tokenizer.json splits the same text in another way each time (dropout "
+            f"{known.model.dropout}), which is for training only. Set model/dropout to null in it."
+        )
     _refuse_unknown(tokenizer, known)
+    _refuse_contradiction(tokenizer, known, model_dir)
     if tokenizer.pad_token is None or known.token_to_id(tokenizer.pad_token) is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     chat_template = Path(model_dir) / "chat_template.json"
@@ -112,6 +125,44 @@ def _refuse_unknown(tokenizer: PreTrainedTokenizerBase, tokenizer_json: Tokenize
             "another id: the model has no embeddings for them. Use the tokenizer.json that was "
             "saved with these weights."
         )
+
+
+def _refuse_contradiction(
+    tokenizer: PreTrainedTokenizerBase, tokenizer_json: Tokenizer, model_dir: str | Path
+) -> None:
+    """Raise JobError if tokenizer_config.json and tokenizer.json add different tokens to a text.
+
+    `add_bos_token` and `add_eos_token` are from before tokenizer.json. Some releases of
+    transformers follow them, others follow the post-processor of tokenizer.json, so that nobody can
+    tell with which of the two the model was trained.
+    """
+    file = Path(model_dir) / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    ids = tokenizer_json.encode(PROBES[0]).ids
+    for key, token, added_ids, where in (
+        ("add_bos_token", tokenizer.bos_token, ids[:1], "before"),
+        ("add_eos_token", tokenizer.eos_token, ids[-1:], "after"),
+    ):
+        says = settings.get(key)
+        token_id = None if token is None else tokenizer_json.token_to_id(token)
+        does = added_ids == [token_id]
+        if token_id is not None and isinstance(says, bool) and says != does:
+            raise JobError(
+                f"{tokenizer.name_or_path}: tokenizer_config.json says {key}: "
+                f"{str(says).lower()}, but tokenizer.json puts {'' if does else 'no '}{token} "
+                f"{where} a text, and releases of transformers differ in which of the two they "
+                f"follow. In a copy of the folder, take {key} out if tokenizer.json is right, or "
+                "else correct tokenizer.json, and name the copy as `path`."
+            )
+
+
+def n_tokens(tokenizer_file: str | Path) -> int:
+    """Number of token ids up to the greatest of a tokenizer.json.
+
+    Tokens that transformers adds, such as a padding token that only tokenizer_config.json names, do
+    not count: no text is read as one of them.
+    """
+    return max(raw(tokenizer_file).get_vocab().values(), default=-1) + 1
 
 
 def raw(tokenizer_file: str | Path) -> Tokenizer:
@@ -222,7 +273,8 @@ def separator(model_dir: str | Path) -> int | None:
         file = Path(model_dir) / name
         if token is None and file.is_file():
             token = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-    return None if token is None else int(token[0] if isinstance(token, list) else token)
+            token = next(iter(token), None) if isinstance(token, list) else token
+    return None if token is None else int(token)
 
 
 def text_ids(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -124,6 +125,16 @@ Name = Annotated[
 ]
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+def _possible_path(value: str) -> str:
+    """Refuse a path that no file can have; asking the system about it would raise an error."""
+    if "\0" in value or any(len(part.encode()) > 255 for part in value.split("/")):
+        raise PydanticCustomError("demand", "no file can have this path")
+    return value
+
+
+LocalPath = Annotated[Text, AfterValidator(_possible_path)]
 
 Root = Annotated[str, StringConstraints(pattern=r"^[^{}<>]+$")]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from prunescope.workflow.fields import Section, Text, Unwanted
+from prunescope.workflow.fields import LocalPath, Section, Text, Unwanted
 
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -29,7 +29,7 @@ class _OfPath(Section):
     """A local folder in the hub's layout, or one file of it."""
 
     kind: Literal["path"] = Field(alias="from", description="kind of source")
-    path: Text = Field(description="relative to the Snakefile's folder, or absolute")
+    path: LocalPath = Field(description="relative to the Snakefile's folder, or absolute")
 
 
 class WheelFile(Section):

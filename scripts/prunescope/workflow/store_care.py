@@ -36,7 +36,7 @@ def faults(folders: Iterable[Path]) -> Iterator[str]:
     and the files of models with their manifests. DuckDB checks the blocks of catalogs itself.
     """
     files = artifacts(folders)
-    pages = [page for folder in folders for page in folder.glob("report.html")]
+    pages = [page for folder in folders for page in folder.glob("*.html")]
     catalogs = [catalog for folder in folders for catalog in folder.glob("*.duckdb")]
     models = [file for file in files if file.name.startswith("model=") and file.suffix == ".json"]
     model_folders = {manifest.with_suffix("") for manifest in models}

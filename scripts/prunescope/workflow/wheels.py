@@ -26,9 +26,11 @@ def mistakes(config: Mapping[str, Any]) -> Iterator[str]:
         yield from of_models(error)
         return
     for where, source in _wheel_sources(config, ()):
-        if "wheel" in source and source["wheel"] not in wheels:
-            name = source["wheel"]
-            yield f"{where}/wheel: there is no wheel {name!r}.{instead(name, wheels)}"
+        name = source.get("wheel", "")
+        if not isinstance(name, str):
+            yield f"{where}/wheel is {shown(name)}; it must be text, the name of one of `wheels`."
+        elif "wheel" in source and name not in wheels:
+            yield f"{where}/wheel: there is no wheel {shown(name)}.{instead(name, wheels)}"
         member = source.get("member")
         if isinstance(member, list) and not _are_paths(member):
             yield f"{where}/member is {shown(member)}; it must list paths inside the wheel as text."
