@@ -42,13 +42,20 @@ def judged(claims: Iterable[Claim], rows: Sequence[Mapping[str, Any]]) -> list[J
     claims : all claims, in the order in which they are shown.
     rows : rows of table `claim_verdict`.
     """
-    several = len({row["model"] for row in rows}) > 1
+    usual = main_model(rows)
     found = []
     for claim in claims:
         of_claim = [row for row in rows if row["claim"] == claim.name]
+        names_model = {row["model"] for row in of_claim} != {usual}
         if of_claim:
-            found.append(JudgedClaim(claim, [_line(claim, row, several) for row in of_claim]))
+            lines = [_line(claim, row, names_model) for row in of_claim]
+            found.append(JudgedClaim(claim, lines))
     return found
+
+
+def main_model(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The model about which claims are, unless they name another."""
+    return str(Counter(row["model"] for row in rows).most_common(1)[0][0]) if rows else ""
 
 
 def _line(claim: Claim, row: Mapping[str, Any], names_model: bool) -> Line:

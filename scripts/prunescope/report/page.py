@@ -73,6 +73,7 @@ def render(
     return _template("report.html.j2").render(
         sections=sections(figures),
         judged=judged_claims.judged(claims.read_all(), verdicts),
+        main_model=judged_claims.main_model(verdicts),
         labels={name: label(figure) for name, figure in figures.items()},
         specifications=in_script({name: untitled(figure) for name, figure in figures.items()}),
         facts=facts,

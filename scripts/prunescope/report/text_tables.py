@@ -7,7 +7,7 @@ from prunescope.measures import wording
 
 
 class Part(NamedTuple):
-    """A piece of text in a cell and its style: `plain`, `equal`, `parted` or `strong`."""
+    """A piece of text in a cell, and its style: a class of reports/style.css, such as `strong`."""
 
     text: str
     style: str = "plain"
