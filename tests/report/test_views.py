@@ -1,4 +1,4 @@
-"""A view of reports/views/ is made where a query reads it, after what it rests on."""
+"""A view of reports/views/ is created if a query reads it, after the views that it reads."""
 
 import duckdb
 import pytest
@@ -16,7 +16,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_views_are_made_in_the_order_they_need(folder):
+def test_views_are_created_after_those_they_read(folder):
     sql = "SELECT sum(y) FROM doubled INNER JOIN numbers ON x = y;"
     assert list(views.read_by(sql)) == ["numbers", "doubled"]
     with duckdb.connect() as connection:
@@ -24,7 +24,7 @@ def test_views_are_made_in_the_order_they_need(folder):
         assert connection.fetchall() == [(2,)]
 
 
-def test_a_query_that_reads_none_stays_as_it_is(folder):
+def test_a_query_without_views_is_not_changed(folder):
     sql = "SELECT 'numbers' AS doubled FROM range(3)"
     assert views.with_views(sql) == sql
 
@@ -63,7 +63,7 @@ def rows_of(view, **tables):
     return found.to_pylist()
 
 
-def test_shares_are_of_denses_score_and_intervals_stay_scores():
+def test_shares_are_relative_to_dense_and_intervals_are_scores():
     rows = scores(dense=0.5, mild=0.4, bad=0.05)
     perplexity = {**rows[0], "task": "wikitext", "higher_is_better": False, "score": 12.0}
     failed = {**rows[1], "task": "boolq", "score": None}
@@ -115,7 +115,7 @@ def test_a_verdict_on_families_needs_evidence(rows, said, agrees):
 
 
 def test_verdicts_are_corrected_for_their_number():
-    """A p-value of 0.02 counts alone, and not among three variants of one method."""
+    """A p-value of 0.02 suffices alone, but not among three variants of one method."""
     runs = [
         {"model": "m", "variant": variant, "method": "wanda", "settings": "{}"}
         for variant in ("v", "w", "x")
@@ -129,7 +129,7 @@ def test_verdicts_are_corrected_for_their_number():
     assert all(said in row["finding"] for row in among)
 
 
-def test_dense_drops_none_of_every_kind_its_model_has():
+def test_dense_is_a_drop_of_none_of_each_kind():
     settings = {
         "dense": ("identity", "{}"),
         "drop-2a": ("sublayer_drop", '{"sublayer": "attn", "n_drop": 2}'),
@@ -176,8 +176,8 @@ def deviations(space, sizes, **changed):
         (1, "probability", "at 1 of 3 blocks (1). It is largest at block 1 (50 %).", None),
     ],
 )
-def test_an_estimate_may_fail_at_the_ends_alone(off, space, said, agrees):
-    """Off by half at one block, by a tenth at others; other orders and sublayers do not count."""
+def test_a_failure_of_an_estimate_at_the_ends_is_recognized(off, space, said, agrees):
+    """Errors are a half at one block and a tenth at others; other orders do not count."""
     sizes = [(block, 0.2, 1.5 if block == off else 0.9) for block in range(3) for _ in range(4)]
     others = [
         *deviations(space, [(0, 0.2, 9.0)], sublayer="mlp"),
@@ -195,8 +195,8 @@ def test_an_estimate_may_fail_at_the_ends_alone(off, space, said, agrees):
 @pytest.mark.parametrize(
     ("logits", "agrees"), [((0.1, 0.1, 0.1), True), ((0.4, 0.4, 0.4), False), ((0.1, 0.1, 3), None)]
 )
-def test_logits_turn_less_where_share_and_means_say_so(logits, agrees):
-    """Beside probabilities that turn by 0.3; one large turn among small ones is no verdict."""
+def test_logits_turn_less_only_if_share_and_mean_agree(logits, agrees):
+    """Probabilities turn by 0.3; one large turn among small ones gives no verdict."""
     rows = [
         *deviations("logit", [(0, size, 1.0) for size in logits]),
         *deviations("probability", [(0, 0.3, 1.0) for _ in logits]),
@@ -207,8 +207,8 @@ def test_logits_turn_less_where_share_and_means_say_so(logits, agrees):
     assert ("no verdict" in found["finding"]) is (agrees is None)
 
 
-def test_deeper_blocks_shift_more_where_median_and_mean_say_so():
-    """Over thirds of the blocks, each with a large shift or none."""
+def test_deeper_blocks_shift_more_only_if_median_and_mean_agree():
+    """Each third of the blocks has a large shift or none."""
     steady = [(block, 0.1 + 0.1 * block, 1.0) for block in range(4) for _ in range(3)]
     turned = [(block, 0.4 - 0.1 * block, 1.0) for block in range(4) for _ in range(3)]
     split = [(0, 0.2, 1.0)] * 3 + [(3, size, 1.0) for size in (0.1, 0.1, 9.0)]
@@ -217,8 +217,8 @@ def test_deeper_blocks_shift_more_where_median_and_mean_say_so():
         assert found["agrees"] is agrees
 
 
-def test_a_variance_is_held_against_the_squared_turn_of_each_space():
-    """Var 0.02 over turns of 0.1 in h and 0.2 in z: quotients 2 and 0.5."""
+def test_the_variance_is_compared_with_the_squared_deviation_of_each_space():
+    """Var 0.02 at relative deviations of 0.1 in h and 0.2 in z: the quotients are 2 and 0.5."""
     place = {"model": "m", "variant": "v", "prompt": "a", "step": 0, "block": 0, "sublayer": "attn"}
     shift = [{**place, "temperature": t, "var_escort": 0.02 * t} for t in (1.0, 2.0)]
     turns = {"embedding": 0.1, "logit": 0.2, "probability": 0.5}

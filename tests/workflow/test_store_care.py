@@ -1,4 +1,4 @@
-"""What `make orphans` lists, and so may remove: artifacts that no rule writes, nothing else."""
+"""`make orphans` lists exactly the artifacts that no rule writes, which it can remove."""
 
 import subprocess
 from pathlib import Path
@@ -14,8 +14,8 @@ def made(*files):
         Path(file).write_text("made")
 
 
-def test_exports_and_other_stores_are_no_orphans(tmp_path, monkeypatch):
-    """Of a folder that a rule writes, everything is reached; a link may lead nowhere."""
+def test_exports_and_other_stores_are_not_orphans(tmp_path, monkeypatch):
+    """All files of a folder that a rule writes belong to it; broken links count as files."""
     monkeypatch.chdir(tmp_path)
     made("store/influence/model=m/part.parquet", "store/influence/model=gone/part.parquet")
     made("store/inputs/model=m/config.json", "results/exports/m/drop-2b/prunescope.json")
@@ -34,8 +34,8 @@ def test_exports_and_other_stores_are_no_orphans(tmp_path, monkeypatch):
     assert not store_care.orphans([Path("store"), Path("results")], reached)
 
 
-def test_a_plan_without_outputs_makes_no_orphans(monkeypatch):
-    """Everything would be one."""
+def test_a_plan_without_outputs_gives_no_orphans(monkeypatch):
+    """Otherwise all files would be orphans."""
     empty = subprocess.CompletedProcess([], 0, stdout="output_file\tdate\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: empty)
     with pytest.raises(SystemExit, match="names no output"):
