@@ -423,7 +423,9 @@ def test_an_edited_method_re_runs_its_own_variants(tiny_run, planned):
 def test_an_edited_block_walk_re_runs_methods_that_read_weights(tiny_run, planned):
     """With all that follows, but no drop and no trace of a drop."""
     with tiny_run.edited(
-        "scripts/prunescope/compression/blockwise.py", "SAMPLED_TOKENS = 128", "SAMPLED_TOKENS = 64"
+        "scripts/prunescope/compression/input_collection.py",
+        "SAMPLED_TOKENS = 128",
+        "SAMPLED_TOKENS = 64",
     ):
         variants = compressed(planned, *WEIGHTS)
         assert tiny_run.plan(*TINY) == below_compression(planned, variants)

@@ -21,7 +21,7 @@ from prunescope.tables.schemas import TABLES
 
 Metrics = metrics.Geometry | metrics.UniformShift | metrics.ProbabilityShift
 
-_WAY_OUT = (
+_REMEDY = (
     "Changes relative to a dense state of length 0 (an embedding of zeros) are undefined, and very "
     "large logits overflow in float32. Leave the prompt or the variant out."
 )
@@ -228,7 +228,7 @@ def _put(
     values : fields (steps, pairs, …), of the same type as the columns.
     """
     for name, column, value in zip(values._fields, columns, values, strict=True):
-        finite.checked(value, f"statistics {letter}.{name}", _WAY_OUT)
+        finite.checked(value, f"statistics {letter}.{name}", _REMEDY)
         column[steps, list(pairs)] = value.double()
 
 
