@@ -101,7 +101,7 @@ def test_identity_decodes_to_exact_zeros_on_real_weights(smollm2):
     row, same = _row(ids, answer), loading.apply_edit(model, edits.Edit())
     at = decoding.states(model, Variant(same), row, answer)
     found = decoding.compare(at, unembedding.output_of(model), row, TEMPERATURES, 256, seed=0)
-    for name, column in by_name(found.columns).items():
+    for name, column in by_name(found.statistics).items():
         if name.endswith(("deviation", "divergence", "_shift")) or ".var_" in name:
             assert not column.any(), name
     assert found.variant_token.tolist() == [[token] * 4 for token in answer]
@@ -131,5 +131,5 @@ def test_free_running_equals_plain_generate_on_real_weights(smollm2):
     for step in range(min(len(tokens), len(own))):
         for index, temperature in enumerate(TEMPERATURES):
             for name, expected in _oracle(z[step], z_variant[step], temperature).items():
-                measured = float(getattr(found.columns.p, name)[step, 3, index])
+                measured = float(getattr(found.statistics.p, name)[step, 3, index])
                 assert measured == pytest.approx(expected, rel=1e-2, abs=1e-6), (step, name)

@@ -48,7 +48,7 @@ def run(tmp_path_factory):
             ),
             rows_dirs={source: str(folder / source) for source in ROWS},
             samples_file=str(folder / "part.parquet"),
-            settings=matched_questions.Settings(**{**SETTINGS, **changes}),
+            settings=matched_questions.MatchedSettings(**{**SETTINGS, **changes}),
             made_by={},
         )
         return store.read(folder / "part.parquet", "matched_samples").to_pylist()

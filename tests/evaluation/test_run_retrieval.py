@@ -35,7 +35,7 @@ def variant(tmp_path):
             ),
             manifest_file=str(tmp_path / "model.json"),
             sets=sets,
-            settings=retrieval_scores.Settings(
+            settings=retrieval_scores.RetrievalSettings(
                 embedding=SETTINGS | settings,
                 cache_dir=str(tmp_path / "embeddings"),
                 keep_embeddings_mb=keep_embeddings_mb,

@@ -251,7 +251,7 @@ def test_decoding_traces_run_on_the_device(architecture: str, dtype: str) -> Non
     assert tables["decoding_trace"].num_rows > 0
     options.tables_of("p", {"A": 5, "B": 9}, *compared.first_logits[:2], TEMPERATURES, _Tokenizer())
     same = decoding.states(subject, Variant(loading.apply_edit(subject, edits.Edit())), answer, own)
-    zero = decoding.compare(same, unembed, answer, TEMPERATURES, 64, 0).columns
+    zero = decoding.compare(same, unembed, answer, TEMPERATURES, 64, 0).statistics
     forced = histories_index("teacher_forced")
     assert (zero.p.kl_divergence[:, forced].abs() <= 1e-12).all()
 

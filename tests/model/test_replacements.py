@@ -7,7 +7,7 @@ import torch
 
 from prunescope.model import edits, replacements
 from prunescope.model.edits import Edit
-from prunescope.model.replacements import Columns, Masked, Quantized, Rows, Survivors
+from prunescope.model.replacements import KeptColumns, KeptRows, Masked, Quantized, Survivors
 
 SHAPES = [(1, 1), (3, 5), (7, 24), (8, 16), (13, 40)]
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -28,10 +28,10 @@ def of_kind(kind, dense, generator):
     if kind is Survivors:
         values = torch.randn(dense.shape, generator=generator).to(dense.dtype)
         return Survivors.of_weight(values, keep), torch.where(keep, values, torch.zeros_like(dense))
-    if kind is Rows:
-        return Rows.by(keep[:, 0]), dense[[i for i, kept in enumerate(keep[:, 0]) if kept]]
-    if kind is Columns:
-        return Columns.by(keep[0]), dense[:, [i for i, kept in enumerate(keep[0]) if kept]]
+    if kind is KeptRows:
+        return KeptRows.by(keep[:, 0]), dense[[i for i, kept in enumerate(keep[:, 0]) if kept]]
+    if kind is KeptColumns:
+        return KeptColumns.by(keep[0]), dense[:, [i for i, kept in enumerate(keep[0]) if kept]]
     group_size = math.gcd(dense.shape[1], 8)
     parts = random_integers(dense.shape, 3, group_size, generator)
     return Quantized.by(*parts, bits=3, group_size=group_size), by_loops(*parts).to(dense.dtype)
@@ -154,7 +154,7 @@ def test_a_mask_has_one_bit_per_weight(kind, generator):
     assert replacement.stored_bytes(dense) == content
 
 
-@pytest.mark.parametrize("kind", [Rows, Columns])
+@pytest.mark.parametrize("kind", [KeptRows, KeptColumns])
 def test_removed_rows_need_no_storage(kind, generator):
     """Only the smaller tensor is stored; in the shape of dense, the rest is zero."""
     dense = torch.randn(64, 40, generator=generator)
@@ -194,7 +194,7 @@ def test_unknown_fields_are_refused_by_name():
         replacements.from_tensors({"codebook": torch.zeros(1)})
 
 
-@pytest.mark.parametrize("kind", [Masked, Survivors, Rows, Columns])
+@pytest.mark.parametrize("kind", [Masked, Survivors, KeptRows, KeptColumns])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_copy_on_its_own_pages_is_equal_and_independent(kind, dtype, generator):
     """Changes of the original do not affect it."""

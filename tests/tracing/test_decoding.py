@@ -24,7 +24,7 @@ THRESHOLDS = {
 }
 SEED = 3
 LENGTH = 7
-SETTINGS = decoding.Settings(LENGTH, SEED, TEMPERATURES, THRESHOLDS, 64)
+SETTINGS = decoding.DecodingSettings(LENGTH, SEED, TEMPERATURES, THRESHOLDS, 64)
 
 
 def _answer(prompt="p", steps=6, temperature=0.0, kind="arithmetic", model_seed=5):
@@ -68,7 +68,7 @@ def test_the_identity_is_zero_under_every_history(model):
     answer = {**_answer(), "answer_token_ids": tokens}
     variant = loading.apply_edit(model, edits.Edit())
     at, compared = _compared(model, edits.Edit(), variant, answer, tokens)
-    columns = by_name(compared.columns)
+    columns = by_name(compared.statistics)
     for name in ("h.angular_deviation", "z.angular_deviation", "p.angular_deviation"):
         assert not columns[name].any(), name
     for name in ("p.kl_divergence", "p.reverse_kl_divergence", "z.var_uniform", "p.var_p"):
@@ -167,7 +167,7 @@ def test_statistics_equal_their_definitions(model):
             "var_p": (p * (delta - (p * delta).sum(-1, keepdim=True)) ** 2).sum(-1),
         }
         for name, value in expected.items():
-            found = by_name(compared.columns)[f"p.{name}"][..., index].double()
+            found = by_name(compared.statistics)[f"p.{name}"][..., index].double()
             torch.testing.assert_close(found, value, rtol=2e-3, atol=1e-7)
 
 
@@ -178,8 +178,8 @@ def test_the_chunk_size_changes_nothing_beyond_rounding(model):
     own = [9, *answer["answer_token_ids"][1:]]
     _, whole = _compared(model, edit, variant, answer, own)
     _, small = _compared(model, edit, variant, answer, own, memory_mb=0.03)
-    for name, column in by_name(whole.columns).items():
-        torch.testing.assert_close(by_name(small.columns)[name], column, rtol=1e-3, atol=1e-5)
+    for name, column in by_name(whole.statistics).items():
+        torch.testing.assert_close(by_name(small.statistics)[name], column, rtol=1e-3, atol=1e-5)
     assert torch.equal(small.variant_token, whole.variant_token)
     torch.testing.assert_close(small.term_norm, whole.term_norm, rtol=1e-4, atol=1e-5)
 

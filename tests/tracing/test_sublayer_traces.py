@@ -152,7 +152,7 @@ def test_consecutive_drops_share_their_products():
     """60 consecutive dropped sublayers need 61 rows of lm_head per position instead of 120."""
     (product,) = sublayer_traces.plan(range(60), [], max_rows=512)
     assert len(product.sources) == 61
-    assert sum(len(slab.columns) for slab in product.slabs) == 60
+    assert sum(len(slab.pairs) for slab in product.slabs) == 60
 
 
 def test_rows_match_the_schema_and_have_unique_keys(tmp_path):

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from prunescope.machine import products, runtime
-from prunescope.model.replacements import Columns, Replacement, Rows, mapped, on_own_pages, replaced
+from prunescope.model.replacements import (
+    KeptColumns,
+    KeptRows,
+    Replacement,
+    mapped,
+    on_own_pages,
+    replaced,
+)
 
 
 @dataclass
@@ -203,5 +210,5 @@ class Block:
 
 def _zeroed(weight: Tensor, replacement: Replacement) -> Tensor:
     """The weight in its dense shape, with zeros in the rows or columns that are left out."""
-    assert isinstance(replacement, (Rows, Columns))
+    assert isinstance(replacement, (KeptRows, KeptColumns))
     return replacement.zeroed(weight)

@@ -30,7 +30,7 @@ OWN_TASKS = Path(__file__).parent / "lm_eval_tasks"
 _SPLITS = {"training_split": "train", "validation_split": "validation", "test_split": "test"}
 _FEW_SHOT_SPLITS = ("train", "dev")
 
-Settings = Mapping[str, Any]
+TaskSettings = Mapping[str, Any]
 """One entry of config's `tasks`."""
 
 Rows = list[dict[str, Any]]
@@ -43,7 +43,7 @@ class Evaluated(NamedTuple):
     samples: Rows
 
 
-def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path) -> Evaluated:
+def evaluate(lm: VariantLM, name: str, settings: TaskSettings, rows_dir: str | Path) -> Evaluated:
     """Run one task on a model.
 
     Parameters
@@ -95,7 +95,7 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
 
 
 def load(
-    lm_eval_name: str, settings: Settings, rows_dir: Path, limit: int | None = None
+    lm_eval_name: str, settings: TaskSettings, rows_dir: Path, limit: int | None = None
 ) -> dict[str, Any]:
     """Load a task or group of lm-eval, which reads the splits in `rows_dir`.
 
@@ -202,7 +202,7 @@ def _scores(
     evaluated: Mapping[str, Any],
     name: str,
     lm_eval_name: str,
-    settings: Settings,
+    settings: TaskSettings,
     tasks: Mapping[str, Any],
     n_cut_items: int,
 ) -> Iterator[dict[str, Any]]:

@@ -24,7 +24,7 @@ SCORED_SPLITS = ("test", "validation")
 
 
 @dataclass(frozen=True)
-class Settings:
+class MatchedSettings:
     """Settings of the matched formats.
 
     Attributes
@@ -62,7 +62,11 @@ def sandboxed_passes() -> Passes:
 
 
 def ask(
-    lm: VariantLM, source: str, items: Sequence[Item], settings: Settings, passes: Passes | None
+    lm: VariantLM,
+    source: str,
+    items: Sequence[Item],
+    settings: MatchedSettings,
+    passes: Passes | None,
 ) -> Iterator[dict[str, object]]:
     """Rows of `matched_samples` of one source: every item in every format.
 

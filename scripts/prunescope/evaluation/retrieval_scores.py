@@ -29,7 +29,7 @@ Scored = tuple[list[dict[str, object]], list[dict[str, object]]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class RetrievalSettings:
     """Settings of scoring on retrieval sets, and what the embeddings depend on.
 
     Attributes

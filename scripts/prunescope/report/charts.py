@@ -80,7 +80,7 @@ class Value(NamedTuple):
         return alt.Y(f"{column}:Q", axis=axis, scale=self.scale)
 
 
-LOG = alt.Scale(type="log", nice=False)
+LOG_SCALE = alt.Scale(type="log", nice=False)
 
 
 class Line(NamedTuple):
