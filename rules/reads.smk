@@ -68,11 +68,24 @@ def models_read():
     return list(dict.fromkeys(m for figure in config["figures"].values() for m in figure["models"]))
 
 
+def tables_from_answers():
+    """Tables that are computed from the dense model's answers, directly or through other tables."""
+    answers, made = rules.generate_dense.output.answers, set()
+    while True:
+        more = {
+            file
+            for reader in (getattr(rules, rule.name) for rule in workflow.rules)
+            if (made | {answers}).intersection(map(str, reader.input))
+            for file in reader.output
+        }
+        if more <= made:
+            return [table for table, file in TABLES.items() if file in made]
+        made |= more
+
+
 def models_answering():
     """Every model whose dense answers are the context of something a figure reads."""
-    tables = ("sublayer_trace", "logit_shift", "deviation", "variant_cost", "attention_error")
-    decoded = ("decoding_deviation", *rules.trace_decoding.output.keys())
-    return list(dict.fromkeys(model for model, _ in pairs_read(*tables, *decoded)))
+    return list(dict.fromkeys(model for model, _ in pairs_read(*tables_from_answers())))
 
 
 def timed_rules():

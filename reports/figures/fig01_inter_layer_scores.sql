@@ -4,6 +4,7 @@
 SELECT
     model,
     dropped,
+    part_name(dropped) || 's' AS parts,
     task,
     metric,
     family,

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -12,8 +13,11 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from prunescope.compression import methods
+from prunescope.model import loading
 from prunescope.paths import ROOT
+from prunescope.report import parsed_sql
 from prunescope.workflow import experiment, json_schema, sweeps
+from prunescope.workflow.config import Compression, FigureSettings, Model
 from tiny import make_tiny_model
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -481,6 +485,21 @@ def test_schema_and_signatures_of_methods_agree():
     assert declared == {name: set(methods.settings(name)) for name in methods.names()}
     chosen = json_schema.schema()["properties"]["variants"]["additionalProperties"]["oneOf"]
     assert {Path(part["$ref"]).name for part in chosen} == set(declared)
+
+
+def test_settings_of_figures_are_the_parameters_of_queries():
+    """No setting is unknown to all queries, and no query reads a setting that config refuses."""
+    queries = [file.read_text("utf-8") for file in (ROOT / "reports").glob("*/*.sql")]
+    parameters = {name for query in queries for name in parsed_sql.parameters(query)}
+    assert set(FigureSettings.model_fields) == parameters
+
+
+def test_dtypes_and_kinds_of_models_are_those_that_can_be_loaded():
+    """Config names them in its own list, because planning must not import torch."""
+    model, passes = (section.model_fields for section in (Model, Compression))
+    assert get_args(model["dtype"].annotation) == tuple(loading.DTYPES)
+    assert get_args(model["kind"].annotation) == tuple(loading.KINDS)
+    assert get_args(passes["forward_dtype"].annotation) == ("model", *loading.DTYPES)
 
 
 def test_every_key_is_described_and_other_keys_are_refused():

@@ -44,7 +44,11 @@ METHODS = {
     "rtn": ("#4d94a8", "triangle-left"),
     "awq": ("#a0522d", PENTAGON),
 }
-"""Colour and shape of each method, the same in every figure. Shapes separate similar hues."""
+"""Colour and shape of each method, the same in every figure. Shapes separate similar hues.
+
+They are chosen by hand, because a new method must not change the marks of the others; a test checks
+that each method has an entry, that no two are equal, and that all have sufficient contrast.
+"""
 
 MEAN_SCOPE = "mean over prompts"
 """The scope, in queries, of rows that are means over all prompts."""
@@ -349,8 +353,17 @@ def substitutes(rows: pa.Table, papers_tasks: Mapping[str, Sequence[str]]) -> li
     return [f"Tasks other than the paper's: {', '.join(replacements)}."] if replacements else []
 
 
-DROPS = {"attn": "attention dropped", "mlp": "MLP dropped", "block": "blocks dropped"}
-"""Panel titles of the kinds of parts that variants drop, by their names in `drop_sizes`."""
+PARTS = {"attn": BLUE, "mlp": GREEN, "block": ORANGE}
+"""Colour of each kind of part that variants drop, in the order of panels."""
+
+
+def dropped_parts(rows: pa.Table) -> dict[str, str]:
+    """The kinds of dropped parts in the rows, each with its title, such as "blocks dropped".
+
+    Columns: dropped, and parts, which holds the kind in words.
+    """
+    titles = dict(zip(rows["dropped"].to_pylist(), rows["parts"].to_pylist(), strict=True))
+    return {kind: f"{titles[kind]} dropped" for kind in PARTS if kind in titles}
 
 
 def over_drops(

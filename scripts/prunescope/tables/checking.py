@@ -14,6 +14,7 @@ TABLES: tuple[Table, ...] = (
             Column("passed", BOOL, "True if it is within the tolerance"),
             Column("remedy", TEXT, "what to do if it is not"),
         ),
+        needs_lm_head=False,
     ),
     Table(
         "noise_floor",
@@ -38,5 +39,6 @@ TABLES: tuple[Table, ...] = (
                 True,
             ),
         ),
+        needs_lm_head=False,
     ),
 )

@@ -33,12 +33,14 @@ class Table:
     grain : what one row stands for.
     partition : names of the keys that are part of the path of a file.
     columns : the columns of each file.
+    needs_lm_head : False if the table also exists for encoders, models without an lm_head.
     """
 
     name: str
     grain: str
     partition: tuple[str, ...]
     columns: tuple[Column, ...]
+    needs_lm_head: bool = True
 
     @property
     def schema(self) -> pa.Schema:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from prunescope.inputs import documents, retrieval_sets, task_rows
 from prunescope.workflow.fields import (
     AsWritten,
     Name,
@@ -20,6 +21,7 @@ from prunescope.workflow.fields import (
     Text,
     count_or_all,
     not_empty,
+    one_of,
 )
 from prunescope.workflow.method_fields import MethodSettings
 from prunescope.workflow.source_fields import ModelSource, Source, WheelFile
@@ -111,7 +113,7 @@ class Corpus(Section):
     """One collection of documents."""
 
     source: Source = Field(description="where the documents come from")
-    format: Literal["text", "passages"] = Field(
+    format: Annotated[str, one_of(documents.READERS)] = Field(
         description="how a row becomes a document: text (its column `text`, or `text_column`; a "
         ".txt file is one row) or passages (benchmark requests that hold a passage)"
     )
@@ -238,7 +240,7 @@ class TaskSplit(Section):
     source: Source = Field(
         description="where its rows come from; the hub's split is of the same name unless given"
     )
-    format: Literal["hub", "boolq", "squad", "narrativeqa", "wikitext"] = Field(
+    format: Annotated[str, one_of(task_rows.FORMATS)] = Field(
         "hub",
         description="how rows are brought to the hub's columns "
         "(scripts/prunescope/inputs/task_rows.py)",
@@ -303,7 +305,7 @@ class RetrievalSet(Section):
     """One set to search."""
 
     source: Source = Field(description="where the documents and queries come from")
-    format: Literal["beir", "squad"] = Field(
+    format: Annotated[str, one_of(retrieval_sets.READERS)] = Field(
         description="beir (corpus, queries and qrels, as hub configurations or files of a folder) "
         "or squad (questions search the paragraphs they were asked about)"
     )
