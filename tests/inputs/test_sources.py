@@ -12,7 +12,7 @@ from hashlib import sha256
 import pytest
 from huggingface_hub import errors as hub_errors
 
-from prunescope.inputs import sources, unpacking
+from prunescope.inputs import sources, unpacking, wheels
 from prunescope.progress import JobError
 from prunescope.storage import digests
 from tiny_inputs import build_wheel, names_below, wheel_source
@@ -40,7 +40,7 @@ def one_line(failure):
 def test_only_requested_members_are_unpacked(index, scratch):
     """Braces list alternatives; nothing else of the wheel is unpacked, nothing is installed."""
     sha256 = build_wheel(index, MEMBERS)
-    files = sources.unpack_wheel(wheel_source(sha256, "tinydata/tasks/{one,two}/*.jsonl"), scratch)
+    files = wheels.unpack(wheel_source(sha256, "tinydata/tasks/{one,two}/*.jsonl"), scratch)
     assert {name: file.read_bytes() for name, file in files.items()} == {
         name: MEMBERS[name] for name in sorted(MEMBERS) if "tasks" in name
     }
@@ -50,7 +50,7 @@ def test_only_requested_members_are_unpacked(index, scratch):
 def test_a_wheel_with_a_wrong_checksum_is_not_unpacked(index, scratch):
     found = build_wheel(index, MEMBERS)
     with pytest.raises(JobError) as failure:
-        sources.unpack_wheel(wheel_source("f" * 64, "tinydata/*"), scratch)
+        wheels.unpack(wheel_source("f" * 64, "tinydata/*"), scratch)
     message = one_line(failure)
     assert "f" * 64 in message and found in message and "Check `sha256`" in message
     assert not (scratch / "members").exists()
@@ -59,14 +59,14 @@ def test_a_wheel_with_a_wrong_checksum_is_not_unpacked(index, scratch):
 def test_error_for_a_missing_version_lists_the_available_ones(index, scratch):
     sha256 = build_wheel(index, MEMBERS)
     with pytest.raises(JobError, match=r"tinydata 2\.0 .* no such version, only 1\.0") as failure:
-        sources.unpack_wheel(wheel_source(sha256, "*", version="2.0"), scratch)
+        wheels.unpack(wheel_source(sha256, "*", version="2.0"), scratch)
     one_line(failure)
 
 
 def test_a_missing_package_is_reported(index, scratch):
     index.mkdir()
     with pytest.raises(JobError, match=r"finds no wheel of that name. Correct `name`") as failure:
-        sources.unpack_wheel(wheel_source("0" * 64, "*", name="no-such-data"), scratch)
+        wheels.unpack(wheel_source("0" * 64, "*", name="no-such-data"), scratch)
     one_line(failure)
 
 
@@ -75,7 +75,7 @@ def test_error_for_a_missing_member_suggests_similar_names(index, scratch):
     sha256 = build_wheel(index, MEMBERS)
     pattern = "tinydata/tasks/{one,three}/rows.jsonl"
     with pytest.raises(JobError, match=r"no member 'tinydata/tasks/three/rows.jsonl'") as failure:
-        sources.unpack_wheel(wheel_source(sha256, pattern), scratch)
+        wheels.unpack(wheel_source(sha256, pattern), scratch)
     assert "tinydata/tasks/one/rows.jsonl" in one_line(failure)
 
 
@@ -86,7 +86,7 @@ def test_an_unreachable_index_is_reported(tmp_path, scratch, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(JobError, match=r"index cannot be reached. Check the network") as failure:
-        sources.unpack_wheel(wheel_source("0" * 64, "*"), scratch)
+        wheels.unpack(wheel_source("0" * 64, "*"), scratch)
     one_line(failure)
 
 
@@ -142,14 +142,14 @@ def test_an_interrupted_download_is_resumed_or_repeated(broken_answers, tmp_path
         monkeypatch.setenv("PIP_INDEX_URL", url)
         try:
             with sources.scratch(beside=artifact) as scratch:
-                files = sources.unpack_wheel(source, scratch)
+                files = wheels.unpack(source, scratch)
                 assert files["tinydata/big"].stat().st_size == 300_000
         except JobError as error:
             assert "broke off" in str(error) and "\n" not in str(error)
     assert names_below(tmp_path / "store") == []
     with flaky_index(wheel, 0) as url, sources.scratch(beside=artifact) as scratch:
         monkeypatch.setenv("PIP_INDEX_URL", url)
-        assert sources.unpack_wheel(source, scratch)
+        assert wheels.unpack(source, scratch)
 
 
 def test_temporary_files_of_a_killed_run_are_removed(tmp_path):
@@ -269,7 +269,7 @@ def test_the_listing_reads_an_unchanged_file_once(tmp_path, monkeypatch, own_cac
     """Planning a run does not hash gigabytes again; without a cache, planning still works."""
     monkeypatch.setattr(digests, "SETTLED_AFTER", -1.0)
     read = []
-    digest = sources.sha256
+    digest = digests.sha256
     monkeypatch.setattr(digests, "sha256", lambda file: read.append(file) or digest(file))
     (tmp_path / "model.gguf").write_bytes(b"weights")
     source = {"from": "path", "path": str(tmp_path / "model.gguf")}
@@ -309,5 +309,5 @@ def test_a_missing_path_is_refused(tmp_path):
 
 
 def test_braces_expand_to_alternatives():
-    assert sources.alternatives("a/{b,c}/{d,e}") == ["a/b/d", "a/b/e", "a/c/d", "a/c/e"]
-    assert sources.alternatives("plain") == ["plain"]
+    assert wheels.alternatives("a/{b,c}/{d,e}") == ["a/b/d", "a/b/e", "a/c/d", "a/c/e"]
+    assert wheels.alternatives("plain") == ["plain"]

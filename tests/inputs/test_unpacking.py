@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prunescope.inputs import row_files, sources, unpacking
+from prunescope.inputs import row_files, unpacking, wheels
 from prunescope.progress import JobError
+from prunescope.storage import digests
 from tiny_inputs import build_wheel, wheel_source
 
 PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -110,7 +111,7 @@ def test_the_allowance_grows_with_the_file_up_to_a_limit():
 def test_a_decompression_bomb_in_a_wheel_is_refused_before_writing(index, tmp_path, small_bounds):
     wheel = zipped({"tinydata/zeros.txt": bytes(64 << 20)})
     source = wheel_source(saved(index, wheel), "tinydata/zeros.txt")
-    said = refusal(lambda: sources.unpack_wheel(source, tmp_path / "scratch"))
+    said = refusal(lambda: wheels.unpack(source, tmp_path / "scratch"))
     assert said.startswith("tinydata-1.0-py3-none-any.whl: ") and "200 times its size" in said
     assert not (tmp_path / "scratch/members").exists()
 
@@ -171,4 +172,4 @@ def saved(index, members_as_zip):
     ):
         for name in members.namelist():
             archive.writestr(name, members.read(name))
-    return sources.sha256(wheel)
+    return digests.sha256(wheel)
