@@ -352,7 +352,7 @@ def _outcome(value: Any) -> float:
 
 
 def _chance(sample: Mapping[str, Any], metric: str, task: Any) -> float | None:
-    """Expected outcome of a guess: one in so many options, 0 for a text that is written.
+    """Expected outcome of a guess: 1 / number of options, or 0 for a generated text.
 
     None for a metric that is no share of right answers.
     """

@@ -35,7 +35,7 @@ TABLES: tuple[Table, ...] = (
             Column(
                 "n_disagreements",
                 INT,
-                "positions at which the likeliest tokens differ; NULL for a state between blocks",
+                "positions at which the most likely tokens differ; NULL for a state between blocks",
                 True,
             ),
         ),

@@ -1,4 +1,4 @@
-"""Tables of the stage `compression`: what a method reads, what it removed, what it took."""
+"""Tables of the stage `compression`: inputs of methods, their reports and their costs."""
 
 import pyarrow as pa
 
