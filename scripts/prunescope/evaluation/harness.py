@@ -102,6 +102,13 @@ def load(
     Splits that are missing in `rows_dir` are removed from the task; it is scored on `test` if there
     is one, else on `validation`. Rows beyond `limit` are not even prepared, unless lm-eval filters
     rows before it applies the limit.
+
+    Parameters
+    ----------
+    lm_eval_name : name of the task or group in lm-eval.
+    settings : entry of the task in the config.
+    rows_dir : folder with a Parquet file per split.
+    limit : number of rows of the scored split; None for all.
     """
     splits = {file.stem for file in rows_dir.glob("*.parquet")}
     overrides: dict[str, Any] = {"num_fewshot": settings["n_shot"]}

@@ -250,7 +250,15 @@ def read_set(
 def chunks(
     corpus: pa.Table, n_relevant: int, embed: text_embedding.Embedder, cache: Path
 ) -> Iterator[Tensor]:
-    """Yield embeddings of the documents in order, with all relevant ones in the first chunk."""
+    """Yield embeddings of the documents in order, with all relevant ones in the first chunk.
+
+    Parameters
+    ----------
+    corpus : the documents, with all relevant ones first.
+    n_relevant : number of relevant documents.
+    embed : embeds texts, and caches the vectors in a file.
+    cache : folder for the embeddings of the set.
+    """
     first = max(n_relevant, min(DOCUMENTS_TOGETHER, corpus.num_rows))
     starts = [0, *range(first, corpus.num_rows, DOCUMENTS_TOGETHER)]
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], None], strict=True)):

@@ -46,6 +46,12 @@ def texts(
 
     A row whose text is null is left out and counted. Raises JobError for a row without the column,
     or with something other than text in it.
+
+    Parameters
+    ----------
+    rows : locations and columns of the rows.
+    left_out : counts the rows that are left out, by reason.
+    text_column : the column with the text.
     """
     for place, row in rows:
         if text_column not in row:
@@ -88,6 +94,12 @@ def passages(
     The id consists of the member and the id of the passage in it, so that an evaluation on the same
     file can leave out the calibration text. The word to be guessed, which is missing in `query` of
     LAMBADA, is appended.
+
+    Parameters
+    ----------
+    rows : locations and columns of the rows.
+    left_out : counts the rows that are left out, by reason.
+    text_column : not used by this format.
     """
     seen: set[str] = set()
     for place, row in rows:

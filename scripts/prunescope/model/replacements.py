@@ -136,6 +136,14 @@ class Quantized:
         """Pack integers (out, in) with zero points and scales (out, groups).
 
         Input scales are copied, because linears may share them but tensors of a file may not.
+
+        Parameters
+        ----------
+        codes : (out, in), integers of `bits` bits.
+        zero_points, scales : (out, groups).
+        bits : number of bits per integer.
+        group_size : number of consecutive inputs per group.
+        input_scales : (in,), the s of AWQ, by which unpacked weights are divided; None for none.
         """
         none = torch.empty(0, dtype=scales.dtype)
         return cls(

@@ -104,7 +104,13 @@ def measured_and_estimated(theorem: str) -> dict[str, Line]:
 
 
 def lines(rows: pa.Table, y: Value, named: Mapping[str, Line]) -> alt.LayerChart:
-    """Lines over decoding steps; `named` holds each line under its name in the legend."""
+    """Lines over decoding steps; `named` holds each line under its name in the legend.
+
+    Parameters
+    ----------
+    rows : columns step and those of the lines, and optionally block and prompts.
+    y : the y axis.
+    """
     names = list(named)
     domain = alt.Scale(domain=names, range=[line.color for line in named.values()])
     dashes = alt.Scale(domain=names, range=[list(line.dash) for line in named.values()])
@@ -135,6 +141,11 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
     """One line per space with a band behind it.
 
     Columns: space, mean, low, high, and optionally noise, which is drawn dotted.
+
+    Parameters
+    ----------
+    rows : one row per space and x.
+    x, y : the axes.
     """
     spaces = [space for space in SPACES if space in rows.column("space").unique().to_pylist()]
     scale = alt.Scale(domain=spaces, range=[SPACES[space] for space in spaces])
@@ -159,7 +170,14 @@ def where(rows: pa.Table, column: str, value: str) -> pa.Table:
 
 
 def noise(rows: pa.Table, x: alt.X, y: Value, column: str) -> alt.Chart:
-    """The noise floor, the deviation that rounding alone makes, as a dotted line."""
+    """The noise floor, the deviation that rounding alone makes, as a dotted line.
+
+    Parameters
+    ----------
+    rows : rows with the columns of both axes.
+    x, y : the axes.
+    column : the column of the noise floor.
+    """
     dotted: alt.Chart = (
         alt.Chart(rows)
         .mark_line(color="#808080", **_DOTTED)
@@ -176,6 +194,7 @@ def similarity_over_depth(rows: pa.Table, edit: str, doc: str | None) -> ChartTy
 
     Parameters
     ----------
+    rows : columns model, sublayer, block, space, mean, low and high.
     edit : what was done to the sublayer, such as "dropped".
     doc : the docstring of the figure's module.
     """
@@ -195,6 +214,12 @@ def points_by_method(rows: pa.Table, methods: Sequence[str], label: str) -> alt.
 
     Columns: method, label_side (from `with_label_sides`) and the label's own. The caller encodes
     the positions.
+
+    Parameters
+    ----------
+    rows : one row per point.
+    methods : the methods in the legend.
+    label : the column of the labels.
     """
     base = alt.Chart(rows)
     points = base.mark_point(filled=True, size=70, opacity=1).encode(*method_marks(methods))
@@ -261,6 +286,8 @@ def lines_by_block(
 
     Parameters
     ----------
+    rows : columns model, block, step, prompts and those of the lines.
+    y : the y axis.
     named : the lines, under their names in the legend.
     doc : the docstring of the figure's module.
     """
@@ -375,6 +402,10 @@ def over_drops(
 
     Parameters
     ----------
+    rows : one row per point.
+    value : the y axis.
+    column : the column of the y axis.
+    tooltip : columns to show for a point.
     marks : the channels that tell the lines apart.
     """
     axis = alt.X("n_drop:Q", axis=alt.Axis(title="Number dropped", format="d", tickMinStep=1))
@@ -398,6 +429,14 @@ def over_patterns(
 
     Columns: pattern, in the order of the rows, and `column`; for the column `score` also low and
     high, drawn as whiskers.
+
+    Parameters
+    ----------
+    rows : one row per point.
+    value : the y axis.
+    column : the column of the y axis.
+    color : the channel by which points are placed side by side.
+    tooltip : columns to show for a point.
     """
     patterns = rows.column("pattern").unique().to_pylist()
     axis = alt.X("pattern:N", sort=patterns, axis=alt.Axis(title=None, labelAngle=0))
@@ -447,7 +486,14 @@ def scopes(rows: pa.Table) -> list[str]:
 
 
 def titled(chart: ChartType, doc: str | None, subtitle: Sequence[str] = ()) -> ChartType:
-    """The chart under its title, the first line of the docstring of the figure's module."""
+    """The chart under its title, the first line of the docstring of the figure's module.
+
+    Parameters
+    ----------
+    chart : the chart.
+    doc : the docstring of the figure's module.
+    subtitle : lines between the title and the chart.
+    """
     title, _ = title_and_caption(doc)
     titled_chart: ChartType = chart.properties(
         title=alt.Title(title, subtitle=list(subtitle), anchor="start"), description=title

@@ -69,7 +69,15 @@ def measure(name: str, meaning: str) -> Column:
 
 
 def clocked(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> Column:
-    """A column whose values differ between repeated runs."""
+    """A column whose values differ between repeated runs.
+
+    Parameters
+    ----------
+    name : name of the column.
+    kind : its Arrow type.
+    meaning : what a value means, with its unit.
+    nullable : True if a row may have no value.
+    """
     return Column(name, kind, meaning, nullable, wall_clock=True)
 
 

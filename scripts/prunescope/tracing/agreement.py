@@ -44,6 +44,7 @@ def agreement(
 
     Parameters
     ----------
+    dense, variant : the two models.
     answers : rows of `dense_answer`. Step 0 is at the last prompt token.
     steps : the largest number of steps to compare per answer.
     """
