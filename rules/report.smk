@@ -2,7 +2,7 @@
 
 
 rule draw_figure:
-    """Run one query, draw its rows: a Vega-Lite specification with its data inside."""
+    """Run the query of a figure and draw its rows, as a Vega-Lite specification with data."""
     input:
         unpack(figure_tables),
     output:
@@ -23,7 +23,7 @@ rule draw_figure:
 
 
 rule build_report:
-    """Put figures, findings and provenance on one page that needs no network."""
+    """Combine figures, findings and provenance in one page that needs no network."""
     input:
         unpack(all_tables),
         figures=expand(rules.draw_figure.output.figure, figure=config["figures"]),
@@ -86,7 +86,7 @@ rule build_items:
 
 
 rule build_catalog:
-    """Make the store a DuckDB database with one view per table."""
+    """Make a DuckDB database of the store, with one view per table."""
     input:
         unpack(all_tables),
         claim_verdict=rules.build_report.input.verdicts,

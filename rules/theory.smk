@@ -1,8 +1,8 @@
-"""What the theorems predict, from stored statistics alone."""
+"""Estimates of the theorems, computed from stored statistics alone."""
 
 
 rule estimate_deviations:
-    """Theorems 1 to 3 and the higher orders of KL, beside the measurements."""
+    """Compute the estimates of Theorems 1 to 3 and of higher orders of KL for sublayer traces."""
     input:
         trace=rules.trace_sublayers.output.trace,
         shift=rules.trace_sublayers.output.shift,
@@ -23,7 +23,7 @@ rule estimate_deviations:
 
 
 rule estimate_decoding:
-    """The same estimates for a whole variant's decoding, under every history."""
+    """Compute the same estimates for decoding traces, under every history."""
     input:
         trace=rules.trace_decoding.output.decoding_trace,
         shift=rules.trace_decoding.output.decoding_shift,

@@ -1,8 +1,8 @@
-"""What compression does to hidden states, logits and probabilities."""
+"""Effects of compression on hidden states, logits and probabilities."""
 
 
 rule generate_dense:
-    """Let the dense model answer every prompt, greedily and sampled: the context of traces."""
+    """Generate the dense model's answers, greedy and sampled, which are the context of traces."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
@@ -30,7 +30,7 @@ rule generate_dense:
 
 
 rule measure_variant:
-    """Measure what one variant costs and how near its output stays, with dense beside it."""
+    """Measure the size and speed of a variant and of dense, and the similarity of their outputs."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
@@ -59,7 +59,7 @@ rule measure_variant:
 
 
 rule trace_sublayers:
-    """Replace one sublayer at a time by its edited version, on the dense model's context."""
+    """Trace the effect of each edited sublayer alone, on the dense model's context."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
@@ -90,7 +90,7 @@ rule trace_sublayers:
 
 
 rule trace_decoding:
-    """Follow one variant step by step against dense: four histories, options, and its texts."""
+    """Trace one variant during decoding: four histories, options, and its texts."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,
@@ -129,7 +129,7 @@ rule trace_decoding:
 
 
 rule split_attention_error:
-    """Split how attention outputs move into value path, weight path and interaction, exactly."""
+    """Split the error of attention outputs exactly into value path, weight path and interaction."""
     input:
         model=ancient(rules.fetch_model.output.model),
         manifest=rules.fetch_model.output.manifest,

@@ -27,6 +27,14 @@ def check_model(
 ) -> None:
     """Write tables `model_check`, `noise_floor` and `surprisal` of one model.
 
+    Parameters
+    ----------
+    model_dir : folder of the dense model.
+    checks_file, noise_file : the files to write.
+    dtype, kind, threads : number type of the weights, kind of the model, and number of CPU
+        threads.
+    made_by : provenance, written into the metadata of the files.
+
     Raises
     ------
     JobError

@@ -11,7 +11,14 @@ from prunescope.theory import deviations
 def estimate_decoding(
     trace_file: str, shift_file: str, deviation_file: str, made_by: Mapping[str, object]
 ) -> None:
-    """Write table `decoding_deviation` of one variant, computed from stored columns."""
+    """Write table `decoding_deviation` of one variant, computed from stored columns.
+
+    Parameters
+    ----------
+    trace_file, shift_file : tables `decoding_trace` and `decoding_shift` of the variant.
+    deviation_file : the file to write.
+    made_by : provenance, written into the metadata of the file.
+    """
     trace_files = {"decoding_trace": trace_file, "decoding_shift": shift_file}
     deviations.write("decoding_deviation", trace_files, deviation_file, made_by)
 

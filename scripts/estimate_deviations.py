@@ -11,7 +11,14 @@ from prunescope.theory import deviations
 def estimate_deviations(
     trace_file: str, shift_file: str, deviation_file: str, made_by: Mapping[str, object]
 ) -> None:
-    """Write table `deviation` of one variant, computed from stored columns."""
+    """Write table `deviation` of one variant, computed from stored columns.
+
+    Parameters
+    ----------
+    trace_file, shift_file : tables `sublayer_trace` and `logit_shift` of the variant.
+    deviation_file : the file to write.
+    made_by : provenance, written into the metadata of the file.
+    """
     trace_files = {"sublayer_trace": trace_file, "logit_shift": shift_file}
     deviations.write("deviation", trace_files, deviation_file, made_by)
 

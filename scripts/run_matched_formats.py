@@ -18,7 +18,7 @@ def run_matched_formats(
     source: loading.VariantSource,
     rows_dirs: Mapping[str, str],
     samples_file: str,
-    settings: matched_questions.Settings,
+    settings: matched_questions.MatchedSettings,
     made_by: Mapping[str, object],
 ) -> None:
     """Write table `matched_samples` of one variant.
@@ -71,6 +71,6 @@ if __name__ == "__main__":
             ),
             rows_dirs=dict(zip(params.sources, inputs.rows, strict=True)),
             samples_file=snakemake.output.samples,
-            settings=matched_questions.Settings(**settings),
+            settings=matched_questions.MatchedSettings(**settings),
             made_by=store.provenance("run_matched_formats", {**settings, "dtype": params.dtype}),
         )

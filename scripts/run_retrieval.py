@@ -21,7 +21,7 @@ def run_retrieval(
     source: loading.VariantSource,
     manifest_file: str,
     sets: Mapping[str, Mapping[str, Any]],
-    settings: retrieval_scores.Settings,
+    settings: retrieval_scores.RetrievalSettings,
     scores_file: str,
     samples_file: str,
     made_by: Mapping[str, object],
@@ -93,7 +93,7 @@ if __name__ == "__main__":
                 name: {**entry, "corpus": corpus, "queries": queries, "qrels": qrels}
                 for (name, entry), corpus, queries, qrels in entries
             },
-            settings=retrieval_scores.Settings(params.settings, **settings),
+            settings=retrieval_scores.RetrievalSettings(params.settings, **settings),
             scores_file=snakemake.output.scores,
             samples_file=snakemake.output.samples,
             made_by=store.provenance("run_retrieval", recorded),

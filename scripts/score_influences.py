@@ -24,7 +24,17 @@ def score_influences(
     threads: int,
     made_by: Mapping[str, object],
 ) -> None:
-    """Write table `influence` of one model."""
+    """Write table `influence` of one model.
+
+    Parameters
+    ----------
+    model_dir : folder of the dense model.
+    calibration_file : table `calibration` of the model.
+    influence_file : the file to write.
+    dtype, kind, threads : number type of the weights, kind of the model, and number of CPU
+        threads.
+    made_by : provenance, written into the metadata of the file.
+    """
     device = runtime.prepare(threads)
     model = loading.load(model_dir, dtype, device, kind)
     sequences = store.read(calibration_file, "calibration").column("token_ids").to_pylist()

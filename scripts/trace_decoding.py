@@ -16,7 +16,7 @@ def trace_decoding(
     source: loading.VariantSource,
     answers_file: str,
     table_files: Mapping[str, str],
-    settings: decoding.Settings,
+    settings: decoding.DecodingSettings,
     made_by: Mapping[str, object],
 ) -> None:
     """Write all tables about the decoding of one variant, answer by answer, with one model load.
@@ -70,7 +70,7 @@ if __name__ == "__main__":
             ),
             answers_file=snakemake.input.answers,
             table_files=dict(snakemake.output.items()),
-            settings=decoding.Settings(
+            settings=decoding.DecodingSettings(
                 max_new_tokens=params.max_new_tokens,
                 seed=params.seed,
                 temperatures=params.temperatures,

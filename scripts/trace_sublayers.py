@@ -10,7 +10,7 @@ from prunescope import finite, progress
 from prunescope.model import anatomy, capture, edits, loading, prompts, unembedding
 from prunescope.storage import store
 from prunescope.tracing import sublayer_traces
-from prunescope.tracing.sublayer_traces import Settings
+from prunescope.tracing.sublayer_traces import TraceSettings
 
 
 def trace_sublayers(
@@ -18,7 +18,7 @@ def trace_sublayers(
     answers_file: str,
     trace_file: str,
     shift_file: str,
-    settings: Settings,
+    settings: TraceSettings,
     made_by: Mapping[str, object],
 ) -> None:
     """Write tables `sublayer_trace` and `logit_shift` of one variant, prompt by prompt.
@@ -44,7 +44,7 @@ def trace_sublayers(
 
 
 def trace_prompts(
-    model: Any, edit: edits.Edit, answers: Sequence[Mapping[str, Any]], settings: Settings
+    model: Any, edit: edits.Edit, answers: Sequence[Mapping[str, Any]], settings: TraceSettings
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Rows of both tables, prompt by prompt. There are none if the edit changes no sublayer.
 
@@ -88,7 +88,7 @@ if __name__ == "__main__":
             answers_file=snakemake.input.answers,
             trace_file=snakemake.output.trace,
             shift_file=snakemake.output.shift,
-            settings=Settings(
+            settings=TraceSettings(
                 temperatures=snakemake.params.temperatures,
                 final_norm=snakemake.params.final_norm,
                 steps=snakemake.params.steps,

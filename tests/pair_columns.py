@@ -2,7 +2,7 @@
 
 
 def by_name(columns):
-    """`h.…`, `z.…` and `p.…` -> the tensor, of `comparisons.Columns`."""
+    """`h.…`, `z.…` and `p.…` -> the tensor, of `comparisons.PairStatistics`."""
     spaces = (("h", columns.h), ("z", columns.z), ("z", columns.shift), ("p", columns.p))
     return {
         f"{space}.{name}": values

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from snakemake.utils import update_config
 
+from prunescope.inference import claims
 from prunescope.workflow import experiment
 
 DECODED = (
@@ -85,20 +86,30 @@ class Planned:
         """Those of them that one of these methods makes."""
         return {(model, variant) for model, variant in found if self.methods[variant] in methods}
 
-    def n_figures(self, *tables: str) -> int:
+    def reading(self, *tables: str) -> set[str]:
         """Figures that read at least one of these tables."""
-        return sum(
-            any(table in each["reads"] for table in tables) for each in self.figures.values()
-        )
+        return {
+            name
+            for name, each in self.figures.items()
+            if any(table in each["reads"] for table in tables)
+        }
 
-    def n_showing(self, variants: set[tuple[str, str]]) -> int:
+    def showing(self, variants: set[tuple[str, str]]) -> set[str]:
         """Figures that read a table of one of these variants."""
-        return sum(
-            any(
+        return {
+            name
+            for name, each in self.figures.items()
+            if any(
                 (model, variant) in variants
                 for keys in each["reads"].values()
                 for model in keys["model"]
                 for variant in keys.get("variant", [])
             )
-            for each in self.figures.values()
-        )
+        }
+
+
+def drawn(figures: set[str]) -> dict[str, int]:
+    """Jobs that draw these figures and judge their claims, by rule."""
+    judged = [figure for figure in figures if claims.of_figure(figure)]
+    counts = {"draw_figure": len(figures), "judge_claims": len(judged)}
+    return {rule: count for rule, count in counts.items() if count}

@@ -1,4 +1,4 @@
-"""A NaN or infinity planted at a stage stops there, and the message names stage, block and text."""
+"""A NaN or infinity stops the stage that gets it; the message names stage, block and text."""
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +54,7 @@ def texts(generator, sequence):
 
 @pytest.mark.parametrize("sequence", [0, 9, 15])
 @pytest.mark.parametrize(("method", "settings"), METHODS, ids=lambda value: str(value)[-30:])
-def test_one_calibration_sequence_that_overflows_is_named(method, settings, sequence, generator):
+def test_a_calibration_sequence_that_overflows_is_named(method, settings, sequence, generator):
     """First, middle or last; methods without statistics read an excerpt, the first sequence."""
     read = 0 if method in (rtn, magnitude) else sequence
     ids = texts(generator, read)
@@ -70,7 +70,7 @@ def test_influences_name_block_and_sequence(sequence, generator):
 
 
 def test_a_zero_embedding_is_left_out_of_the_mean(generator):
-    """All tokens but that one, as if it had not been asked: exact in the first sublayer."""
+    """All other tokens count as if it had not been requested: exact in the first sublayer."""
     model = tiny_model("llama")
     ids = torch.randint(10, 101, (4, 32), generator=generator)
     ids[0, -1] = 0  # the last of its text: no other token sees it
@@ -82,7 +82,7 @@ def test_a_zero_embedding_is_left_out_of_the_mean(generator):
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_an_influence_that_is_no_number_ranks_nothing(bad):
+def test_influences_with_nan_are_not_ranked(bad):
     rows = [
         {"block": block, "sublayer": "attn", "influence": value, "n_tokens": 4}
         for block, value in enumerate((0.1, bad, 0.3))
@@ -93,7 +93,7 @@ def test_an_influence_that_is_no_number_ranks_nothing(bad):
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_statistics_of_inputs_are_refused(bad, generator):
+def test_input_statistics_that_are_not_finite_are_refused(bad, generator):
     x = torch.randn(6, 8, generator=generator)
     x[2, 3] = bad
     norms, hessian = ColumnNorms(8, CPU), Hessian(8, CPU)
@@ -106,8 +106,8 @@ def test_statistics_of_inputs_are_refused(bad, generator):
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_decoded_step_names_prompt_and_step(bad):
-    """-inf is a token that is never chosen; a row of nothing else has no likeliest token."""
+def test_errors_of_decoding_name_prompt_and_step(bad):
+    """A logit of -inf is a token that is never chosen; a row of only -inf has no argmax."""
     noise = sampling.SharedNoise([("one", 0.0), ("two", 0.0)], 0, 3)
     z = torch.zeros(2, 5)
     z[:, 1] = -torch.inf
@@ -138,8 +138,8 @@ def test_answers_of_a_broken_model_are_refused(folder):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_log_likelihoods_of_tasks_name_the_item(folder, shared):
-    """By way of shared contexts and by lm-eval's own."""
+def test_errors_of_log_likelihoods_name_the_item(folder, shared):
+    """With shared contexts and by lm-eval's own way."""
     lm = VariantLM(broken(folder), loading.load_tokenizer(folder), 4)
     asked = [(("the sea", text), [5, 6], [7]) for text in (" one", " two")[: 1 + shared]]
     with pytest.raises(NotFinite, match="log-likelihoods of ' one' after 'the sea'"):
@@ -147,7 +147,7 @@ def test_log_likelihoods_of_tasks_name_the_item(folder, shared):
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_traces_refuse_states_and_logits(bad, generator):
+def test_traces_refuse_states_and_logits_that_are_not_finite(bad, generator):
     model = tiny_model("llama")
     dense = torch.randn(4, 7, 24, generator=generator)
     dense[2, 3, 1] = bad
@@ -159,8 +159,8 @@ def test_traces_refuse_states_and_logits(bad, generator):
         sublayer_traces.statistics(dense, {}, range(6), unembedding.output_of(model), [1.0], 64)
 
 
-def test_the_proof_of_an_export_is_not_fooled_by_nan(folder, tmp_path):
-    """NaN against NaN is no equality."""
+def test_an_export_with_nan_is_refused(folder, tmp_path):
+    """NaN compared with NaN does not count as equal."""
     model = broken(folder)
     model.save_pretrained(tmp_path / "x")
     loading.load_tokenizer(folder).save_pretrained(tmp_path / "x")
@@ -171,7 +171,7 @@ def test_the_proof_of_an_export_is_not_fooled_by_nan(folder, tmp_path):
 @pytest.mark.parametrize(("method", "settings"), METHODS[:5], ids=lambda value: str(value)[-30:])
 @pytest.mark.parametrize("sequence", [0, 9, 15])
 def test_inputs_within_the_last_block_are_checked(method, settings, sequence, generator):
-    """No hidden state after it is read, and few of its tokens are sampled."""
+    """No hidden state after it is used, and only a few of its tokens are sampled."""
     model = tiny_model("llama")
     ids = texts(generator, sequence)
     last = model.model.layers[2].mlp
@@ -183,8 +183,8 @@ def test_inputs_within_the_last_block_are_checked(method, settings, sequence, ge
         method.compress(model.half(), Calibration(ids, tokens_together=64), **settings)
 
 
-def test_micro_batches_name_their_sequences(generator, monkeypatch):
-    """Of one sequence each: a NaN in one of them, made between two linears of a block.
+def test_errors_in_micro_batches_name_the_sequence(generator, monkeypatch):
+    """Of one sequence each; the NaN appears in one of them, between two linears of a block.
 
     One after the other, because the NaN comes by count.
     """
@@ -214,7 +214,7 @@ class _NanAt(torch.nn.Module):
 
 
 def test_sums_before_the_norms_of_an_encoder_are_checked(generator):
-    """Their norm would divide an infinity away in float16; here the sum itself is scored."""
+    """The norm would hide an infinity in float16; the sum itself is checked."""
     model = tiny_model("bert", kind="encoder")
     model.encoder.layer[1].output.dense.bias[0] = torch.inf
     with pytest.raises(NotFinite, match="block 1, calibration sequence 0"):
@@ -222,7 +222,7 @@ def test_sums_before_the_norms_of_an_encoder_are_checked(generator):
 
 
 def test_tokens_without_a_direction_are_not_counted(generator):
-    """`n_tokens` says how many made the mean. Large states have one too."""
+    """`n_tokens` gives the number of tokens in the mean, in which large states count too."""
     model = tiny_model("llama")
     ids = torch.randint(10, 101, (4, 32), generator=generator)
     ids[0, -1] = 0
@@ -236,7 +236,7 @@ def test_tokens_without_a_direction_are_not_counted(generator):
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_nothing_is_ranked_or_rounded_by_what_is_no_number(bad, generator):
+def test_ranking_and_rounding_refuse_nan(bad, generator):
     values = torch.randn(4, 32, generator=generator)
     values[1, 2] = bad
     for m in (4, 32):
@@ -247,7 +247,7 @@ def test_nothing_is_ranked_or_rounded_by_what_is_no_number(bad, generator):
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_an_edit_with_a_bad_tensor_makes_no_variant(bad):
+def test_an_edit_with_nan_is_refused(bad):
     model = tiny_model("llama")
     name = "model.layers.1.mlp.up_proj.weight"
     weight = model.get_parameter(name).clone()
@@ -258,7 +258,7 @@ def test_an_edit_with_a_bad_tensor_makes_no_variant(bad):
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("side", ["queries", "documents"])
-def test_a_stored_embedding_is_not_ranked(bad, side, generator):
+def test_stored_embeddings_with_nan_are_refused(bad, side, generator):
     vectors = {
         "queries": torch.randn(3, 4, generator=generator),
         "documents": torch.randn(5, 4, generator=generator),
@@ -268,7 +268,7 @@ def test_a_stored_embedding_is_not_ranked(bad, side, generator):
         retrieval.search(vectors["queries"], [vectors["documents"]], [[0]] * 3, [None] * 3)
 
 
-def test_a_candidate_is_not_chosen_by_nan():
+def test_a_log_likelihood_of_nan_chooses_no_candidate():
     items = [Item(i, "q", f"a{i}", (f"a{i}",)) for i in range(2)]
     with pytest.raises(JobError, match="item 0, multiple_choice: scores of its candidates"):
         list(choice_rows(items, [[0, 1], [1, 0]], [[-1.0, float("nan")], [-1.0, -2.0]]))
@@ -286,8 +286,8 @@ def _answer(tokens=(5, 6, 7)):
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_agreement_and_speed_of_a_broken_variant(bad):
-    """One row of lm_head is enough."""
+def test_agreement_and_cost_of_a_broken_variant_are_refused(bad):
+    """A single broken row of lm_head suffices."""
     dense, variant = tiny_model("llama"), tiny_model("llama")
     variant.lm_head.weight[5, 0] = bad
     with pytest.raises(NotFinite, match="prompt mine: logits"):
@@ -299,7 +299,7 @@ def test_agreement_and_speed_of_a_broken_variant(bad):
 @pytest.mark.parametrize("table", ["trace", "shift"])
 @pytest.mark.parametrize("bad", BAD)
 def test_estimates_from_a_damaged_table_are_refused(table, bad, generator):
-    """A number in Parquet that is none, of what was measured or of what is estimated from."""
+    """Either the measurements or the inputs of the estimates contain NaN."""
     model = tiny_model("llama")
     dense = torch.randn(2, 7, 24, generator=generator)
     found = sublayer_traces.statistics(dense, {}, range(6), unembedding.output_of(model), [1.0], 64)
@@ -313,7 +313,7 @@ def test_estimates_from_a_damaged_table_are_refused(table, bad, generator):
         list(deviations(rows["trace"], rows["shift"], "deviation"))
 
 
-def test_attention_errors_name_prompt_and_block():
+def test_errors_of_attention_traces_name_prompt_and_block():
     model = tiny_model("llama")
     read = histories.run(model, torch.arange(10, 16))
     variant = {1: read.attended[1]._replace(value=read.attended[1].value * torch.nan)}
@@ -321,8 +321,8 @@ def test_attention_errors_name_prompt_and_block():
         attention_error.as_table("p", "h", 2, read.attended, variant, read.scoring)
 
 
-def test_vectors_of_zeros_have_a_deviation(generator):
-    """1 - cos with an inner product of 0 is 1; the same zeros are not turned. Kernels agree."""
+def test_vectors_of_zeros_have_a_defined_deviation(generator):
+    """1 - cos with an inner product of 0 is 1, and equal vectors have 0. Kernels agree."""
     z = torch.randn(3, 50, generator=generator)
     z[1] = 0
     zeros = torch.zeros(1, 4)
@@ -338,8 +338,8 @@ def test_vectors_of_zeros_have_a_deviation(generator):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_identity_writes_and_chooses_denses_tokens(folder, dtype):
-    """Below float32 the traced pass may round to another token: the decoded one stands."""
+def test_the_identity_keeps_the_tokens_of_dense(folder, dtype):
+    """Below float32 the traced pass may round to another token; the decoded one counts."""
     dense, tokenizer = loading.load(folder, dtype, CPU), loading.load_tokenizer(folder)
     dense.lm_head.weight.mul_(0.2)
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Real weights: the one-pass trace of SmolLM2 equals a decode with hooks, judged in float64."""
+"""With real weights, the one-pass trace of SmolLM2 equals decoding with hooks."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def _oracle(z, z_variant, t):
 
 
 def test_trace_equals_cached_decoding_on_real_weights(smollm2):
-    """Every statistic of p at every sublayer to 3e-3, where float64 says it is not rounding."""
+    """All statistics of p to 3e-3, except where float64 shows that they are rounding errors."""
     model, ids, answer = smollm2
     decoded, tokens = _decoded(model, ids, STEPS)
     assert tokens == answer
@@ -77,8 +77,8 @@ def test_trace_equals_cached_decoding_on_real_weights(smollm2):
                     assert ours == near, (name, step, s, t)
 
 
-def test_influences_rank_the_ends_highest(smollm2):
-    """On any text the first block turns the stream most: a sanity check of the whole path."""
+def test_the_first_and_last_block_have_the_largest_influence(smollm2):
+    """For any text, the first block turns the residual stream most."""
     model, ids, _ = smollm2
     rows = influence.influences(model, [torch.tensor([ids])]).to_pylist()
     blocks = {row["block"]: row["influence"] for row in rows if row["sublayer"] == "block"}
@@ -96,19 +96,19 @@ def _row(ids, tokens):
 
 
 def test_identity_decodes_to_exact_zeros_on_real_weights(smollm2):
-    """Every history of dense against itself, in float32: no difference in the last bit."""
+    """Under each history, in float32: no difference in the last bit."""
     model, ids, answer = smollm2
     row, same = _row(ids, answer), loading.apply_edit(model, edits.Edit())
     at = decoding.states(model, Variant(same), row, answer)
     found = decoding.compare(at, unembedding.output_of(model), row, TEMPERATURES, 256, seed=0)
-    for name, column in by_name(found.columns).items():
+    for name, column in by_name(found.statistics).items():
         if name.endswith(("deviation", "divergence", "_shift")) or ".var_" in name:
             assert not column.any(), name
     assert found.variant_token.tolist() == [[token] * 4 for token in answer]
 
 
 def test_free_running_equals_plain_generate_on_real_weights(smollm2):
-    """KL of both models' own logits, kept by `generate` and summed in float64."""
+    """KL of the logits that `generate` returns for both models, summed in float64."""
     model, ids, _ = smollm2
     edit = edits.Edit({"attn": (10, 20)})
     variant = loading.apply_edit(model, edit)
@@ -131,5 +131,5 @@ def test_free_running_equals_plain_generate_on_real_weights(smollm2):
     for step in range(min(len(tokens), len(own))):
         for index, temperature in enumerate(TEMPERATURES):
             for name, expected in _oracle(z[step], z_variant[step], temperature).items():
-                measured = float(getattr(found.columns.p, name)[step, 3, index])
+                measured = float(getattr(found.statistics.p, name)[step, 3, index])
                 assert measured == pytest.approx(expected, rel=1e-2, abs=1e-6), (step, name)

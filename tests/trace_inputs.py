@@ -7,7 +7,7 @@ import torch
 from prunescope.tracing import sublayer_traces
 
 TEMPERATURES = (0.5, 1.0)
-SETTINGS = sublayer_traces.Settings(TEMPERATURES, final_norm=False, steps=5, memory_mb=64)
+SETTINGS = sublayer_traces.TraceSettings(TEMPERATURES, final_norm=False, steps=5, memory_mb=64)
 PROMPT = [5, 17, 3, 99]
 
 

@@ -31,7 +31,7 @@ def draw(rows: pa.Table) -> ChartType:
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
     panels = [
         _panel(rows, "mean_share", "share", "Share of Δz (shares sum to 1)", alt.Scale()),
-        _panel(rows, "kl", "kl", "KL(p‖q) in nats", charts.LOG),
+        _panel(rows, "kl", "kl", "KL(p‖q) in nats", charts.LOG_SCALE),
     ]
     return alt.concat(*panels, columns=2, spacing=30)
 

@@ -5,11 +5,7 @@ WITH compressed AS (
     SELECT
         model,
         variant,
-        CASE dropped
-            WHEN 'attn' THEN 'attention sublayers dropped'
-            WHEN 'mlp' THEN 'MLP sublayers dropped'
-            ELSE 'blocks dropped'
-        END AS kind,
+        part_name(dropped) || 's dropped' AS kind,
         n_drop AS place,
         format('{}', n_drop) AS amount
     FROM drop_sizes

@@ -17,7 +17,7 @@ from prunescope.report import charts
 
 KINDS = {"attn": "Attention sublayers", "mlp": "MLP sublayers", "block": "Whole blocks"}
 
-INFLUENCE = charts.Value("Influence  1 − cos(input, output)", charts.LOG)
+INFLUENCE = charts.Value("Influence  1 − cos(input, output)", charts.LOG_SCALE)
 
 
 def draw(rows: pa.Table) -> ChartType:

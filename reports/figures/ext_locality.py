@@ -32,7 +32,7 @@ WEIGHTS = {
 """The title of each panel's axis."""
 
 NEAR = charts.Value("Estimated KL / measured KL", alt.Scale(domain=[0, 2]))
-FAR = charts.Value("Bound / measured KL", charts.LOG)
+FAR = charts.Value("Bound / measured KL", charts.LOG_SCALE)
 
 
 def draw(rows: pa.Table) -> ChartType:
@@ -62,7 +62,7 @@ def _panel(rows: pa.Table, title: str, value: charts.Value) -> alt.LayerChart:
     scale = alt.Scale(domain=list(ESTIMATES), range=list(ESTIMATES.values()))
     legend = alt.Legend(title=None, orient="top", symbolOpacity=1)
     base = alt.Chart(rows).encode(
-        alt.X("size:Q", scale=charts.LOG, axis=alt.Axis(title=title, tickCount=6)),
+        alt.X("size:Q", scale=charts.LOG_SCALE, axis=alt.Axis(title=title, tickCount=6)),
         alt.Color("estimate:N", scale=scale, legend=legend),
         tooltip=[
             "estimate:N",

@@ -13,7 +13,7 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-ERROR = charts.Value("Relative output error", charts.LOG)
+ERROR = charts.Value("Relative output error", charts.LOG_SCALE)
 
 
 def draw(rows: pa.Table) -> ChartType:

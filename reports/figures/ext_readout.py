@@ -34,7 +34,7 @@ def draw(rows: pa.Table) -> ChartType:
 
 def _one_model(rows: pa.Table) -> ChartType:
     similarity = charts.Value("Cosine similarity", alt.Scale(zero=False))
-    error = charts.Value("Relative error", charts.LOG)
+    error = charts.Value("Relative error", charts.LOG_SCALE)
     panels = [_panels(rows, "similarity", similarity), _panels(rows, "error", error)]
     both: alt.VConcatChart = alt.vconcat(*panels).resolve_scale(color="independent")
     return both

@@ -32,10 +32,9 @@ def draw(rows: pa.Table) -> ChartType:
 
 def _one_model(rows: pa.Table, color: alt.Color) -> alt.ConcatChart:
     panels = []
-    for kind, name in charts.DROPS.items():
+    for kind, name in charts.dropped_parts(rows).items():
         of_kind = charts.where(rows, "dropped", kind)
-        if of_kind.num_rows:
-            panels.append((charts.over_drops(of_kind, NDCG, "score", [color], TOOLTIP), name))
+        panels.append((charts.over_drops(of_kind, NDCG, "score", [color], TOOLTIP), name))
     for method in rows.column("method").drop_null().unique().to_pylist():
         of_method = charts.where(rows, "method", method)
         panels.append(

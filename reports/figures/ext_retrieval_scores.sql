@@ -23,6 +23,7 @@ SELECT
     model,
     retrieval_set,
     dropped,
+    part_name(dropped) || 's' AS parts,
     n_drop,
     method,
     pattern,

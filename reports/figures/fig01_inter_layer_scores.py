@@ -37,13 +37,12 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
     marks = charts.task_marks(rows)
     for column, title in (("score", "Score"), ("share_of_dense", "Score / dense score")):
         value = charts.Value(title, alt.Scale(zero=True))
-        for kind, name in charts.DROPS.items():
+        for kind, name in charts.dropped_parts(rows).items():
             of_kind = charts.where(rows, "dropped", kind)
-            if of_kind.num_rows:
-                panel = charts.over_drops(of_kind, value, column, marks, TOOLTIP)
-                if column == "share_of_dense":
-                    panel = panel + _published(charts.where(published, "dropped", kind), value)
-                panels.append(panel.properties(width=230, height=170, title=name))
+            panel = charts.over_drops(of_kind, value, column, marks, TOOLTIP)
+            if column == "share_of_dense":
+                panel = panel + _published(charts.where(published, "dropped", kind), value)
+            panels.append(panel.properties(width=230, height=170, title=name))
     return alt.concat(*panels, columns=len(panels) // 2)
 
 

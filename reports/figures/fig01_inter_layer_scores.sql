@@ -38,6 +38,7 @@ published AS (
 SELECT
     model,
     dropped,
+    part_name(dropped) || 's' AS parts,
     task,
     metric,
     family,

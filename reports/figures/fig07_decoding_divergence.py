@@ -27,7 +27,7 @@ def draw(rows: pa.Table) -> ChartType:
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
     scopes = charts.scopes(rows)
     similarity = charts.Value("Cosine similarity with dense")
-    divergence = charts.Value("KL(p‖q) in nats", charts.LOG)
+    divergence = charts.Value("KL(p‖q) in nats", charts.LOG_SCALE)
     above, below = [], []
     for scope in scopes:
         of_scope = charts.where(rows, "scope", scope)

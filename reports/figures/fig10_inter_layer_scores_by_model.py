@@ -15,7 +15,6 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-COLORS = {"attn": charts.BLUE, "mlp": charts.GREEN, "block": charts.ORANGE}
 TOOLTIP = ("task:N", "dropped:N", "n_drop:Q", "score:Q", "share_of_dense:Q", "n_items:Q")
 AXES = {"score": "Score", "share_of_dense": "Score / dense score"}
 
@@ -28,9 +27,9 @@ def draw(rows: pa.Table) -> ChartType:
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
-    kinds = [kind for kind in COLORS if kind in rows.column("dropped").unique().to_pylist()]
-    scale = alt.Scale(domain=kinds, range=[COLORS[kind] for kind in kinds])
-    names = f"({charts.DROPS})[datum.label]"
+    kinds = charts.dropped_parts(rows)
+    scale = alt.Scale(domain=list(kinds), range=[charts.PARTS[kind] for kind in kinds])
+    names = f"({kinds})[datum.label]"
     legend = alt.Legend(title=None, orient="top", labelExpr=names, symbolOpacity=1)
     marks = [alt.Color("dropped:N", scale=scale, legend=legend)]
     panels = [

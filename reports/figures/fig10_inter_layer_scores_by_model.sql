@@ -7,6 +7,7 @@ SELECT
     task,
     family,
     dropped,
+    part_name(dropped) || 's' AS parts,
     metric,
     n_shot,
     n_items,

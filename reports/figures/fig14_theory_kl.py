@@ -11,7 +11,7 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-KL = charts.Value("KL(p‖q) in nats", charts.LOG)
+KL = charts.Value("KL(p‖q) in nats", charts.LOG_SCALE)
 
 
 def draw(rows: pa.Table) -> ChartType:

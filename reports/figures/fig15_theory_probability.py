@@ -11,7 +11,7 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-DEVIATION = charts.Value("1 − cos(p, q)", charts.LOG)
+DEVIATION = charts.Value("1 − cos(p, q)", charts.LOG_SCALE)
 
 
 def draw(rows: pa.Table) -> ChartType:

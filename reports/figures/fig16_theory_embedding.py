@@ -10,7 +10,7 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-DEVIATION = charts.Value("1 − cos(h, h+Δh)", charts.LOG)
+DEVIATION = charts.Value("1 − cos(h, h+Δh)", charts.LOG_SCALE)
 
 
 def draw(rows: pa.Table) -> ChartType:

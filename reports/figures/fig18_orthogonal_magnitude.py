@@ -12,7 +12,7 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-RATIO = charts.Value("|Δ⊥|² / |dense|²", charts.LOG)
+RATIO = charts.Value("|Δ⊥|² / |dense|²", charts.LOG_SCALE)
 
 LINES = {
     charts.SPACE_NAMES[space]: charts.Line(space, charts.SPACES[space])

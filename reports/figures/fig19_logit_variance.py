@@ -11,7 +11,7 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-VARIANCE = charts.Value("Var(Δz) in logits²", charts.LOG)
+VARIANCE = charts.Value("Var(Δz) in logits²", charts.LOG_SCALE)
 
 LINES = {
     "equal weights": charts.Line("var_uniform", charts.GREEN),

@@ -12,7 +12,7 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-RATIO = charts.Value("Var(Δz) / ratio of h", charts.LOG)
+RATIO = charts.Value("Var(Δz) / ratio of h", charts.LOG_SCALE)
 
 LINES = {"Var(Δz), weights ∝ p², over |Δ⊥|²/|h|²": charts.Line("ratio", charts.SPACES["embedding"])}
 

@@ -11,7 +11,7 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-RATIO = charts.Value("Var(Δz) / ratio of z", charts.LOG)
+RATIO = charts.Value("Var(Δz) / ratio of z", charts.LOG_SCALE)
 
 LINES = {"Var(Δz), weights ∝ p², over |Δ⊥|²/|z|²": charts.Line("ratio", charts.SPACES["logit"])}
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-WAY_OUT = (
+REMEDY = (
     "float16 overflows above 65504: set dtype: bfloat16 or float32 for the model. "
     "If that is its dtype already, its weights are damaged: fetch them again."
 )
@@ -41,7 +41,7 @@ def is_finite(values: "Tensor | NDArray[np.floating] | float") -> bool:
     return bool(smallest.isfinite() & largest.isfinite())
 
 
-def checked(values: _Values, what: str | Callable[[], str], way_out: str = WAY_OUT) -> _Values:
+def checked(values: _Values, what: str | Callable[[], str], remedy: str = REMEDY) -> _Values:
     """Return `values` unchanged if all of them are finite.
 
     Parameters
@@ -50,7 +50,7 @@ def checked(values: _Values, what: str | Callable[[], str], way_out: str = WAY_O
     what : names the values, with stage, block and text, as a plural subject of a sentence, for
         instance "calibration sequence 3, block 1: hidden states". It may be a function that returns
         this text, which is called only if the check fails.
-    way_out : the sentence of the message that says what to do.
+    remedy : the sentence of the message that says what to do.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def checked(values: _Values, what: str | Callable[[], str], way_out: str = WAY_O
     """
     if not is_finite(values):
         subject = what if isinstance(what, str) else what()
-        raise NotFinite(f"{subject} are not finite ({_describe_not_finite(values)}). {way_out}")
+        raise NotFinite(f"{subject} are not finite ({_describe_not_finite(values)}). {remedy}")
     return values
 
 

@@ -63,7 +63,7 @@ def main() -> None:
         Variant(variant, DROPPED),
         tokenizer,
         list(zip(answers, written, strict=True)),
-        decoding.Settings(
+        decoding.DecodingSettings(
             max_new_tokens=steps,
             seed=0,
             temperatures=temperatures,

@@ -1,4 +1,4 @@
-"""A model that is run as it is read passes; one that computes anything else is caught."""
+"""A model that computes what its configuration says passes; any other is detected."""
 
 import json
 import math
@@ -51,8 +51,8 @@ def caught(model, text, what):
     return bool(found) and all(check.remedy for check in found)
 
 
-def test_a_logit_scale_nobody_reads_is_caught(text):
-    """A model that divides its logits without an entry that says so."""
+def test_an_undeclared_logit_scale_is_detected(text):
+    """The model divides its logits, but its configuration has no entry that says so."""
     model = ready("llama")
     own = model.forward
 
@@ -65,8 +65,8 @@ def test_a_logit_scale_nobody_reads_is_caught(text):
     assert caught(model, text, "logits")
 
 
-def test_states_that_are_not_what_blocks_return_are_caught(text, monkeypatch):
-    """The model's own hidden states are shifted after its blocks have returned theirs."""
+def test_hidden_states_that_differ_from_block_outputs_are_detected(text, monkeypatch):
+    """The model shifts its hidden states after its blocks have returned them."""
     model = ready("llama")
     own = type(model.model).forward
 
@@ -80,8 +80,8 @@ def test_states_that_are_not_what_blocks_return_are_caught(text, monkeypatch):
     assert caught(model, text, "hidden states")
 
 
-def test_rotary_factors_that_depend_on_the_length_are_caught(text):
-    """As in dynamic NTK and LongRoPE: one far token changes how all others are rotated."""
+def test_rotary_factors_that_depend_on_the_length_are_detected(text):
+    """As in dynamic NTK and LongRoPE: one distant token changes the rotation of all others."""
     model = ready("llama")
     rotary = model.model.rotary_emb
     own = rotary.forward
@@ -94,8 +94,8 @@ def test_rotary_factors_that_depend_on_the_length_are_caught(text):
     assert caught(model, text, "positions")
 
 
-def test_attention_that_leaves_out_a_part_is_caught(text, monkeypatch):
-    """Our attention function with the wrong scale."""
+def test_attention_with_a_wrong_scale_is_detected(text, monkeypatch):
+    """Our attention function is called with a scale that is not the model's."""
     monkeypatch.setattr(
         attention, "causal_attention", lambda q, k, v, _: q.new_zeros(*q.transpose(1, 2).shape)
     )
@@ -103,7 +103,7 @@ def test_attention_that_leaves_out_a_part_is_caught(text, monkeypatch):
 
 
 def test_a_nan_fails_every_check_it_reaches(text):
-    """No comparison with NaN counts as small."""
+    """A comparison with NaN never counts as a small difference."""
     model = ready("llama")
     model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
     assert "hidden states" in failed(model_check.structure(model, text, "causal"))[0]
@@ -144,7 +144,7 @@ def test_tokens_without_an_embedding_are_counted():
 @pytest.mark.parametrize("kept_bytes", [0, 10_000, 10**9])
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_float32_for_a_while_leaves_the_model_as_it_was(dtype, tied, kept_bytes, text, monkeypatch):
+def test_temporary_float32_is_undone_exactly(dtype, tied, kept_bytes, text, monkeypatch):
     """Equal to a model converted as a whole, and every parameter back to the bit.
 
     This holds whether no copy is kept between passes, some are, or all.
@@ -166,8 +166,8 @@ def test_float32_for_a_while_leaves_the_model_as_it_was(dtype, tied, kept_bytes,
 
 
 @pytest.mark.parametrize("architecture", ["mixtral", "llama"])
-def test_a_tie_of_a_router_is_no_fault_and_a_fault_is_one(monkeypatch, text, architecture):
-    """What fails on one text alone is a tie, where there are experts; nowhere else is there one."""
+def test_a_router_tie_is_tolerated_only_in_models_with_experts(monkeypatch, text, architecture):
+    """A failure on a single text is a tie if the model has experts; otherwise it is an error."""
     own = model_check._structure_checks
 
     def failing_on(texts):
@@ -188,15 +188,15 @@ def test_a_tie_of_a_router_is_no_fault_and_a_fault_is_one(monkeypatch, text, arc
         assert (model_check.failures(found[:1]) == "") == passes
 
 
-def test_windows_are_narrow_for_a_while(text):
+def test_attention_windows_are_narrowed_temporarily(text):
     model = ready("mistral", sliding_window=64)
     with model_check.narrow_windows(model):
         assert model.config.sliding_window == model_check.WINDOW
     assert model.config.sliding_window == 64
 
 
-def test_the_noise_floor_grows_with_the_rounding(text):
-    """Eight binary digits are coarser than eleven; a float32 model is its own equal in float32."""
+def test_the_noise_floor_grows_with_rounding(text):
+    """Eight binary digits are coarser than eleven; in float32 the model equals itself."""
     floors = {}
     for dtype in DTYPES:
         rows = model_check.noise_floor(ready("llama").to(dtype), text).to_pylist()
@@ -237,7 +237,7 @@ def checked(folder, tmp_path, **settings):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_script_writes_both_tables_and_the_same_twice(tmp_path, dtype):
+def test_the_script_writes_both_tables_reproducibly(tmp_path, dtype):
     folder = make_tiny_model(tmp_path / "m", "qwen2")
     checks, noise = checked(folder, tmp_path, dtype=dtype)
     assert all(checks["passed"].to_pylist())
@@ -245,14 +245,14 @@ def test_the_script_writes_both_tables_and_the_same_twice(tmp_path, dtype):
     assert checked(folder, tmp_path, dtype=dtype) == [checks, noise]
 
 
-def test_the_script_of_an_encoder_has_no_noise_of_decoding(tmp_path):
+def test_an_encoder_has_no_decoding_noise(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
     checks, noise = checked(folder, tmp_path, kind="encoder")
     assert checks.num_rows > 3
     assert noise.num_rows == 0
 
 
-def test_a_model_that_fails_leaves_no_table(tmp_path):
+def test_a_model_that_fails_the_check_writes_no_table(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
     model = loading.load(folder, "float32", torch.device("cpu"))
     model.model.layers[0].mlp.up_proj.weight[0, 0] = torch.inf

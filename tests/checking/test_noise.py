@@ -1,4 +1,4 @@
-"""The noise floor: nothing in float64, something below float32, and counted right."""
+"""The noise floor is zero in float64, positive below float32, and computed as defined."""
 
 import math
 from typing import Any
@@ -30,8 +30,8 @@ def _every_noise(model: Any, exact: Any) -> list[noise.Noise]:
     ]
 
 
-def test_in_float64_every_way_of_computing_is_the_same(model: Any) -> None:
-    """Of every architecture: rounding is all that noise is."""
+def test_float64_has_no_noise(model: Any) -> None:
+    """For every architecture, because all noise is rounding."""
     cached, batched, _ = _every_noise(model, model)
     assert cached.positions == len(TEXT) - 6
     assert batched.positions == sum(map(len, TEXTS))
@@ -42,8 +42,8 @@ def test_in_float64_every_way_of_computing_is_the_same(model: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_below_float32_there_is_noise(dtype: torch.dtype) -> None:
-    """bfloat16 keeps 8 binary digits: deviations are near 2^-16, and nothing is NaN."""
+def test_bfloat16_has_noise(dtype: torch.dtype) -> None:
+    """bfloat16 has 8 binary digits: deviations are near 2^-16, and none is NaN."""
     exact = tiny_model("llama").float()
     for found in _every_noise(tiny_model("llama").to(dtype), exact):
         assert all(map(math.isfinite, found))
@@ -51,8 +51,8 @@ def test_below_float32_there_is_noise(dtype: torch.dtype) -> None:
         assert 0 < found.kl_mean <= found.kl_max < 1
 
 
-def test_statistics_are_those_of_softmaxes_taken_by_hand() -> None:
-    """KL = Σ p log(p/q) and 1 - cos, and a likeliest token that changes at one place of two."""
+def test_statistics_equal_those_of_plain_softmaxes() -> None:
+    """KL = Σ p log(p/q) and 1 - cos, and the most likely token changes at one position of two."""
     z = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 0.5]], dtype=torch.float64)
     other = torch.tensor([[0.0, 1.0, -1.0], [0.1, 2.0, 0.5]], dtype=torch.float64)
     h = torch.tensor([[1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
@@ -71,8 +71,8 @@ def test_statistics_are_those_of_softmaxes_taken_by_hand() -> None:
     assert found.angular_p_max == pytest.approx(float(1 - cosine(p, q).min()), rel=1e-9)
 
 
-def test_between_blocks_float64_has_no_noise_and_bfloat16_has(model: Any) -> None:
-    """Decoded or read at once, every state is the same but for rounding, by both readouts."""
+def test_hidden_states_have_noise_in_bfloat16_but_not_in_float64(model: Any) -> None:
+    """Decoding with a cache and one pass differ by rounding alone, for both readouts."""
     rounded = tiny_model("llama").to(torch.bfloat16)
     for each, low, high in ((model, -1e-12, 1e-12), (rounded, 0, 0.1)):
         start = len(TEXT) - 4
@@ -93,8 +93,8 @@ def test_between_blocks_float64_has_no_noise_and_bfloat16_has(model: Any) -> Non
         assert found.kl[:, -1].mean() == pytest.approx(last.kl_mean, rel=1e-4, abs=1e-12)
 
 
-def test_a_model_that_differs_is_not_taken_for_noise() -> None:
-    """Other weights are far away: the measure is not zero by construction."""
+def test_a_different_model_exceeds_the_noise_floor() -> None:
+    """Other weights are far away, so the measure is not zero by construction."""
     models = tiny_model("llama", seed=1), tiny_model("llama")
     found = noise.compare(*(noise.traced_outputs(each, TEXT, 0) for each in models))
     assert found.kl_mean > 0.1
@@ -102,7 +102,7 @@ def test_a_model_that_differs_is_not_taken_for_noise() -> None:
 
 
 def test_logits_that_are_not_finite_are_an_error() -> None:
-    """A NaN would be left out of no maximum, and argmax over it is chance."""
+    """A maximum would ignore NaN, and its argmax is arbitrary."""
     model = tiny_model("llama")
     model.lm_head.weight[5, 0] = float("nan")
     with pytest.raises(ValueError, match=r"noise: logits are not finite \(\d+ NaN of \d+\).*dtype"):

@@ -1,4 +1,4 @@
-"""The shipped profile on a Slurm of two nodes: one core and two, no GPU, half an hour."""
+"""The shipped profile on a Slurm cluster of two nodes: one and two cores, no GPU, half an hour."""
 
 import os
 import re
@@ -23,8 +23,8 @@ ONE_MODEL = "store/tiny/dense_answer/model=tiny/part.parquet"
 SHORT = ("store/tiny/inputs/model=tiny.json", *TINY)
 
 
-def test_cluster_ends_by_process_id(tmp_path):
-    """Three daemons, the link to their configuration, and nothing of them afterwards."""
+def test_the_cluster_stops_completely(tmp_path):
+    """Its three daemons have ended, and the link to their configuration is gone."""
     folder = tmp_path / "slurm"
     loopback.up(folder, [loopback.Node(cpus=1, memory_mb=1000, gpus=1)], minutes=5)
     processes = [int(file.read_text()) for file in folder.glob("*.pid")]
@@ -81,8 +81,8 @@ def start(checkout, *arguments):
         ("threads: 8", "8 CPUs"),
     ],
 )
-def test_what_no_partition_serves_is_refused(checkout, setting, said):
-    """Nothing is submitted; one line holds what is asked and what there is."""
+def test_a_request_that_no_partition_serves_is_refused(checkout, setting, said):
+    """Nothing is submitted; one line gives the request and the limits of the partitions."""
     (checkout.folder / "overlay.yaml").write_text(setting, encoding="utf-8")
     run = checkout.snakemake(*PROFILE, *TINY, "overlay.yaml")
     assert run.returncode != 0
@@ -111,8 +111,8 @@ def test_an_interrupt_ends_the_run_and_its_jobs(checkout):
     assert queue() == ""
 
 
-def test_the_report_is_there_at_the_first_start(checkout):
-    """And what is timed has the whole larger node: nothing runs beside it there."""
+def test_the_first_run_writes_the_report(checkout):
+    """Jobs that measure time have the whole larger node: no other job runs there meanwhile."""
     run = start(checkout, *TINY)
     output, _ = run.communicate()
     assert run.returncode == 0, output
@@ -122,7 +122,7 @@ def test_the_report_is_there_at_the_first_start(checkout):
     assert not re.search(r"^Error in rule", output, re.MULTILINE)
 
 
-def test_a_memory_kill_is_called_one_and_the_next_attempt_asks_for_more(checkout):
+def test_a_job_killed_for_memory_is_reported_and_retried_with_more(checkout):
     """100 MB are too little for Snakemake itself."""
     remake = (
         "--forcerun",

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import export_model as script
 from prunescope.compression import export
 from prunescope.model import anatomy, edits, loading, tokenization
-from prunescope.model.replacements import Columns, Rows
+from prunescope.model.replacements import KeptColumns, KeptRows
 from prunescope.storage import store
 from tiny import ARCHITECTURES, TEXTS, make_tiny_model
 
@@ -89,7 +89,11 @@ def test_replaced_tensors_are_written_unchanged(dense_folder, tmp_path):
 
 def _without_every_second_neuron(blocks):
     keep = torch.arange(40) % 2 == 0
-    packed = {"gate_proj": Rows.by(keep), "up_proj": Rows.by(keep), "down_proj": Columns.by(keep)}
+    packed = {
+        "gate_proj": KeptRows.by(keep),
+        "up_proj": KeptRows.by(keep),
+        "down_proj": KeptColumns.by(keep),
+    }
     return edits.Edit(
         tensors={
             f"model.layers.{block}.mlp.{linear}.weight": replacement

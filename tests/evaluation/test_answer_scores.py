@@ -1,4 +1,4 @@
-"""Scores of open answers against the formulas as their authors published them."""
+"""Scores of open answers equal the formulas published by their authors."""
 
 import re
 import string
@@ -79,7 +79,7 @@ def test_scores_equal_the_published_formulas(said, answer):
     assert answer_scores.rouge_l(said, answer) == pytest.approx(lin_rouge_l(said, answer))
 
 
-def test_the_best_of_several_answers_counts():
+def test_the_best_reference_answer_counts():
     doc = {"answers": ["somebody else", "23 years", "23"]}
     assert answer_scores.squad(doc, ["23"]) == {"f1": 1.0, "exact_match": 1.0}
     scores = answer_scores.narrativeqa(doc, ["for 23 years"])

@@ -1,4 +1,4 @@
-"""A variant has the scores that lm-eval itself gives its exported checkpoint."""
+"""lm-eval gives the exported checkpoint the scores that we give the variant."""
 
 import pytest
 import torch
@@ -58,8 +58,8 @@ def scored(folder, model_dir, edit_file, rows_dirs):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_checkpoint_scores_what_the_variant_scores(tmp_path, model_dir, variant):
-    """To the last digit; and the variant does not answer as dense does."""
+def test_lm_eval_scores_the_checkpoint_like_the_variant(tmp_path, model_dir, variant):
+    """Scores are equal to the last digit, and the variant's answers differ from those of dense."""
     rows_dirs = {task: str(write_task(tmp_path, task, n_rows=20)) for task in TASKS}
     edit_file = tmp_path / "edit.safetensors"
     edits.write(edit_file, compressed(model_dir, *VARIANTS[variant]), {})

@@ -1,4 +1,4 @@
-"""The three formats ask the same questions; scores equal those of the data sets' authors."""
+"""The three formats ask the same questions, and scores equal those of the data sets' authors."""
 
 import numpy as np
 import pytest
@@ -37,8 +37,8 @@ def items(n=4):
     ]
 
 
-def test_items_are_drawn_by_seed_and_differ_in_their_answers():
-    """The same seed the same items; an answer accepted twice is drawn once."""
+def test_the_seed_determines_the_items_and_their_answers_differ():
+    """The same seed gives the same items; of items with the same accepted answer, one is drawn."""
     twice = [*SQUAD, squad_row(99, ["none", "3 miles"])]
     drawn = [matched_formats.draw_items("squad", twice, 8, seed) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1]
@@ -50,17 +50,17 @@ def test_items_are_drawn_by_seed_and_differ_in_their_answers():
     assert len({tuple(places) for places in few}) > 1
 
 
-def test_too_few_answers_are_an_error_that_counts_them():
+def test_too_few_different_answers_are_refused():
     with pytest.raises(JobError, match="n_items is 9, but its 8 rows have 8 different answers"):
         matched_formats.draw_items("squad", SQUAD, 9, 0)
 
 
-def test_rows_of_another_data_set_are_an_error_that_names_the_column():
+def test_a_missing_column_is_refused_by_name():
     with pytest.raises(JobError, match=r"sources/squad needs the column 'title', .* question, ans"):
         matched_formats.draw_items("squad", [GSM8K], 1, 0)
 
 
-def test_candidates_are_the_own_answer_and_different_others():
+def test_candidates_are_the_right_answer_and_different_ones():
     candidates = matched_formats.draw_candidates(9, 4, seed=3)
     assert candidates == matched_formats.draw_candidates(9, 4, seed=3)
     assert candidates != matched_formats.draw_candidates(9, 4, seed=4)
@@ -70,8 +70,8 @@ def test_candidates_are_the_own_answer_and_different_others():
     assert len({place for places in candidates for place in places[1:]}) == 9  # all distract
 
 
-def test_the_question_and_its_answer_make_the_source_s_own_text():
-    """What follows the question is the answer; a calculator's marks are no part of it."""
+def test_question_and_answer_form_the_text_of_the_source():
+    """The answer follows the question; calculator annotations are removed."""
     item = SOURCES["gsm8k"].read(0, GSM8K)
     said = f"Question: {GSM8K['question']}\nAnswer: It is 3*1000=3000.\n#### 3,000"
     assert item.question + item.answer == said
@@ -93,7 +93,7 @@ def test_the_question_and_its_answer_make_the_source_s_own_text():
         ("", False),
     ],
 )
-def test_gsm8k_counts_the_last_number(text, correct):
+def test_gsm8k_reads_the_last_number(text, correct):
     scored = SOURCES["gsm8k"].score(SOURCES["gsm8k"].read(0, GSM8K), text, None)
     assert scored == (correct, float(correct), correct)
 
@@ -107,14 +107,14 @@ def test_gsm8k_counts_the_last_number(text, correct):
         (" 4 feet", 0.0, False, False),
     ],
 )
-def test_squad_takes_the_best_of_its_answers(text, f1, exact, correct):
-    """F1 = 2·shared / (words said + words of the answer), by hand."""
+def test_squad_scores_the_best_reference_answer(text, f1, exact, correct):
+    """F1 = 2 · shared words / (words of the output + words of the answer), computed by hand."""
     scored = SOURCES["squad"].score(SOURCES["squad"].read(0, SQUAD[3]), text, None)
     assert scored.score == pytest.approx(f1)
     assert (scored.exact, scored.correct) == (exact, correct)
 
 
-def test_programs_run_only_where_they_may():
+def test_programs_run_only_if_allowed():
     item = SOURCES["humaneval"].read(0, HUMANEVAL)
     score = SOURCES["humaneval"].score
     assert score(item, item.answer, None) == (None, None, None)
@@ -129,8 +129,8 @@ def test_programs_run_only_where_they_may():
     assert all(tests.endswith("check(total)\n") for tests in ran)
 
 
-def test_retrieval_ignores_what_all_questions_or_all_answers_share():
-    """Directions plus a common offset, one for each side: every answer is still found."""
+def test_retrieval_ignores_offsets_common_to_one_side():
+    """With a common offset added to all questions or to all answers, each answer is still found."""
     rng = np.random.default_rng(0)
     directions = np.linalg.qr(rng.normal(size=(8, 8)))[0][:4]
     questions = directions + 100 * rng.normal(size=8)
@@ -144,8 +144,8 @@ def test_retrieval_ignores_what_all_questions_or_all_answers_share():
     assert crossed[0]["text"] == items()[1].answer
 
 
-def test_choice_counts_log_p_a_byte():
-    """A long answer may have the lower sum and still win; ties share their mean rank."""
+def test_choice_compares_log_likelihoods_per_byte():
+    """A longer answer may have the lower sum and still be chosen; ties share their mean rank."""
     chosen = list(
         matched_formats.choice_rows(
             items(),

@@ -40,7 +40,7 @@ def found(world, size=40, left_out=(None,) * 7, depth=10):
 @pytest.mark.parametrize("size", [40, 7, 1])
 @pytest.mark.parametrize("together", [1 << 24, 30])
 def test_search_equals_a_full_sort(world, monkeypatch, size, together):
-    """However documents and scores are cut, the best and the ranks are those of all scores."""
+    """The results do not depend on how documents and scores are divided into chunks."""
     monkeypatch.setattr(retrieval, "_SCORES_TOGETHER", together)
     queries, documents, qrels = world
     products = queries.double() @ documents.double().T
@@ -59,8 +59,8 @@ def test_search_equals_a_full_sort(world, monkeypatch, size, together):
         assert ranking.rank[row] == 1 + sum(places) / len(places)
 
 
-def test_a_query_does_not_find_itself(world):
-    """As if the document were not there."""
+def test_a_query_that_is_a_document_is_not_its_own_result(world):
+    """The results are those of the corpus without that document."""
     queries, documents, _ = world
     left_out = [0, 14, None, 39, None, 2, 12]
     ranking = found(world, size=5, left_out=left_out)
@@ -72,7 +72,7 @@ def test_a_query_does_not_find_itself(world):
 
 
 def test_metrics_equal_their_formulas(world):
-    """nDCG = sum of grade / log2(rank + 1) over the ideal's; recall of what is relevant."""
+    """nDCG sums grade / log2(rank + 1), over the ideal sum; recall is of relevant documents."""
     ranking = found(world, size=9, depth=20)
     ids = [f"d{i}" for i in range(40)]
     names = [f"q{row}" for row in range(7)]
@@ -97,7 +97,7 @@ def test_metrics_equal_their_formulas(world):
     assert 0 < sum(values) / 7 < 1  # neither nothing nor everything was found
 
 
-def test_relevant_documents_come_first():
+def test_relevant_documents_are_kept_first():
     ids = ["a", "b", "c", "d", "e"]
     qrels = {"q": {"d": 1, "a": 0, "gone": 1}, "r": {"b": 2}}
     order, n_relevant = retrieval.relevant_first(ids, qrels)

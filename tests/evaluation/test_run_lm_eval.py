@@ -90,16 +90,16 @@ def test_every_score_is_the_mean_of_its_items(job):
     ]
 
 
-def test_chance_is_one_over_the_number_of_options(job):
-    """Four options, two options, and a text, which no guess gets right."""
+def test_chance_is_one_divided_by_the_number_of_options(job):
+    """With four options, with two options, and for generated text, which has a chance of zero."""
     job.run()
     _, samples = job.tables()
     chances = {task: {s["chance"] for s in samples if s["task"] == task} for task in TASKS}
     assert chances == {"arc_easy": {0.25}, "boolq": {0.5}, "squad": {0.0}}
 
 
-def test_a_failing_task_fails_the_job_and_the_others_are_kept(job, monkeypatch):
-    """A failure is no result: nothing is stored as finished, and nothing is computed twice."""
+def test_a_failing_task_fails_the_job_but_other_tasks_are_kept(job, monkeypatch):
+    """The failed task is not stored as finished, and no other task is computed twice."""
     three = {name: SETTINGS[name] for name in ("arc_easy", "boolq", "squad")}
     job.run(three)
     expected = job.tables()
@@ -120,7 +120,7 @@ def test_a_failing_task_fails_the_job_and_the_others_are_kept(job, monkeypatch):
     assert job.tables() == expected
 
 
-def test_a_job_without_any_score_fails_and_says_why(job):
+def test_a_job_without_scores_fails_with_a_reason(job):
     tasks = {"arc_easy": {**SETTINGS["arc_easy"], "lm_eval": "arc_esay"}}
     with pytest.raises(JobError, match=r"arc_easy: JobError: lm-eval has no task 'arc_esay'"):
         job.run(tasks)
@@ -128,7 +128,7 @@ def test_a_job_without_any_score_fails_and_says_why(job):
     assert not job.samples.exists()
 
 
-def test_without_a_sandbox_no_program_is_run(job, monkeypatch):
+def test_no_program_runs_without_a_sandbox(job, monkeypatch):
     def cannot(*_):
         raise starter.SandboxError("no namespaces here")
 
@@ -139,8 +139,8 @@ def test_without_a_sandbox_no_program_is_run(job, monkeypatch):
         job.run({"boolq": code, "squad": SETTINGS["squad"]})
 
 
-def test_a_killed_job_takes_over_its_finished_tasks(job):
-    """Killed in its last task, it computes only that one again, and ends as if never killed."""
+def test_a_killed_job_resumes_after_its_finished_tasks(job):
+    """Only the task during which it was killed is repeated, and the result is the same."""
     job.run()
     whole = job.tables()
     for file in (job.scores, job.samples):
@@ -189,7 +189,7 @@ def test_a_killed_job_takes_over_its_finished_tasks(job):
 
 
 @pytest.mark.parametrize("change", ["code", "settings", "rows", "version"])
-def test_only_what_is_decided_alike_is_taken_over(job, change, monkeypatch):
+def test_finished_tasks_are_reused_only_if_decided_alike(job, change, monkeypatch):
     """Another code, setting, row or library: the killed job's finished task is computed again."""
     settings = SETTINGS["boolq"]
     arguments = job.arguments({"boolq": settings})
@@ -208,8 +208,8 @@ def test_only_what_is_decided_alike_is_taken_over(job, change, monkeypatch):
     assert row["n_items"] == {"settings": 3, "rows": 4}.get(change, 9)
 
 
-def test_items_whose_contexts_do_not_fit_are_counted(tmp_path):
-    """None in many positions, all in few, which is refused; between them those that are longer."""
+def test_truncated_contexts_are_counted(tmp_path):
+    """None for a long window; all for a short one, which is refused; else the longer ones."""
     folder = make_tiny_model(tmp_path / "m", max_position_embeddings=48)
     model, tokenizer = (
         loading.load(folder, "float32", torch.device("cpu")),
@@ -234,8 +234,8 @@ def test_items_whose_contexts_do_not_fit_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize("label", [-1, 2, 7])
-def test_a_hidden_label_is_refused_by_row(tmp_path, label):
-    """lm-eval would count the item as wrong, whatever the model answers."""
+def test_a_hidden_label_is_refused_with_its_row(tmp_path, label):
+    """lm-eval would count the item as wrong for any answer of the model."""
     folder = make_tiny_model(tmp_path / "m")
     lm = VariantLM(
         loading.load(folder, "float32", torch.device("cpu")), loading.load_tokenizer(folder), 4
@@ -387,8 +387,8 @@ class Choices:
         return doc["label"]
 
 
-def test_options_that_are_empty_are_refused_and_equal_ones_are_told(caplog):
-    """Only where the right one is among the equal: else the item is as good as any."""
+def test_empty_options_are_refused_and_equal_ones_are_reported(caplog):
+    """Equal options are reported only if the right one is among them."""
     fine = {"options": ["a", "b", "b"], "label": 0}
     harness.check_answers(Choices([fine]))
     assert not caplog.records

@@ -1,4 +1,4 @@
-"""From rows, a model folder and an edit to table `matched_samples`."""
+"""Table `matched_samples` follows from the rows, the model folder and the edit."""
 
 import pyarrow as pa
 import pytest
@@ -48,7 +48,7 @@ def run(tmp_path_factory):
             ),
             rows_dirs={source: str(folder / source) for source in ROWS},
             samples_file=str(folder / "part.parquet"),
-            settings=matched_questions.Settings(**{**SETTINGS, **changes}),
+            settings=matched_questions.MatchedSettings(**{**SETTINGS, **changes}),
             made_by={},
         )
         return store.read(folder / "part.parquet", "matched_samples").to_pylist()
@@ -56,7 +56,7 @@ def run(tmp_path_factory):
     return matched, model_dir
 
 
-def test_every_item_stands_in_every_format(run):
+def test_every_item_appears_in_every_format(run):
     matched, _ = run
     rows = matched(edits.Edit({}))
     keys = {(row["source"], row["item"], row["format"]) for row in rows}
@@ -70,7 +70,7 @@ def test_every_item_stands_in_every_format(run):
         assert (row["correct"] is None) == (row["source"] == "humaneval" and not ranked)
 
 
-def test_variants_are_asked_the_same_and_answer_differently(run):
+def test_variants_get_the_same_questions_and_answer_differently(run):
     matched, _ = run
     dense, again = (matched(edits.Edit({})) for _ in range(2))
     variant = matched(edits.Edit({"block": (1,)}))
@@ -81,8 +81,8 @@ def test_variants_are_asked_the_same_and_answer_differently(run):
     assert any(a["text"] != b["text"] for a, b in zip(dense, variant, strict=True))
 
 
-def test_numbers_are_those_of_a_plain_pass_over_the_whole_text(run):
-    """Log p, embedding and greedy text, each from one unbatched forward pass a step."""
+def test_values_equal_those_of_plain_forward_passes(run):
+    """Log-likelihood, embedding and greedy text, from one unbatched forward pass per step."""
     _, model_dir = run
     model = loading.load(model_dir, "float32", torch.device("cpu"))
     tokenizer = loading.load_tokenizer(model_dir)
@@ -111,8 +111,8 @@ def test_numbers_are_those_of_a_plain_pass_over_the_whole_text(run):
         assert texts[place] == said.partition("\n")[0]
 
 
-def test_programs_go_to_the_sandbox_once_it_has_proven_itself(run, monkeypatch):
-    """Not before, and not at all where it does not hold."""
+def test_programs_run_only_after_the_sandbox_is_verified(run, monkeypatch):
+    """If verification fails, no program runs at all."""
     matched, _ = run
     asked = []
     monkeypatch.setattr(starter, "prove", lambda: asked.append("prove"))
@@ -133,8 +133,8 @@ def test_programs_go_to_the_sandbox_once_it_has_proven_itself(run, monkeypatch):
         matched(edits.Edit({}), run_code=True)
 
 
-def test_a_question_that_does_not_fit_is_refused_by_item(tmp_path, run):
-    """Cut, it would be another question; one that just fits is asked."""
+def test_a_question_longer_than_the_context_is_refused_with_its_item(tmp_path, run):
+    """Truncation would change the question; one that just fits is accepted."""
     _, model_dir = run
     model = loading.load(model_dir, "float32", torch.device("cpu"))
     lm = VariantLM(model, loading.load_tokenizer(model_dir), 4)

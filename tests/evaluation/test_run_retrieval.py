@@ -1,4 +1,4 @@
-"""One job scores a variant on all its sets, and its numbers follow from the model alone."""
+"""One job scores a variant on all its retrieval sets; scores depend on the model alone."""
 
 import math
 import shutil
@@ -35,7 +35,7 @@ def variant(tmp_path):
             ),
             manifest_file=str(tmp_path / "model.json"),
             sets=sets,
-            settings=retrieval_scores.Settings(
+            settings=retrieval_scores.RetrievalSettings(
                 embedding=SETTINGS | settings,
                 cache_dir=str(tmp_path / "embeddings"),
                 keep_embeddings_mb=keep_embeddings_mb,
@@ -90,8 +90,8 @@ QRELS = {"q0": {"d0": 1, "d3": 2}, "q1": {"d2": 1}, "q2": {"d1": 0}}
 
 
 @pytest.mark.parametrize("dropped", [{}, {"attn": (1,), "mlp": (0,)}], ids=str)
-def test_scores_follow_from_the_model(variant, dropped):
-    """Ranks, nDCG and recall of every query, from vectors of single texts and a full sort."""
+def test_scores_equal_those_of_single_texts_and_a_full_sort(variant, dropped):
+    """Rank, nDCG and recall of each query."""
     run, folder = variant
     edit = edits.Edit(dropped=dropped)
     template = "query: {query} ({instruction})"
@@ -120,7 +120,7 @@ def test_scores_follow_from_the_model(variant, dropped):
     }
 
 
-def test_all_sets_with_one_load_and_none_the_next_time(variant, monkeypatch):
+def test_the_model_is_loaded_once_and_stored_embeddings_are_reused(variant, monkeypatch):
     """Embeddings are kept: the same numbers again without the model, until a library changes."""
     run, folder = variant
     loads, load = [], loading.load
@@ -138,8 +138,8 @@ def test_all_sets_with_one_load_and_none_the_next_time(variant, monkeypatch):
     assert len(loads) == 3
 
 
-def test_embeddings_beyond_the_limit_go_once_their_set_is_scored(variant):
-    """The same numbers, and nothing left: neither vectors nor parts of the job."""
+def test_embeddings_beyond_the_size_limit_are_deleted_after_scoring(variant):
+    """Numbers are the same, and neither vectors nor temporary files remain."""
     run, folder = variant
     sets = {"one": a_set(folder, QUERIES, QRELS)}
     _, kept = run(sets)
@@ -155,8 +155,8 @@ def test_embeddings_beyond_the_limit_go_once_their_set_is_scored(variant):
 
 
 @pytest.mark.parametrize("code", ["0", "1"], ids=["the same code", "other code"])
-def test_a_killed_job_takes_over_its_scored_sets(variant, monkeypatch, code):
-    """Killed in its second set, it embeds only what is missing, though no vectors were kept."""
+def test_a_killed_job_resumes_after_its_scored_sets(variant, monkeypatch, code):
+    """Killed during its second set, it embeds only missing texts, although no vectors were kept."""
     run, folder = variant
     one = a_set(folder, QUERIES, QRELS)
     two = a_set(folder, {"q": "seven wagons"}, {"q": {"d1": 1}})
@@ -183,7 +183,7 @@ def test_a_killed_job_takes_over_its_scored_sets(variant, monkeypatch, code):
     assert sum(texts) == 1 + len(TEXTS) + (len(QUERIES) + len(TEXTS) if code == "1" else 0)
 
 
-def test_a_killed_job_takes_over_the_chunks_of_the_set_it_was_in(variant, monkeypatch):
+def test_a_killed_job_resumes_after_the_finished_chunks_of_a_set(variant, monkeypatch):
     run, folder = variant
     monkeypatch.setattr(retrieval_scores, "DOCUMENTS_TOGETHER", 3)  # 3 and 1, the relevant first
     sets = {"one": a_set(folder, QUERIES, QRELS)}
@@ -210,7 +210,7 @@ def test_a_killed_job_takes_over_the_chunks_of_the_set_it_was_in(variant, monkey
     assert texts == [3, 3, 1, 1]
 
 
-def test_a_query_that_is_a_document_does_not_find_itself(variant):
+def test_a_query_that_is_a_document_is_not_its_own_result(variant):
     run, folder = variant
     queries = {"d0": TEXTS[0], "d2": TEXTS[2]}
     qrels = {"d0": {"d1": 1}, "d2": {"d3": 1}}
@@ -219,14 +219,14 @@ def test_a_query_that_is_a_document_does_not_find_itself(variant):
     assert [row["rank"] for row in itself] == [row["rank"] - 1 for row in as_any]
 
 
-def test_texts_too_long_for_the_model_are_refused(variant):
+def test_texts_longer_than_the_context_of_the_model_are_refused(variant):
     run, folder = variant
     with pytest.raises(JobError, match=r"max_length is 5000, but the model reads at most 4096"):
         run({"s": a_set(folder, QUERIES, QRELS)}, max_length=5000)
 
 
-def test_texts_that_do_not_fit_are_counted(variant):
-    """Of a query, its own text and its relevant documents; what just fits is not cut."""
+def test_truncated_texts_are_counted(variant):
+    """For each query, its own text and relevant documents; one that just fits is not counted."""
     run, folder = variant
     qrels = {"q0": {"d0": 1, "d1": 1}, "q1": {"d2": 1}}
     found_set = a_set(folder, {"q0": TEXTS[0], "q1": TEXTS[3]}, qrels)

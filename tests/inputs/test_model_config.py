@@ -1,4 +1,4 @@
-"""config.json alone tells what cannot be run, and the sizes that a plan needs."""
+"""config.json alone shows which models cannot run, and the sizes that planning needs."""
 
 import pytest
 from transformers import AutoConfig
@@ -23,16 +23,16 @@ def told(kind=None, **changes):
     return list(model_config.refusals({**LLAMA, **changes}, kind))
 
 
-def test_known_types_are_those_of_the_anatomies():
-    """Read from the text of the module, they are what its import says."""
+def test_supported_types_are_those_of_the_anatomies():
+    """Types read from the source text of the module equal those of the imported module."""
     assert model_config.known_types() == {
         name: body.lm_head for name, body in anatomy.ANATOMIES.items()
     }
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_sizes_are_those_of_the_model(architecture):
-    """Blocks, positions and the inputs of every linear, by a model that was built."""
+def test_sizes_equal_those_of_the_model(architecture):
+    """Blocks, positions and inputs of each linear, compared with a model that is built."""
     model = tiny_model(architecture)
     settings = model_config.parse(model.config.to_json_string(use_diff=False))
     settings = {**settings, "architectures": [type(model).__name__]}
@@ -49,20 +49,20 @@ def test_sizes_are_those_of_the_model(architecture):
     assert inputs <= set(shape.linear_inputs.values())
 
 
-def test_other_names_of_the_same_sizes():
+def test_sizes_are_known_under_other_names():
     shape = model_config.shape_of({"n_layer": 12, "n_embd": 768, "n_positions": 1024, "n_head": 12})
     assert (shape.n_blocks, shape.positions) == (12, 1024)
 
 
-def test_what_runs_is_accepted():
+def test_supported_models_are_accepted():
     assert told("causal") == told("encoder") == told() == []
     assert told("causal", text_config=None, quantization_config=None, auto_map=None) == []
     assert told("causal", architectures=None) == []
     assert told("causal", vision_config=None) == []
 
 
-def test_code_that_transformers_took_over_is_not_custom():
-    """Phi-3's checkpoints name the code they once needed."""
+def test_code_that_is_now_part_of_transformers_is_not_custom():
+    """Phi-3's checkpoints still name the code that they once needed."""
     code = {"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}
     phi = {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"]}
     assert told("causal", **phi, auto_map=code) == []
@@ -93,13 +93,13 @@ def test_code_that_transformers_took_over_is_not_custom():
         ("causal", {"model_type": "bert", "architectures": None}, "an encoder"),
     ],
 )  # fmt: skip
-def test_what_cannot_run_is_named(kind, changes, message):
+def test_unsupported_models_are_refused_with_the_reason(kind, changes, message):
     with pytest.raises(AssertionError, match=message):
         assert told(kind, **changes) == []
 
 
-def test_experts_have_inputs_of_their_own():
-    """Of each expert, not of the dense MLP that the blocks do not have."""
+def test_linears_of_experts_have_their_own_input_sizes():
+    """Sizes are those of the experts, not of a dense MLP that the blocks do not have."""
     config = AutoConfig.for_model("qwen3_moe", moe_intermediate_size=48, hidden_size=24)
     inputs = model_config.shape_of(config.to_dict()).linear_inputs
     assert inputs["moe_intermediate_size"] == 48

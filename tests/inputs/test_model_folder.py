@@ -1,4 +1,4 @@
-"""Names and headers tell what is wrong with a checkpoint before a tensor of it is read."""
+"""Errors of a checkpoint are found by names and headers, before any tensor is read."""
 
 import json
 
@@ -29,7 +29,7 @@ def rewrite(folder, change):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "phi3", "granite", "olmo2"])
-def test_what_transformers_saves_is_accepted(architecture, tmp_path):
+def test_checkpoints_of_transformers_are_accepted(architecture, tmp_path):
     assert told(make_tiny_model(tmp_path / "m", architecture), "causal") == []
 
 
@@ -43,7 +43,7 @@ def test_shards_and_tied_weights_are_accepted(tmp_path):
     assert told(folder, "causal") == []
 
 
-def test_an_encoder_and_a_decoder_without_its_head_are_accepted(tmp_path):
+def test_encoders_and_decoders_without_lm_head_are_accepted(tmp_path):
     for architecture in ("bert", "mistral"):
         folder = make_tiny_model(tmp_path / architecture)
         tiny_model(architecture, vocabulary=320, kind="encoder").save_pretrained(folder)
@@ -80,13 +80,13 @@ def drop_last_block(tensors):
         (add_scale, "quantized already .*weight_scale_inv"),
     ],
 )
-def test_tensors_that_make_no_model(change, message, folder):
+def test_missing_or_quantized_tensors_are_refused(change, message, folder):
     rewrite(folder, change)
     with pytest.raises(AssertionError, match=message):
         assert not told(folder), told(folder)
 
 
-def test_files_that_are_no_weights(folder):
+def test_damaged_files_of_weights_are_refused(folder):
     whole = (folder / FILE).read_bytes()
     for content, message in (
         (whole[:-1], "not copied whole"),
@@ -99,7 +99,7 @@ def test_files_that_are_no_weights(folder):
         assert message in said
 
 
-def test_weights_where_nobody_looks(folder):
+def test_weights_under_another_name_are_refused(folder):
     (folder / FILE).rename(folder / "model.fp16.safetensors")
     (said,) = told(folder)
     assert "Rename it to model.safetensors" in said
@@ -109,8 +109,8 @@ def test_weights_where_nobody_looks(folder):
     assert "Name that folder (last)" in said
 
 
-def test_a_second_set_of_weights(folder):
-    """Refused, unless it is known to be the same weights: then it is left out."""
+def test_a_second_set_of_weights_is_refused(folder):
+    """It is left out if it is known to hold the same weights."""
     (folder / "checkpoint-5").mkdir()
     for name in ("checkpoint-5/model.safetensors", "model.fp16.safetensors"):
         (folder / name).write_bytes((folder / FILE).read_bytes())
@@ -123,8 +123,8 @@ def test_a_second_set_of_weights(folder):
     assert "2_Dense/model.safetensors beside model.safetensors" in said
 
 
-def test_one_file_and_shards_of_another_set(folder):
-    """transformers would read the one file and never look at the index."""
+def test_a_single_file_beside_shards_of_another_set_is_refused(folder):
+    """transformers would read the single file and ignore the index."""
     index = {"weight_map": {"lm_head.weight": "model-00001-of-00001.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / "model-00001-of-00001.safetensors").write_bytes((folder / FILE).read_bytes())
@@ -132,7 +132,7 @@ def test_one_file_and_shards_of_another_set(folder):
     assert "two sets of weights" in said
 
 
-def test_an_adapter(folder):
+def test_an_adapter_is_refused(folder):
     (folder / "adapter_config.json").write_text("{}")
     (folder / FILE).rename(folder / "adapter_model.safetensors")
     (said,) = told(folder)

@@ -1,4 +1,4 @@
-"""No checkpoint and no data set runs code of its own: every loader is told so, in every call.
+"""No checkpoint and no data set runs its own code: each call of a loader forbids it.
 
 A library that is told nothing asks on a terminal, and a `y` runs what the checkpoint holds.
 """
@@ -49,7 +49,7 @@ def trusting_calls(source):
 
 
 @pytest.mark.parametrize("file", sorted(SCRIPTS.rglob("*.py")), ids=lambda file: file.stem)
-def test_loaders_are_told_to_run_no_code(file):
+def test_calls_of_loaders_forbid_remote_code(file):
     assert trusting_calls(file.read_text(encoding="utf-8")) == []
 
 
@@ -63,20 +63,20 @@ def test_loaders_are_told_to_run_no_code(file):
         "class LM(HFLM):\n def __init__(self):\n  super().__init__(pretrained=model)",
     ],
 )
-def test_a_call_that_trusts_is_found(call):
+def test_a_call_that_allows_remote_code_is_found(call):
     assert trusting_calls(call)
 
 
-def test_every_loader_in_use_is_looked_at():
-    """Should the scripts no longer call any of these, the test above checks nothing."""
+def test_every_checked_loader_is_in_use():
+    """If the scripts called none of them, the test above would check nothing."""
     text = " ".join(file.read_text(encoding="utf-8") for file in SCRIPTS.rglob("*.py"))
     used = {loader for loader in LOADERS if f".{loader}(" in text}
     assert used >= {"from_pretrained", "from_config", "load_dataset"}
     assert "(HFLM)" in text
 
 
-def test_a_script_beside_a_data_set_is_not_run(tmp_path):
-    """A local data set with a loading script of its own name is refused."""
+def test_a_loading_script_of_a_local_data_set_is_not_run(tmp_path):
+    """A data set with a loading script of the same name is refused."""
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "train.jsonl").write_text('{"text": "a row"}\n')

@@ -1,4 +1,4 @@
-"""Each source hands over what config says, or one line that says what is wrong and what to do."""
+"""Each source gives the files that config names, or an error of one line that says what to do."""
 
 import contextlib
 import http.server
@@ -12,7 +12,7 @@ from hashlib import sha256
 import pytest
 from huggingface_hub import errors as hub_errors
 
-from prunescope.inputs import sources, unpacking
+from prunescope.inputs import sources, unpacking, wheels
 from prunescope.progress import JobError
 from prunescope.storage import digests
 from tiny_inputs import build_wheel, names_below, wheel_source
@@ -37,60 +37,60 @@ def one_line(failure):
     return message
 
 
-def test_unpacks_the_members_asked_for(index, scratch):
-    """Braces name alternatives; nothing else of the wheel is unpacked, nothing is installed."""
+def test_only_requested_members_are_unpacked(index, scratch):
+    """Braces list alternatives; nothing else of the wheel is unpacked, nothing is installed."""
     sha256 = build_wheel(index, MEMBERS)
-    files = sources.unpack_wheel(wheel_source(sha256, "tinydata/tasks/{one,two}/*.jsonl"), scratch)
+    files = wheels.unpack(wheel_source(sha256, "tinydata/tasks/{one,two}/*.jsonl"), scratch)
     assert {name: file.read_bytes() for name, file in files.items()} == {
         name: MEMBERS[name] for name in sorted(MEMBERS) if "tasks" in name
     }
     assert not [name for name in names_below(scratch) if name.endswith((".txt", ".whl"))]
 
 
-def test_wrong_checksum_unpacks_nothing(index, scratch):
+def test_a_wheel_with_a_wrong_checksum_is_not_unpacked(index, scratch):
     found = build_wheel(index, MEMBERS)
     with pytest.raises(JobError) as failure:
-        sources.unpack_wheel(wheel_source("f" * 64, "tinydata/*"), scratch)
+        wheels.unpack(wheel_source("f" * 64, "tinydata/*"), scratch)
     message = one_line(failure)
     assert "f" * 64 in message and found in message and "Check `sha256`" in message
     assert not (scratch / "members").exists()
 
 
-def test_missing_version_names_those_there_are(index, scratch):
+def test_error_for_a_missing_version_lists_the_available_ones(index, scratch):
     sha256 = build_wheel(index, MEMBERS)
     with pytest.raises(JobError, match=r"tinydata 2\.0 .* no such version, only 1\.0") as failure:
-        sources.unpack_wheel(wheel_source(sha256, "*", version="2.0"), scratch)
+        wheels.unpack(wheel_source(sha256, "*", version="2.0"), scratch)
     one_line(failure)
 
 
-def test_missing_package(index, scratch):
+def test_a_missing_package_is_reported(index, scratch):
     index.mkdir()
     with pytest.raises(JobError, match=r"finds no wheel of that name. Correct `name`") as failure:
-        sources.unpack_wheel(wheel_source("0" * 64, "*", name="no-such-data"), scratch)
+        wheels.unpack(wheel_source("0" * 64, "*", name="no-such-data"), scratch)
     one_line(failure)
 
 
-def test_missing_member_names_what_is_near(index, scratch):
-    """Every alternative must match: one present does not excuse one missing."""
+def test_error_for_a_missing_member_suggests_similar_names(index, scratch):
+    """Each alternative must match, even if another one does."""
     sha256 = build_wheel(index, MEMBERS)
     pattern = "tinydata/tasks/{one,three}/rows.jsonl"
     with pytest.raises(JobError, match=r"no member 'tinydata/tasks/three/rows.jsonl'") as failure:
-        sources.unpack_wheel(wheel_source(sha256, pattern), scratch)
+        wheels.unpack(wheel_source(sha256, pattern), scratch)
     assert "tinydata/tasks/one/rows.jsonl" in one_line(failure)
 
 
-def test_no_index_reached(tmp_path, scratch, monkeypatch):
+def test_an_unreachable_index_is_reported(tmp_path, scratch, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(JobError, match=r"index cannot be reached. Check the network") as failure:
-        sources.unpack_wheel(wheel_source("0" * 64, "*"), scratch)
+        wheels.unpack(wheel_source("0" * 64, "*"), scratch)
     one_line(failure)
 
 
-def test_members_cannot_leave_their_folder(tmp_path):
+def test_members_outside_their_folder_are_refused(tmp_path):
     """A member named ../x is refused, whatever its checksum."""
     with zipfile.ZipFile(tmp_path / "evil.whl", "w") as archive:
         archive.writestr("../outside", b"x")
@@ -127,8 +127,8 @@ def flaky_index(wheel, broken_answers):
 
 
 @pytest.mark.parametrize("broken_answers", [1, 99])
-def test_broken_off_download(broken_answers, tmp_path, monkeypatch):
-    """Broken off once, pip mends it or says so; run again, it starts afresh and succeeds."""
+def test_an_interrupted_download_is_resumed_or_repeated(broken_answers, tmp_path, monkeypatch):
+    """pip resumes it or reports it; the next run starts anew and succeeds."""
     sha256 = build_wheel(tmp_path / "index", {**MEMBERS, "tinydata/big": b"0" * 300_000})
     (wheel,) = (tmp_path / "index").iterdir()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -142,17 +142,17 @@ def test_broken_off_download(broken_answers, tmp_path, monkeypatch):
         monkeypatch.setenv("PIP_INDEX_URL", url)
         try:
             with sources.scratch(beside=artifact) as scratch:
-                files = sources.unpack_wheel(source, scratch)
+                files = wheels.unpack(source, scratch)
                 assert files["tinydata/big"].stat().st_size == 300_000
         except JobError as error:
             assert "broke off" in str(error) and "\n" not in str(error)
     assert names_below(tmp_path / "store") == []
     with flaky_index(wheel, 0) as url, sources.scratch(beside=artifact) as scratch:
         monkeypatch.setenv("PIP_INDEX_URL", url)
-        assert sources.unpack_wheel(source, scratch)
+        assert wheels.unpack(source, scratch)
 
 
-def test_scratch_clears_what_a_killed_run_left(tmp_path):
+def test_temporary_files_of_a_killed_run_are_removed(tmp_path):
     left = tmp_path / ".artifact.scratch" / "download"
     left.mkdir(parents=True)
     (left / "half.whl").write_bytes(b"half")
@@ -161,7 +161,7 @@ def test_scratch_clears_what_a_killed_run_left(tmp_path):
     assert names_below(tmp_path) == []
 
 
-def test_unreachable_hub(tmp_path, monkeypatch):
+def test_an_unreachable_hub_is_reported(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr("time.sleep", lambda _: None)  # between its retries
@@ -172,8 +172,8 @@ def test_unreachable_hub(tmp_path, monkeypatch):
     one_line(failure)
 
 
-def test_offline_hub(tmp_path, monkeypatch):
-    """HF_HUB_OFFLINE is honoured, and named as the reason."""
+def test_offline_mode_of_the_hub_is_reported(tmp_path, monkeypatch):
+    """HF_HUB_OFFLINE is respected, and the message names it as the reason."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -194,7 +194,7 @@ def test_offline_hub(tmp_path, monkeypatch):
         (RuntimeError, "from: path"),
     ],
 )
-def test_refusals_of_the_hub(error, advice, monkeypatch, tmp_path):
+def test_errors_of_the_hub_are_explained(error, advice, monkeypatch, tmp_path):
     import huggingface_hub
 
     def refuse(*_, **__):
@@ -208,8 +208,8 @@ def test_refusals_of_the_hub(error, advice, monkeypatch, tmp_path):
     assert one_line(failure).startswith("owner/name at revision 000")
 
 
-def test_hub_leaves_out_pickles_and_second_copies(monkeypatch, tmp_path):
-    """Only safetensors, configuration and tokenizer are asked for, at the pinned revision."""
+def test_pickles_and_duplicate_weights_are_not_downloaded(monkeypatch, tmp_path):
+    """Only safetensors, configuration and tokenizer are requested, at the pinned revision."""
     import huggingface_hub
 
     asked = {}
@@ -233,8 +233,8 @@ def own_cache(tmp_path_factory, monkeypatch):
     return folder / "prunescope" / "sha256.json"
 
 
-def test_listing_sees_changes_and_no_touches(tmp_path):
-    """The re-run trigger of a local source: names and contents, not times, not hidden files."""
+def test_the_listing_changes_with_contents_but_not_with_times(tmp_path):
+    """It triggers re-runs for a local source: by names and contents, without hidden files."""
     source = {"from": "path", "path": str(tmp_path)}
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / ".cache").mkdir()
@@ -250,8 +250,8 @@ def test_listing_sees_changes_and_no_touches(tmp_path):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_listing_sees_other_bytes_of_the_same_size(old, tmp_path):
-    """Written in place, with the times set back: the file is another one. Remembered or not."""
+def test_the_listing_changes_with_bytes_of_equal_size_and_time(old, tmp_path):
+    """A file overwritten in place is recognized as changed, with and without a cache."""
     file = tmp_path / "model.safetensors"
     source = {"from": "path", "path": str(tmp_path)}
     file.write_bytes(b"first")
@@ -265,11 +265,11 @@ def test_listing_sees_other_bytes_of_the_same_size(old, tmp_path):
     assert sources.listing(source) == {file.name: sha256(b"other").hexdigest()}
 
 
-def test_a_settled_file_is_read_once(tmp_path, monkeypatch, own_cache):
-    """Planning a run over gigabytes reads them once; without a cache it still plans."""
+def test_the_listing_reads_an_unchanged_file_once(tmp_path, monkeypatch, own_cache):
+    """Planning a run does not hash gigabytes again; without a cache, planning still works."""
     monkeypatch.setattr(digests, "SETTLED_AFTER", -1.0)
     read = []
-    digest = sources.sha256
+    digest = digests.sha256
     monkeypatch.setattr(digests, "sha256", lambda file: read.append(file) or digest(file))
     (tmp_path / "model.gguf").write_bytes(b"weights")
     source = {"from": "path", "path": str(tmp_path / "model.gguf")}
@@ -292,7 +292,7 @@ def test_a_damaged_memory_of_digests_is_not_believed(tmp_path, monkeypatch, own_
     assert sources.listing(source) == listed
 
 
-def test_config_at_hand(tmp_path, monkeypatch):
+def test_the_configuration_is_read_where_it_is_available(tmp_path, monkeypatch):
     """Of a folder at once, of a hub from its cache or the store, of a wheel from the store."""
     from huggingface_hub import constants
 
@@ -313,13 +313,13 @@ def test_config_at_hand(tmp_path, monkeypatch):
         assert sources.config_at_hand(source, fetched) == fetched / "config.json"
 
 
-def test_missing_path(tmp_path):
+def test_a_missing_path_is_refused(tmp_path):
     source = {"from": "path", "path": str(tmp_path / "nowhere")}
     assert sources.listing(source) == {}
     with pytest.raises(JobError, match=r"nowhere does not exist .* Correct `path`"):
         sources.model_files(source, tmp_path)
 
 
-def test_alternatives():
-    assert sources.alternatives("a/{b,c}/{d,e}") == ["a/b/d", "a/b/e", "a/c/d", "a/c/e"]
-    assert sources.alternatives("plain") == ["plain"]
+def test_braces_expand_to_alternatives():
+    assert wheels.alternatives("a/{b,c}/{d,e}") == ["a/b/d", "a/b/e", "a/c/d", "a/c/e"]
+    assert wheels.alternatives("plain") == ["plain"]

@@ -1,4 +1,4 @@
-"""SQuAD's rows: a request and the hub's row of one question are the same question."""
+"""A request and a row of the hub give the same SQuAD question."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def request(row, **changes):
     return {"doc_id": 0, "doc": doc | {"answers_text": row["answers"]["text"]} | changes}
 
 
-def test_a_request_parts_into_what_it_joined():
+def test_a_request_is_split_into_its_fields():
     (found,) = squad.questions([("requests.jsonl.gz#0", request(HUB))])
     assert found.context == HUB["context"]  # line breaks and spaces are kept as they are
     assert found.question == HUB["question"]
@@ -44,6 +44,6 @@ def test_hub_rows_and_requests_give_the_same_questions():
         request(HUB | {"title": "Oxygen"}, query="Title: Oxygen\nQuestion: What?\nAnswer:"),
     ],
 )
-def test_other_rows_are_refused_by_place(row):
+def test_other_rows_are_refused_with_their_number(row):
     with pytest.raises(JobError, match=r"requests#7 has .*Correct `member`"):
         list(squad.questions([("requests#7", row)]))

@@ -1,4 +1,4 @@
-"""Packed files are unpacked within bounds, and named where they are damaged or end early."""
+"""Compressed files are unpacked within limits; damaged and truncated ones are refused by name."""
 
 import bz2
 import gzip
@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prunescope.inputs import row_files, sources, unpacking
+from prunescope.inputs import row_files, unpacking, wheels
 from prunescope.progress import JobError
+from prunescope.storage import digests
 from tiny_inputs import build_wheel, wheel_source
 
 PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -39,13 +40,13 @@ def refusal(run):
     return str(failure.value)
 
 
-def test_every_opener_is_tested():
+def test_every_compression_format_is_tested():
     assert PACKERS.keys() == unpacking.OPENERS.keys()
 
 
 @each_format
-def test_what_is_whole_is_read(suffix, tmp_path, small_bounds):
-    """Text as usual, and beyond the free bytes what stays within the ratio."""
+def test_complete_files_are_read(suffix, tmp_path, small_bounds):
+    """Text is read as usual, also beyond the allowance if the ratio is within its limit."""
     (tmp_path / f"rows.jsonl{suffix}").write_bytes(PACKERS[suffix](ROWS))
     assert texts(tmp_path / f"rows.jsonl{suffix}") == [f"row {n}" for n in range(2000)]
     plain = bytes(range(256)) * 12_000
@@ -56,8 +57,8 @@ def test_what_is_whole_is_read(suffix, tmp_path, small_bounds):
 
 
 @each_format
-def test_a_bomb_is_refused_before_it_fills_memory(suffix, tmp_path, small_bounds):
-    """64 MB of zeros without a line end, packed small: read as one line, it would all be held."""
+def test_a_decompression_bomb_is_refused_before_it_fills_memory(suffix, tmp_path, small_bounds):
+    """64 MB of zeros without a line end would be one line in memory."""
     bomb = tmp_path / f"bomb.txt{suffix}"
     bomb.write_bytes(PACKERS[suffix](bytes(64 << 20)))
     assert bomb.stat().st_size < 100_000
@@ -72,8 +73,8 @@ def test_a_bomb_is_refused_before_it_fills_memory(suffix, tmp_path, small_bounds
 
 @each_format
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
-def test_a_file_that_ends_early_is_named(suffix, kept, tmp_path):
-    """Cut anywhere, down to nothing: a shorter corpus is never taken for the whole."""
+def test_a_truncated_file_is_refused_by_name(suffix, kept, tmp_path):
+    """For any length down to zero, so that a shorter corpus is never taken for the whole one."""
     packed = PACKERS[suffix](ROWS)
     file = tmp_path / f"rows.jsonl{suffix}"
     file.write_bytes(packed[: int(kept * len(packed))])
@@ -84,8 +85,8 @@ def test_a_file_that_ends_early_is_named(suffix, kept, tmp_path):
 
 
 @each_format
-def test_a_damaged_file_is_named(suffix, tmp_path):
-    """Bytes in the middle, or a file that never was packed."""
+def test_a_damaged_file_is_refused_by_name(suffix, tmp_path):
+    """Some bytes in the middle are changed, or the file is not compressed at all."""
     file = tmp_path / f"rows.jsonl{suffix}"
     packed = bytearray(PACKERS[suffix](ROWS))
     middle = len(packed) // 2
@@ -95,28 +96,28 @@ def test_a_damaged_file_is_named(suffix, tmp_path):
         assert f"rows.jsonl{suffix}: the packed file is damaged" in refusal(lambda: texts(file))
 
 
-def test_an_error_of_the_disk_stays_one():
-    """EIO says nothing about the file's bytes."""
+def test_an_input_output_error_is_raised_unchanged():
+    """EIO says nothing about the contents of the file."""
     with pytest.raises(OSError, match="Input/output"), unpacking.naming_damage("rows.gz"):
         raise OSError(5, "Input/output error")
 
 
-def test_allowance_grows_with_the_file_up_to_a_bound():
+def test_the_allowance_grows_with_the_file_up_to_a_limit():
     assert unpacking.allowance(1) == unpacking.FREE_BYTES
     assert unpacking.allowance(10**8) == 200 * 10**8
     assert unpacking.allowance(10**12) == unpacking.MOST_BYTES
 
 
-def test_a_bomb_in_a_wheel_is_refused_before_a_byte_is_written(index, tmp_path, small_bounds):
+def test_a_decompression_bomb_in_a_wheel_is_refused_before_writing(index, tmp_path, small_bounds):
     wheel = zipped({"tinydata/zeros.txt": bytes(64 << 20)})
     source = wheel_source(saved(index, wheel), "tinydata/zeros.txt")
-    said = refusal(lambda: sources.unpack_wheel(source, tmp_path / "scratch"))
+    said = refusal(lambda: wheels.unpack(source, tmp_path / "scratch"))
     assert said.startswith("tinydata-1.0-py3-none-any.whl: ") and "200 times its size" in said
     assert not (tmp_path / "scratch/members").exists()
 
 
-def test_a_zip_that_lies_about_a_size_writes_no_more_than_it_declares(tmp_path):
-    """The directory says 10 bytes, the packed data hold a megabyte: ten are read, then it fails."""
+def test_a_zip_member_larger_than_its_declared_size_is_refused(tmp_path):
+    """The directory says 10 bytes, but the data are a megabyte: only ten bytes are read."""
     lying = zipped({"member": bytes(1 << 20)}).replace((1 << 20).to_bytes(4, "little"), b"\n\0\0\0")
     (tmp_path / "lying.whl").write_bytes(lying)
     said = refusal(lambda: unpacking.unpack_members(tmp_path / "lying.whl", ["member"], tmp_path))
@@ -125,14 +126,14 @@ def test_a_zip_that_lies_about_a_size_writes_no_more_than_it_declares(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
-def test_a_wheel_that_ends_early_is_named(kept, tmp_path):
+def test_a_truncated_wheel_is_refused_by_name(kept, tmp_path):
     whole = zipped({"tinydata/rows.jsonl": ROWS})
     (tmp_path / "cut.whl").write_bytes(whole[: int(kept * len(whole))])
     said = refusal(lambda: unpacking.member_names(tmp_path / "cut.whl"))
     assert said.startswith("cut.whl: the packed file is damaged")
 
 
-def test_a_damaged_member_is_named(tmp_path):
+def test_a_damaged_member_is_refused_by_name(tmp_path):
     whole = bytearray(zipped({"rows.jsonl": ROWS}))
     whole[200:216] = bytes(16)
     (tmp_path / "bad.whl").write_bytes(whole)
@@ -140,7 +141,7 @@ def test_a_damaged_member_is_named(tmp_path):
     assert said.startswith("bad.whl, member rows.jsonl: the packed file is damaged")
 
 
-def test_a_parquet_bomb_is_refused_before_its_rows_are_read(tmp_path, small_bounds):
+def test_a_decompression_bomb_in_parquet_is_refused_before_reading_rows(tmp_path, small_bounds):
     bomb = tmp_path / "bomb.parquet"
     rows = pa.table({"text": ["\0" * (1 << 20)] * 64})
     pq.write_table(rows, bomb, compression="zstd", use_dictionary=False)
@@ -171,4 +172,4 @@ def saved(index, members_as_zip):
     ):
         for name in members.namelist():
             archive.writestr(name, members.read(name))
-    return sources.sha256(wheel)
+    return digests.sha256(wheel)

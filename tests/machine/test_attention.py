@@ -1,4 +1,4 @@
-"""Attention of a few queries at a time is causal attention, in every architecture."""
+"""Attention in parts of a few queries equals causal attention, in every architecture."""
 
 import math
 
@@ -32,8 +32,8 @@ def counted(monkeypatch):
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
 @pytest.mark.parametrize("scaling", [None, 0.7])
 @torch.no_grad()
-def test_it_is_the_softmax_over_earlier_keys(positions, kv_heads, scaling, generator):
-    """Against float64 written out: scores, -inf above the diagonal, softmax, sum of values."""
+def test_it_equals_causal_attention_in_float64(positions, kv_heads, scaling, generator):
+    """Scores, -inf above the diagonal, softmax, and the weighted sum of values, written out."""
     query = torch.randn(2, 6, positions, 8, generator=generator)
     key, value = torch.randn(2, 2, kv_heads, positions, 8, generator=generator)
     found = attention.causal_attention(query, key, value, scaling)
@@ -47,8 +47,8 @@ def test_it_is_the_softmax_over_earlier_keys(positions, kv_heads, scaling, gener
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @torch.no_grad()
-def test_a_model_says_the_same(architecture, counted):
-    """Logits of long texts; parts are taken in every sublayer whose mask is the causal one alone.
+def test_logits_of_a_model_are_unchanged(architecture, counted):
+    """For long texts; parts are used in every sublayer with a purely causal mask.
 
     A sliding window (the tiny Mistral's) is a mask of its own, and torch's.
     """
@@ -62,8 +62,8 @@ def test_a_model_says_the_same(architecture, counted):
 
 @pytest.mark.parametrize("architecture", EMBEDDERS)
 @torch.no_grad()
-def test_an_embedding_model_says_the_same(architecture):
-    """Encoders see later tokens too: not causal, so torch's."""
+def test_outputs_of_an_embedding_model_are_unchanged(architecture):
+    """Encoders are not causal, so torch's attention is used."""
     model = tiny_model(architecture, kind="encoder").double()
     before = model(IDS).last_hidden_state
     after = attention.use(model)(IDS).last_hidden_state
@@ -71,8 +71,8 @@ def test_an_embedding_model_says_the_same(architecture):
 
 
 @torch.no_grad()
-def test_padding_and_cache(counted):
-    """A padded batch has a mask; a prompt is read in parts, what follows it in a cache is not."""
+def test_padded_and_cached_passes_use_the_attention_of_torch(counted):
+    """A padded batch has a mask; with a cache, parts are used for the prompt alone."""
     model = tiny_model("qwen3").double()
     mask = torch.ones_like(IDS)
     mask[0, :70] = 0
@@ -90,8 +90,8 @@ def test_padding_and_cache(counted):
     torch.testing.assert_close(joined, before[1], rtol=1e-9, atol=1e-9)
 
 
-def test_gradients_flow(counted):
-    """Where they are asked for, attention is torch's."""
+def test_torch_computes_attention_with_gradients(counted):
+    """If gradients are required, attention is torch's."""
     model = tiny_model("llama").double().requires_grad_(True)
     other = attention.use(tiny_model("llama").double().requires_grad_(True))
     for each in (model, other):
@@ -102,8 +102,8 @@ def test_gradients_flow(counted):
 
 
 @torch.no_grad()
-def test_what_asks_for_more_is_left_to_torch(counted, generator):
-    """Dropout, a bias of positions, a cap on scores: transformers answers, or says it cannot."""
+def test_unsupported_options_are_left_to_transformers(counted, generator):
+    """With dropout, a position bias or capped scores, transformers computes or refuses."""
     query, key, value = torch.randn(3, 2, 4, 100, 6, generator=generator)
     bias = torch.randn(1, 4, 100, 100, generator=generator)
     module = nn.Module()
@@ -117,15 +117,15 @@ def test_what_asks_for_more_is_left_to_torch(counted, generator):
     assert not counted
 
 
-def test_a_saved_model_does_not_name_it(tmp_path):
-    """Stock transformers loads what is exported."""
+def test_a_saved_model_does_not_name_our_attention(tmp_path):
+    """transformers alone can load an exported model."""
     model = attention.use(tiny_model("llama"))
     model.save_pretrained(tmp_path)
     assert attention.NAME not in (tmp_path / "config.json").read_text(encoding="utf-8")
 
 
-def test_eager_attention_stays(counted):
-    """Who chose another implementation keeps it."""
+def test_another_attention_implementation_is_kept(counted):
+    """A model that was loaded with eager attention keeps it."""
     model = tiny_model("llama")
     model.set_attn_implementation("eager")
     attention.use(model)(IDS)

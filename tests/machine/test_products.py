@@ -1,4 +1,4 @@
-"""Products by oneDNN are the products: against float64, in order or not, in every architecture."""
+"""Matrix products by oneDNN equal those in float64, for weights in either layout."""
 
 import pytest
 import torch
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("rows", [(1,), (7,), (3, 5), (2, 3, 50)], ids=str)
 @pytest.mark.parametrize("biased", [False, True])
-def test_product_is_that_in_float64(rows, biased, generator):
-    """Within the rounding of a sum of 40 terms, whatever comes before the last dimension."""
+def test_products_equal_those_in_float64(rows, biased, generator):
+    """Up to the rounding of a sum of 40 terms, for any number of leading dimensions."""
     x, weight = (torch.randn(*size, 40, generator=generator) for size in (rows, (17,)))
     bias = torch.randn(17, generator=generator) if biased else None
     exact = nn.functional.linear(*(t if t is None else t.double() for t in (x, weight, bias)))
@@ -32,8 +32,8 @@ def test_product_is_that_in_float64(rows, biased, generator):
         assert ((product - exact).abs() <= bound).all()
 
 
-def test_rows_into_memory_given(generator):
-    """More rows than are computed together, into a part of something larger."""
+def test_products_are_written_into_the_given_memory(generator):
+    """There are more rows than in one product, and the memory is part of a larger tensor."""
     x, weight = torch.randn(150, 24, generator=generator), torch.randn(9, 24, generator=generator)
     whole = torch.full((160, 9), torch.nan)
     for read in (weight, products.ordered(weight)):
@@ -44,15 +44,15 @@ def test_rows_into_memory_given(generator):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_dtypes_are_left_to_torch(dtype, generator):
-    """Nothing is put in order, and products are torch's to the bit."""
+    """Their weights are not reordered, and products are bit for bit those of torch."""
     x = torch.randn(5, 24, generator=generator).to(dtype)
     weight = torch.randn(9, 24, generator=generator).to(dtype)
     assert products.ordered(weight) is weight
     assert torch.equal(products.linear(x, weight), nn.functional.linear(x, weight))
 
 
-def test_gradients_flow(generator):
-    """Where they are asked for, the product is torch's."""
+def test_torch_computes_products_with_gradients(generator):
+    """If gradients are required, the product is torch's."""
     linear = nn.Linear(6, 4)
     x = torch.randn(3, 6, generator=generator)
     products.use(linear)(x).sum().backward()
@@ -61,8 +61,8 @@ def test_gradients_flow(generator):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @torch.no_grad()
-def test_a_model_says_the_same(architecture):
-    """Dense and a variant that shares its weights, before and after they are put in order."""
+def test_logits_of_a_model_are_unchanged(architecture):
+    """For dense and for a variant that shares its weights, before and after reordering."""
     dense = tiny_model(architecture)
     variant = loading.apply_edit(dense, Edit(dropped={"mlp": (0,)}))
     before = [model(IDS).logits for model in (dense, variant)]
@@ -78,8 +78,8 @@ def test_a_model_says_the_same(architecture):
 
 
 @pytest.mark.parametrize("method", ["wanda", "sparsegpt", "awq", "neuron"])
-def test_methods_see_the_same_inputs(method):
-    """Relative output errors of every linear, blocks run with weights in order or not."""
+def test_methods_get_the_same_inputs(method):
+    """Relative output errors of all linears are equal with and without reordered weights."""
     settings = {"awq": {"bits": 4, "group_size": 8}}.get(method, {"sparsity": 0.5})
     tables = []
     for prepared in (tiny_model("qwen3"), products.use(tiny_model("qwen3"))):

@@ -1,4 +1,4 @@
-"""A job's process is set up before its first tensor."""
+"""The process of a job is configured before its first tensor is made."""
 
 import subprocess
 import sys
@@ -24,8 +24,8 @@ def set_threads():
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_side_by_side_keeps_the_order_of_items_and_the_callers_threads(threads, set_threads):
-    """The last item is done first where several are under way."""
+def test_parallel_results_are_in_the_order_of_items(threads, set_threads):
+    """Although the last item finishes first; the caller's number of threads is kept."""
     set_threads(threads)
 
     def slower_first(item):
@@ -39,7 +39,7 @@ def test_side_by_side_keeps_the_order_of_items_and_the_callers_threads(threads, 
 
 
 def test_threads_are_divided_among_the_items(set_threads):
-    """Every thread has work, and no more items are under way than there are of either."""
+    """No more items run at once than there are items or threads, and all threads are used."""
     set_threads(8)
     workers = {items: runtime.workers_for(items, CPU) for items in (0, 1, 3, 100)}
     assert workers == {0: 1, 1: 1, 3: 3, 100: runtime.MOST_WORKERS}
@@ -47,14 +47,14 @@ def test_threads_are_divided_among_the_items(set_threads):
     assert runtime.side_by_side(lambda _: torch.get_num_threads(), range(2), CPU) == [4, 4]
 
 
-def test_one_thread_works_where_it_is_called(set_threads):
+def test_a_single_thread_is_the_thread_of_the_caller(set_threads):
     set_threads(1)
     here = threading.get_ident()
     assert runtime.side_by_side(lambda _: threading.get_ident(), range(3), CPU) == [here] * 3
 
 
-def test_the_first_exception_is_raised_when_all_have_ended(set_threads):
-    """First in the order of items, though a later one fails earlier."""
+def test_the_first_exception_is_raised_after_all_items_have_ended(set_threads):
+    """It is the first in the order of items, although a later item fails earlier."""
     set_threads(2)
     under_way = []
 
@@ -71,7 +71,7 @@ def test_the_first_exception_is_raised_when_all_have_ended(set_threads):
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
-def test_gradient_modes_reach_the_workers(mode, set_threads):
+def test_workers_have_the_gradient_mode_of_the_caller(mode, set_threads):
     set_threads(2)
 
     def modes(_):
@@ -82,7 +82,7 @@ def test_gradient_modes_reach_the_workers(mode, set_threads):
 
 
 @pytest.mark.parametrize("flushed", [True, False])
-def test_rounding_of_denormals_reaches_the_workers(flushed, set_threads):
+def test_workers_flush_denormals_like_the_caller(flushed, set_threads):
     set_threads(2)
     if not torch.set_flush_denormal(flushed):
         pytest.skip("this processor has no such mode")
@@ -119,8 +119,8 @@ def _printed(script: str) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch does so on Linux alone")
-def test_large_tensors_start_at_a_page():
-    """It is how torch asks for huge ones, even where everything else was imported first."""
+def test_large_tensors_are_aligned_to_pages():
+    """torch then requests huge pages, even if all other modules were imported before."""
     threads, *places = _printed(SCRIPT)
     assert threads == 1
     assert [place % PAGE for place in places] == [0, 0, 0]
@@ -147,6 +147,6 @@ print(full - resident())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_freed_pages_are_kept():
-    """64 MB between small tensors that stay: all there once freed."""
+    """64 MB between small tensors that remain are still resident after they are freed."""
     (gone,) = _printed(FREED)
     assert gone * PAGE < 8 << 20

@@ -1,4 +1,4 @@
-"""Special architectures: experts, logit caps, rotary factors by length, mixed windows."""
+"""Special architectures: experts, capped logits, rotary factors by length, mixed windows."""
 
 import itertools
 
@@ -34,7 +34,7 @@ def ids(generator):
 
 
 @pytest.mark.parametrize("architecture", [*DROPPABLE, *CAPPED])
-def test_it_runs_as_it_is_read(architecture, generator):
+def test_the_model_check_passes(architecture, generator):
     text = torch.randint(10, 101, (96,), generator=generator).tolist()
     checks = model_check.structure(ready(architecture), text, "causal")
     assert not [check for check in checks if not check.passed]
@@ -42,8 +42,8 @@ def test_it_runs_as_it_is_read(architecture, generator):
 
 @pytest.mark.parametrize("architecture", DROPPABLE)
 @pytest.mark.parametrize("method", WEIGHT_METHODS)
-def test_methods_refuse_matrices_they_do_not_reach(architecture, method, ids):
-    """By name, before calibration: a report of half the weights must not say 50 % of all."""
+def test_methods_refuse_models_with_unreachable_matrices(architecture, method, ids):
+    """By name and before calibration: 50 % of half the weights is not 50 % of the model."""
     with pytest.raises(ValueError, match=rf"{architecture} keeps .* in no nn\.Linear"):
         methods.load(method)(
             tiny_model(architecture), Calibration(ids[None]), **WEIGHT_METHODS[method]
@@ -52,8 +52,8 @@ def test_methods_refuse_matrices_they_do_not_reach(architecture, method, ids):
 
 @pytest.mark.parametrize("architecture", CAPPED)
 @pytest.mark.parametrize("method", WEIGHT_METHODS)
-def test_weights_are_compressed_and_run(architecture, method, ids):
-    """Every linear of every block is edited; the variant is finite and is decoded as traced."""
+def test_every_linear_can_be_compressed(architecture, method, ids):
+    """The variant is finite, and its decoding equals its trace."""
     model = ready(architecture)
     edit, report = methods.load(method)(model, Calibration(ids[None]), **WEIGHT_METHODS[method])
     assert report.num_rows == 3 * (3 if method == "neuron" else 7)
@@ -61,7 +61,7 @@ def test_weights_are_compressed_and_run(architecture, method, ids):
 
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, *CAPPED])
-def test_every_matrix_of_a_block_is_accounted_for(architecture):
+def test_matrices_of_a_block_are_the_weights_of_its_linears(architecture):
     """Matrices of a block are the weights of its linears, all of them."""
     model = tiny_model(architecture)
     assert blockwise.matrices_outside_linears(model) == []
@@ -75,8 +75,8 @@ DROPS = ({"attn": (1,)}, {"mlp": (0, 2)}, {"block": (1,)}, {"attn": (0, 1, 2)})
 
 @pytest.mark.parametrize("dropped", DROPS, ids=str)
 @pytest.mark.parametrize("architecture", [*DROPPABLE, *CAPPED])
-def test_a_drop_is_decoded_as_it_is_traced(architecture, dropped, ids):
-    """Step by step with a cache, the variant gives the logits of its one pass."""
+def test_decoding_with_dropped_sublayers_equals_one_pass(architecture, dropped, ids):
+    """Step by step with a cache, the variant gives the logits of a single pass."""
     variant = loading.apply_edit(ready(architecture), edits.Edit(dropped))
     assert_decoded(variant, ids)
 
@@ -94,8 +94,8 @@ def assert_decoded(variant, ids):
 
 
 @pytest.mark.parametrize("architecture", [*DROPPABLE, *CAPPED])
-def test_a_dropped_sublayer_is_traced_as_its_input(architecture, ids):
-    """Statistics of dropping each sublayer: against the variant that drops it, at its boundary."""
+def test_the_trace_of_a_dropped_sublayer_equals_the_edited_model(architecture, ids):
+    """Statistics at its boundary, for each sublayer."""
     model = ready(architecture)
     dense, _ = capture.residuals(model, ids, 20)
     for sublayer, block in itertools.product(("attn", "mlp"), range(3)):
@@ -110,8 +110,8 @@ def test_a_dropped_sublayer_is_traced_as_its_input(architecture, ids):
 
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, *CAPPED, *DROPPABLE])
-def test_intermediate_logits_are_what_the_model_would_say(architecture, ids):
-    """With the final norm, the state after the last block gives the model's own logits."""
+def test_logits_of_the_last_boundary_are_those_of_the_model(architecture, ids):
+    """The readout is the one with the final norm."""
     model = ready(architecture)
     with torch.inference_mode():
         z = model(ids[None], use_cache=False).logits[0]
@@ -121,7 +121,7 @@ def test_intermediate_logits_are_what_the_model_would_say(architecture, ids):
 
 
 @pytest.mark.parametrize(("cap", "final"), [(None, None), (50.0, 30.0), (1.0, 2.0)])
-def test_caps_are_in_traces(cap, final, ids):
+def test_traces_include_capped_logits(cap, final, ids):
     model = ready("gemma2", attn_logit_softcapping=cap, final_logit_softcapping=final)
     with torch.inference_mode():
         own = model(ids[None], use_cache=False).logits[0]
@@ -132,7 +132,7 @@ def test_caps_are_in_traces(cap, final, ids):
 
 
 def test_attention_with_sinks_is_refused_by_name(ids):
-    """A learned extra column of the softmax is read by no trace."""
+    """No trace includes a learned additional column of the softmax."""
     model = ready("llama")
     own = type(model.model.layers[0].self_attn).forward
 
@@ -152,13 +152,13 @@ SUBSETS = [c for n in range(1, 4) for c in itertools.combinations(range(3), n)]
 
 @pytest.mark.parametrize("dropped", SUBSETS, ids=str)
 @pytest.mark.parametrize("kinds", KINDS, ids=lambda kinds: kinds[0] + kinds[1])
-def test_any_attention_of_mixed_windows_may_be_dropped(kinds, dropped, ids):
-    """The cache counts positions even where none of its first kind of attention is left."""
+def test_any_attention_can_be_dropped_from_mixed_windows(kinds, dropped, ids):
+    """The cache counts positions even if no attention of the first kind remains."""
     model = ready("qwen2", use_sliding_window=True, sliding_window=8, layer_types=list(kinds))
     assert_decoded(loading.apply_edit(model, edits.Edit({"attn": dropped})), ids)
 
 
-def test_a_place_that_only_counts_takes_two_bytes_a_position(ids):
+def test_a_cache_entry_that_only_counts_has_two_bytes_per_position(ids):
     model = ready("qwen2", use_sliding_window=True, sliding_window=8, layer_types=KINDS[0])
     variant = loading.apply_edit(model, edits.Edit({"attn": (0,)}))
     cache = variant(ids[None], use_cache=True).past_key_values
@@ -188,8 +188,8 @@ DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 8.0}
         ("llama", {"rope_parameters": DYNAMIC, "max_position_embeddings": 32}),
     ],
 )
-def test_factors_by_length_are_those_of_short_texts(tmp_path, architecture, settings):
-    """A text alone, beside a longer one, and across the border: one pass is the decode of each."""
+def test_rotary_factors_are_those_of_short_texts(tmp_path, architecture, settings):
+    """For one text, beside a longer one, and across the limit: one pass equals decoding."""
     folder = make_tiny_model(tmp_path / "m", architecture, **settings)
     assert loading.longest(folder) == 32
     model, tokenizer = loading.load(folder, "float32", CPU), loading.load_tokenizer(folder)
@@ -201,8 +201,8 @@ def test_factors_by_length_are_those_of_short_texts(tmp_path, architecture, sett
     assert model(read).logits[0, len(short) - 1 :].argmax(-1).tolist() == alone
 
 
-def test_within_the_border_factors_are_the_models_own(tmp_path, ids):
-    """transformers' own model and ours agree on a text that stays below it."""
+def test_rotary_factors_of_short_texts_equal_those_of_transformers(tmp_path, ids):
+    """Logits of transformers' model are equal if the text stays below the limit."""
     from transformers import AutoModelForCausalLM
 
     settings = {"rope_parameters": LONGROPE, "original_max_position_embeddings": 32}

@@ -1,4 +1,4 @@
-"""The residual stream recorded is the one the model computes, on every architecture."""
+"""The recorded residual stream is the one that the model computes, for every architecture."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ TOKENS = torch.tensor([5, 17, 3, 99, 42, 8, 64, 11, 77, 30])
 
 
 def test_boundaries_equal_output_hidden_states(model):
-    """Every block's input is a hidden state; the last boundary, normed, is the last of them."""
+    """The input of each block is a hidden state; the last one is after the final norm."""
     dense, _ = capture.residuals(model, TOKENS, start=4)
     states = model(TOKENS[None], output_hidden_states=True).hidden_states
     n_blocks = len(anatomy.blocks_of(model))
@@ -21,8 +21,8 @@ def test_boundaries_equal_output_hidden_states(model):
     torch.testing.assert_close(final, states[-1][0, 4:])
 
 
-def test_resid_mid_is_what_dropping_the_mlp_leaves(model):
-    """A block without its MLP passes resid_mid on: seen through the edited model itself."""
+def test_resid_mid_is_the_output_of_a_block_without_mlp(model):
+    """It is compared with the model whose MLP is dropped."""
     last = len(anatomy.blocks_of(model)) - 1
     variant = loading.apply_edit(model, edits.Edit(dropped={"mlp": (last,)}))
     dense, _ = capture.residuals(model, TOKENS, start=0)
@@ -31,8 +31,8 @@ def test_resid_mid_is_what_dropping_the_mlp_leaves(model):
 
 
 @pytest.mark.parametrize("sublayer", [0, 1])
-def test_replaced_sublayer_sees_the_dense_input_only(model, sublayer):
-    """Replacing a tensor equals running a model edited in that one sublayer, read at its output."""
+def test_a_replaced_sublayer_gets_the_dense_input(model, sublayer):
+    """Its output is that of a model with only this sublayer edited."""
     block, half = 1, anatomy.SUBLAYERS[sublayer]
     owner = f"{anatomy.anatomy_of(model).blocks}.{block}.{getattr(anatomy.anatomy_of(model), half)}"
     name = next(
@@ -51,7 +51,7 @@ def test_replaced_sublayer_sees_the_dense_input_only(model, sublayer):
 
 
 def test_a_tensor_outside_the_sublayers_is_refused():
-    """An edited embedding has no place in a trace of single sublayers."""
+    """An edited embedding belongs to no trace of single sublayers."""
     model = tiny_model("llama")
     edit = edits.Edit(tensors={"model.embed_tokens.weight": model.model.embed_tokens.weight})
     with pytest.raises(ValueError, match="belongs to no sublayer"):

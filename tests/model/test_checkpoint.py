@@ -1,4 +1,4 @@
-"""Every tensor of a checkpoint is used, and every parameter comes from it."""
+"""Every tensor of a checkpoint is used, and every parameter comes from the checkpoint."""
 
 import json
 import re
@@ -38,8 +38,8 @@ def saved(folder, model):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_was_saved_whole_is_loaded_whole(tmp_path, architecture):
-    """The logits are those of the model before it was saved: nothing is missing, nothing new."""
+def test_a_complete_checkpoint_is_loaded_completely(tmp_path, architecture):
+    """The logits equal those of the model that was saved."""
     folder = make_tiny_model(tmp_path / "m", architecture)
     ids = torch.tensor([[5, 6, 7, 8]])
     one, other = (loading.load(folder, "float32", CPU)(ids).logits for _ in range(2))
@@ -56,7 +56,7 @@ def test_a_missing_tensor_is_refused_by_name(tmp_path, name):
         loading.load(folder, "float32", CPU)
 
 
-def test_a_tensor_nothing_reads_is_refused_by_name(tmp_path):
+def test_an_unused_tensor_is_refused_by_name(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
     edited(
         folder,
@@ -66,8 +66,8 @@ def test_a_tensor_nothing_reads_is_refused_by_name(tmp_path):
         loading.load(folder, "float32", CPU)
 
 
-def test_rotary_frequencies_of_old_checkpoints_are_no_fault(tmp_path):
-    """They follow from config.json, which is what is read."""
+def test_rotary_frequencies_of_old_checkpoints_are_ignored(tmp_path):
+    """They follow from config.json."""
     folder = make_tiny_model(tmp_path / "m")
     name = "model.layers.0.self_attn.rotary_emb.inv_freq"
     edited(folder, lambda weights: weights.update({name: torch.ones(3)}))
@@ -75,8 +75,8 @@ def test_rotary_frequencies_of_old_checkpoints_are_no_fault(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
-def test_quantized_numbers_are_refused(tmp_path, dtype):
-    """Read as weights they would be weights without their scales."""
+def test_quantized_weights_are_refused(tmp_path, dtype):
+    """Without their scales they would be wrong weights."""
     folder = make_tiny_model(tmp_path / "m")
 
     def pack(weights):
@@ -88,7 +88,7 @@ def test_quantized_numbers_are_refused(tmp_path, dtype):
         loading.load(folder, "float32", CPU)
 
 
-def test_another_shape_is_refused(tmp_path):
+def test_a_tensor_of_another_shape_is_refused(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
@@ -103,7 +103,7 @@ def test_a_second_set_of_weights_is_refused(tmp_path):
         loading.load(folder, "float32", CPU)
 
 
-def test_weights_by_another_name_are_refused(tmp_path):
+def test_weights_under_another_name_are_refused(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
     (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
     with pytest.raises((JobError, OSError), match=r"model\.safetensors"):
@@ -113,22 +113,22 @@ def test_weights_by_another_name_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "auto", [AutoModelForSequenceClassification, AutoModelForTokenClassification]
 )
-def test_a_classifier_is_no_causal_model(tmp_path, auto):
-    """A reward model shares all but its head with a language model; its lm_head would be random."""
+def test_a_classifier_is_refused_as_a_causal_model(tmp_path, auto):
+    """A reward model has no lm_head, which would be random."""
     classifier = auto.from_config(tiny_model("qwen2", vocabulary=320).config)
     with pytest.raises(JobError, match="lm_head"):
         loading.load(saved(tmp_path / "m", classifier), "float32", CPU)
 
 
-def test_a_model_without_head_is_refused_as_causal_and_taken_as_encoder(tmp_path):
+def test_a_model_without_lm_head_is_accepted_only_as_an_encoder(tmp_path):
     folder = saved(tmp_path / "m", tiny_model("mistral", kind="encoder", vocabulary=320))
     with pytest.raises(JobError, match="kind"):
         loading.load(folder, "float32", CPU)
     assert loading.load(folder, "float32", CPU, "encoder")
 
 
-def test_an_encoder_leaves_the_head_out(tmp_path):
-    """Hidden states of a causal checkpoint are the same whether its head is loaded or not."""
+def test_loading_as_an_encoder_leaves_out_lm_head(tmp_path):
+    """Hidden states of a causal checkpoint are the same with and without lm_head."""
     folder = make_tiny_model(tmp_path / "m")
     ids = torch.tensor([[5, 6, 7, 8]])
     whole = loading.load(folder, "float32", CPU).base_model(ids).last_hidden_state
@@ -138,8 +138,8 @@ def test_an_encoder_leaves_the_head_out(tmp_path):
 
 
 @pytest.mark.parametrize("pooler", [True, False])
-def test_a_pooler_is_neither_asked_for_nor_kept(tmp_path, pooler):
-    """Embeddings are made of hidden states; a checkpoint may hold a pooler or none."""
+def test_a_pooler_is_neither_required_nor_loaded(tmp_path, pooler):
+    """Embeddings are made of hidden states."""
     config = tiny_model("bert", kind="encoder", vocabulary=320).config
     folder = saved(tmp_path / "m", AutoModel.from_config(config, add_pooling_layer=pooler))
     model = loading.load(folder, "float32", CPU, "encoder")

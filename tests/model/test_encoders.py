@@ -58,23 +58,23 @@ def test_boundaries_equal_output_hidden_states(embedder):
     torch.testing.assert_close(norm(dense[:, -1]), states[-1][0, 2:])
 
 
-def test_bert_boundaries_are_its_equations(bert):
+def test_bert_boundaries_follow_its_equations(bert):
     stream, _ = bert_stream(bert, TOKENS, {})
     dense, _ = capture.residuals(bert, TOKENS[0], start=0)
     torch.testing.assert_close(dense, torch.stack(stream, dim=2)[0])
 
 
 @each_drop
-def test_dropping_in_bert_leaves_residual_and_norm(bert, dropped):
-    """The sublayer's output is zero, norm(h + 0); a block dropped whole leaves nothing."""
+def test_a_dropped_sublayer_of_bert_leaves_residual_and_norm(bert, dropped):
+    """Without its output the norm gets h alone; a dropped block leaves nothing."""
     expected = bert_stream(bert, TOKENS, dropped)[0][-1]
     variant = loading.apply_edit(bert, edits.Edit(dropped=dropped))
     torch.testing.assert_close(variant(TOKENS).last_hidden_state, expected)
 
 
 @each_drop
-def test_dropping_equals_zero_weights(embedder, dropped):
-    """A hand-made model: the linear that writes a dropped sublayer's output holds zeros."""
+def test_dropping_equals_setting_output_weights_to_zero(embedder, dropped):
+    """In a model made by hand, the last linear of a dropped sublayer has zero weights."""
     body = anatomy.anatomy_of(embedder)
     by_hand = copy.deepcopy(embedder)
     blocks = anatomy.blocks_of(by_hand)
@@ -93,14 +93,14 @@ def test_dropping_equals_zero_weights(embedder, dropped):
     assert not torch.allclose(found, embedder(TOKENS, use_cache=False).last_hidden_state)
 
 
-def test_dropped_sublayers_cost_no_product(bert):
+def test_dropped_sublayers_compute_no_products(bert):
     variant = loading.apply_edit(bert, edits.Edit(dropped={"attn": (0, 2), "mlp": (1,)}))
     names = [n for n, m in variant.encoder.named_modules() if isinstance(m, torch.nn.Linear)]
     assert len(names) == 3 * 6 - 2 * 4 - 2
 
 
-def test_influence_of_bert_is_the_turn_before_the_norm(bert, generator):
-    """Sublayers: cos(x, x + f(x)), for the norm stays when f goes. Blocks: input and output."""
+def test_influences_of_bert_are_measured_before_the_norm(bert, generator):
+    """For sublayers 1 - cos(x, x + f(x)), as the norm stays; for blocks, input and output."""
     token_ids = torch.randint(3, 100, (4, 9), generator=generator)
     stream, sums = bert_stream(bert, token_ids, {})
     similar = torch.nn.functional.cosine_similarity
@@ -111,8 +111,8 @@ def test_influence_of_bert_is_the_turn_before_the_norm(bert, generator):
         assert row["influence"] == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_every_parameter_of_a_block_has_its_sublayer(embedder):
-    """All but the norms of the stream, which belong to no sublayer."""
+def test_every_parameter_of_a_block_belongs_to_a_sublayer(embedder):
+    """Except for the norms of the residual stream."""
     body = anatomy.anatomy_of(embedder)
     names = [name for name, _ in anatomy.blocks_of(embedder)[0].named_parameters()]
     free = [name for name in names if body.sublayer_of(name) is None]
@@ -120,13 +120,13 @@ def test_every_parameter_of_a_block_has_its_sublayer(embedder):
     assert free == stays
 
 
-def test_an_embedder_has_no_logits(embedder):
+def test_an_embedding_model_has_no_logits(embedder):
     with pytest.raises(ValueError, match="makes embeddings, not logits"):
         anatomy.lm_head_of(embedder)
 
 
-def test_saved_and_loaded_by_kind(embedder, tmp_path):
-    """From disk as config's `kind` says: the same hidden states, and no lm_head made up."""
+def test_models_are_loaded_by_their_kind(embedder, tmp_path):
+    """Hidden states are those of the saved model, and there is no random lm_head."""
     embedder.save_pretrained(tmp_path)
     loaded = loading.load(tmp_path, "float32", torch.device("cpu"), kind="encoder").double()
     for output in (loaded, embedder):

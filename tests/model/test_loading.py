@@ -1,4 +1,4 @@
-"""A variant is dense plus edit: the numbers of the definition, with less to compute."""
+"""A variant is the dense model with an edit, and computes no more than it must."""
 
 import dataclasses
 import json
@@ -51,8 +51,8 @@ def _with_zeroed_outputs(model: Any, dropped: dict[str, tuple[int, ...]]) -> tor
 
 
 @pytest.mark.parametrize("dropped", DROPS, ids=str)
-def test_dropping_equals_zeroing_the_output(model, dropped):
-    """Taken out or multiplied by zero: the same logits, and dense is left as it was."""
+def test_dropping_equals_setting_the_output_to_zero(model, dropped):
+    """The logits are the same, and the dense model is not changed."""
     before = model(TOKENS).logits
     variant = loading.apply_edit(model, edits.Edit(dropped=dropped))
     torch.testing.assert_close(variant(TOKENS).logits, _with_zeroed_outputs(model, dropped))
@@ -61,7 +61,7 @@ def test_dropping_equals_zeroing_the_output(model, dropped):
 
 @pytest.mark.parametrize("dropped", DROPS, ids=str)
 def test_decoding_with_a_cache_equals_one_pass(model, dropped):
-    """Cache places are renumbered right: token by token gives the logits of the whole pass."""
+    """Indices of the cache are correct: decoding gives the logits of a single pass."""
     variant = loading.apply_edit(model, edits.Edit(dropped=dropped))
     whole, cache, steps = variant(TOKENS).logits, None, []
     for position in range(TOKENS.shape[1]):
@@ -71,8 +71,8 @@ def test_decoding_with_a_cache_equals_one_pass(model, dropped):
     torch.testing.assert_close(torch.cat(steps, 1), whole)
 
 
-def test_attention_of_mixed_kinds_keeps_its_kind_of_cache():
-    """One full, two sliding: places go by kind, and positions count without the full one."""
+def test_each_kind_of_attention_keeps_its_kind_of_cache():
+    """One full and two sliding layers; positions are counted even without the full one."""
     model = tiny_model(
         "qwen2", use_sliding_window=True, sliding_window=3, max_window_layers=1
     ).double()
@@ -81,8 +81,8 @@ def test_attention_of_mixed_kinds_keeps_its_kind_of_cache():
     test_decoding_with_a_cache_equals_one_pass(model, {"attn": (0,)})
 
 
-def test_dropped_sublayers_cost_no_compute_and_no_cache():
-    """Two of three attention sublayers dropped: a third of the cache, no product in the others."""
+def test_dropped_sublayers_need_no_computation_and_no_cache():
+    """Without two of three attention sublayers, the cache has a third of the size."""
     model = tiny_model("llama")
     variant = loading.apply_edit(model, edits.Edit(dropped={"attn": (0, 2)}))
     cache = variant(TOKENS, use_cache=True).past_key_values
@@ -92,8 +92,8 @@ def test_dropped_sublayers_cost_no_compute_and_no_cache():
     assert sum("self_attn" in name for name in linears) == 4
 
 
-def test_untouched_tensors_are_shared():
-    """A variant of a 7B model must not copy 7B parameters."""
+def test_unedited_tensors_are_shared():
+    """A variant of a model with 7B parameters must not copy them."""
     model = tiny_model("qwen3")
     name = "model.layers.1.mlp.down_proj.weight"
     edit = edits.Edit(dropped={"attn": (0,)}, tensors={name: model.get_parameter(name) * 0})
@@ -103,22 +103,22 @@ def test_untouched_tensors_are_shared():
         assert (parameter.data_ptr() == dense[other].data_ptr()) == (other != name)
 
 
-def test_block_drop_beyond_the_model_is_refused():
-    """The edit of a deeper model does not fit."""
+def test_dropping_a_block_that_does_not_exist_is_refused():
+    """For instance with the edit of a deeper model."""
     with pytest.raises(ValueError, match="there are 3 blocks"):
         loading.apply_edit(tiny_model("llama"), edits.Edit(dropped={"block": (7,)}))
 
 
-def test_unknown_architecture_says_what_to_do():
-    """The error names the file to edit."""
+def test_error_for_an_unknown_architecture_says_what_to_do():
+    """It names the file to edit."""
     model = tiny_model("llama")
     model.config.model_type = "mamba"
     with pytest.raises(ValueError, match=r"anatomy\.py"):
         anatomy.anatomy_of(model)
 
 
-def test_edit_survives_the_disk(tmp_path):
-    """Indices and tensors come back as written, in any dtype."""
+def test_edits_are_read_as_they_were_written(tmp_path):
+    """Indices and tensors are the same, for any dtype."""
     weight = torch.randn(4, 6).bfloat16()
     edit = edits.Edit(dropped={"attn": (1, 5), "block": ()}, tensors={"a.weight": weight})
     edits.write(tmp_path / "edit.safetensors", edit, {})
@@ -127,8 +127,8 @@ def test_edit_survives_the_disk(tmp_path):
     assert torch.equal(found.tensors["a.weight"], weight)
 
 
-def test_parameters_may_share_one_replacement(tmp_path):
-    """Gate and up lose the same rows: one mask in memory, and both parameters have it on disk."""
+def test_parameters_can_share_one_replacement(tmp_path):
+    """Gate and up lose the same rows: one mask in memory, and one per parameter on disk."""
     rows = Rows.by(torch.tensor([True, False, True]))
     edit = edits.Edit(tensors={"gate.weight": rows, "up.weight": rows})
     edits.write(tmp_path / "edit.safetensors", edit, {})

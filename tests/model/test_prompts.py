@@ -1,4 +1,4 @@
-"""The dense answer is the model's argmax at every step, and the trace reads exactly that."""
+"""The dense answer is the argmax of the model at every step, and the trace reads these steps."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def _answers(model, tokenizer, ids, temperature=0.0, tokens=6):
 
 
 def test_answers_are_argmax_token_by_token(loaded):
-    """Batched, left-padded, cached decoding equals one forward pass a token, unpadded."""
+    """Batched decoding with padding and a cache equals one unpadded pass per token."""
     model, tokenizer = loaded
     ids = [prompts.prompt_token_ids(tokenizer, text) for text in ("a fox", "the sea is near by")]
     assert len(ids[0]) != len(ids[1])
@@ -34,8 +34,8 @@ def test_answers_are_argmax_token_by_token(loaded):
         assert len(answer) == 6 or answer[-1] in prompts.end_of_text(model, tokenizer)
 
 
-def test_the_pass_is_the_decode(loaded):
-    """The teacher-forced pass predicts at step t the token the answer has at t."""
+def test_the_teacher_forced_pass_predicts_the_answer(loaded):
+    """Its prediction at step t is token t of the answer."""
     model, tokenizer = loaded
     ids = prompts.prompt_token_ids(tokenizer, "seven wagons")
     (answer,) = _answers(model, tokenizer, [ids])
@@ -48,7 +48,7 @@ def test_the_pass_is_the_decode(loaded):
 
 
 def test_rows_say_whether_the_model_stopped_by_itself(tmp_path):
-    """End of text is kept as a token and left out of the text."""
+    """The end-of-text token is among the tokens, but not part of the text."""
     folder = make_tiny_model(tmp_path / "model")
     tokenizer = loading.load_tokenizer(folder)
     end = tokenizer.eos_token_id

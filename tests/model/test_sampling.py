@@ -1,4 +1,4 @@
-"""Shared noise: samples follow softmax(z/T), depend only on the seed, and suit two models."""
+"""With shared noise, samples follow softmax(z/T) and depend only on seed, prompt and step."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def _draws(z, temperature, n, prompt="p"):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_draws_follow_the_distribution(generator, temperature):
+def test_samples_follow_the_distribution(generator, temperature):
     """Chi-square of 4000 draws against softmax(z/T), 6 degrees of freedom: 22.5 is p = 0.001."""
     z = torch.randn(VOCABULARY, generator=generator)
     n = 4000
@@ -23,7 +23,7 @@ def test_draws_follow_the_distribution(generator, temperature):
     assert float(((found - expected) ** 2 / expected).sum()) < 22.5
 
 
-def test_greedy_is_the_likeliest_token(generator):
+def test_greedy_decoding_takes_the_most_likely_token(generator):
     z = torch.randn(5, VOCABULARY, generator=generator)
     assert torch.equal(sampling.scores(z, sampling.GREEDY, 3, "p"), z)
 
@@ -36,8 +36,8 @@ def test_noise_is_a_function_of_seed_prompt_and_step():
         assert abs(float(correlation)) < 5 / 64
 
 
-def test_steps_begin_where_they_are_said_to(generator):
-    """A chunk of later steps gets the noise that the whole gives them; models share it."""
+def test_noise_of_a_chunk_equals_that_of_the_whole(generator):
+    """Later steps have the same noise, for both models."""
     z = torch.randn(6, 2, VOCABULARY, generator=generator)
     whole = sampling.scores(z, 0.7, 3, "p")
     assert torch.equal(whole[4:], sampling.scores(z[4:], 0.7, 3, "p", first_step=4))
@@ -45,8 +45,8 @@ def test_steps_begin_where_they_are_said_to(generator):
     torch.testing.assert_close(noise[:, 0], noise[:, 1], rtol=0, atol=1e-5)
 
 
-def test_rows_of_a_batch_are_decoded_each_in_its_own_way(generator):
-    """One processor for a batch that is greedy here and sampled there."""
+def test_greedy_and_sampled_rows_share_a_batch(generator):
+    """One logits processor serves both."""
     z = torch.randn(3, VOCABULARY, generator=generator)
     rows = [("p", 0.0), ("p", 0.7), ("q", 0.7)]
     noise = sampling.SharedNoise(rows, seed=3, read=10)
@@ -56,8 +56,8 @@ def test_rows_of_a_batch_are_decoded_each_in_its_own_way(generator):
         assert torch.equal(found[row], expected)
 
 
-def test_seeds_side_by_side_differ():
-    """Also large ones, whatever the prompt: no seed is rounded to its neighbour on the way."""
+def test_neighbouring_seeds_differ():
+    """Also large ones, for any prompt: no seed is rounded to its neighbour."""
     for prompt in ("a", "b", "c", "d", "e", "f"):
         drawn = [sampling.gumbel(seed, prompt, 0, 4) for seed in (2**63 - 1, 2**63 - 2)]
         assert not torch.equal(*drawn)

@@ -63,8 +63,8 @@ SPLITS = {
 
 @pytest.mark.parametrize("named", ["GPT2Tokenizer", "LlamaTokenizer", "Qwen2Tokenizer", None])
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_stage_reads_what_tokenizer_json_says(folder, split, named):
-    """Whatever class tokenizer_config.json names: calibration, prompts and embeddings agree."""
+def test_every_stage_tokenizes_by_tokenizer_json(folder, split, named):
+    """The class in tokenizer_config.json does not matter; calibration and prompts agree."""
     other_pre_tokenizer(folder, SPLITS[split])
     changed(folder, "tokenizer_config.json", tokenizer_class=named)
     said = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -129,7 +129,7 @@ def test_added_tokens_on_which_both_files_agree_are_read(folder, settings, templ
     assert calibration.encoder(folder / "tokenizer.json")(["the fox"]) == [ids]
 
 
-def test_truncation_that_tokenizer_json_asks_for_does_not_act(folder):
+def test_truncation_in_tokenizer_json_is_ignored(folder):
     """sentence-transformers saves tokenizers that cut and pad."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(4)
@@ -141,7 +141,7 @@ def test_truncation_that_tokenizer_json_asks_for_does_not_act(folder):
     assert calibration.encoder(folder / "tokenizer.json")([text]) == [ids]
 
 
-def test_words_of_a_wordpiece_vocabulary(folder):
+def test_a_wordpiece_vocabulary_is_supported(folder):
     tokenizer = Tokenizer(WordPiece({"[UNK]": 0, "the": 1, "sea": 2, "##s": 3}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -157,7 +157,7 @@ def special_ids(folder):
 
 
 def test_special_tokens_in_a_text_are_text(folder):
-    """In calibration text, task contexts, documents and prompts; the letters survive."""
+    """In calibration text, task contexts, documents and prompts, which keep their characters."""
     specials = special_ids(folder)
     tokenizer = loading.load_tokenizer(folder)
     for ids in (
@@ -170,7 +170,7 @@ def test_special_tokens_in_a_text_are_text(folder):
         assert tokenizer.decode(ids) == HOSTILE
 
 
-def test_special_tokens_of_the_template_stay_special(folder):
+def test_special_tokens_of_the_template_remain_special(folder):
     tokenizer = loading.load_tokenizer(folder)
     plain, hostile = (prompts.prompt_token_ids(tokenizer, text) for text in ("sea", HOSTILE))
     begin = tokenizer.bos_token_id
@@ -179,8 +179,8 @@ def test_special_tokens_of_the_template_stay_special(folder):
 
 
 @pytest.mark.parametrize("text", ["<s>", "<s>user: ", "</s>", "a</s>hi <s>user", "<pad>\n"])
-def test_a_text_that_the_template_writes_too_is_told_apart(folder, text):
-    """Wherever the text stands: one special token, the template's, in its place."""
+def test_text_equal_to_a_part_of_the_template_remains_text(folder, text):
+    """The only special token is that of the template, wherever the text is inserted."""
     tokenizer = loading.load_tokenizer(folder)
     ids = prompts.prompt_token_ids(tokenizer, text)
     assert [place for place, id in enumerate(ids) if id in special_ids(folder)] == [0]
@@ -211,7 +211,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_special_tokens_that_the_vocabulary_holds_are_text_too(folder, model):
+def test_special_tokens_in_the_base_vocabulary_are_text(folder, model):
     sentencepiece(folder, MODELS[model])
     tokenizer = loading.load_tokenizer(folder)
     text = "a</s>hi"
@@ -226,8 +226,8 @@ def test_special_tokens_that_the_vocabulary_holds_are_text_too(folder, model):
     assert text in tokenizer.decode(asked)
 
 
-def test_no_text_can_say_the_other_name_of_a_special_token(folder):
-    """It would be read as the token itself."""
+def test_alternative_names_of_special_tokens_are_text(folder):
+    """The name would otherwise be read as the token."""
     text = tokenization._RENAMED.format("</s>")
     tokenizer = loading.load_tokenizer(folder)
     for read in (
@@ -240,8 +240,8 @@ def test_no_text_can_say_the_other_name_of_a_special_token(folder):
             read()
 
 
-def test_a_special_token_in_a_text_changes_nothing_around_it(folder):
-    """Metaspace marks the first word alone: no joint of template and text gains a mark."""
+def test_a_special_token_in_a_text_does_not_change_its_neighbours(folder):
+    """Metaspace marks only the first word: no mark is added between template and text."""
     sentencepiece(folder, MODELS["bpe"])
     tokenizer = with_template(folder, "[I]{{ messages[0].content }}[/I]")
     tokens = tokenizer.convert_ids_to_tokens(prompts.prompt_token_ids(tokenizer, "x</s>y"))
@@ -249,20 +249,20 @@ def test_a_special_token_in_a_text_changes_nothing_around_it(folder):
 
 
 @pytest.mark.parametrize("key", ["eos_token", "bos_token"])
-def test_a_token_that_tokenizer_json_lacks_is_refused(folder, key):
+def test_a_token_missing_from_tokenizer_json_is_refused(folder, key):
     changed(folder, "tokenizer_config.json", **{key: "<|nowhere|>"})
     with pytest.raises(JobError, match=r"<\|nowhere\|>, which tokenizer.json lacks"):
         loading.load_tokenizer(folder)
 
 
-def test_a_padding_token_that_tokenizer_json_lacks_is_replaced(folder):
-    """Padding is masked, so that any token will do that has an embedding."""
+def test_a_padding_token_missing_from_tokenizer_json_is_replaced(folder):
+    """Padding is masked, so any token with an embedding will do."""
     changed(folder, "tokenizer_config.json", pad_token="<|nowhere|>")
     assert loading.load_tokenizer(folder).pad_token == "</s>"
 
 
-def test_task_texts_are_read_as_all_others(folder):
-    """lm-eval takes a text that begins with the letters of <s> for one that is rendered."""
+def test_texts_of_tasks_are_tokenized_like_all_others(folder):
+    """lm-eval treats a text that begins with the characters of <s> as rendered."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 1)]
@@ -279,8 +279,8 @@ def test_task_texts_are_read_as_all_others(folder):
     assert ids.shape == mask.shape == (2, longest)
 
 
-def test_tasks_of_a_model_without_begin_and_end(folder):
-    """A text after something is scored, one after nothing is refused, generation ends by length."""
+def test_tasks_run_without_beginning_and_end_tokens(folder):
+    """Text after a context is scored, without one refused; generation ends by length."""
     for name in ("tokenizer_config.json", "config.json", "generation_config.json"):
         without = json.loads((folder / name).read_text())
         for token in ("bos", "eos"):
@@ -305,7 +305,7 @@ def test_tasks_of_a_model_without_begin_and_end(folder):
         lm.loglikelihood([request("loglikelihood", "", " fox")])
 
 
-def test_special_tokens_around_an_embedded_text_stay_special(folder):
+def test_special_tokens_around_an_embedded_text_remain_special(folder):
     file = folder / "tokenizer.json"
     end = Tokenizer.from_file(str(file)).token_to_id("</s>")
     assert text_embedding.encoder(file, 64, ends_with="</s>")(["sea </s>"])[0].count(end) == 1
@@ -316,7 +316,7 @@ def test_special_tokens_around_an_embedded_text_stay_special(folder):
     assert text_embedding.encoder(file, 4, starts_with="<s>")([HOSTILE])[0] == hostile[:4]
 
 
-def test_a_begin_token_is_put_where_tokenizer_json_puts_it(folder):
+def test_the_beginning_token_is_added_as_in_tokenizer_json(folder):
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 1)]
@@ -330,7 +330,7 @@ def test_a_begin_token_is_put_where_tokenizer_json_puts_it(folder):
 
 
 @pytest.mark.parametrize("end", ["<|im_end|>", "<|eot|>", "</s>"])
-def test_the_separator_is_the_tokenizers_own(folder, end):
+def test_the_separator_is_that_of_the_tokenizer(folder, end):
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.add_special_tokens([AddedToken(end, special=True)])
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -346,15 +346,15 @@ def without_ends(folder):
         (folder / file).write_text(json.dumps(found))
 
 
-def test_without_an_end_of_text_the_models_own_separates_or_none(folder):
+def test_the_end_token_of_the_model_is_the_fallback_separator(folder):
     without_ends(folder)
     assert tokenization.separator(folder) is None
     changed(folder, "generation_config.json", eos_token_id=[2, 5])
     assert tokenization.separator(folder) == 2
 
 
-def test_a_model_without_an_end_writes_to_the_last_token(folder):
-    """A batch of two lengths, padded with a token that is not looked at."""
+def test_a_model_without_an_end_token_writes_up_to_the_limit(folder):
+    """In a batch with two lengths, the padding token is ignored."""
     without_ends(folder)
     model, tokenizer = loading.load(folder, "float32", CPU), loading.load_tokenizer(folder)
     asked = [prompts.Asked("a", 0.0, [5, 6]), prompts.Asked("b", 0.0, [5, 6, 7])]
@@ -379,7 +379,7 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_template_shows_the_text(folder, template):
+def test_a_template_contains_the_text(folder, template):
     tokenizer = with_template(folder, TEMPLATES[template])
     assert "hello there" in tokenizer.decode(prompts.prompt_token_ids(tokenizer, " hello there "))
 
@@ -397,7 +397,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("template", REFUSED)
-def test_a_template_that_does_not_show_the_text_is_refused(folder, template):
+def test_a_template_without_the_text_is_refused(folder, template):
     tokenizer = with_template(folder, REFUSED[template])
     with pytest.raises(JobError, match=r"chat template of .* (renders|does not)"):
         prompts.prompt_token_ids(tokenizer, "sea")
@@ -411,13 +411,13 @@ def test_a_template_that_does_not_show_the_text_is_refused(folder, template):
         LOOP + "{{ m.role }}: {{ m.content[0].text.strip() }}\n{% endfor %}",
     ],
 )
-def test_options_are_read_by_templates_of_every_form(folder, template):
+def test_options_reach_templates_of_every_form(folder, template):
     tokenizer = with_template(folder, template)
     asked = prompts.prompt_token_ids(tokenizer, "Which? A) ladder B) violin")
     assert tokenizer.decode([options.option_token(tokenizer, asked, "A")]).strip() == "A"
 
 
-def test_a_template_may_lie_in_a_file_of_its_own(folder):
+def test_a_template_can_be_in_its_own_file(folder):
     """Processors save chat_template.json."""
     (folder / "chat_template.jinja").unlink()
     changed(folder, "chat_template.json", chat_template="<s>{{ messages[0].content }}!")
@@ -425,7 +425,7 @@ def test_a_template_may_lie_in_a_file_of_its_own(folder):
     assert tokenizer.decode(prompts.prompt_token_ids(tokenizer, "sea")) == "<s>sea!"
 
 
-def test_a_prompt_without_a_token_is_refused(folder):
+def test_a_prompt_without_tokens_is_refused(folder):
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(JobError, match="has no token"):
         prompts.prompt_token_ids(loading.load_tokenizer(folder), "")
@@ -440,7 +440,7 @@ def on_day(day):
     return mock.patch.object(chat_template_utils, "datetime", Clock)
 
 
-def test_a_template_is_told_the_same_day_every_day(folder):
+def test_templates_always_get_the_same_date(folder):
     template = "{{ strftime_now('%d %b %Y %H:%M') }}" + LOOP + "{{ m.content }}{% endfor %}"
     (folder / "chat_template.jinja").write_text(template)
     chosen = loading.load_tokenizer(folder, {"date": "2024-07-26"})
@@ -465,7 +465,7 @@ def test_thinking_is_off_unless_config_turns_it_on(folder):
     assert prompts.opens_thinking(on, prompts.prompt_token_ids(on, "sea"))
 
 
-def test_a_prompt_longer_than_the_model_reads_is_named():
+def test_a_prompt_longer_than_the_context_is_refused_by_name():
     asked = [prompts.Asked("long", 0.0, [1] * 45)]
     prompts.check_lengths(asked, 3, 48)
     prompts.check_lengths(asked, 300, None)
@@ -500,8 +500,8 @@ NOT_ARGMAX = {
 
 
 @pytest.mark.parametrize("name", NOT_ARGMAX)
-def test_no_setting_of_the_checkpoint_changes_a_decoded_token(folder, name):
-    """Greedy answers are the argmax of the model's own logits, read in one pass."""
+def test_generation_settings_of_the_checkpoint_are_ignored(folder, name):
+    """Greedy answers are the argmax of logits from a single pass."""
     changed(folder, "generation_config.json", **{name: NOT_ARGMAX[name]})
     model, tokenizer = loading.load(folder, "float32", CPU), loading.load_tokenizer(folder)
     assert getattr(model.generation_config, name, None) in (None, getattr(GenerationConfig(), name))
@@ -511,7 +511,7 @@ def test_no_setting_of_the_checkpoint_changes_a_decoded_token(folder, name):
     assert model(read).logits[0, len(prompt) - 1 :].argmax(-1).tolist() == answer
 
 
-def test_ends_of_text_are_all_that_is_left(folder):
+def test_only_end_tokens_of_the_generation_config_are_kept(folder):
     changed(folder, "generation_config.json", eos_token_id=[2, 7], repetition_penalty=2.0)
     model = loading.load(folder, "float32", CPU)
     assert prompts.end_of_text(model, loading.load_tokenizer(folder)) == [2, 7]

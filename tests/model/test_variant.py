@@ -1,4 +1,4 @@
-"""A variant and a sublayer know their numbers in the dense model."""
+"""Variants and sublayers give their block numbers in the dense model."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from prunescope.model.variant import Variant
 from tiny import ARCHITECTURES, tiny_model
 
 
-def test_sublayers_are_counted_in_the_order_they_run():
-    """The number of a sublayer leads back to it, and no two have the same."""
+def test_sublayers_are_numbered_in_the_order_of_execution():
+    """Each number belongs to exactly one sublayer."""
     every = [anatomy.Sublayer(block, kind) for block in range(4) for kind in anatomy.SUBLAYERS]
     assert [each.index for each in every] == list(range(8))
     assert [anatomy.Sublayer.from_index(each.index) for each in every] == every
 
 
-def test_an_edit_names_the_sublayers_it_drops():
+def test_an_edit_lists_its_dropped_sublayers():
     edit = edits.Edit({"attn": (0,), "mlp": (2,), "block": (1,)})
     dropped = [anatomy.Sublayer.from_index(index) for index in edit.dropped_sublayers(3)]
     assert [(each.block, each.kind) for each in dropped] == [
@@ -27,8 +27,8 @@ def test_an_edit_names_the_sublayers_it_drops():
 
 @pytest.mark.parametrize("dropped", [(), (0,), (0, 2), (1,)])
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, "gpt2"])
-def test_parameters_keep_the_weights_of_their_dense_name(architecture, dropped):
-    """Blocks that are left share their parameters with the dense blocks of the number they give."""
+def test_parameters_of_remaining_blocks_have_their_dense_weights(architecture, dropped):
+    """They are shared with the dense blocks of the given numbers."""
     dense = tiny_model(architecture)
     edit = edits.Edit({"block": dropped})
     variant = Variant(loading.apply_edit(dense, edit), edit)

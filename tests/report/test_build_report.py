@@ -1,4 +1,4 @@
-"""What the report says about its own making."""
+"""What the report says about its own provenance."""
 
 from pathlib import Path
 
@@ -26,14 +26,14 @@ def made_by(tmp_path: Path):
     return write
 
 
-def test_one_version_is_a_version(made_by):
+def test_a_single_version_is_given_once(made_by):
     tables = {"influence": [made_by("a", "2.13"), made_by("b", "2.13")]}
     rows = facts.software(tables)
     assert rows[1:] == [("prunescope commit", "c"), ("numpy", "2.5"), ("torch", "2.13")]
 
 
-def test_several_versions_are_told_by_table(made_by):
-    """The commit and numpy are the same everywhere, so only torch names tables."""
+def test_several_versions_are_given_by_table(made_by):
+    """Commit and numpy are the same everywhere, so that only torch lists tables."""
     tables = {
         "influence": [made_by("a", "2.13"), made_by("b", "2.12"), made_by("c", "2.12")],
         "deviation": [made_by("d", "2.13")],

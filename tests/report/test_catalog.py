@@ -1,4 +1,4 @@
-"""The catalog opens in DuckDB in its own folder, one described view per table."""
+"""The catalog opens in DuckDB in its own folder, with one described view per table."""
 
 import shutil
 from pathlib import Path
@@ -22,10 +22,10 @@ def influence_file(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_catalog_moves_with_its_store(
+def test_a_catalog_can_be_moved_with_its_store(
     influence_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It reads the files beside it, not those it was built over, from inside and from elsewhere."""
+    """It reads the files beside it and not those of its old folder."""
     monkeypatch.chdir(tmp_path)
     relative = str(influence_file.relative_to(tmp_path))
     build_catalog({"influence": [relative]}, "store/catalog.duckdb")
@@ -42,7 +42,7 @@ def test_a_catalog_moves_with_its_store(
         assert catalog.sql(query).fetchall() == [("7", 0, 0.5)]
 
 
-def test_catalog_says_what_rows_and_columns_mean(influence_file: Path, tmp_path: Path) -> None:
+def test_the_catalog_describes_rows_and_columns(influence_file: Path, tmp_path: Path) -> None:
     build_catalog({"influence": [str(influence_file)]}, str(tmp_path / "catalog.duckdb"))
     with duckdb.connect(str(tmp_path / "catalog.duckdb"), read_only=True) as catalog:
         views = catalog.sql("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal")
@@ -54,9 +54,7 @@ def test_catalog_says_what_rows_and_columns_mean(influence_file: Path, tmp_path:
         assert {name: said for name, said in columns.fetchall() if said} == meanings
 
 
-def test_catalog_is_built_anew_over_what_a_killed_job_left(
-    influence_file: Path, tmp_path: Path
-) -> None:
+def test_the_catalog_replaces_that_of_a_killed_job(influence_file: Path, tmp_path: Path) -> None:
     tables = {"influence": [str(influence_file)]}
     (tmp_path / ".catalog.duckdb.1.part").write_bytes(b"half a database")
     (tmp_path / ".catalog.duckdb.1.part.wal").write_bytes(b"and its log")

@@ -1,4 +1,4 @@
-"""Every method has a colour that can be seen and a shape of its own."""
+"""Each method has its own shape and a colour with sufficient contrast."""
 
 import pyarrow as pa
 import pytest
@@ -14,22 +14,22 @@ def _luminance(color):
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_every_method_is_drawn_in_its_own_colour_and_shape():
+def test_every_method_has_its_own_colour_and_shape():
     assert set(methods.names()) <= set(charts.METHODS)
     colors, shapes = zip(*charts.METHODS.values(), strict=True)
     assert len(set(colors)) == len(set(shapes)) == len(charts.METHODS)
 
 
 @pytest.mark.parametrize("method", charts.METHODS)
-def test_contrast_is_three_to_one_on_either_theme(method):
-    """WCAG 2 asks 3:1 of graphics, on the page's white and on its near-black."""
+def test_contrast_is_at_least_three_to_one_in_both_themes(method):
+    """WCAG 2 requires 3:1 for graphics, on white and on the dark background of the page."""
     lum = _luminance(charts.METHODS[method][0])
     assert (1 + 0.05) / (lum + 0.05) >= 3
     assert (lum + 0.05) / (_luminance("#14171c") + 0.05) >= 3
 
 
-def test_tasks_that_stand_in_for_the_papers_are_named():
-    """The line says which, and is not there where the paper's own are shown."""
+def test_tasks_that_replace_those_of_the_paper_are_named():
+    """There is no such line if the tasks are those of the paper."""
     rows = pa.table(
         {
             "task": ["hellaswag", "squad", "nq_open"],

@@ -1,4 +1,4 @@
-"""Names of points stand beside them and over nothing."""
+"""Labels of points are next to them and cover nothing."""
 
 import itertools
 import random
@@ -6,18 +6,18 @@ import random
 from prunescope.report import labels
 
 
-def test_a_name_that_has_room_stands_right_of_its_point():
+def test_a_label_is_right_of_its_point_if_there_is_room():
     assert labels.sides([(10, 50)], ["drop-4a"], (400, 250)) == ["right"]
 
 
-def test_at_the_right_edge_it_turns_left_and_in_a_crowd_it_is_left_out():
+def test_a_label_is_left_at_the_edge_and_omitted_in_a_crowd():
     assert labels.sides([(395, 50)], ["drop-4a"], (400, 250)) == ["left"]
     crowd = [(10.0 * column, 8.0 * row) for row in range(32) for column in range(41)]
     assert set(labels.sides(crowd, ["drop-4a"] * len(crowd), (400, 250))) == {""}
 
 
-def test_no_two_names_overlap_and_none_leaves_the_panel():
-    """A grid of pixels as the oracle: no pixel belongs to two names, or to a name and a point."""
+def test_labels_do_not_overlap_or_leave_the_panel():
+    """No pixel of a grid belongs to two labels, or to a label and a point."""
     dice = random.Random(0)
     points = [(dice.uniform(0, 400), dice.uniform(0, 250)) for _ in range(40)]
     texts = ["x" * dice.randint(3, 14) for _ in points]

@@ -1,4 +1,4 @@
-"""The report is one page: nothing in it leaves the page, whatever the data say."""
+"""The report is one file that loads nothing, for any data."""
 
 import base64
 import hashlib
@@ -78,7 +78,7 @@ def judged(text: str, verdict: str = "holds") -> list[dict[str, Any]]:
     ]
 
 
-def test_no_text_breaks_out(hostile: str) -> None:
+def test_text_of_data_adds_no_elements(hostile: str) -> None:
     """The same elements as with harmless texts: none added, none swallowed."""
     harmless = {"fig04_sublayer_similarity": figure("a"), "fig14_y": figure("a")}
     facts = [("a", [("a", "b"), ("a", "a")])]
@@ -88,15 +88,15 @@ def test_no_text_breaks_out(hostile: str) -> None:
     assert not any(tag == "img" or "onerror" in attributes for tag, attributes in found.tags)
 
 
-def test_data_arrive_unchanged(hostile: str) -> None:
+def test_data_are_embedded_unchanged(hostile: str) -> None:
     (specifications,) = [text for text in Elements(hostile).scripts if text.startswith("{")]
     found = json.loads(specifications)["fig04_sublayer_similarity"]
     assert found["datasets"] == figure(HOSTILE)["datasets"]
     assert "usermeta" not in found
 
 
-def test_page_asks_the_network_for_nothing(hostile: str) -> None:
-    """No element loads anything, and the page forbids itself to."""
+def test_the_page_loads_nothing_from_the_network(hostile: str) -> None:
+    """No element loads anything, and the policy of the page forbids it."""
     elements = Elements(hostile).tags
     assert directives(hostile)["default-src"] == ["'none'"]
     assert not any(attributes.get("src") for _, attributes in elements)
@@ -125,8 +125,8 @@ def hashed(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def test_policy_allows_what_the_page_holds_and_nothing_else(hostile: str) -> None:
-    """Each script and style sheet by its hash: no other runs, no text becomes code."""
+def test_the_policy_allows_only_the_content_of_the_page(hostile: str) -> None:
+    """Scripts and style sheets are allowed by their hashes; no text becomes code."""
     page_parts = Elements(hostile)
     allowed = directives(hostile)
     scripts = [text for text in page_parts.scripts if not text.startswith("{")]
@@ -142,8 +142,8 @@ def test_policy_allows_what_the_page_holds_and_nothing_else(hostile: str) -> Non
     assert not any("unsafe" in value for values in allowed.values() for value in values)
 
 
-def test_page_needs_nothing_that_its_policy_forbids(hostile: str) -> None:
-    """No style attribute, no handler; Vega is told to compile no text and to add no style sheet."""
+def test_the_page_contains_nothing_that_its_policy_forbids(hostile: str) -> None:
+    """No style attributes and no handlers; Vega neither compiles text nor adds style sheets."""
     tags = Elements(hostile).tags
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
     assert not any("style" in attributes for _, attributes in tags)
@@ -153,7 +153,7 @@ def test_page_needs_nothing_that_its_policy_forbids(hostile: str) -> None:
     assert "vegaEmbed(element, { ...spec, config }, embedding)" in behaviour
 
 
-def test_contents_lead_to_every_section_and_figure(hostile: str) -> None:
+def test_the_contents_link_to_every_section_and_figure(hostile: str) -> None:
     elements = Elements(hostile).tags
     names = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(names) == len(set(names))
@@ -169,8 +169,8 @@ def test_contents_lead_to_every_section_and_figure(hostile: str) -> None:
     assert {link[1:] for link in links} <= set(names)
 
 
-def test_every_figure_has_its_place() -> None:
-    """In the paper's order within a section; one that no section names comes last."""
+def test_figures_are_in_the_order_of_the_paper() -> None:
+    """Within a section; a figure that no section names comes last."""
     names = ["ext_own", "fig15_b", "fig14_a", "fig06_c", "ext_influence"]
     found = page.sections({name: figure() for name in names})
     assert [(each.anchor, list(each.figures)) for each in found] == [

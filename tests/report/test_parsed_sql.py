@@ -1,4 +1,4 @@
-"""Queries are read by DuckDB's parser: text and comments of a query are no names."""
+"""Queries are read by DuckDB's parser, so that names in text and comments do not count."""
 
 import pytest
 
@@ -17,20 +17,20 @@ CREATE MACRO double(x) AS x * 2;
 """
 
 
-def test_tables_are_those_that_are_read():
+def test_the_tables_of_a_query_are_found():
     assert set(parsed_sql.tables(SQL)) == {
         *("first", "second", "third", "fourth", "fifth", "sixth", "made")
     }
 
 
-def test_parameters_are_those_that_are_asked():
+def test_the_parameters_of_a_query_are_found():
     assert parsed_sql.parameters(SQL) == ["block", "prompt"]
 
 
-def test_numbers_a_column_is_held_against():
+def test_numbers_compared_with_a_column_are_found():
     assert sorted(parsed_sql.numbers_equal_to("temperature", SQL)) == ["0.5", "1"]
 
 
-def test_what_is_no_sql_is_refused():
+def test_invalid_sql_is_refused():
     with pytest.raises(ValueError, match="syntax error"):
         parsed_sql.tables("SELECT FROM WHERE")

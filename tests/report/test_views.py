@@ -1,4 +1,4 @@
-"""A view of reports/views/ is made where a query reads it, after what it rests on."""
+"""A view of reports/views/ is created if a query reads it, after the views that it reads."""
 
 import duckdb
 import pytest
@@ -16,7 +16,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_views_are_made_in_the_order_they_need(folder):
+def test_views_are_created_after_those_they_read(folder):
     sql = "SELECT sum(y) FROM doubled INNER JOIN numbers ON x = y;"
     assert list(views.read_by(sql)) == ["numbers", "doubled"]
     with duckdb.connect() as connection:
@@ -24,7 +24,7 @@ def test_views_are_made_in_the_order_they_need(folder):
         assert connection.fetchall() == [(2,)]
 
 
-def test_a_query_that_reads_none_stays_as_it_is(folder):
+def test_a_query_without_views_is_not_changed(folder):
     sql = "SELECT 'numbers' AS doubled FROM range(3)"
     assert views.with_views(sql) == sql
 
@@ -63,7 +63,7 @@ def rows_of(view, **tables):
     return found.to_pylist()
 
 
-def test_shares_are_of_denses_score_and_intervals_stay_scores():
+def test_shares_are_relative_to_dense_and_intervals_are_scores():
     rows = scores(dense=0.5, mild=0.4, bad=0.05)
     perplexity = {**rows[0], "task": "wikitext", "higher_is_better": False, "score": 12.0}
     failed = {**rows[1], "task": "boolq", "score": None}
@@ -77,7 +77,7 @@ def test_shares_are_of_denses_score_and_intervals_stay_scores():
     )
 
 
-def test_dense_drops_none_of_every_kind_its_model_has():
+def test_dense_is_a_drop_of_none_of_each_kind():
     settings = {
         "dense": ("identity", "{}"),
         "drop-2a": ("sublayer_drop", '{"sublayer": "attn", "n_drop": 2}'),
@@ -124,7 +124,7 @@ def deviations(space, sizes, **changed):
         (1, "probability", "at 1 of 3 blocks (1). It is largest at block 1 (50 %)."),
     ],
 )
-def test_an_estimate_may_fail_at_the_ends_alone(off, space, said):
+def test_a_failure_of_an_estimate_at_the_ends_is_recognized(off, space, said):
     """Off by half at one block, by a tenth at others; other orders and sublayers do not count."""
     sizes = [(block, 0.2, 1.5 if block == off else 0.9) for block in range(3) for _ in range(4)]
     others = [
@@ -137,8 +137,8 @@ def test_an_estimate_may_fail_at_the_ends_alone(off, space, said):
     assert said in of_blocks["finding"]
 
 
-def test_a_variance_is_held_against_the_squared_turn_of_each_space():
-    """Var 0.02 over turns of 0.1 in h and 0.2 in z: quotients 2 and 0.5."""
+def test_the_variance_is_compared_with_the_squared_deviation_of_each_space():
+    """Var 0.02 at relative deviations of 0.1 in h and 0.2 in z: the quotients are 2 and 0.5."""
     place = {"model": "m", "variant": "v", "prompt": "a", "step": 0, "block": 0, "sublayer": "attn"}
     shift = [{**place, "temperature": t, "var_escort": 0.02 * t} for t in (1.0, 2.0)]
     turns = {"embedding": 0.1, "logit": 0.2, "probability": 0.5}

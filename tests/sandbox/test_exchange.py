@@ -1,4 +1,4 @@
-"""Right programs pass and programs that fake a pass do not: verdicts rest on data alone."""
+"""Right programs pass, and programs that fake success fail: verdicts depend on data alone."""
 
 import collections
 import copy
@@ -189,7 +189,7 @@ FAKES = {
 
 
 @pytest.mark.parametrize("program", FAKES.values(), ids=FAKES)
-def test_a_program_that_fakes_a_pass_is_wrong(program):
+def test_a_program_that_fakes_success_is_wrong(program):
     outcome = starter.run(program, TESTS, starter.Limits(seconds=3.0))
     assert not outcome.passed
     assert outcome.reason
@@ -241,8 +241,8 @@ SKIP = "import unittest\ndef total(numbers): raise unittest.SkipTest\n"
         ),
     ],
 )
-def test_what_tests_use_is_their_own(program, tests, passed):
-    """unittest, builtins, modules, and handlers that catch whatever the program raises."""
+def test_tests_use_their_own_modules_and_builtins(program, tests, passed):
+    """unittest, builtins, modules, and handlers that catch what the program raises."""
     assert starter.run(program, tests).passed == passed
 
 
@@ -262,8 +262,8 @@ DECODE = "def check(candidate):\n    assert candidate(encode('abc')) == 'abc'\nc
         ("    return text\nencode.__code__ = decode.__code__\n", False),
     ],
 )
-def test_a_helper_of_the_prompt_is_out_of_the_programs_reach(body, passed):
-    """HumanEval's decode_cyclic and find_zero are tested by a function of their prompts."""
+def test_programs_cannot_replace_helpers_of_the_prompt(body, passed):
+    """HumanEval's decode_cyclic and find_zero are tested with a function of their prompts."""
     assert starter.run(HELPER + body, DECODE).passed == passed
 
 
@@ -416,14 +416,14 @@ def test_right_programs_pass(case):
     assert starter.run(program, tests) == starter.Outcome(True, "")
 
 
-def test_what_cannot_be_handed_over_is_said():
+def test_values_that_cannot_be_exchanged_are_reported():
     outcome = starter.run("def f(g): return g(1)", "assert f(lambda n: n) == 1")
     assert outcome.reason == (
         "TypeError: a function cannot be handed to the program: it is not data"
     )
 
 
-def test_code_eval_judges_by_the_tests():
+def test_code_eval_decides_by_the_tests():
     scores, _ = code_eval.CodeEval().compute(
         references=[TESTS, TESTS], predictions=[[RIGHT], [FAKES["os._exit"]]], k=[1]
     )
@@ -461,7 +461,7 @@ def _sent(values, containers=()):
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_data_arrives_as_it_was(value):
+def test_data_are_exchanged_unchanged(value):
     ((arrived,), _) = _sent([value])
     assert type(arrived) is type(value)
     assert repr(arrived) == repr(value)
@@ -483,13 +483,13 @@ def test_subclasses_arrive_as_their_built_in_base():
     assert (type(numbers), numbers) == (list, [4])
 
 
-def test_one_container_stays_one():
+def test_shared_containers_remain_shared():
     shared = [1]
     ((first, second), _) = _sent([shared, {"a": shared}])
     assert second["a"] is first
 
 
-def test_contents_return_into_the_containers_that_were_sent():
+def test_changes_are_written_back_to_the_original_containers():
     mine, nested = [1], {"a": 1}
     mine.append(nested)
     before = copy.deepcopy(mine)
@@ -515,6 +515,6 @@ def test_contents_return_into_the_containers_that_were_sent():
         {"values": [{}], "table": []},
     ],
 )
-def test_what_pack_does_not_write_is_an_error(message):
+def test_messages_that_pack_does_not_write_are_an_error(message):
     with pytest.raises((LookupError, TypeError, ValueError)):
         exchange.unpack(message, [], lambda number: None)

@@ -1,4 +1,4 @@
-"""Hostile programs change nothing outside and the run goes on; a wall taken out is noticed."""
+"""Hostile programs change nothing outside the sandbox, and a missing barrier is detected."""
 
 import os
 import re
@@ -49,7 +49,7 @@ SUM = {
     ],
 )
 def test_only_a_right_answer_passes(body, reason):
-    """Rows of HumanEval's columns; an answer that ends early, or in a fork only, is wrong."""
+    """With columns of HumanEval; an answer that exits early, or passes only in a fork, is wrong."""
     outcome = starter.run(SUM["prompt"] + body, f"{SUM['test']}\ncheck({SUM['entry_point']})\n")
     assert outcome.passed == (reason is None)
     assert outcome.reason.startswith(reason or "")
@@ -116,7 +116,7 @@ CATCH_ALL = "while True:\n    try:\n        {}\n    except OSError:\n        pas
         ("\ud800 = 1", "UnicodeEncodeError"),
     ],
 )
-def test_hostile_programs_are_wrong_and_the_run_goes_on(program, reason):
+def test_hostile_programs_are_wrong_and_the_next_program_runs(program, reason):
     outcome = starter.run(program, "", QUICK if reason == "timed out" else PATIENT)
     assert not outcome.passed
     assert outcome.reason.startswith(reason)
@@ -126,7 +126,7 @@ def test_hostile_programs_are_wrong_and_the_run_goes_on(program, reason):
 
 
 def test_daemons_end_with_their_program():
-    """Process 1 of the namespace goes, so run returns although a daemon holds its output open."""
+    """Process 1 of the namespace ends, so run returns although a daemon keeps its output open."""
     daemon = (
         "import os, time\n"
         "if os.fork() == 0:\n"
@@ -139,7 +139,7 @@ def test_daemons_end_with_their_program():
     assert _children(os.getpid()) == before
 
 
-def test_a_killed_starter_takes_the_program_with_it():
+def test_programs_end_with_a_killed_starter():
     loop = "starter.run('while True: pass', '', starter.Limits(seconds=600))"
     command = (
         f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
@@ -152,8 +152,8 @@ def test_a_killed_starter_takes_the_program_with_it():
     _wait(lambda: not any(Path(f"/proc/{process}").exists() for process in inside))
 
 
-def test_programs_run_side_by_side():
-    """Limits are a program's own: four that use all their processes do not starve each other."""
+def test_programs_run_in_parallel():
+    """Each has its own limits: four that use all their processes do not starve each other."""
     program = (
         "import threading, time\n"
         "for _ in range(3): threading.Thread(target=time.sleep, args=[0.3]).start()"
@@ -162,8 +162,8 @@ def test_programs_run_side_by_side():
         assert all(outcome.passed for outcome in pool.map(starter.run, [program] * 4, [""] * 4))
 
 
-def test_sets_keep_their_order():
-    """One hash seed for all: an outcome that hangs on the order of a set is the same each time."""
+def test_the_order_of_sets_is_reproducible():
+    """All programs have the same hash seed, so that results do not change between runs."""
     program = "raise ValueError(list({'a', 'b', 'c', 'd', 'e'}))"
     assert len({starter.run(program, "").reason for _ in range(4)}) == 1
 
@@ -177,22 +177,22 @@ def test_sets_keep_their_order():
         ("socketpair          53  199\n", "it makes sockets"),
     ],
 )
-def test_a_missing_wall_is_noticed(tmp_path, monkeypatch, wall, leak):
-    """prove names the leak of a jail with one wall taken out."""
+def test_a_missing_barrier_is_detected(tmp_path, monkeypatch, wall, leak):
+    """`prove` names the leak of a jail without one of its barriers."""
     _replace_in_jail(monkeypatch, tmp_path, wall, "")
     with pytest.raises(SandboxError, match=leak):
         starter.prove()
 
 
-def test_files_of_the_machine_are_noticed(monkeypatch):
-    """A checkout that the program sees is a leak."""
+def test_visible_files_of_the_machine_are_detected(monkeypatch):
+    """A checkout that the program can read is a leak."""
     monkeypatch.setattr(starter, "_SYSTEM", (*starter._SYSTEM, str(SCRIPTS)))
     with pytest.raises(SandboxError, match=re.escape(f"it sees {starter.__file__}")):
         starter.prove()
 
 
-def test_a_marker_left_outside_is_noticed_and_removed(tmp_path, monkeypatch):
-    """A folder that everyone may write to, shown without its read-only wall."""
+def test_a_file_written_outside_is_detected_and_removed(tmp_path, monkeypatch):
+    """A folder that is writable for everyone is mounted without read-only protection."""
     monkeypatch.setattr(starter, "_SYSTEM", (*starter._SYSTEM, "/var/tmp"))
     wall = "    _make_readonly(path, flags=_AT_RECURSIVE, device=device)\n"
     _replace_in_jail(monkeypatch, tmp_path, wall, "")
@@ -202,16 +202,16 @@ def test_a_marker_left_outside_is_noticed_and_removed(tmp_path, monkeypatch):
     assert set(Path("/var/tmp").iterdir()) == before
 
 
-def test_what_cannot_be_built_is_refused(tmp_path, monkeypatch):
-    """A program is not run behind half a wall: a failed call is an error, not a wrong item."""
+def test_an_incomplete_sandbox_is_refused(tmp_path, monkeypatch):
+    """If a system call fails, that is an error and not a wrong answer."""
     _replace_in_jail(monkeypatch, tmp_path, 'f"size={scratch', 'f"nonsense={scratch')
     with pytest.raises(SandboxError, match=r"mount /tmp: Invalid argument.*run_code: false"):
         starter.run("assert True", "")
 
 
 @pytest.mark.parametrize("home", ["/", "", "relative", "/nowhere", "/usr", None])
-def test_it_proves_itself_whatever_home_is(monkeypatch, home):
-    """As in a container or a service; the home folder that the machine knows stays hidden."""
+def test_verification_does_not_depend_on_home(monkeypatch, home):
+    """As in a container or a service; the real home folder of the user remains hidden."""
     if home is None:
         monkeypatch.delenv("HOME")
     else:
@@ -219,8 +219,8 @@ def test_it_proves_itself_whatever_home_is(monkeypatch, home):
     starter.prove()
 
 
-def test_what_lies_below_scratch_is_shown_there(monkeypatch):
-    """An interpreter, or a checkout, below /tmp."""
+def test_needed_folders_below_scratch_are_visible(monkeypatch):
+    """For instance an interpreter or a checkout below /tmp."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         file = Path(folder, "shown")
         file.write_text("seen")
@@ -241,8 +241,8 @@ def _replace_in_jail(monkeypatch, folder, old, new):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a capability to give up")
-def test_without_the_right_to_namespaces_it_says_so(tmp_path):
-    """As in a container: root, but without CAP_SYS_ADMIN."""
+def test_error_explains_missing_rights_to_namespaces(tmp_path):
+    """As in a container, with root but without CAP_SYS_ADMIN."""
     command = (
         f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
         "from prunescope.sandbox import starter\n"

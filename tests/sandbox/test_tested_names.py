@@ -1,4 +1,4 @@
-"""What tests may take from a program is read off their text."""
+"""The names that tests use of a program are found in the text of the tests."""
 
 import pytest
 
@@ -25,7 +25,7 @@ CHECK = "def check(candidate):\n    assert {}\ncheck({})\n"
         ("", [], [], []),
     ],
 )
-def test_names_are_sorted_by_where_they_come_from(tests, program, helpers, modules):
+def test_names_are_grouped_by_their_origin(tests, program, helpers, modules):
     assert names_of(tests) == (program, helpers, modules)
 
 

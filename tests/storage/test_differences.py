@@ -1,4 +1,4 @@
-"""Two stores are compared bit for bit, but for the columns that a repeated run cannot repeat."""
+"""Two stores are compared bit for bit, except for columns that a repeated run cannot reproduce."""
 
 import math
 
@@ -49,8 +49,8 @@ def compared(tmp_path):
     return run
 
 
-def test_marked_are_the_times_speeds_and_machines():
-    """A column of seconds or of a speed that nobody marked would make every comparison fail."""
+def test_times_speeds_and_machines_are_marked_as_not_reproducible():
+    """An unmarked column of seconds or speeds would make every comparison fail."""
     marked = {
         name: {column.name for column in table.columns if column.wall_clock}
         for name, table in TABLES.items()
@@ -63,7 +63,7 @@ def test_marked_are_the_times_speeds_and_machines():
 
 
 @pytest.mark.parametrize("table", WALL_CLOCK)
-def test_wall_clock_is_skipped(table, compared):
+def test_columns_of_wall_clock_time_are_skipped(table, compared):
     kinds = {column.name: column.type for column in TABLES[table].columns}
     other = {name: "b" if kinds[name] == pa.string() else 7 for name in WALL_CLOCK[table]}
     assert compared(table, {}, other) == []
@@ -77,25 +77,25 @@ def test_wall_clock_is_skipped(table, compared):
         (1.0, math.nan, "differs in 1 of 1 rows"),
     ],
 )
-def test_one_bit_is_a_difference(one, other, said, compared):
+def test_a_single_bit_is_a_difference(one, other, said, compared):
     (found,) = compared("influence", {"influence": one}, {"influence": other})
     assert found.startswith("influence/part.parquet: column influence ") and said in found
 
 
-def test_equal_is_equal(compared):
-    """NaN is NaN, NULL is NULL, lists are lists; what made the file is not compared."""
+def test_equal_stores_have_no_difference(compared):
+    """NaN equals NaN, NULL equals NULL, lists are lists; provenance is not compared."""
     assert compared("influence", {"influence": math.nan}, {"influence": math.nan}) == []
     assert compared("compression_report", {"sparsity": None}, {"sparsity": None}) == []
     assert compared("calibration", {}, {}) == []
 
 
-def test_texts_nulls_and_lists_differ(compared):
+def test_differences_in_text_null_and_lists_are_found(compared):
     assert compared("influence", {"sublayer": "attn"}, {"sublayer": "mlp"})
     assert compared("compression_report", {"sparsity": None}, {"sparsity": 0.0})
     assert compared("calibration", {"token_ids": [1]}, {"token_ids": [2]})
 
 
-def test_files_rows_and_columns_that_are_missing(compared, tmp_path):
+def test_missing_files_rows_and_columns_are_found(compared, tmp_path):
     compared("influence", {}, {})
     store.write(
         tmp_path / "one/influence/model=a/part.parquet", filled("influence"), "influence", {}
@@ -109,8 +109,8 @@ def test_files_rows_and_columns_that_are_missing(compared, tmp_path):
     assert "columns are" in next(differences.of_rows(rows, rows.drop_columns("block"), "influence"))
 
 
-def test_command(compared, tmp_path, capsys):
-    """Exit status 0 and 1; a folder that is no store is refused instead of called equal."""
+def test_the_command_reports_differences(compared, tmp_path, capsys):
+    """Exit status 0 or 1; a folder that is not a store is refused."""
     compared("influence", {}, {})
     roots = [str(tmp_path / "one"), str(tmp_path / "other")]
     assert differences.main(roots) == 0

@@ -1,4 +1,4 @@
-"""A file of the store knows whether it is whole: any bit of it may flip, and is noticed."""
+"""A file of the store shows whether it is complete: any flipped bit is detected."""
 
 import hashlib
 import json
@@ -46,8 +46,8 @@ def _json(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [_table, _drop, _weights, _json])
-def test_any_flipped_bit_any_cut_and_nothing_at_all_are_noticed(make, tmp_path):
-    """Of every byte one bit, drawn by chance."""
+def test_flipped_bits_and_truncation_are_detected(make, tmp_path):
+    """One random bit of each byte is flipped."""
     path = make(tmp_path)
     content = path.read_bytes()
     assert seals.is_whole(path)
@@ -65,7 +65,7 @@ def test_any_flipped_bit_any_cut_and_nothing_at_all_are_noticed(make, tmp_path):
 
 
 @pytest.mark.parametrize("make", [_table, _drop, _weights, _json])
-def test_a_seal_is_read_without_the_whole_file(make, tmp_path):
+def test_a_seal_is_read_without_reading_the_whole_file(make, tmp_path):
     path = make(tmp_path)
     digest = seals.seal_of(path)
     assert digest is not None
@@ -75,7 +75,7 @@ def test_a_seal_is_read_without_the_whole_file(make, tmp_path):
     assert seals.seal_of(path) is None
 
 
-def test_equal_content_gives_equal_bytes_that_other_readers_read(tmp_path):
+def test_sealed_files_are_reproducible_and_readable_by_other_programs(tmp_path):
     first = _table(tmp_path / "a")
     for make in (_table, _drop, _weights, _json):
         assert len({make(tmp_path / str(n)).read_bytes() for n in range(16)}) == 1, make
@@ -84,8 +84,8 @@ def test_equal_content_gives_equal_bytes_that_other_readers_read(tmp_path):
     assert store.read_json(tmp_path / "figure.json") == {"title": "é", "rows": [1.5, None]}
 
 
-def test_a_text_in_a_table_that_looks_like_a_seal_is_none(tmp_path):
-    """Nor one in a figure's rows."""
+def test_text_that_looks_like_a_seal_is_not_a_seal(tmp_path):
+    """Neither in a table nor in the rows of a figure."""
     table = pa.table({"text": [seals.BLANK, seals.BLANK.replace("0", "7")]})
     with store.sealed_parquet(tmp_path / "a.parquet", table.schema) as file:
         file.write_table(table)
@@ -101,8 +101,8 @@ def test_a_text_in_a_table_that_looks_like_a_seal_is_none(tmp_path):
         lambda path: store.open_tables({"influence": [path]}),
     ],
 )
-def test_a_damaged_table_is_named_and_set_aside_by_whoever_reads_it(read, tmp_path):
-    """DuckDB reads a flipped page without a word: it never gets it."""
+def test_readers_name_and_set_aside_a_damaged_table(read, tmp_path):
+    """DuckDB, which would read a flipped page without an error, does not get it."""
     path = _table(tmp_path)
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 4
@@ -112,8 +112,8 @@ def test_a_damaged_table_is_named_and_set_aside_by_whoever_reads_it(read, tmp_pa
     assert [file.name for file in path.parent.iterdir()] == [".part.parquet.damaged"]
 
 
-def test_a_damaged_split_has_its_task_fetched_again(tmp_path):
-    """A folder whose manifest is gone is made anew."""
+def test_a_damaged_split_is_fetched_again(tmp_path):
+    """The folder of a task without its manifest is made anew."""
     rows, manifest = tmp_path / "task=t", tmp_path / "task=t.json"
     rows.mkdir()
     store.write_json(manifest, {"test.parquet": "0"})
@@ -135,8 +135,8 @@ def _load(model_dir: Path) -> object:
     return loading.load(model_dir, "float32", torch.device("cpu"))
 
 
-def test_weights_written_over_since_they_were_fetched_are_refused(tmp_path, monkeypatch):
-    """Same names, same sizes: an epoch of training later. Untouched ones are hashed once."""
+def test_weights_overwritten_after_fetching_are_refused(tmp_path, monkeypatch):
+    """Names and sizes are the same, for instance after more training; hashes are cached."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(digests, "SETTLED_AFTER", -1.0)
     source, model_dir = _fetched(tmp_path)
@@ -153,15 +153,15 @@ def test_weights_written_over_since_they_were_fetched_are_refused(tmp_path, monk
     assert not Path(f"{model_dir}.json").exists()
 
 
-def test_a_models_file_that_is_gone_is_named(tmp_path):
+def test_a_missing_file_of_a_model_is_named(tmp_path):
     source, model_dir = _fetched(tmp_path)
     (source / "tokenizer.json").unlink()
     with pytest.raises(JobError, match=r"tokenizer\.json is not what was fetched"):
         _load(model_dir)
 
 
-def test_what_is_renamed_is_on_the_disk_first(tmp_path, monkeypatch):
-    """File, then name: in this order, or a power cut leaves a name without bytes."""
+def test_files_are_flushed_to_disk_before_renaming(tmp_path, monkeypatch):
+    """Otherwise a power failure could leave a name without bytes."""
     order = []
     monkeypatch.setattr(store, "_sync_to_disk", lambda path: order.append(Path(path).name))
     replace = Path.replace

@@ -1,4 +1,4 @@
-"""The store writes whole or not at all, refuses what the schema does not say, reads as views."""
+"""The store writes complete files or none, and refuses rows that do not match the schema."""
 
 import os
 import subprocess
@@ -28,8 +28,8 @@ def _path(folder: Path, model: str) -> Path:
     return folder / "influence" / f"model={model}" / "part.parquet"
 
 
-def test_rows_come_back_as_written_with_their_provenance(tmp_path):
-    """Values, compression and what made the file."""
+def test_rows_are_read_as_written_with_their_provenance(tmp_path):
+    """Values, compression and the provenance in the metadata."""
     made_by = store.provenance("score_influences", {"seed": 3})
     path = _path(tmp_path, "m")
     store.write(path, _influence(), "influence", made_by)
@@ -48,16 +48,16 @@ def test_rows_come_back_as_written_with_their_provenance(tmp_path):
         (lambda t: t.set_column(0, "block", pa.nulls(1, pa.int32())), "contains nulls"),
     ],
 )
-def test_what_the_schema_does_not_say_is_refused(tmp_path, change, message):
-    """And nothing is left under the final name, nor beside it."""
+def test_rows_that_do_not_match_the_schema_are_refused(tmp_path, change, message):
+    """Neither the file nor a temporary one is left."""
     path = _path(tmp_path, "m")
     with pytest.raises(ValueError, match=message):
         store.write(path, change(_influence()), "influence", {})
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_failing_stream_leaves_the_old_file(tmp_path):
-    """A new version that breaks off does not touch the one that is there."""
+def test_a_failing_stream_leaves_the_previous_file(tmp_path):
+    """An interrupted new version does not change it."""
     path = _path(tmp_path, "m")
     store.write(path, _influence(), "influence", {})
     with pytest.raises(RuntimeError), store.writer(path, "influence", {}) as file:
@@ -67,8 +67,8 @@ def test_a_failing_stream_leaves_the_old_file(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["part.parquet"]
 
 
-def test_sigkill_leaves_nothing_that_looks_whole(tmp_path):
-    """A writer killed without warning leaves at most a hidden part file."""
+def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path):
+    """At most a hidden temporary file is left."""
     path = _path(tmp_path, "m")
     script = (
         "import os, signal\n"
@@ -94,8 +94,8 @@ def test_sigkill_leaves_nothing_that_looks_whole(tmp_path):
     [Edit({"attn": (1,)}), Edit(tensors={"some.weight": Masked.by(torch.ones(3, 5) == 1)})],
     ids=["indices", "tensors"],
 )
-def test_files_have_the_mode_of_any_new_file(edit, umask, tmp_path):
-    """Tables, and what safetensors writes for its owner alone; the umask stays as it is."""
+def test_files_have_the_default_permissions(edit, umask, tmp_path):
+    """Also those that safetensors would make private; the umask is not changed."""
     before = os.umask(umask)
     try:
         edits.write(tmp_path / "edit.safetensors", edit, {})
@@ -106,8 +106,8 @@ def test_files_have_the_mode_of_any_new_file(edit, umask, tmp_path):
     assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
 
 
-def test_views_hold_exactly_the_files_given(tmp_path):
-    """Partition keys are text, even if they look like numbers; other files do not leak in."""
+def test_views_read_exactly_the_given_files(tmp_path):
+    """Partition keys are text even if they look like numbers; other files are not read."""
     for model in ("50", "left-out"):
         store.write(_path(tmp_path, model), _influence(), "influence", {})
     connection = store.open_tables({"influence": [_path(tmp_path, "50")]})
@@ -115,7 +115,7 @@ def test_views_hold_exactly_the_files_given(tmp_path):
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path):
-    """No clock and no host in the file."""
+    """Files contain no time and no host name."""
     made_by = store.provenance("score_influences", {})
     for name in ("a", "b"):
         store.write(_path(tmp_path, name), _influence(), "influence", made_by)

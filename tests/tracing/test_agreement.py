@@ -40,7 +40,7 @@ def _plain(dense, variant):
 
 
 @pytest.mark.parametrize("dropped", [{"attn": (1,)}, {"mlp": (0, 2)}, {"block": (1,)}], ids=str)
-def test_agreement_is_that_of_the_definitions(model, dropped):
+def test_agreement_equals_its_definition(model, dropped):
     """For every architecture, also with scaled logits; means and median are over steps."""
     variant = loading.apply_edit(model, edits.Edit(dropped))
     plain = _plain(model, variant)
@@ -61,7 +61,7 @@ def test_dense_agrees_with_itself(model):
     assert found == (STEPS, 1, 1, 1, 0, 0, 1)
 
 
-def test_logits_exist_only_in_chunks(monkeypatch):
+def test_logits_are_computed_in_chunks(monkeypatch):
     """Two rows at a time give the same numbers, with at most two rows of logits in memory."""
     dense = tiny_model("llama").double()
     variant = loading.apply_edit(dense, edits.Edit({"attn": (1,)}))

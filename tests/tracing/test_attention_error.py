@@ -1,4 +1,4 @@
-"""The split of Δo equals sums over the attention weights and values of transformers."""
+"""The parts of Δo equal sums over attention weights and values computed by transformers."""
 
 from unittest import mock
 
@@ -179,8 +179,8 @@ WHOLE = [  # what is dropped (nothing: linears are edited), the first block wher
 
 
 @pytest.mark.parametrize(("dropped", "first"), WHOLE)
-def test_whole_variant_against_plain_sums(model, dropped, first):
-    """Both models run as transformers runs them; the oracle adds up key by key."""
+def test_parts_of_a_variant_equal_plain_sums(model, dropped, first):
+    """Both models run in transformers, and the sums are over single keys."""
     edit = edits.Edit(dropped, {} if dropped else _every_linear(model).tensors)
     variant = loading.apply_edit(model, edit)
     rows = _rows(histories.run(model, IDS), histories.run(variant, IDS, edit).attended)
@@ -206,8 +206,8 @@ def _outputs(model):
     return found
 
 
-def test_parts_sum_to_what_o_proj_is_given(model):
-    """Sum of parts against inputs of o_proj, heads in the order in which o_proj reads them."""
+def test_parts_sum_to_the_inputs_of_o_proj(model):
+    """Heads are in the order in which o_proj reads them."""
     edit = _every_linear(model)
     variant = loading.apply_edit(model, edit)
     dense_pass, whole = histories.run(model, IDS), histories.run(variant, IDS, edit)
@@ -224,8 +224,8 @@ def test_parts_sum_to_what_o_proj_is_given(model):
             np.testing.assert_allclose(heads, expected[rows], rtol=EPSILON, atol=EPSILON)
 
 
-def test_one_edited_attention_against_a_variant_edited_nowhere_else(model):
-    """Each block's rows are those of a variant whose only edit is that block's attention."""
+def test_rows_of_a_block_equal_those_of_editing_it_alone(model):
+    """The only edit of the compared variant is the attention of that block."""
     edit = _every_linear(model)
     rows = _edited(model, edit)
     dense = _Seen(model)
@@ -236,16 +236,16 @@ def test_one_edited_attention_against_a_variant_edited_nowhere_else(model):
         _check(_where(rows, block=block), dense, variant, [block])
 
 
-def test_a_norm_before_attention_belongs_to_it():
-    """Pre-norm: q, k and v are read through the edited norm."""
+def test_the_norm_before_attention_belongs_to_it():
+    """In pre-norm models, q, k and v are computed after the edited norm."""
     model = tiny_model("llama").double()
     edit = _noisy(model, lambda name: name.endswith("layers.1.input_layernorm.weight"))
     variant = _Seen(loading.apply_edit(model, edit))
     _check(_edited(model, edit), _Seen(model), variant, [1])
 
 
-def test_identity_moves_nothing(model):
-    """Zeros to the bit and NULL shares, alone and as a whole variant."""
+def test_the_identity_has_no_attention_error(model):
+    """Zeros to the last bit and NULL shares, alone and as a whole variant."""
     same = edits.Edit(tensors={n: p.clone() for n, p in model.named_parameters() if "proj" in n})
     dense = histories.run(model, IDS)
     whole = _rows(dense, histories.run(loading.apply_edit(model, same), IDS, same).attended)
@@ -256,8 +256,8 @@ def test_identity_moves_nothing(model):
 
 
 @pytest.mark.parametrize(("part", "moved"), [("v", "value"), ("q", "weight"), ("k", "weight")])
-def test_an_edit_of_values_or_weights_takes_one_path(model, part, moved):
-    """v alone leaves α as it is, q or k alone leaves v: the other paths are zero to the bit."""
+def test_editing_values_or_weights_changes_one_path(model, part, moved):
+    """An edit of v keeps α, and one of q or k keeps v: other paths are exactly zero."""
     rows = _edited(model, _only(model, part))
     assert set(rows["block"].to_pylist()) == {1}
     for path in PATHS:
@@ -266,7 +266,7 @@ def test_an_edit_of_values_or_weights_takes_one_path(model, part, moved):
     np.testing.assert_allclose(sum(shares), 1, atol=1e-12)
 
 
-def test_only_the_group_whose_values_are_edited_moves(model):
+def test_editing_values_changes_only_their_group(model):
     """Key-value head 1 belongs to the last two query heads."""
     rows = _edited(model, _only(model, "v", heads=[1]))
     assert not _norms(rows, head_group=0).any()
@@ -274,23 +274,23 @@ def test_only_the_group_whose_values_are_edited_moves(model):
     assert _norms(rows, head_group=1, path="value", keys="prompt").any()
 
 
-def test_a_query_head_moves_its_own_group_only(model):
-    """Query head 1 reads key-value head 0: olmo2 norms all queries together, so all move."""
+def test_editing_a_query_head_changes_only_its_group(model):
+    """Query head 1 reads key-value head 0; OLMo 2 normalises all queries together."""
     rows = _edited(model, _only(model, "q", heads=[1]))
     assert _norms(rows, head_group=0).any()
     assert _norms(rows, head_group=1).any() == (model.config.model_type == "olmo2")
 
 
-def test_nothing_is_generated_at_step_zero(model):
-    """The last prompt token reads the prompt alone; the next one reads itself, generated."""
+def test_at_step_zero_no_generated_token_is_visible(model):
+    """The last token of the prompt reads the prompt alone; the next token also reads itself."""
     rows = _edited(model, _every_linear(model))
     assert not _norms(rows, step=0, keys="generated").any()
     assert _norms(rows, step=0, keys="prompt").all()
     assert _norms(rows, step=1, keys="generated", path="value").all()
 
 
-def test_a_sliding_window_forgets_the_prompt():
-    """Window 4: position 10 sees 7 to 10, all of them generated."""
+def test_a_sliding_window_moves_beyond_the_prompt():
+    """With a window of 4, position 10 reads 7 to 10, all of them generated."""
     model = tiny_model("mistral").double()
     edit = _every_linear(model)
     whole = histories.run(loading.apply_edit(model, edit), IDS, edit).attended
@@ -300,15 +300,15 @@ def test_a_sliding_window_forgets_the_prompt():
         assert _norms(rows, step=4, keys="generated").all()
 
 
-def test_dropped_attention_is_left_out_and_named(model):
-    """Alone or with its block, edited elsewhere or not."""
+def test_dropped_attention_is_left_out_and_reported(model):
+    """Alone or with its block, and whether other sublayers are edited or not."""
     edit = edits.Edit({"attn": (0,), "block": (2,)}, _every_linear(model).tensors)
     assert attention_error.dropped_attention(edit, 3) == [0, 2]
     assert list(attention_error.edited_attention(model, IDS, edit)) == [1]
 
 
-def test_edits_without_attention_have_no_edited_sublayer(model):
-    """MLPs, embeddings and lm_head: nothing to rerun, an empty table of the right columns."""
+def test_edits_without_attention_give_an_empty_table(model):
+    """Edited MLPs, embeddings or lm_head; the table has the right columns."""
     edit = _noisy(model, lambda name: "mlp" in name or "embed" in name or "lm_head" in name)
     assert attention_error.edited_attention(model, IDS, edit) == {}
     assert _edited(model, edit).num_rows == 0
@@ -317,7 +317,7 @@ def test_edits_without_attention_have_no_edited_sublayer(model):
     assert rows["share"].null_count == 0
 
 
-def test_chunks_of_rows_change_nothing(model, monkeypatch):
+def test_the_chunk_size_changes_nothing(model, monkeypatch):
     edit = _every_linear(model)
     whole = _edited(model, edit)
     monkeypatch.setattr(attention_error, "WEIGHTS_AT_ONCE", 2 * HEADS * len(IDS))
@@ -327,8 +327,8 @@ def test_chunks_of_rows_change_nothing(model, monkeypatch):
     assert in_chunks.drop(["relative_norm", "share"]) == whole.drop(["relative_norm", "share"])
 
 
-def test_one_history_of_a_mixed_pass(model):
-    """Teacher-forced among others is teacher-forced alone; several at once are refused."""
+def test_one_history_at_a_time_is_traced(model):
+    """Teacher forcing beside other histories equals teacher forcing alone; two are refused."""
     edit = _every_linear(model)
     dense, variant = histories.run(model, IDS), loading.apply_edit(model, edit)
     which = list(histories.ON_DENSE_TOKENS)
@@ -343,8 +343,8 @@ def test_one_history_of_a_mixed_pass(model):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_sums_are_wider_than_the_model(dtype, tmp_path):
-    """bfloat16 keeps 8 bits, yet shares sum to 1 to 12 digits; the store takes the rows."""
+def test_sums_have_more_precision_than_the_model(dtype, tmp_path):
+    """bfloat16 has 8 bits, but shares sum to 1 with 12 digits; the store accepts the rows."""
     model = tiny_model("qwen3").to(dtype)
     edit = edits.Edit(tensors={n: p * 0.75 for n, p in model.named_parameters() if "_proj" in n})
     rows = _edited(model, edit)
@@ -354,8 +354,8 @@ def test_sums_are_wider_than_the_model(dtype, tmp_path):
     assert store.read(tmp_path / "part.parquet", "attention_error").num_rows == rows.num_rows
 
 
-def test_the_model_is_left_as_it_was(model):
-    """Weights and attention function come back after a run that ended early."""
+def test_the_model_is_restored_after_an_error(model):
+    """Weights and attention function are those from before the interrupted run."""
     before = {name: p.clone() for name, p in model.named_parameters()}
     usual = model.config._attn_implementation
     attention_error.edited_attention(model, IDS, _every_linear(model))

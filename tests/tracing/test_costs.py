@@ -18,7 +18,7 @@ def _llama(**settings):
     return tiny_model("llama", **settings)
 
 
-def test_a_dropped_block_costs_nothing():
+def test_a_dropped_block_has_no_cost():
     """d 24, 4 heads and 2 key-value heads of 6, 40 neurons, two norms, counted by hand."""
     dense = _llama()
     variant = loading.apply_edit(dense, edits.Edit({"block": (1,)}))
@@ -37,8 +37,8 @@ def test_tied_weights_count_once(dtype):
     assert costs.n_bytes(dense) == dense.dtype.itemsize * costs.n_parameters(dense)
 
 
-def test_zeros_are_counted_out():
-    """If half of a weight is zero, n_nonzero falls by that half, and n_parameters is unchanged."""
+def test_zeros_are_not_counted_as_nonzero():
+    """If half of a weight is zero, n_nonzero is less by that half; n_parameters is the same."""
     dense = _llama()
     keep = torch.ones(24, 40, dtype=torch.bool)
     keep[:, ::2] = False
@@ -47,8 +47,8 @@ def test_zeros_are_counted_out():
     assert costs.n_nonzero(variant) == costs.n_nonzero(dense) - 24 * 20
 
 
-def test_packed_tensors_count_as_packed_wherever_blocks_moved():
-    """A mask of 24·40 bits and half the values at 4 bytes, though block 2 is now the second."""
+def test_packed_tensors_of_renumbered_blocks_count_as_packed():
+    """A mask of 24·40 bits and half of the values at 4 bytes; block 2 is now the second."""
     dense = _llama()
     keep = torch.arange(24 * 40).view(24, 40) % 2 == 0
     packed = {DOWN.format(block): Masked.by(keep) for block in (0, 2)}
@@ -59,7 +59,7 @@ def test_packed_tensors_count_as_packed_wherever_blocks_moved():
     assert saved == 4 * 24 * 40 - (24 * 40 / 8 + 4 * 24 * 40 / 2)
 
 
-def test_what_is_replaced_and_dropped_counts_nothing():
+def test_replaced_tensors_of_dropped_blocks_are_not_counted():
     dense = _llama()
     edit = edits.Edit({"mlp": (1,)}, {DOWN.format(1): torch.ones(24, 40)})
     variant = loading.apply_edit(dense, edit)
@@ -69,8 +69,8 @@ def test_what_is_replaced_and_dropped_counts_nothing():
 @pytest.mark.parametrize(
     ("dropped", "left"), [({}, 3), ({"attn": (0, 2)}, 1), ({"block": (1,)}, 2), ({"mlp": (0,)}, 3)]
 )
-def test_cache_holds_keys_and_values_of_the_attention_left(model, dropped, left):
-    """Per position: keys and values, 2 heads of 6, 8 bytes, with a sliding window or without."""
+def test_the_cache_holds_keys_and_values_of_remaining_attention(model, dropped, left):
+    """Keys and values of 2 heads of 6, 8 bytes per position, also with a sliding window."""
     variant = loading.apply_edit(model, edits.Edit(dropped))
     heads = 2 * 6
     assert costs.cache_bytes_per_token(variant, TOKENS) == left * 2 * heads * 8
@@ -86,7 +86,7 @@ def _lengths_read(model):
     return lengths
 
 
-def test_decoding_is_timed_on_the_cache():
+def test_decoding_is_timed_with_the_cache():
     """One pass over the prompt, then one token at a time."""
     model = _llama()
     lengths = _lengths_read(model)
@@ -96,8 +96,8 @@ def test_decoding_is_timed_on_the_cache():
     assert all(math.isfinite(time) and time > 0 for time in (prefill, *steps))
 
 
-def test_models_take_turns_and_the_shortest_time_counts(monkeypatch):
-    """A machine that is busy for a while must not make one model look slow."""
+def test_models_alternate_and_the_shortest_time_counts(monkeypatch):
+    """A machine that is busy for a while must not make one model appear slow."""
     runs = iter([(1.0, [9, 4]), (5.0, [5, 6]), (2.0, [7, 8]), (0.5, [2, 40])])
     order = []
     monkeypatch.setattr(costs, "RUNS", 2)

@@ -1,4 +1,4 @@
-"""Decoding traces equal step-by-step decoding under all histories; their terms sum to Δz."""
+"""Decoding traces equal decoding step by step for all histories, and their terms sum to Δz."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +24,7 @@ THRESHOLDS = {
 }
 SEED = 3
 LENGTH = 7
-SETTINGS = decoding.Settings(LENGTH, SEED, TEMPERATURES, THRESHOLDS, 64)
+SETTINGS = decoding.DecodingSettings(LENGTH, SEED, TEMPERATURES, THRESHOLDS, 64)
 
 
 def _answer(prompt="p", steps=6, temperature=0.0, kind="arithmetic", model_seed=5):
@@ -60,15 +60,15 @@ def _compared(model, edit, variant, answer, own, memory_mb=64.0):
     return at, decoding.compare(at, unembed, answer, TEMPERATURES, memory_mb, SEED)
 
 
-def test_identity_is_zero_under_every_history(model):
-    """Through the same code path, to the bit; and it chooses what dense chose."""
+def test_the_identity_is_zero_under_every_history(model):
+    """By the same code, to the last bit; it chooses what dense chooses."""
     tokens = model.generate(
         torch.tensor([_answer()["prompt_token_ids"]]), max_new_tokens=LENGTH, do_sample=False
     )[0, 5:].tolist()
     answer = {**_answer(), "answer_token_ids": tokens}
     variant = loading.apply_edit(model, edits.Edit())
     at, compared = _compared(model, edits.Edit(), variant, answer, tokens)
-    columns = by_name(compared.columns)
+    columns = by_name(compared.statistics)
     for name in ("h.angular_deviation", "z.angular_deviation", "p.angular_deviation"):
         assert not columns[name].any(), name
     for name in ("p.kl_divergence", "p.reverse_kl_divergence", "z.var_uniform", "p.var_p"):
@@ -79,8 +79,8 @@ def test_identity_is_zero_under_every_history(model):
     assert rows["history_term"]["share"].null_count == rows["history_term"].num_rows
 
 
-def test_free_running_is_decoding_with_a_cache(model):
-    """Both models generate on their own; every step's logits are those the trace compares."""
+def test_free_running_equals_decoding_with_a_cache(model):
+    """Both models generate, and their logits are those that the trace compares."""
     edit, variant = _edited(model)
     prompt = _answer()["prompt_token_ids"]
 
@@ -104,8 +104,8 @@ def test_free_running_is_decoding_with_a_cache(model):
     torch.testing.assert_close(unembed(at.variant[:, 3]).float(), z_variant, rtol=1e-4, atol=1e-4)
 
 
-def test_at_step_0_only_the_current_token_can_differ_in_history(model):
-    """The last three histories are one at step 0, to the bit; later they are not."""
+def test_at_step_zero_three_histories_are_equal(model):
+    """The last three are equal to the last bit, and differ later."""
     edit, variant = _edited(model)
     answer = _answer()
     own = [9, *answer["answer_token_ids"][1:]]
@@ -117,8 +117,8 @@ def test_at_step_0_only_the_current_token_can_differ_in_history(model):
     assert not torch.equal(at.variant[2, 2], at.variant[2, 3])
 
 
-def test_free_running_is_teacher_forcing_until_texts_part(model):
-    """The texts diverge at step 3, where both models have still read the same tokens."""
+def test_free_running_equals_teacher_forcing_before_divergence(model):
+    """At step 3 the texts diverge, but both models have read the same tokens."""
     edit, variant = _edited(model)
     answer = _answer()
     own = [*answer["answer_token_ids"][:3], 9, 9, 9]
@@ -127,7 +127,7 @@ def test_free_running_is_teacher_forcing_until_texts_part(model):
     assert not torch.isclose(at.variant[4:, 2], at.variant[4:, 3]).all(-1).any()
 
 
-def test_terms_telescope(model):
+def test_terms_sum_to_the_whole_shift(model):
     """Shares of a step sum to 1; norms are those of centred differences, in float64."""
     edit, variant = _edited(model)
     answer = _answer()
@@ -150,8 +150,8 @@ def test_terms_telescope(model):
     assert rows["term"].to_pylist()[:4] == list(decoding.TERMS)
 
 
-def test_statistics_are_those_of_the_definitions(model):
-    """KL, angle and variance of every history in float64 from plain softmaxes."""
+def test_statistics_equal_their_definitions(model):
+    """KL, angle and variance of each history in float64, from plain softmaxes."""
     edit, variant = _edited(model)
     answer = _answer()
     at, compared = _compared(model, edit, variant, answer, [9, 9, 9])
@@ -167,25 +167,25 @@ def test_statistics_are_those_of_the_definitions(model):
             "var_p": (p * (delta - (p * delta).sum(-1, keepdim=True)) ** 2).sum(-1),
         }
         for name, value in expected.items():
-            found = by_name(compared.columns)[f"p.{name}"][..., index].double()
+            found = by_name(compared.statistics)[f"p.{name}"][..., index].double()
             torch.testing.assert_close(found, value, rtol=2e-3, atol=1e-7)
 
 
-def test_chunks_change_nothing_beyond_rounding(model):
-    """One step at a time or all at once."""
+def test_the_chunk_size_changes_nothing_beyond_rounding(model):
+    """Steps are computed one at a time or all at once."""
     edit, variant = _edited(model)
     answer = _answer(temperature=0.7)
     own = [9, *answer["answer_token_ids"][1:]]
     _, whole = _compared(model, edit, variant, answer, own)
     _, small = _compared(model, edit, variant, answer, own, memory_mb=0.03)
-    for name, column in by_name(whole.columns).items():
-        torch.testing.assert_close(by_name(small.columns)[name], column, rtol=1e-3, atol=1e-5)
+    for name, column in by_name(whole.statistics).items():
+        torch.testing.assert_close(by_name(small.statistics)[name], column, rtol=1e-3, atol=1e-5)
     assert torch.equal(small.variant_token, whole.variant_token)
     torch.testing.assert_close(small.term_norm, whole.term_norm, rtol=1e-4, atol=1e-5)
 
 
-def test_an_edit_of_one_block_leaves_earlier_blocks_as_they_are(model):
-    """States before block 2 are those of dense, under free running on dense's own tokens."""
+def test_an_edit_of_one_block_does_not_change_earlier_blocks(model):
+    """Their states are those of dense, under free running on dense's own tokens."""
     prefix = anatomy_of(model).blocks
     edit = edits.Edit(
         tensors={
@@ -216,8 +216,8 @@ def test_an_edit_of_one_block_leaves_earlier_blocks_as_they_are(model):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_table_from_prompts_to_rows(tmp_path, architecture):
-    """Own prompts, greedy and sampled, one of a single token, one multiple choice."""
+def test_every_table_is_written(tmp_path, architecture):
+    """Given prompts, greedy and sampled, one of a single token, and one multiple-choice task."""
     folder = make_tiny_model(tmp_path / "model", architecture)
     model = loading.load(folder, "float32", torch.device("cpu"))
     tokenizer = loading.load_tokenizer(folder)
@@ -274,7 +274,7 @@ def _one_token_answers_count_once(whole, own):
 @pytest.mark.parametrize("alike", [0, 1, 3])
 @pytest.mark.parametrize("length", [1, 3, 90])
 def test_perplexity_equals_that_of_the_dense_model(model, alike, length):
-    """Reread from where the texts part, log p of each token is that of one plain pass."""
+    """Read again from the divergence, log p of each token is that of one plain pass."""
     edit, variant = _edited(model)
     answer = _answer()
     prompt = answer["prompt_token_ids"]
@@ -289,8 +289,8 @@ def test_perplexity_equals_that_of_the_dense_model(model, alike, length):
 
 @pytest.mark.parametrize("dropped", [{"attn": (0,)}, {"block": (0, 2)}, {"attn": (0, 1, 2)}])
 @pytest.mark.parametrize("alike", [0, 2, 6])
-def test_what_both_read_is_not_read_again(model, dropped, alike):
-    """Free running equals one pass over the variant's whole text, shorter, longer or as long."""
+def test_the_common_text_is_not_read_again(model, dropped, alike):
+    """The result equals one pass over the variant's text, shorter, longer or as long."""
     edit = edits.Edit(dropped)
     variant = loading.apply_edit(model, edit)
     answer = _answer()

@@ -1,4 +1,4 @@
-"""Histories in one pass equal decoding step by step with the caches they name."""
+"""Histories in one pass equal decoding step by step with the caches that they name."""
 
 import copy
 
@@ -36,14 +36,14 @@ def _masks():
     return torch.stack([of(len(IDS), START) for of in histories.ON_DENSE_TOKENS.values()])
 
 
-def test_dense_pass_is_the_models_own(model):
-    """Our attention function on dense: the same final h as the model's."""
+def test_the_dense_pass_equals_that_of_the_model(model):
+    """Our attention function gives the same final h."""
     expected = model.base_model(input_ids=IDS[None], use_cache=False).last_hidden_state
     torch.testing.assert_close(histories.run(model, IDS).h, expected)
 
 
-def test_identity_changes_not_a_bit_under_any_history(model):
-    """Dense as its own variant: mixing equal keys and values is exact."""
+def test_the_identity_changes_no_bit_under_any_history(model):
+    """Mixing equal keys and values is exact."""
     dense = histories.run(model, IDS)
     variant = loading.apply_edit(model, edits.Edit())
     mixed = histories.run(variant, IDS, edits.Edit(), dense.attended, _masks())
@@ -53,7 +53,7 @@ def test_identity_changes_not_a_bit_under_any_history(model):
     assert all(torch.equal(h, mixed.h[0]) for h in mixed.h)
 
 
-def test_teacher_forced_is_the_variant_on_the_dense_tokens(model):
+def test_teacher_forcing_is_the_variant_on_the_dense_tokens(model):
     for edit in _every_edit(model):
         variant = loading.apply_edit(model, edit)
         dense = histories.run(model, IDS)
@@ -94,8 +94,8 @@ def _stepped(dense_model, variant, edit, own_until):
 @pytest.mark.parametrize(
     ("history", "own_until"), [("dense_cache", -1), ("prompt_perturbed", START)]
 )
-def test_mixed_histories_equal_stepping_with_a_mixed_cache(model, history, own_until):
-    """transformers' own cache, filled by hand, one token at a time."""
+def test_mixed_histories_equal_decoding_with_a_mixed_cache(model, history, own_until):
+    """The cache is that of transformers, filled by hand, one token at a time."""
     for edit in _every_edit(model):
         variant = loading.apply_edit(model, edit)
         dense = histories.run(model, IDS)
@@ -106,7 +106,7 @@ def test_mixed_histories_equal_stepping_with_a_mixed_cache(model, history, own_u
 
 
 def test_at_step_zero_only_the_dense_cache_differs(model):
-    """The prompt is all there is: prompt_perturbed and teacher_forced are the same there."""
+    """There is only the prompt: prompt_perturbed and teacher_forced are equal."""
     edit = _scaled(model)
     variant = loading.apply_edit(model, edit)
     h = histories.run(variant, IDS, edit, histories.run(model, IDS).attended, _masks()).h
@@ -114,8 +114,8 @@ def test_at_step_zero_only_the_dense_cache_differs(model):
     assert not torch.allclose(h[0, START], h[2, START])
 
 
-def test_blocks_before_an_edit_are_as_dense(model):
-    """Only block 2 is edited: keys and values of blocks 0 and 1 are dense to the bit."""
+def test_blocks_before_an_edit_are_those_of_dense(model):
+    """Only block 2 is edited: keys and values of blocks 0 and 1 are equal to the last bit."""
     prefix = anatomy_of(model).blocks
     later = {n: p * 0.5 for n, p in model.named_parameters() if n.startswith(f"{prefix}.2.mlp")}
     edit = edits.Edit(tensors=later)
@@ -126,7 +126,7 @@ def test_blocks_before_an_edit_are_as_dense(model):
     assert not torch.allclose(found.h, dense.h)
 
 
-def test_the_models_own_attention_comes_back():
+def test_the_attention_of_the_model_is_restored():
     model = tiny_model("llama")
     usual = model.config._attn_implementation
     histories.run(model, IDS)

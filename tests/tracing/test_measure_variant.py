@@ -1,4 +1,4 @@
-"""From a model folder, an edit and answers to one row of `variant_cost`."""
+"""One row of `variant_cost` follows from a model folder, an edit and answers."""
 
 import pyarrow as pa
 import pytest
@@ -49,7 +49,7 @@ def measured(tmp_path):
     return row, tmp_path
 
 
-def test_one_row_holds_both_models(measured):
+def test_one_row_describes_both_models(measured):
     row, folder = measured
     assert row["kv_cache_bytes_per_token"] * 3 == row["kv_cache_bytes_per_token_dense"] * 2
     assert row["parameters"] * 4 == row["bytes"] < row["bytes_dense"]
@@ -58,7 +58,7 @@ def test_one_row_holds_both_models(measured):
     assert 0 < row["similarity_probability"] < 1
 
 
-def test_the_timed_prompt_starts_over_where_the_texts_end():
+def test_the_timed_prompt_repeats_the_texts():
     prompt = script.timed_prompt(ANSWERS)
     said = torch.tensor([5, 17, 3, 42, 8, 7, 11, 13])
     assert prompt.shape == (costs.PREFILL_TOKENS,)

@@ -32,7 +32,7 @@ TURN = "[/INST]"
         ("<b>A)</b> \x1b[31mone B) two", "AB"),
     ],
 )
-def test_letters_are_read_off_the_prompt(text, letters):
+def test_letters_are_read_from_the_prompt(text, letters):
     assert options_of(text) == list(letters)
 
 
@@ -121,7 +121,7 @@ THINKING = CHAT.replace(
         (byte_tokenizer(begin=True), None, "Answer: ", "A"),
     ],
 )
-def test_the_token_is_the_letter_as_the_answer_begins(raw, template, prompt, token):
+def test_the_token_is_that_of_an_answer_that_begins_with_the_letter(raw, template, prompt, token):
     """By tokenizers made by hand, whose tokens are known."""
     tokenizer = _fast(raw, template)
     ids = prompts.prompt_token_ids(tokenizer, prompt)
@@ -131,7 +131,7 @@ def test_the_token_is_the_letter_as_the_answer_begins(raw, template, prompt, tok
     assert len({found, *others}) == 8
 
 
-def test_a_tokenizer_without_the_letter_is_named():
+def test_a_tokenizer_without_the_letter_is_refused_by_name():
     raw = Tokenizer(models.WordLevel({"<unk>": 0, "Answer": 1, "B": 2}, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = _fast(raw)
@@ -140,8 +140,8 @@ def test_a_tokenizer_without_the_letter_is_named():
     assert options.option_token(tokenizer, [1], "B") == 2
 
 
-def test_the_token_goes_on_where_smollm2_stands():
-    """Its template ends in a newline: prompt and letter as one text give one token more."""
+def test_the_token_continues_the_prompt_of_smollm2():
+    """Its template ends in a newline: prompt and letter as one text give another token."""
     tokenizer = own_models.load_tokenizer(model_dir())
     asked = "Which is wet? A) sea B) sand"
     ids = prompts.prompt_token_ids(tokenizer, asked)
@@ -180,8 +180,8 @@ def _softmax(z, temperature):
 
 @pytest.mark.parametrize("scale", [1e-9, 1e-3, 1.0, 40.0])
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.5])
-def test_rows_equal_an_oracle_of_60_digits(generator, tokenizer, scale, temperature):
-    """Nine digits of every number, however small the shift."""
+def test_rows_equal_a_computation_with_60_digits(generator, tokenizer, scale, temperature):
+    """Nine digits of each number agree, however small the shift."""
     z = 5 * torch.randn(60, generator=generator, dtype=torch.float64)
     z_variant = z + scale * torch.randn(60, generator=generator, dtype=torch.float64)
     trace, agreement, _ = _rows(z, z_variant, tokenizer, [temperature])
@@ -213,7 +213,7 @@ def test_rows_equal_an_oracle_of_60_digits(generator, tokenizer, scale, temperat
     assert [row["scope"] for row in agreement] == ["vocabulary", "options"]
 
 
-def test_identity_changes_nothing_exactly(generator, tokenizer):
+def test_the_identity_changes_nothing(generator, tokenizer):
     z = 30 * torch.randn(60, generator=generator)
     trace, agreement, tokens = _rows(z, z.clone(), tokenizer, [0.3, 1.0])
     assert all(row["kl_divergence"] == row["angular_deviation"] == 0 for row in agreement)
@@ -224,8 +224,8 @@ def test_identity_changes_nothing_exactly(generator, tokenizer):
     assert all(row["p_dense"] == row["p_variant"] for row in tokens)
 
 
-def test_a_shift_of_every_logit_alike_is_none(generator, tokenizer):
-    """Softmax sees differences alone, so ranks, shares and KL stay, in half precision too."""
+def test_a_common_shift_of_all_logits_changes_nothing(generator, tokenizer):
+    """Ranks, shares and KL are the same, also in half precision."""
     z = torch.randint(-8, 8, (60,), generator=generator).to(torch.bfloat16)
     trace, agreement, _ = _rows(z, z + 4, tokenizer)
     for row in agreement:
@@ -235,8 +235,8 @@ def test_a_shift_of_every_logit_alike_is_none(generator, tokenizer):
         assert row["rank_variant"] == row["rank_dense"]
 
 
-def test_options_among_themselves_ignore_the_rest(generator, tokenizer):
-    """A token outside the options that takes all the probability changes the vocabulary alone."""
+def test_statistics_over_options_ignore_other_tokens(generator, tokenizer):
+    """A token outside them that takes all the probability changes only other statistics."""
     z = torch.randn(60, generator=generator)
     z_variant = z.clone()
     z_variant[20] += 50
@@ -250,8 +250,8 @@ def test_options_among_themselves_ignore_the_rest(generator, tokenizer):
     assert sum(row["p_variant"] for row in trace) < 1e-15
 
 
-def test_ties_go_to_the_first(tokenizer):
-    """Of equal options the prompt's first leads, of equal tokens the smallest id."""
+def test_ties_are_resolved_in_order(tokenizer):
+    """Of equal options, the first in the prompt leads; of equal tokens, the smallest id."""
     z = torch.zeros(60)
     trace, agreement, tokens = _rows(z, z, tokenizer, top=4)
     assert [row["rank_dense"] for row in trace] == [0, 1, 2]
@@ -259,7 +259,7 @@ def test_ties_go_to_the_first(tokenizer):
     assert all(row["argmax_survived"] for row in agreement)
 
 
-def test_top_tokens_are_each_sides_own_with_both_probabilities(generator, tokenizer):
+def test_top_tokens_of_both_models_have_both_probabilities(generator, tokenizer):
     z, z_variant = torch.randn(2, 60, generator=generator).double()
     *_, tokens = _rows(z, z_variant, tokenizer, [0.3], top=5)
     for side, own in (("dense", z), ("variant", z_variant)):

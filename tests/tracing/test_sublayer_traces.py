@@ -1,4 +1,4 @@
-"""The one-pass trace equals step-by-step decoding with one sublayer replaced by hooks."""
+"""The one-pass trace equals decoding step by step with one sublayer replaced by hooks."""
 
 import copy
 from typing import Any
@@ -79,7 +79,7 @@ def _last(model: Any, ids: torch.Tensor) -> list[torch.Tensor]:
 @pytest.mark.parametrize("final_norm", [False, True], ids=["lm_head", "final_norm"])
 @pytest.mark.parametrize("kind", ["drop", "replace"])
 def test_trace_equals_decoding_step_by_step(model, kind, final_norm):
-    """All statistics to 1e-9 in float64: one teacher-forced pass is the decode."""
+    """All statistics to 1e-9 in float64, from a single teacher-forced pass."""
     drop = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 2)})
     edit = drop if kind == "drop" else _halved(model)
     answer = answer_of(model)
@@ -102,8 +102,8 @@ def test_trace_equals_decoding_step_by_step(model, kind, final_norm):
             _same(shift, "p", found, (*at, i))
 
 
-def test_final_norm_reads_the_last_state_as_the_model_does(model):
-    """Logits of the last state are the model's own after the norm, and others without it."""
+def test_final_norm_gives_the_logits_of_the_model(model):
+    """With it, logits of the last state are those of the model; without it, others."""
     dense, _ = capture.residuals(model, torch.tensor(PROMPT), start=0)
     own = model(torch.tensor([PROMPT])).logits[0]
     normed, plain = (unembedding.readout_of(model, way)(dense[:, -1]) for way in (True, False))
@@ -123,8 +123,8 @@ def _same(expected: Any, space: str, found: Any, at: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("memory_mb", [0.024, 0.056, 1, 100])
-def test_memory_budget_changes_no_number(memory_mb):
-    """However the rows are cut into products and slabs, the same statistics come out."""
+def test_the_memory_budget_changes_no_number(memory_mb):
+    """Statistics do not depend on how rows are divided into products and slabs."""
     model = tiny_model("llama").double()
     answer = answer_of(model)
     edit = edits.Edit(dropped={"attn": (0, 2), "mlp": (0, 1)}, tensors=_halved(model).tensors)
@@ -142,21 +142,21 @@ def test_memory_budget_changes_no_number(memory_mb):
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-14)
 
 
-def test_too_small_a_budget_says_what_is_needed():
-    """Rather than thrash or overrun it."""
+def test_error_for_a_small_memory_budget_gives_the_minimum():
+    """The job neither thrashes nor exceeds its budget."""
     with pytest.raises(ValueError, match=r"needs \d+\. Raise it"):
         comparisons.rows_within(1, 150_000)
 
 
-def test_neighbouring_drops_share_their_products():
-    """60 dropped sublayers in a row cost 61 rows of lm_head a position, not 120."""
+def test_consecutive_drops_share_their_products():
+    """60 consecutive dropped sublayers need 61 rows of lm_head per position instead of 120."""
     (product,) = sublayer_traces.plan(range(60), [], max_rows=512)
     assert len(product.sources) == 61
-    assert sum(len(slab.columns) for slab in product.slabs) == 60
+    assert sum(len(slab.pairs) for slab in product.slabs) == 60
 
 
-def test_rows_match_the_schema_and_the_grain(tmp_path):
-    """Every key once; temperature NULL exactly where a statistic does not depend on it."""
+def test_rows_match_the_schema_and_have_unique_keys(tmp_path):
+    """The temperature is NULL exactly for statistics that do not depend on it."""
     model = tiny_model("qwen2")
     edit = edits.Edit(dropped={"attn": (0, 1, 2), "mlp": (0, 1, 2)})
     answers = [answer_of(model), {**answer_of(model, steps=1), "prompt": "q"}]
@@ -173,8 +173,8 @@ def test_rows_match_the_schema_and_the_grain(tmp_path):
     store.write(tmp_path / "s.parquet", shift, "logit_shift", {})
 
 
-def test_identity_traces_nothing():
-    """An empty edit touches no sublayer: no rows, and no error."""
+def test_the_identity_has_no_rows():
+    """An empty edit changes no sublayer, which is not an error."""
     model = tiny_model("llama")
     tables = trace_prompts(model, edits.Edit(), [answer_of(model)], SETTINGS)
     assert list(tables) == []
@@ -182,7 +182,7 @@ def test_identity_traces_nothing():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_models_are_measured_in_float32(dtype):
-    """Logits are not rounded again: the statistics are those of the same weights in float32."""
+    """Logits are not rounded again: statistics are those of the same weights in float32."""
     half = tiny_model("llama").to(dtype)
     wide = copy.deepcopy(half).float()
     dropped = range(6)

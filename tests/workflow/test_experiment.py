@@ -1,4 +1,4 @@
-"""Config is refused with its key and the way out before any job, or expanded into plain names."""
+"""Config is expanded into plain names, or refused with the key and a remedy before any job."""
 
 import copy
 import functools
@@ -7,6 +7,7 @@ import operator
 import re
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,8 +15,11 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from prunescope.compression import methods
+from prunescope.model import loading
 from prunescope.paths import ROOT
+from prunescope.report import parsed_sql
 from prunescope.workflow import experiment, json_schema, sweeps
+from prunescope.workflow.config import Compression, FigureSettings, Model
 from tiny import make_tiny_model
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -61,7 +65,7 @@ def resolved(*changes):
 
 
 def test_config_of_the_repository_is_accepted():
-    """Every figure names its models and variants; resolving again changes nothing."""
+    """Each figure names its models and variants; resolving the result again changes nothing."""
     config = resolved()
     assert config["figures"]["fig04_sublayer_similarity"] == {
         "reads": {
@@ -74,7 +78,7 @@ def test_config_of_the_repository_is_accepted():
 
 
 def test_a_sweep_is_one_variant_per_value():
-    """The values of a list stand in the names, in order; the template is gone."""
+    """Names contain the values of the list, in order, and the template is removed."""
     sweep = drop_blocks([3, 1])
     variants = sweeps.expanded({"dense": {"method": "identity"}, "drop-{n_drop}b": sweep})
     assert list(variants) == ["dense", "drop-3b", "drop-1b"]
@@ -98,14 +102,14 @@ def test_patterns_become_names_in_the_order_of_config():
     assert names == [*(f"drop-{n}b" for n in n_drops), "dense"]
 
 
-def test_models_may_be_patterns():
+def test_models_can_be_patterns():
     other = {"source": HUB, "n_blocks": 30, "dtype": "float32"}
     config = resolved(("models/other", other), ("figures/ext_influence/models", ["smol*", "ot*"]))
     assert config["figures"]["ext_influence"]["models"] == [MODEL, "other"]
 
 
-def test_a_table_may_be_read_of_models_of_its_own():
-    """Others are of the figure's; what a model cannot do counts only where it is read."""
+def test_a_table_can_be_read_for_other_models():
+    """Others are read for those of the figure; a model must support only what is read."""
     reads = {"influence": {}, "retrieval_scores": {"model": ["all-*"], "variant": ["drop-2a"]}}
     config = resolved((READS, {**reads, "compression_run": {"variant": ["drop-8a", "wanda-50"]}}))
     entry = config["figures"]["ext_influence"]
@@ -116,7 +120,7 @@ def test_a_table_may_be_read_of_models_of_its_own():
     assert resolved((READS, alone))["figures"]["ext_influence"]["models"] == ["all-minilm-l6-v2"]
 
 
-def test_an_export_names_variants_of_the_default_model():
+def test_exports_are_variants_of_the_default_model():
     assert resolved(("export", {"variant": ["drop-[12]b"]}))["export"] == {
         "model": [MODEL],
         "variant": ["drop-1b", "drop-2b"],
@@ -124,7 +128,7 @@ def test_an_export_names_variants_of_the_default_model():
     assert "export" not in resolved()
 
 
-def test_suites_of_a_figure_are_named():
+def test_suites_of_a_figure_must_exist():
     entry = resolved((f"{READS}/task_scores", {"variant": ["drop-8*"], "suite": ["c*", "full"]}))
     assert entry["figures"]["ext_influence"]["reads"]["task_scores"] == {
         "model": [MODEL],
@@ -133,8 +137,8 @@ def test_suites_of_a_figure_are_named():
     }
 
 
-def test_programs_are_refused_where_config_runs_none():
-    """Only where a figure reads the task; a definition alone does no harm."""
+def test_tasks_that_run_programs_must_be_allowed():
+    """Only if a figure reads the task; its definition alone is accepted."""
 
     def reading(suite):
         figures = {"ext_influence": {"reads": {"task_scores": reads_suite(suite)}}}
@@ -145,7 +149,7 @@ def test_programs_are_refused_where_config_runs_none():
         reading("hard")
 
 
-def test_local_rows_must_be_there_where_a_figure_reads_them():
+def test_local_rows_must_exist_if_a_figure_reads_them():
     rows = [{"split": "test", "source": {"from": "path", "path": "nowhere"}}]
     changes = (("tasks/wikitext/rows", rows), ("suites/mine", ["wikitext"]))
     assert resolved(*changes)["tasks"]["wikitext"]["rows"][0]["source"]["path"].endswith("nowhere")
@@ -167,7 +171,7 @@ def searched(variants, models=("all-minilm-l6-v2",), table="retrieval_scores"):
     return ((f"{SEARCH}/reads", reads), (f"{SEARCH}/models", list(models)))
 
 
-def test_an_encoder_is_searched_with_what_it_can_drop_and_any_weights_pruned():
+def test_an_encoder_supports_drops_and_pruning():
     variants = ["dense", "drop-[124][abm]", "wanda-*"]
     read = resolved(*searched(variants))["figures"]["ext_influence"]
     assert read["models"] == ["all-minilm-l6-v2"]
@@ -198,8 +202,8 @@ def test_an_encoder_is_searched_with_what_it_can_drop_and_any_weights_pruned():
         ((("retrieval_sets/unread", {"format": "beir", "source": NOWHERE}),), None),
     ],
 )  # fmt: skip
-def test_a_search_that_cannot_be_is_refused(changes, message):
-    """Where a figure asks for it; None: accepted, for nothing asks or nothing is wrong."""
+def test_impossible_retrieval_is_refused(changes, message):
+    """If a figure requests it; None means accepted: it is not requested, or possible."""
     if message is None:
         resolved(*changes)
         return
@@ -207,8 +211,8 @@ def test_a_search_that_cannot_be_is_refused(changes, message):
         resolved(*changes)
 
 
-def test_the_papers_few_shot_counts_find_their_examples():
-    """paper.yaml over config.yaml is accepted: whole sets from the hub at the paper's counts."""
+def test_few_shot_counts_of_the_paper_are_possible():
+    """paper.yaml over config.yaml is accepted, with complete data sets from the hub."""
     config = copy.deepcopy(CONFIG)
     overlay = yaml.safe_load((ROOT / "paper.yaml").read_text(encoding="utf-8"))
     update_config(config, overlay)
@@ -221,8 +225,8 @@ def test_the_papers_few_shot_counts_find_their_examples():
     assert set(sources) == {"hub"}
 
 
-def test_a_name_matches_itself_alone():
-    """Dots and plus signs in names are no regular expressions; no names match nothing."""
+def test_a_name_matches_only_itself():
+    """Dots and plus signs are not regular expressions; an empty list matches nothing."""
     pattern = experiment.one_of(["a.b", "c"])
     assert [bool(re.fullmatch(pattern, name)) for name in ("a.b", "c", "axb", "")] == [1, 1, 0, 0]
     assert not re.search(experiment.one_of([]), "")
@@ -335,8 +339,8 @@ def test_a_name_matches_itself_alone():
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_a_mistake_names_its_key_and_the_way_out(change, message):
-    """One line per mistake; the first says where it is, what is true and what to do."""
+def test_errors_name_the_key_and_a_remedy(change, message):
+    """One line each; the first gives the place, the reason and what to do."""
     key, value = change
     config = changed((key, value)) if isinstance(key, str) else {**changed(), key: value}
     with pytest.raises(experiment.ConfigError, match=message or "does not read as text") as refused:
@@ -344,14 +348,14 @@ def test_a_mistake_names_its_key_and_the_way_out(change, message):
     assert all(line.startswith("config: ") for line in str(refused.value).splitlines())
 
 
-def test_all_mistakes_are_told_at_once():
+def test_all_mistakes_are_reported_together():
     with pytest.raises(experiment.ConfigError) as refused:
         resolved(("seed", -1), ("decoding/max_new_tokens", 0))
     assert len(str(refused.value).splitlines()) == 2
 
 
-def test_what_no_figure_reads_is_not_asked_for():
-    """A model whose folder is away and a variant too deep for the models are definitions only."""
+def test_definitions_that_no_figure_reads_are_not_checked():
+    """For instance a model whose folder is missing, and a variant with too many drops."""
     absent = {"source": {"from": "path", "path": "nowhere"}, "n_blocks": 3, "dtype": "float32"}
     resolved(("models/absent", absent), ("variants/deep", drop_blocks(99)))
 
@@ -373,7 +377,7 @@ def local(folder, *changes, variants=("dense",), **entry):
     )
 
 
-def test_the_number_of_blocks_is_the_models(tiny):
+def test_the_number_of_blocks_must_be_that_of_the_model(tiny):
     local(tiny, variants=["drop-2b"])
     local(tiny, variants=["drop-2b"], n_blocks=3)
     with pytest.raises(experiment.ConfigError, match=r"n_drop is 4, but local, .* has 3 blocks"):
@@ -400,7 +404,7 @@ def quantized(group_size):
         ((quantized(8), ("decoding/max_new_tokens", 5000)), r"max_new_tokens is 5000, but local"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_the_models_sizes(changes, message, tiny):
+def test_settings_that_do_not_fit_the_model_are_refused(changes, message, tiny):
     if message is None:
         local(tiny, *changes, variants=["x"])
         return
@@ -417,7 +421,9 @@ def test_what_does_not_fit_the_models_sizes(changes, message, tiny):
         ({"num_hidden_layers": 4}, "block 3 is missing"),
     ],
 )
-def test_a_local_model_is_refused_before_the_first_job(settings, message, tiny, tmp_path):
+def test_an_unsupported_local_model_is_refused_before_the_first_job(
+    settings, message, tiny, tmp_path
+):
     folder = shutil.copytree(tiny, tmp_path / "m")
     file = folder / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
@@ -425,7 +431,7 @@ def test_a_local_model_is_refused_before_the_first_job(settings, message, tiny, 
         local(folder)
 
 
-def test_a_hub_is_refused_once_its_configuration_is_at_hand(tiny, tmp_path, monkeypatch):
+def test_an_unsupported_hub_model_is_refused_by_its_configuration(tiny, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -448,8 +454,8 @@ def test_a_hub_is_refused_once_its_configuration_is_at_hand(tiny, tmp_path, monk
         '{"seed": 1,\n\t"seed": 2}\n',
     ],
 )
-def test_a_key_given_twice(text, tmp_path):
-    """Told with both lines, though what Snakemake merged no longer shows it."""
+def test_a_duplicate_key_is_refused(text, tmp_path):
+    """With both line numbers, although Snakemake's merged mapping does not show it."""
     file = tmp_path / ("c.json" if "\t" in text else "c.yaml")
     file.write_text(text, encoding="utf-8")
     with pytest.raises(experiment.ConfigError, match=r"is given twice in .*, in lines \d and \d"):
@@ -459,13 +465,13 @@ def test_a_key_given_twice(text, tmp_path):
             load_configfile(str(file))
 
 
-def test_keys_of_the_repositorys_files_are_given_once():
-    """Merged mappings (`<<`) and equal keys of different mappings are no duplicates."""
+def test_files_of_the_repository_have_no_duplicate_keys():
+    """Merged mappings (`<<`) and equal keys of different mappings are not duplicates."""
     experiment.check_files([ROOT / "config.yaml", ROOT / "paper.yaml", ROOT / "absent.yaml"])
 
 
 def test_relative_paths_start_at_the_snakefile(tmp_path, monkeypatch):
-    """Jobs run elsewhere, so the resolved path leads there from the working directory."""
+    """Jobs run in another directory, so paths are resolved relative to it."""
     monkeypatch.chdir(tmp_path)
     corpus = CONFIG["calibration"]["corpus"]
     config = resolved((f"corpora/{corpus}/source", {"from": "path", "path": "tests"}))
@@ -473,7 +479,7 @@ def test_relative_paths_start_at_the_snakefile(tmp_path, monkeypatch):
 
 
 def test_schema_and_signatures_of_methods_agree():
-    """What `compress` takes by keyword only is what config may say, and nothing else."""
+    """Keyword-only parameters of `compress` are exactly the settings in config."""
     declared = {
         name: set(part["properties"]) - {"method"}
         for name, part in json_schema.schema()["$defs"]["methods"].items()
@@ -483,8 +489,23 @@ def test_schema_and_signatures_of_methods_agree():
     assert {Path(part["$ref"]).name for part in chosen} == set(declared)
 
 
-def test_every_key_is_described_and_nothing_else_accepted():
-    """A key without a sentence, or a mapping that takes any key, does not get in."""
+def test_settings_of_figures_are_the_parameters_of_queries():
+    """No setting is unknown to all queries, and no query reads a setting that config refuses."""
+    queries = [file.read_text("utf-8") for file in (ROOT / "reports").glob("*/*.sql")]
+    parameters = {name for query in queries for name in parsed_sql.parameters(query)}
+    assert set(FigureSettings.model_fields) == parameters
+
+
+def test_dtypes_and_kinds_of_models_are_those_that_can_be_loaded():
+    """Config names them in its own list, because planning must not import torch."""
+    model, passes = (section.model_fields for section in (Model, Compression))
+    assert get_args(model["dtype"].annotation) == tuple(loading.DTYPES)
+    assert get_args(model["kind"].annotation) == tuple(loading.KINDS)
+    assert get_args(passes["forward_dtype"].annotation) == ("model", *loading.DTYPES)
+
+
+def test_every_key_is_described_and_other_keys_are_refused():
+    """No field lacks a description, and no mapping accepts arbitrary keys."""
 
     def walk(part, where):
         if isinstance(part, list):
@@ -502,8 +523,8 @@ def test_every_key_is_described_and_nothing_else_accepted():
     walk(json_schema.schema(), "")
 
 
-def test_readouts_are_named():
-    """Only tables kept by readout have one; what a figure does not say is the paper's."""
+def test_readouts_must_exist():
+    """Only some tables have a readout; the default is that of the paper."""
     figure = "figures/ext_readout/reads"
     assert resolved()["figures"]["ext_readout"]["reads"]["deviation"]["readout"] == [
         "lm_head",

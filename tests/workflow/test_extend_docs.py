@@ -1,4 +1,4 @@
-"""Every page of docs/extend/ works as it stands: a stranger who follows it gets what it says."""
+"""Each page of docs/extend/ works as written, from a clean checkout."""
 
 import os
 from collections.abc import Iterator
@@ -32,16 +32,16 @@ def python() -> Iterator[WarmPython]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_can_be_followed_by_hand(page: Path, python: WarmPython, tmp_path: Path) -> None:
-    """From a clean checkout, without the network: every block is written, edited or run."""
+def test_a_page_can_be_followed(page: Path, python: WarmPython, tmp_path: Path) -> None:
+    """Without the network, each block of the page is written, applied or run."""
     text = page.read_text(encoding="utf-8")
     assert {"sh", "text"} <= {step.kind for step in doc_pages.steps(text)}
     folder = Checkout(tmp_path / "prunescope").folder
     doc_pages.follow(text, folder, ENVIRONMENT, python)
 
 
-def test_edits_fit_one_place_alone() -> None:
-    """The lines around an edit say where it goes; without them it could go anywhere."""
+def test_edits_fit_exactly_one_place() -> None:
+    """The lines around an edit determine its place."""
     text = "a\nb\na\nb\nc\n"
     assert doc_pages.edited(text, " b\n-c\n+d\n@@\n b\n a\n+x\n") == "a\nb\na\nx\nb\nd\n"
     with pytest.raises(AssertionError, match="2 places"):
@@ -51,7 +51,7 @@ def test_edits_fit_one_place_alone() -> None:
 
 
 def test_outputs_are_compared_line_by_line() -> None:
-    """In order, with numbers nearly equal, whatever else is printed."""
+    """In order, with approximately equal numbers; other lines may be printed between them."""
     printed = "loading\nblock 0  0.1234\nblock 1  0.5\ndone\n"
     doc_pages.check_output("block 0 0.1235\n...\n... 1 ...\ndone\n", printed)
     for expected in ("block 0 0.2\n", "done\nloading\n", "block 2 ...\n"):

@@ -1,4 +1,4 @@
-"""The fingerprint changes with what code computes, and with nothing else."""
+"""A fingerprint changes if and only if the result of the code can change."""
 
 import shutil
 
@@ -58,7 +58,7 @@ SAME, OTHER = True, False
         ("scripts/prunescope/__init__.py", "D = 4", OTHER),
     ],
 )
-def test_script_sees_what_it_reaches(tree, name, text, same):
+def test_a_script_depends_on_the_names_it_reaches(tree, name, text, same):
     before = fresh("trace.py")
     tree(name, text)
     assert (fresh("trace.py") == before) is same
@@ -74,7 +74,7 @@ def test_script_sees_what_it_reaches(tree, name, text, same):
         ("fig.sql", "SELECT a, 'x  -- y' FROM t", OTHER),
     ],
 )
-def test_figure_is_its_caption_its_chart_and_its_query(tree, name, text, same):
+def test_a_figure_depends_on_caption_chart_and_query(tree, name, text, same):
     entries = ("../reports/figures/fig.py", "../reports/figures/fig.sql")
     before = fresh(*entries)
     tree(f"reports/figures/{name}", text)
@@ -89,7 +89,7 @@ def test_figure_is_its_caption_its_chart_and_its_query(tree, name, text, same):
         ("SELECT a FROM printed_not", SAME),
     ],
 )
-def test_printed_numbers_count_where_a_query_reads_them(tree, query, same):
+def test_printed_values_count_if_the_query_reads_them(tree, query, same):
     tree("reports/figures/fig.sql", query)
     tree("reports/printed.csv", "a\n1\n")
     before = fresh("../reports/figures/fig.sql")
@@ -97,8 +97,8 @@ def test_printed_numbers_count_where_a_query_reads_them(tree, query, same):
     assert (fresh("../reports/figures/fig.sql") == before) is same
 
 
-def test_a_query_counts_with_the_views_it_names(tree):
-    """Directly and through another view; a view it does not name is none of its business."""
+def test_a_query_depends_on_the_views_it_names(tree):
+    """Directly or through another view, but on no others."""
     tree("reports/views/shares.sql", "SELECT a FROM scores")
     tree("reports/views/scores.sql", "SELECT a FROM t")
     tree("reports/views/sizes.sql", "SELECT b FROM t")
@@ -110,7 +110,7 @@ def test_a_query_counts_with_the_views_it_names(tree):
     assert fresh("../reports/figures/fig.sql") != before
 
 
-def test_other_files_count_byte_by_byte(tree):
+def test_files_without_code_count_byte_by_byte(tree):
     before = fresh("../reports/style.css")
     tree("reports/style.css", "a { b:  c }")
     assert fresh("../reports/style.css") != before
@@ -135,7 +135,7 @@ def test_every_form_of_import_is_followed(tree, statement):
     assert fresh("prunescope/user.py") != before
 
 
-def test_relative_imports_climb(tree):
+def test_relative_imports_of_parents_are_followed(tree):
     tree("scripts/prunescope/methods/__init__.py", "")
     tree("scripts/prunescope/methods/wanda.py", "from ..metrics import f")
     before = fresh("prunescope/methods/wanda.py")
@@ -143,13 +143,13 @@ def test_relative_imports_climb(tree):
     assert fresh("prunescope/methods/wanda.py") != before
 
 
-def test_cycles_end(tree):
+def test_cyclic_imports_are_supported(tree):
     tree("scripts/prunescope/metrics.py", "from prunescope import tracing")
     assert fresh("trace.py")
 
 
-def test_place_and_order_do_not_count(tree, tmp_path, monkeypatch):
-    """A checkout elsewhere has the same fingerprints."""
+def test_folder_and_order_do_not_count(tree, tmp_path, monkeypatch):
+    """A checkout in another folder has the same fingerprints."""
     before = fresh("trace.py", "../reports/style.css")
     assert fresh("../reports/style.css", "trace.py") == before
     shutil.copytree(tmp_path / "scripts", tmp_path / "else/scripts")
@@ -160,20 +160,20 @@ def test_place_and_order_do_not_count(tree, tmp_path, monkeypatch):
     assert fresh("trace.py", "../reports/style.css") == before
 
 
-def test_missing_entry_says_what_to_do(tree):
+def test_error_for_a_missing_file_says_what_to_do(tree):
     with pytest.raises(FileNotFoundError, match=r"fingerprint\('nowhere.py'\): there is no file"):
         fresh("nowhere.py")
 
 
 def test_declarations_of_tables_are_left_out():
-    """A changed meaning of a column, in whichever module of `tables`, re-runs nothing."""
+    """A new description of a column, in any module of `tables`, re-runs nothing."""
     files = module._reachable_files(ROOT / "scripts/compress_model.py")
     files |= module._reachable_files(ROOT / "scripts/prunescope/tables/schemas.py")
     assert {file.name for file in files if file.parent.name == "tables"} <= {"__init__.py"}
 
 
-def test_one_method_does_not_pull_in_the_others():
-    """Editing wanda.py re-runs Wanda's variants only."""
+def test_a_method_does_not_depend_on_other_methods():
+    """An edit of wanda.py re-runs only Wanda's variants."""
     files = module._reachable_files(ROOT / "scripts/compress_model.py")
     methods_reached = {file.stem for file in files if file.parent.name == "methods"}
     assert methods_reached == {"__init__"}

@@ -1,4 +1,4 @@
-"""The package is built in layers: a module imports from its own folder and from lower ones."""
+"""The package has layers: a module imports from its own folder and from lower layers."""
 
 import ast
 
@@ -48,7 +48,7 @@ def test_every_folder_has_a_layer():
 
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_go_down(file):
+def test_imports_are_from_lower_layers(file):
     own = folder_of(file.relative_to(PACKAGE).parts)
     for folder in imported(file):
         assert folder == own or RANK[folder] < RANK[own], f"{own} imports {folder}"

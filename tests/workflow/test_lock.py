@@ -1,4 +1,4 @@
-"""The lock keeps a second process out and ends with the first, however that ends."""
+"""The lock excludes a second process, and ends with the first one, even if it is killed."""
 
 import subprocess
 import sys

@@ -12,7 +12,7 @@ from prunescope import moved, paths
 FOLDERS = {"prunescope.evaluation", "prunescope.tracing", "prunescope.theory", "prunescope.sandbox"}
 
 
-def test_an_old_path_gives_the_module():
+def test_an_old_import_path_gives_the_module():
     for old in sorted(set(moved.MOVED) - FOLDERS - {"prunescope.lm_eval_tasks"}):
         sys.modules.pop(old, None)
         with pytest.warns(FutureWarning, match=moved.MOVED[old]):
@@ -21,7 +21,7 @@ def test_an_old_path_gives_the_module():
 
 
 @pytest.mark.parametrize("old", sorted(FOLDERS))
-def test_a_folder_called_as_a_module_has_its_names(old):
+def test_a_folder_named_like_an_old_module_has_its_names(old):
     module = importlib.import_module(moved.MOVED[old])
     name = next(
         n
@@ -33,16 +33,16 @@ def test_a_folder_called_as_a_module_has_its_names(old):
 
 
 @pytest.mark.parametrize("folder", sorted(FOLDERS))
-def test_a_module_of_a_folder_is_no_old_name(folder):
-    """`from folder import module` asks the folder for the name first: nothing else is imported."""
+def test_a_module_of_a_folder_is_not_an_old_name(folder):
+    """`from folder import module` asks the folder for the name first; only that is imported."""
     own = paths.SCRIPTS.joinpath(*folder.split("."))
     for name in (file.stem for file in own.glob("[!_]*.py")):
         with pytest.raises(AttributeError, match=name):
             moved.names_of(folder)(name)
 
 
-def test_the_repository_itself_uses_none():
-    """Every module is imported in a process in which an old path is an error."""
+def test_the_repository_uses_no_old_import_path():
+    """All modules are imported in a process that treats an old path as an error."""
     package = paths.SCRIPTS / "prunescope"
     names = [
         ".".join(file.relative_to(paths.SCRIPTS).with_suffix("").parts)

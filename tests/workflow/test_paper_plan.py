@@ -1,9 +1,9 @@
-"""paper.yaml plans its whole job list with no network and nothing in the store."""
+"""paper.yaml is planned without network and with an empty store."""
 
 import pytest
 import yaml
 
-from planned import DECODED, Planned
+from planned import DECODED, Planned, drawn
 from tiny_run import Checkout
 
 
@@ -12,8 +12,8 @@ def checkout(tmp_path_factory):
     return Checkout(tmp_path_factory.mktemp("paper") / "prunescope")
 
 
-def test_paper_plan(checkout):
-    """Four models are influenced and traced, a fifth embeds; others read the default model."""
+def test_the_plan_has_the_expected_jobs(checkout):
+    """Influences and traces for four models, embeddings for a fifth; else the default model."""
     planned = Planned(checkout.folder, "paper.yaml")
     models = {model for figure in planned.figures.values() for model in figure["models"]}
     tables = {table for figure in planned.figures.values() for table in figure["reads"]}
@@ -46,36 +46,37 @@ def test_paper_plan(checkout):
         "trace_decoding": len(planned.variants(*DECODED)),
         "estimate_decoding": len(planned.variants("decoding_deviation")),
         "split_attention_error": len(planned.variants("attention_error")),
-        "draw_figure": len(planned.figures),
+        **drawn(set(planned.figures)),
         "build_report": 1,
+        "build_items": 1,
         "build_catalog": 1,
     }
 
 
-def test_a_folder_on_the_way_to_the_store_may_have_a_tables_name(checkout):
-    """What a rule writes is told by its folder in the store, not by any folder of that name."""
+def test_a_parent_folder_can_have_the_name_of_a_table(checkout):
+    """Outputs of a rule are recognized by their folder within the store alone."""
     overlay = checkout.folder / "elsewhere.yaml"
     overlay.write_text("pathvars: {store: influence/deviation/store}\n", encoding="utf-8")
     usual = checkout.plan("--cores", "1")
     assert checkout.plan("--cores", "1", "--configfile", overlay.name) == usual
 
 
-def test_figures_read_the_suites_that_paper_names(checkout):
-    """A suite that is written down for the paper and that nothing runs is a slip."""
+def test_figures_read_all_suites_of_the_paper(checkout):
+    """A suite that no figure reads would be a mistake."""
     named = yaml.safe_load((checkout.folder / "paper.yaml").read_text(encoding="utf-8"))["suites"]
     figures = Planned(checkout.folder, "paper.yaml").figures.values()
     reads = [keys for figure in figures for keys in figure["reads"].values()]
     assert set(named) <= {suite for keys in reads for suite in keys.get("suite", [])}
 
 
-def test_slurm_profile_plans_the_same(checkout):
+def test_the_slurm_profile_gives_the_same_plan(checkout):
     overlay = ("--configfile", "paper.yaml")
     slurm = checkout.plan(*overlay, "--workflow-profile", "profiles/slurm")
     assert slurm == checkout.plan(*overlay)
 
 
-def test_one_figure_takes_only_what_it_needs(checkout):
-    """No estimates, no sweep, one model beside the default where the figure compares none."""
+def test_a_single_figure_plans_only_its_inputs(checkout):
+    """For one model, without estimates and without sweeps."""
     plan = checkout.plan("results/figures/fig05_orthogonal_magnitude_block14.json")
     assert plan == {
         "fetch_model": 1,
@@ -90,8 +91,8 @@ def test_one_figure_takes_only_what_it_needs(checkout):
     }
 
 
-def test_wrong_config_stops_before_the_first_job(checkout):
-    """One line says what is wrong; no traceback, no job."""
+def test_an_invalid_config_stops_before_the_first_job(checkout):
+    """The message has one line and no traceback."""
     run = checkout.snakemake("--cores", "1", "--config", "sede=1")
     assert run.returncode != 0
     assert "config: the experiment: there is no key 'sede'. Did you mean 'seed'?" in run.stderr

@@ -57,7 +57,7 @@ def test_a_job_ends_when_its_run_is_killed(run, tmp_path):
     assert f"process {run.pid}, was killed" in log.read_text(encoding="utf-8")
 
 
-def test_a_job_of_a_run_that_is_gone_does_not_start(run, tmp_path, monkeypatch):
+def test_a_job_of_an_ended_run_does_not_start(run, tmp_path, monkeypatch):
     run.kill()
     run.wait()
     monkeypatch.setenv(progress.RUN_PROCESS, str(run.pid))

@@ -1,4 +1,4 @@
-"""A store keeps what Snakemake recorded of its artifacts; whose store it is decides what counts."""
+"""Snakemake's records of artifacts are kept in the store; those of the own folder have priority."""
 
 import base64
 import json
@@ -54,8 +54,8 @@ def moved_to_another_directory():
     Path(".snakemake").rename("elsewhere")
 
 
-def test_records_come_back_with_the_store(here):
-    """And Snakemake does not take them for those of an old release, which it would convert."""
+def test_records_are_restored_with_the_store(here):
+    """Snakemake does not convert them like those of an old release."""
     run()
     moved_to_another_directory()
     records.take_over("store", ".snakemake")
@@ -64,8 +64,8 @@ def test_records_come_back_with_the_store(here):
     assert Path(".snakemake/incomplete").is_dir()
 
 
-def test_ones_own_records_are_believed_after_a_kill(here):
-    """The store's copy is of the run before."""
+def test_own_records_have_priority_after_a_killed_run(here):
+    """The copy in the store is from the run before."""
     run()
     record = recorded(".snakemake/metadata", TABLE, "seed 1")
     records.take_over("store", ".snakemake")
@@ -80,7 +80,7 @@ def test_an_artifact_without_a_record_is_refused(here):
         records.take_over("store", ".snakemake")
 
 
-def test_a_store_of_an_earlier_release_is_ones_own_where_it_was_made(here):
+def test_a_store_of_an_earlier_release_is_accepted_in_its_folder(here):
     made("store/influence/model=other/part.parquet")
     records.take_over("store", ".snakemake")
     moved_to_another_directory()
@@ -88,8 +88,8 @@ def test_a_store_of_an_earlier_release_is_ones_own_where_it_was_made(here):
         records.take_over("store", ".snakemake")
 
 
-def test_files_of_a_store_within_the_store_are_not_its_artifacts(here):
-    """Nor are kept embeddings, nor what is hidden."""
+def test_files_of_a_nested_store_are_not_artifacts(here):
+    """Stored embeddings and hidden files are not artifacts either."""
     for file in ("other/edits/a.safetensors", "embeddings/a.safetensors", ".x.json"):
         made(f"store/{file}")
     records.claim("store/other", ".snakemake")
@@ -112,8 +112,8 @@ def timed(here):
     return {file: file.stat().st_mtime_ns for file in both}
 
 
-def test_a_touched_artifact_is_as_old_as_its_bytes(timed):
-    """Whatever its size, and in a copy of the store, too."""
+def test_a_touched_artifact_gets_back_its_recorded_time(timed):
+    """For any size, and also in a copy of the store."""
     shutil.copytree("store", "copied", copy_function=shutil.copyfile)
     for folder in ("store", "copied"):
         for file in timed:
@@ -123,8 +123,8 @@ def test_a_touched_artifact_is_as_old_as_its_bytes(timed):
         assert found == list(timed.values())
 
 
-def test_an_artifact_of_other_bytes_keeps_its_time(timed):
-    """One made anew, and one whose bytes are not those of its seal."""
+def test_a_changed_artifact_keeps_its_new_time(timed):
+    """It was made anew, or its bytes do not match its seal."""
     anew, damaged = timed
     os.utime(_sealed("a.json", 3), ns=(1, 1))
     damaged.write_text(damaged.read_text("utf-8").replace("2", "4", 1), encoding="utf-8")
@@ -133,7 +133,7 @@ def test_an_artifact_of_other_bytes_keeps_its_time(timed):
     assert {anew.stat().st_mtime_ns, damaged.stat().st_mtime_ns} == {1}
 
 
-def test_damaged_times_are_set_aside(timed):
+def test_a_damaged_file_of_times_is_set_aside(timed):
     kept = Path("store/.records/times.json")
     kept.write_text("{}", encoding="utf-8")
     for file in timed:

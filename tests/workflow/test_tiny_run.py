@@ -1,4 +1,4 @@
-"""tests/config.tiny.yaml from nothing to the report, and what re-runs after a change.
+"""tests/config.tiny.yaml runs up to the report, and changes re-run what depends on them.
 
 One file, because workers of pytest-xdist share files, not fixtures: the run is made once. A test of
 what re-runs edits the copy in which it ended, asks for the plan, and puts things back.
@@ -17,7 +17,7 @@ import duckdb
 import pytest
 import yaml
 
-from planned import DECODED, Planned
+from planned import DECODED, Planned, drawn
 from prunescope.storage import store
 from tiny_run import TINY, Checkout, make_inputs
 
@@ -49,8 +49,8 @@ def planned(tiny_run):
     return Planned(tiny_run.folder, CONFIG)
 
 
-def test_report_is_one_file_with_every_figure(folder):
-    """No link leaves the page, and each figure of config stands in it."""
+def test_the_report_is_one_file_with_every_figure(folder):
+    """No link leaves the page, and it contains each figure of config."""
     page = (folder / "results/tiny/report.html").read_text(encoding="utf-8")
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     assert all(figure in page for figure in config["figures"])
@@ -58,8 +58,8 @@ def test_report_is_one_file_with_every_figure(folder):
     assert '<link rel="stylesheet"' not in page
 
 
-def test_catalog_answers_in_its_folder(folder, monkeypatch):
-    """One view per table, partition keys as text."""
+def test_the_catalog_can_be_queried_in_its_folder(folder, monkeypatch):
+    """One view per table; partition keys are text."""
     monkeypatch.chdir(folder / "store/tiny")
     with duckdb.connect("catalog.duckdb", read_only=True) as catalog:
         views = {
@@ -83,7 +83,7 @@ def test_catalog_answers_in_its_folder(folder, monkeypatch):
     ]
 
 
-def test_every_artifact_says_what_made_it(folder):
+def test_every_artifact_has_its_provenance(folder):
     files = sorted((folder / "store/tiny").rglob("part.parquet"))
     rules = {store.read_provenance(file)["rule"] for file in files}
     assert rules == {
@@ -101,17 +101,18 @@ def test_every_artifact_says_what_made_it(folder):
         "estimate_decoding",
         "run_lm_eval",
         "compare_scores",
+        "judge_claims",
         "run_retrieval",
         "run_matched_formats",
     }
 
 
-def test_nothing_half_made_is_left(folder):
+def test_no_temporary_file_is_left(folder):
     meant = {".snakemake_timestamp", ".lock", ".lock.process", ".records"}
     assert not [path for path in (folder / "store/tiny").rglob(".*") if path.name not in meant]
 
 
-def test_every_job_left_its_log_and_its_time(folder):
+def test_every_job_has_a_log_and_a_time(folder):
     logs = sorted((folder / "logs/tiny").rglob("*.log"))
     assert len(logs) > 20
     for log in logs:
@@ -119,8 +120,8 @@ def test_every_job_left_its_log_and_its_time(folder):
         assert "took" in log.read_text(encoding="utf-8"), log
 
 
-def test_an_export_is_made_on_request(tiny_run):
-    """Named in config: written, with its proof; not named: said in one line."""
+def test_exports_are_made_on_request(tiny_run):
+    """Those named in config are written with their check; otherwise a line says so."""
     run = tiny_run.snakemake(
         "export", "--cores", "2", *TINY, "--config", "export={variant: [drop-2b]}"
     )
@@ -132,8 +133,8 @@ def test_an_export_is_made_on_request(tiny_run):
     assert "make export VARIANT=" in tiny_run.snakemake("export", "--cores", "2", *TINY).stderr
 
 
-def test_a_killed_run_does_not_lock_the_next_one_out(tiny_run):
-    """What Snakemake leaves when it is killed: its lock files, and no report."""
+def test_a_killed_run_does_not_block_the_next_one(tiny_run):
+    """Snakemake leaves its lock files and no report."""
     report = tiny_run.folder / "results/tiny/report.html"
     for kind in ("input", "output"):
         left = tiny_run.folder / f".snakemake/locks/0.{kind}.lock"
@@ -152,8 +153,8 @@ def flipped(file):
     file.write_bytes(content)
 
 
-def test_a_damaged_table_is_named_and_the_same_command_heals_it(tiny_run):
-    """Its figure has to be drawn again; the first run names the table, the second makes it anew."""
+def test_a_damaged_table_is_named_and_made_anew_by_the_same_command(tiny_run):
+    """A figure is to be drawn again; the first run names the table, the second makes it."""
     table = tiny_run.folder / "store/tiny/influence/model=tiny/part.parquet"
     whole = store.read(table, "influence")
     flipped(table)
@@ -170,8 +171,8 @@ def test_a_damaged_table_is_named_and_the_same_command_heals_it(tiny_run):
     table.with_name(".part.parquet.damaged").unlink()
 
 
-def test_a_failed_job_leaves_a_page_that_says_so(tiny_run):
-    """It is rebuilt without the figure, names the log, and the next run makes it whole."""
+def test_the_report_shows_a_failed_job(tiny_run):
+    """It lacks the figure and names the log; the next run completes it."""
     chart = tiny_run.folder / "reports/figures/fig06_theory_block14.py"
     page = tiny_run.folder / "results/tiny/report.html"
     right, whole = chart.read_text("utf-8"), page.read_text("utf-8")
@@ -197,7 +198,7 @@ def without_times(page):
 
 
 def test_a_table_removed_by_hand_is_made_again(tiny_run):
-    """Though everything that was made from it is there."""
+    """Although all files made from it exist."""
     table = tiny_run.folder / "store/tiny/influence/model=tiny/part.parquet"
     content = table.read_bytes()
     table.unlink()
@@ -205,8 +206,8 @@ def test_a_table_removed_by_hand_is_made_again(tiny_run):
     table.write_bytes(content)
 
 
-def test_a_store_from_elsewhere_is_used_where_it_was_made_alike(tiny_run, tmp_path):
-    """Another seed makes anew what depends on it; without records it is refused."""
+def test_a_moved_store_is_reused_where_inputs_are_equal(tiny_run, tmp_path):
+    """Another seed makes dependent files anew; a store without records is refused."""
     other = Checkout(tmp_path / "other")
     for name in ("store", "results"):
         shutil.copytree(tiny_run.folder / name, other.folder / name, symlinks=True)
@@ -220,8 +221,8 @@ def test_a_store_from_elsewhere_is_used_where_it_was_made_alike(tiny_run, tmp_pa
     assert "were not made by this working directory" in run.stdout + run.stderr
 
 
-def test_verify_and_orphans_tell_what_a_store_holds(tiny_run):
-    """A whole store; a flipped bit; a table that no rule writes by the present config."""
+def test_verify_and_orphans_report_the_state_of_a_store(tiny_run):
+    """A complete store, a flipped bit, and a table that no rule of the present config writes."""
 
     def care(*arguments):
         return subprocess.run(
@@ -257,8 +258,8 @@ def test_verify_and_orphans_tell_what_a_store_holds(tiny_run):
 
 
 @pytest.mark.parametrize("lock", [".snakemake/prunescope.lock", "store/tiny/.lock"])
-def test_two_runs_do_not_work_in_one_folder_or_store(tiny_run, lock):
-    """The second says which process is in its way."""
+def test_a_folder_and_a_store_have_one_run_at_a_time(tiny_run, lock):
+    """The second run names the process that holds the lock."""
     report = tiny_run.folder / "results/tiny/report.html"
     with (tiny_run.folder / lock).open("a+", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -292,17 +293,18 @@ def below_compression(planned, variants):
     return {
         "compress_model": len(variants),
         **{rule: count for rule, count in counts.items() if count},
-        "draw_figure": planned.n_showing(variants),
+        **drawn(planned.showing(variants)),
+        **({"build_items": 1} if counts["run_lm_eval"] else {}),
         **DONE,
     }
 
 
-def test_second_run_does_nothing(tiny_run):
+def test_a_second_run_does_nothing(tiny_run):
     assert tiny_run.plan(*TINY) == {}
 
 
-def test_touching_everything_does_nothing(tiny_run):
-    """A branch switch and back leaves new times and old contents, in source and store alike."""
+def test_new_times_of_all_files_re_run_nothing(tiny_run):
+    """Switching branches back and forth gives old contents new times."""
     for file in tiny_run.folder.rglob("*"):
         if file.is_file() and ".snakemake" not in file.relative_to(tiny_run.folder).parts[0]:
             file.touch()
@@ -329,21 +331,21 @@ COMMENTS = [
 ]
 
 
-def test_comments_anywhere_do_nothing(tiny_run):
+def test_new_comments_re_run_nothing(tiny_run):
     with contextlib.ExitStack() as edits:
         for file, old, new in COMMENTS:
             edits.enter_context(tiny_run.edited(file, old, new))
         assert tiny_run.plan(*TINY) == {}
 
 
-def test_a_model_no_figure_reads_runs_nothing(tiny_run):
+def test_a_model_that_no_figure_reads_runs_nothing(tiny_run):
     other = "\nmodels:\n  other:\n    source: {from: path, path: nowhere}\n    n_blocks: 3\n"
     with tiny_run.edited(CONFIG, "\nmodels:\n", other + "    dtype: float32\n"):
         assert tiny_run.plan(*TINY) == {}
 
 
-def test_one_more_temperature_traces_again(tiny_run, planned):
-    """Traces and below: no compression, no answers."""
+def test_another_temperature_re_runs_traces(tiny_run, planned):
+    """With all that follows, but no compression and no answers."""
     tables = ("sublayer_trace", "logit_shift", "deviation")
     with tiny_run.edited(CONFIG, "temperatures: [0.5, 1.0]", "temperatures: [0.5, 1.0, 2.0]"):
         assert tiny_run.plan(*TINY) == {
@@ -351,18 +353,18 @@ def test_one_more_temperature_traces_again(tiny_run, planned):
             "estimate_deviations": len(planned.traces("deviation")),
             "trace_decoding": len(planned.variants(*DECODED)),
             "estimate_decoding": len(planned.variants("decoding_deviation")),
-            "draw_figure": planned.n_figures(*tables, *DECODED),
+            **drawn(planned.reading(*tables, *DECODED)),
             **DONE,
         }
 
 
-def test_a_longer_sweep_compresses_the_new_variants(tiny_run):
+def test_a_longer_sweep_compresses_only_new_variants(tiny_run):
     with tiny_run.edited(
         CONFIG, "drop-{n_drop}a: {n_drop: [1, 2]", "drop-{n_drop}a: {n_drop: [1, 2, 3]"
     ):
         assert tiny_run.plan(*TINY) == {
             "compress_model": 1,
-            "draw_figure": 1,  # ext_influence
+            **drawn({"ext_influence"}),
             **DONE,
         }
 
@@ -381,18 +383,18 @@ def test_an_edited_figure_is_drawn_again(tiny_run, ending, old, new):
         assert tiny_run.plan(*TINY) == {"draw_figure": 1, "build_report": 1}
 
 
-def test_an_edited_view_draws_the_figures_that_read_it_again(tiny_run):
-    """Figures 1 and 10, retrieval and how far compression goes read what was dropped."""
+def test_an_edited_view_redraws_the_figures_that_read_it(tiny_run):
+    """Figures 1 and 10, retrieval, and how far compression goes read the drop sizes."""
     with tiny_run.edited("reports/views/drop_sizes.sql", "0 AS n_drop", "1 - 1 AS n_drop"):
-        assert tiny_run.plan(*TINY) == {"draw_figure": 4, "build_report": 1}
+        assert tiny_run.plan(*TINY) == {"draw_figure": 4, "judge_claims": 2, **DONE}
 
 
-def test_a_new_style_builds_the_report_again(tiny_run):
+def test_a_new_style_rebuilds_the_report(tiny_run):
     with tiny_run.edited("reports/style.css", "{", "{ /* new */ "):
-        assert tiny_run.plan(*TINY) == {"build_report": 1}
+        assert tiny_run.plan(*TINY) == {"build_report": 1, "build_items": 1}
 
 
-def test_edited_theory_is_estimated_again(tiny_run, planned):
+def test_edited_estimates_are_computed_again(tiny_run, planned):
     file = tiny_run.folder / "scripts/prunescope/theory/estimates.py"
     line = re.search(r"^    return .+\n", file.read_text(encoding="utf-8"), re.MULTILINE)[0]
     with tiny_run.edited(
@@ -401,7 +403,7 @@ def test_edited_theory_is_estimated_again(tiny_run, planned):
         assert tiny_run.plan(*TINY) == {
             "estimate_deviations": len(planned.traces("deviation")),
             "estimate_decoding": len(planned.variants("decoding_deviation")),
-            "draw_figure": planned.n_figures("deviation", "decoding_deviation"),
+            **drawn(planned.reading("deviation", "decoding_deviation")),
             **DONE,
         }
 
@@ -412,7 +414,7 @@ def compressed(planned, *methods):
     return planned.of_methods(planned.variants(*tables), *methods)
 
 
-def test_an_edited_method_compresses_its_own_variants_again(tiny_run, planned):
+def test_an_edited_method_re_runs_its_own_variants(tiny_run, planned):
     with tiny_run.edited(
         "scripts/prunescope/compression/methods/block_drop.py", '("block",)', '("block", "x")'
     ):
@@ -420,17 +422,19 @@ def test_an_edited_method_compresses_its_own_variants_again(tiny_run, planned):
         assert tiny_run.plan(*TINY) == below_compression(planned, variants)
 
 
-def test_an_edited_way_through_blocks_compresses_weights_again(tiny_run, planned):
-    """Methods that read weights, and what follows; no drop, no trace of a drop."""
+def test_an_edited_block_walk_re_runs_methods_that_read_weights(tiny_run, planned):
+    """With all that follows, but no drop and no trace of a drop."""
     with tiny_run.edited(
-        "scripts/prunescope/compression/blockwise.py", "SAMPLED_TOKENS = 128", "SAMPLED_TOKENS = 64"
+        "scripts/prunescope/compression/input_collection.py",
+        "SAMPLED_TOKENS = 128",
+        "SAMPLED_TOKENS = 64",
     ):
         variants = compressed(planned, *WEIGHTS)
         assert tiny_run.plan(*TINY) == below_compression(planned, variants)
 
 
-def test_other_thresholds_judge_texts_again(tiny_run, planned):
-    """What is written stays; the tables of one job are made together."""
+def test_other_thresholds_re_run_the_verdicts_of_texts(tiny_run, planned):
+    """Answers are kept; all tables of one job are made together."""
     with tiny_run.edited("config.yaml", "least_tokens: 24", "least_tokens: 25"):
         plan = tiny_run.plan(*TINY)
     assert plan["trace_decoding"] == len(planned.variants(*DECODED))
@@ -438,15 +442,15 @@ def test_other_thresholds_judge_texts_again(tiny_run, planned):
     assert "trace_sublayers" not in plan
 
 
-def test_another_number_type_of_passes_compresses_weights_again(tiny_run, planned):
+def test_another_dtype_of_passes_re_runs_methods_that_read_weights(tiny_run, planned):
     with tiny_run.edited(
         CONFIG, "\ndecoding", "\ncompression: {forward_dtype: bfloat16}\ndecoding"
     ):
         assert tiny_run.plan(*TINY)["compress_model"] == len(compressed(planned, *WEIGHTS))
 
 
-def test_another_calibration_seed_compresses_again(tiny_run, planned):
-    """Everything from calibration on, and the answers, which are sampled; nothing is fetched."""
+def test_another_calibration_seed_re_runs_calibration_and_answers(tiny_run, planned):
+    """With all that follows; answers are sampled. Nothing is fetched again."""
     with tiny_run.edited(CONFIG, "\ndefault_model", "\nseed: 1\ndefault_model"):
         assert tiny_run.plan(*TINY) == {
             "sample_calibration": 1,
@@ -455,5 +459,5 @@ def test_another_calibration_seed_compresses_again(tiny_run, planned):
             **below_compression(planned, compressed(planned, *DROPS, *WEIGHTS)),
             "run_matched_formats": len(planned.variants("matched_samples")),  # seeded distractors
             "compare_scores": len(planned.compared("score_difference")),  # seeded resampling
-            "draw_figure": len(planned.figures) - planned.n_figures("model_check"),
+            **drawn(set(planned.figures) - planned.reading("model_check")),
         }

@@ -1,4 +1,4 @@
-"""The notebook docs/tour.ipynb runs from its first cell to its last, and stores no outputs."""
+"""The notebook docs/tour.ipynb can be executed and contains no outputs."""
 
 import json
 import sys
@@ -15,8 +15,8 @@ CODE = [cell for cell in CELLS if cell["cell_type"] == "code"]
 pytestmark = pytest.mark.filterwarnings("error:prunescope:FutureWarning")  # a path of release 0.1
 
 
-def test_no_output_is_stored() -> None:
-    """They would be out of date after the next change, and a diff nobody can read."""
+def test_the_notebook_contains_no_outputs() -> None:
+    """They would be outdated after the next change, and their diffs unreadable."""
     assert not [cell for cell in CODE if cell["outputs"] or cell["execution_count"]]
 
 
@@ -35,7 +35,7 @@ def toured() -> dict[str, Any]:
 
 @pytest.mark.parametrize("figure", ["figure_4", "figure_13"])
 def test_its_figures_show_every_block_in_three_spaces(toured: dict[str, Any], figure: str) -> None:
-    """And Vega draws them."""
+    """Vega renders them."""
     specification = toured[figure].to_dict()
     (rows,) = specification["datasets"].values()
     shown = {(row["sublayer"], row["block"], row["space"]) for row in rows}
@@ -44,7 +44,7 @@ def test_its_figures_show_every_block_in_three_spaces(toured: dict[str, Any], fi
 
 
 def test_dropping_a_sublayer_changes_more_than_pruning_it(toured: dict[str, Any]) -> None:
-    """The mean similarity of hidden states says that both traces are of what they say."""
+    """So the two traces are of the edits that the text names."""
     means = [
         sum(row["mean"] for row in toured["similarity"](toured[trace]).to_pylist())
         for trace in ("dropped_trace", "pruned_trace")

@@ -1,4 +1,4 @@
-"""Which jobs the missing result of a failed run waits for."""
+"""The jobs that keep a failed run from its result are named."""
 
 from prunescope.workflow.unfinished import stopped_at
 
@@ -18,5 +18,5 @@ def test_the_jobs_without_unfinished_inputs_are_named_once():
     assert stopped_at("other", NEEDS.__getitem__, unfinished) == ["scores"]
 
 
-def test_a_job_that_failed_itself_stands_for_itself():
+def test_a_failed_job_is_named_itself():
     assert stopped_at("other", NEEDS.__getitem__, {"page", "other"}) == ["other"]

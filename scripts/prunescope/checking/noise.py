@@ -32,7 +32,7 @@ class Noise(NamedTuple):
     Attributes
     ----------
     positions : number of positions compared.
-    disagreements : number of positions at which the likeliest tokens differ.
+    disagreements : number of positions at which the most likely tokens differ.
     kl_mean, kl_max : mean and maximum of the Kullback-Leibler divergence over positions, in nats.
     angular_… : mean and maximum of the angular deviation 1 - cos over positions, of the hidden
         state h after the final norm, the logits z, and p = softmax(z).
@@ -51,7 +51,7 @@ class Noise(NamedTuple):
 
     @property
     def disagreement(self) -> float:
-        """Share of positions at which the likeliest tokens differ."""
+        """Share of positions at which the most likely tokens differ."""
         return self.disagreements / self.positions
 
 
@@ -244,7 +244,7 @@ def _statistics(h: Tensor, other_h: Tensor, z: Tensor, other_z: Tensor) -> Tenso
 
     Returns
     -------
-    (5, rows) float64: whether the likeliest token differs, KL in nats, and the angular deviations
+    (5, rows) float64: whether the most likely token differs, KL in nats, and the angular deviations
     of h, z and p.
     """
     kl, _ = metrics.kl_in_float64(z, other_z - z, 1.0)

@@ -11,13 +11,15 @@ that read the same tensor (for instance q, k and v) form a group, whose inputs a
 Peak memory consists of the model on its own device, one block, the hidden states of the calibration
 set, the statistics of one block, and the temporary tensors of one micro-batch per worker;
 `BlockWalk.estimate` counts them. The edit needs further memory, which grows with every block.
+
+A walk consists of `block` (what a method gets and replaces), `input_statistics` (what is summed),
+`input_collection` (how inputs are collected by several threads), and this module, which runs the
+blocks and from which methods import all names that they need.
 """
 
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import torch
@@ -25,49 +27,33 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from prunescope import finite, progress
+from prunescope.compression.block import Block, Group, Linear
+from prunescope.compression.input_collection import (
+    REMEDY,
+    AllLinearsCalled,
+    Collector,
+    sampled_tokens,
+)
+from prunescope.compression.input_statistics import ColumnNorms, NoStatistic, Statistic
 from prunescope.machine import products, runtime
 from prunescope.model import anatomy
 from prunescope.model.capture import Call, state_of
 from prunescope.model.edits import Edit
-from prunescope.model.replacements import Columns, Replacement, Rows, mapped, on_own_pages, replaced
+from prunescope.model.replacements import Replacement
 from prunescope.tables.schemas import TABLES
 
+__all__ = [
+    "Block",
+    "BlockWalk",
+    "Calibration",
+    "ColumnNorms",
+    "Group",
+    "Linear",
+    "Memory",
+    "Statistic",
+    "matrices_outside_linears",
+]
 _Item = TypeVar("_Item")
-
-SAMPLED_TOKENS = 128
-"""Least number of tokens, evenly spaced, on which the output error of each linear is measured."""
-
-LARGEST_STRIDE = 64
-"""Largest distance between sampled tokens.
-
-Because of it, more than `SAMPLED_TOKENS` are sampled from a large calibration set.
-"""
-
-_WAY_OUT = f"{finite.WAY_OUT} For calibration passes alone, set compression/forward_dtype."
-
-TOKENS_PER_SUM = 128
-"""Number of tokens whose squares are added at a time, so that the sums stay in the cache."""
-
-
-class Statistic(Protocol):
-    """A statistic of a linear's inputs that a method needs, summed over the calibration tokens."""
-
-    def __init__(self, in_features: int, device: torch.device) -> None:
-        """Start with the statistic of no tokens."""
-
-    def add(self, x: Tensor) -> None:
-        """Add the inputs of some tokens, (tokens, in_features)."""
-
-    def merge(self, other: Self) -> None:
-        """Add the tokens of another statistic of the same inputs."""
-
-    @staticmethod
-    def memory(in_features: int, workers: int) -> int:
-        """Most bytes held at a time.
-
-        These are either the statistics of all workers, or a single one together with the temporary
-        tensors of the computation it is made for.
-        """
 
 
 @dataclass(frozen=True)
@@ -115,196 +101,6 @@ class Memory(NamedTuple):
         return f"{sum(self) / 2**20:.0f} MB ({parts})"
 
 
-@dataclass
-class Linear:
-    """One linear of a block, with its dense weight and its calibration inputs.
-
-    Attributes
-    ----------
-    name : dotted name of the linear in the model.
-    weight : (out_features, in_features), dense, in the dtype of the model and on the device of the
-        walk.
-    inputs : the statistic of all its calibration inputs, of the class that the walk was given.
-    sample : (tokens, in_features), the inputs on which its output error is measured.
-    """
-
-    name: str
-    weight: Tensor
-    inputs: Any
-    sample: Tensor
-
-
-@dataclass
-class Group:
-    """Linears of one block that read the same input.
-
-    Attributes
-    ----------
-    names : names of the linears, relative to the block.
-    in_features : width of the input.
-    inputs : the statistic of all calibration inputs, of the class that the walk was given.
-    sample : (tokens, in_features), the inputs of some tokens.
-    linears : the linears themselves, in the order of `names`.
-    """
-
-    names: list[str]
-    in_features: int
-    inputs: Any
-    sample: Tensor
-    linears: list[Linear] = field(default_factory=list)
-
-
-Edited = tuple[Replacement, float | None]
-"""The replacement of a linear's weight, and the mean importance of its weights if a method has it.
-"""
-
-
-class _MeasuredEdit(NamedTuple):
-    """The edited weight of a linear and its row of the report.
-
-    Attributes
-    ----------
-    replacement : the weight as the edit stores it.
-    weight : the weight as the block is run with it.
-    row : columns of `compression_report`.
-    """
-
-    replacement: Tensor | Replacement
-    weight: Tensor
-    row: dict[str, object]
-
-
-class Block:
-    """One block of the walk. A method replaces its linears, and all later blocks see the effect.
-
-    Attributes
-    ----------
-    groups : the linears of the block by the input that they read.
-    running : the tensors that the block is run with, by name relative to the block.
-    tensors : the replacements so far, by name in the model.
-    rows : rows of `compression_report` so far.
-    """
-
-    def __init__(
-        self,
-        prefix: str,
-        sublayers: dict[str, str],
-        groups: list[Group],
-        running: dict[str, Tensor],
-    ) -> None:
-        self.groups = groups
-        self.running = running
-        self.tensors: dict[str, Tensor | Replacement] = {}
-        self.rows: list[dict[str, object]] = []
-        self._prefix = prefix
-        self._sublayers = sublayers
-
-    def linear(self, name: str) -> Linear:
-        """The linear of a name relative to the block."""
-        return next(linear for linear in self.linears() if linear.name == self._prefix + name)
-
-    def names_under(self, sublayer: str) -> list[str]:
-        """Names, relative to the block, of the linears in the module `sublayer`."""
-        return [name for name in self._sublayers if name.startswith(f"{sublayer}.")]
-
-    def group_of(self, name: str) -> Group:
-        """The group of the linear of a name relative to the block."""
-        return next(group for group in self.groups if name in group.names)
-
-    def linears(self) -> Iterator[Linear]:
-        """All linears of the block."""
-        return (linear for group in self.groups for linear in group.linears)
-
-    def replace_all(self, edited: Callable[[Linear], Edited]) -> None:
-        """Call `replace` for every linear with the result of `edited`, several at the same time."""
-        linears = list(self.linears())
-        largest_first = sorted(linears, key=lambda linear: -linear.weight.numel())
-
-        def measure(linear: Linear) -> _MeasuredEdit:
-            return self._measure(linear, *edited(linear))
-
-        device = linears[0].weight.device
-        measured = runtime.side_by_side(measure, largest_first, device)
-        by_name = {linear.name: one for linear, one in zip(largest_first, measured, strict=True)}
-        for linear in linears:
-            self._apply(linear, by_name[linear.name])
-
-    def replace(
-        self, linear: Linear, replacement: Replacement, mean_importance: float | None = None
-    ) -> None:
-        """Replace the weight of a linear, and report its sparsity and its relative output error.
-
-        The error is |(Ŵ - W) X| / |W X| over the sampled calibration tokens. X are the inputs of
-        the linear after the edits of all earlier blocks.
-
-        Parameters
-        ----------
-        linear : a linear of this block.
-        replacement : its new weight.
-        mean_importance : mean importance of its weights, for methods that rank them.
-
-        Raises
-        ------
-        ValueError
-            if the edited weight is not finite.
-        """
-        self._apply(linear, self._measure(linear, replacement, mean_importance))
-
-    def _measure(
-        self, linear: Linear, replacement: Replacement, mean_importance: float | None
-    ) -> _MeasuredEdit:
-        weight, name = linear.weight, self._relative_name(linear)
-        new = replaced(weight, replacement)
-        same_shape = new if new.shape == weight.shape else _zeroed(weight, replacement)
-        if not same_shape.sum(dtype=torch.float32).isfinite():
-            raise ValueError(f"{linear.name}: the edited weight holds NaN or infinity.")
-        x = linear.sample.float()
-        output = torch.linalg.vector_norm(x @ weight.float().T)
-        change = torch.linalg.vector_norm(x @ (same_shape.float() - weight.float()).T)
-        row = {
-            "linear": name,
-            "sublayer": self._sublayers[name],
-            "sparsity": 1 - float((same_shape != 0).count_nonzero()) / same_shape.numel(),
-            "mean_importance": mean_importance,
-            "relative_output_error": float(change / output) if output else None,
-        }
-        running = self._to_run(f"{name}.weight", new)
-        return _MeasuredEdit(on_own_pages(replacement), running, row)
-
-    def _apply(self, linear: Linear, measured: _MeasuredEdit) -> None:
-        self.tensors[f"{linear.name}.weight"] = measured.replacement
-        self.rows.append(measured.row)
-        self.running[f"{self._relative_name(linear)}.weight"] = measured.weight
-
-    def replace_bias(self, linear: Linear, replacement: Replacement) -> None:
-        """Replace the bias of a linear, if it has one."""
-        name = f"{self._relative_name(linear)}.bias"
-        bias = self.running.get(name)
-        if bias is not None:
-            self.tensors[f"{linear.name}.bias"] = on_own_pages(replacement)
-            self.running[name] = self._to_run(name, replaced(bias, replacement))
-
-    def _relative_name(self, linear: Linear) -> str:
-        return linear.name.removeprefix(self._prefix)
-
-    def _to_run(self, name: str, new: Tensor) -> Tensor:
-        """Convert a new tensor to the dtype and memory order of the one that the block runs with.
-
-        The result has memory of its own, because it outlives the temporary tensors around it.
-        """
-        old = self.running.pop(name)
-        dtype, in_order = old.dtype, products.is_ordered(old)
-        del old  # so that its memory can be used for the new tensor
-        new = new.to(dtype)
-        return products.ordered(new) if in_order else mapped(new)
-
-
-def _zeroed(weight: Tensor, replacement: Replacement) -> Tensor:
-    """The weight in its dense shape, with zeros in the rows or columns that are left out."""
-    assert isinstance(replacement, (Rows, Columns))
-    return replacement.zeroed(weight)
-
-
 class BlockWalk:
     """Iterate over the blocks of a model in order; the inputs of each follow from earlier edits.
 
@@ -334,7 +130,7 @@ class BlockWalk:
             )
         self.model = model
         self.calibration = calibration if statistic is not None else calibration.excerpt()
-        self.statistic = statistic or _NoStatistic
+        self.statistic = statistic or NoStatistic
         self._dtype = calibration.dtype or next(model.parameters()).dtype
         self._tensors: dict[str, Tensor | Replacement] = {}
         self._rows: list[dict[str, object]] = []
@@ -362,7 +158,7 @@ class BlockWalk:
             finite.checked(
                 hidden_states,
                 f"calibration sequence {sequence}: hidden states after {after}, in {self._dtype},",
-                _WAY_OUT,
+                REMEDY,
             )
 
     def result(self, method: str) -> tuple[Edit, pa.Table]:
@@ -496,7 +292,8 @@ class BlockWalk:
         """
         batches = list(self.calibration.micro_batches())
         workers = runtime.workers_for(len(batches), self.calibration.device)
-        collector = _Collector(self.statistic, len(linears), workers, self._sampled_tokens(batches))
+        sampled = sampled_tokens(batches, *self.calibration.token_ids.shape)
+        collector = Collector(self.statistic, len(linears), workers, sampled)
 
         def run_part(worker: int) -> None:
             """Run consecutive micro-batches, so that statistics are merged in order of tokens."""
@@ -506,7 +303,7 @@ class BlockWalk:
                 try:
                     with finite.named(f"block {index}, calibration {_sequences(batches[batch])}"):
                         self._output(dense, states[batches[batch]], call)
-                except _AllLinearsCalled:
+                except AllLinearsCalled:
                     continue
                 never = sorted(set(linears) - batch_progress.linears)
                 raise ValueError(f"block {index} never calls {', '.join(never)}: cannot calibrate.")
@@ -523,14 +320,6 @@ class BlockWalk:
             for handle in handles:
                 handle.remove()
         return [group.merged() for group in collector.groups]
-
-    def _sampled_tokens(self, batches: list[slice]) -> list[range]:
-        """The tokens of each micro-batch on which output errors are measured."""
-        n, length = self.calibration.token_ids.shape
-        stride = min(LARGEST_STRIDE, max(1, n * length // SAMPLED_TOKENS))
-        return [
-            range(stride // 2, (batch.stop - batch.start) * length, stride) for batch in batches
-        ]
 
     def _advance(
         self, dense: nn.Module, running: dict[str, Tensor], states: Tensor, call: Call
@@ -601,154 +390,10 @@ class _BlockHolder(nn.Module):
         work()
 
 
-class _AllLinearsCalled(Exception):
-    """Ends the pass through a block once the inputs of all linears are known.
-
-    The product of the last linear is not needed.
-    """
-
-
-@dataclass
-class _CollectedGroup:
-    """A group of linears while its inputs are collected.
-
-    Attributes
-    ----------
-    names : names of the linears, relative to the block.
-    parts : the statistic of each worker.
-    sample : (tokens, in_features), the inputs of the sampled tokens.
-    """
-
-    names: list[str]
-    parts: list[Statistic]
-    sample: Tensor
-
-    def merged(self) -> Group:
-        """The group with the statistics of all workers merged."""
-        inputs, *others = self.parts
-        for other in others:
-            inputs.merge(other)
-        return Group(self.names, self.sample.shape[-1], inputs, self.sample)
-
-
-@dataclass
-class _BatchProgress:
-    """How far one micro-batch has come through a block.
-
-    Attributes
-    ----------
-    batch, worker : indices of the micro-batch and of the worker that runs it.
-    linears : names of the linears that have been called.
-    inputs : weak references to their inputs, which must not be kept alive, and their groups.
-    """
-
-    batch: int
-    worker: int
-    linears: set[str] = field(default_factory=set)
-    inputs: list[tuple[weakref.ref[Tensor], _CollectedGroup]] = field(default_factory=list)
-
-    def group_of(self, x: Tensor) -> _CollectedGroup | None:
-        """The group of an input that another linear has read before; None for a new input."""
-        return next((group for other, group in self.inputs if other() is x), None)
-
-
-class _Collector:
-    """Collects the inputs of a block's linears, of several micro-batches at the same time.
-
-    Parameters
-    ----------
-    statistic : class of the statistic of each input.
-    n_linears : number of linears of the block.
-    workers : number of threads that run micro-batches.
-    sampled : the tokens of each micro-batch that are stored; all micro-batches but the last have
-        the same number of them.
-    """
-
-    def __init__(
-        self, statistic: type[Statistic], n_linears: int, workers: int, sampled: list[range]
-    ) -> None:
-        self.groups: list[_CollectedGroup] = []
-        self._statistic = statistic
-        self._n_linears = n_linears
-        self._workers = workers
-        self._sampled = sampled
-        self._group_by_linear: dict[str, _CollectedGroup] = {}
-        self._lock = threading.Lock()
-        self._thread = threading.local()
-
-    def begin(self, batch: int, worker: int) -> _BatchProgress:
-        """Start a micro-batch, to which all further inputs of the calling thread belong."""
-        batch_progress = _BatchProgress(batch, worker)
-        self._thread.progress = batch_progress
-        return batch_progress
-
-    def add(self, name: str, x: Tensor) -> None:
-        """Add the input of a linear, unless another linear of its group has added it before.
-
-        Parameters
-        ----------
-        name : name of the linear, relative to the block.
-        x : (sequences, length, in_features).
-
-        Raises
-        ------
-        NotFinite
-            if the input is not finite.
-        _AllLinearsCalled
-            if this was the last linear of the block.
-        """
-        batch: _BatchProgress = self._thread.progress
-        known = batch.group_of(x)
-        group = self._group_of(name, x, known)
-        if known is None:
-            batch.inputs.append((weakref.ref(x), group))
-            finite.checked(x, lambda: f"inputs of {name}, in {x.dtype},", _WAY_OUT)
-            tokens, rows = self._sampled[batch.batch], x.flatten(0, -2)
-            start = batch.batch * len(self._sampled[0])
-            group.sample[start : start + len(tokens)] = rows[tokens.start :: tokens.step]
-            group.parts[batch.worker].add(rows)
-        batch.linears.add(name)
-        if len(batch.linears) == self._n_linears:
-            raise _AllLinearsCalled
-
-    def _group_of(self, name: str, x: Tensor, known: _CollectedGroup | None) -> _CollectedGroup:
-        """The group of a linear; at its first call it joins the group of its input."""
-        with self._lock:
-            if name not in self._group_by_linear:
-                group = known or self._new_group(x)
-                group.names.append(name)
-                self._group_by_linear[name] = group
-            return self._group_by_linear[name]
-
-    def _new_group(self, x: Tensor) -> _CollectedGroup:
-        width = x.shape[-1]
-        parts = [self._statistic(width, x.device) for _ in range(self._workers)]
-        sample = x.new_empty(sum(map(len, self._sampled)), width)
-        self.groups.append(_CollectedGroup([], parts, sample))
-        return self.groups[-1]
-
-
 def _sequences(batch: slice) -> str:
     """The sequences of a micro-batch, in words."""
     first, last = batch.start, batch.stop - 1
     return f"sequence {first}" if first == last else f"sequences {first} to {last}"
-
-
-class _NoStatistic:
-    """The statistic of methods that need none."""
-
-    def __init__(self, in_features: int, device: torch.device) -> None:
-        pass
-
-    def add(self, x: Tensor) -> None:
-        pass
-
-    def merge(self, other: "_NoStatistic") -> None:
-        pass
-
-    @staticmethod
-    def memory(in_features: int, workers: int) -> int:
-        return 0
 
 
 def _converted(values: Any, device: torch.device, dtype: torch.dtype) -> Any:
@@ -763,33 +408,3 @@ def _converted(values: Any, device: torch.device, dtype: torch.dtype) -> Any:
     if isinstance(values, dict):
         return {name: _converted(part, device, dtype) for name, part in values.items()}
     return values
-
-
-class ColumnNorms:
-    """‖x_j‖₂ of every input j over the calibration tokens, from float64 sums of float32 parts."""
-
-    def __init__(self, in_features: int, device: torch.device) -> None:
-        self._squares = torch.zeros(in_features, dtype=torch.float64, device=device)
-
-    def add(self, x: Tensor) -> None:
-        """Add the squared inputs of some tokens, (tokens, in_features)."""
-        wide = torch.promote_types(x.dtype, torch.float32)
-        sums = x.new_zeros(min(TOKENS_PER_SUM, len(x)), x.shape[1], dtype=wide)
-        for rows in x.split(TOKENS_PER_SUM):
-            wide_rows = rows.to(wide)
-            sums[: len(rows)].addcmul_(wide_rows, wide_rows)
-        self._squares += sums.sum(0)
-
-    def merge(self, other: "ColumnNorms") -> None:
-        """Add the sums of squares of another instance."""
-        self._squares += other._squares
-
-    def norms(self) -> Tensor:
-        """The norms, (in_features,) float32. Raises NotFinite if an input was not finite."""
-        norms = self._squares.sqrt().float()
-        return finite.checked(norms, "norms of a linear's calibration inputs")
-
-    @staticmethod
-    def memory(in_features: int, workers: int) -> int:
-        """Bytes of the sums of all workers."""
-        return 8 * in_features * workers

@@ -77,7 +77,14 @@ def min_max_grid(weight: Tensor, bits: int, group_size: int, shrink: Tensor | fl
 
 
 def codes_of(weight: Tensor, grid: Grid, bits: int) -> Tensor:
-    """The integer code of the value nearest to each weight, (out, in) -> (out, in) float32."""
+    """The integer code of the value nearest to each weight, (out, in) -> (out, in) float32.
+
+    Parameters
+    ----------
+    weight : (out, in), the weights.
+    grid : scales and zero points of the groups.
+    bits : number of bits per code.
+    """
     zero_points, scales = (part.float().unsqueeze(-1) for part in grid)
     codes: Tensor = weight.unflatten(-1, (scales.shape[-2], -1)) / scales
     return codes.round_().add_(zero_points).clamp_(0, 2**bits - 1).flatten(-2)

@@ -44,7 +44,13 @@ def passes(program: str, tests: str) -> bool:
 
 
 def pass_at(k: int, n_programs: int, n_passed: int) -> float:
-    """Probability that one of k programs passes, drawn without replacement (Chen et al., 2021)."""
+    """Probability that one of k programs passes, drawn without replacement (Chen et al., 2021).
+
+    Parameters
+    ----------
+    k : number of programs that are drawn.
+    n_programs, n_passed : number of programs, and of those that passed.
+    """
     return 1.0 - math.comb(n_programs - n_passed, k) / math.comb(n_programs, k)
 
 

@@ -32,7 +32,7 @@ OWN_TASKS = Path(__file__).parent / "lm_eval_tasks"
 _SPLITS = {"training_split": "train", "validation_split": "validation", "test_split": "test"}
 _FEW_SHOT_SPLITS = ("train", "dev")
 
-Settings = Mapping[str, Any]
+TaskSettings = Mapping[str, Any]
 """One entry of config's `tasks`."""
 
 Rows = list[dict[str, Any]]
@@ -45,7 +45,7 @@ class Evaluated(NamedTuple):
     samples: Rows
 
 
-def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path) -> Evaluated:
+def evaluate(lm: VariantLM, name: str, settings: TaskSettings, rows_dir: str | Path) -> Evaluated:
     """Run one task on a model.
 
     Parameters
@@ -100,13 +100,20 @@ def evaluate(lm: VariantLM, name: str, settings: Settings, rows_dir: str | Path)
 
 
 def load(
-    lm_eval_name: str, settings: Settings, rows_dir: Path, limit: int | None = None
+    lm_eval_name: str, settings: TaskSettings, rows_dir: Path, limit: int | None = None
 ) -> dict[str, Any]:
     """Load a task or group of lm-eval, which reads the splits in `rows_dir`.
 
     Splits that are missing in `rows_dir` are removed from the task; it is scored on `test` if there
     is one, else on `validation`. Rows beyond `limit` are not even prepared, unless lm-eval filters
     rows before it applies the limit.
+
+    Parameters
+    ----------
+    lm_eval_name : name of the task or group in lm-eval.
+    settings : entry of the task in the config.
+    rows_dir : folder with a Parquet file per split.
+    limit : number of rows of the scored split; None for all.
     """
     splits = {file.stem for file in rows_dir.glob("*.parquet")}
     overrides: dict[str, Any] = {"num_fewshot": settings["n_shot"]}
@@ -214,7 +221,7 @@ def _scores(
     evaluated: Mapping[str, Any],
     name: str,
     lm_eval_name: str,
-    settings: Settings,
+    settings: TaskSettings,
     tasks: Mapping[str, Any],
     n_cut_items: int,
 ) -> Iterator[dict[str, Any]]:
@@ -475,7 +482,7 @@ def _outcome(value: Any) -> float:
 
 
 def _chance(sample: Mapping[str, Any], metric: str, task: Any) -> float | None:
-    """Expected outcome of a guess: one in so many options, 0 for a text that is written.
+    """Expected outcome of a guess: 1 / number of options, or 0 for a generated text.
 
     None for a metric that is no share of right answers.
     """

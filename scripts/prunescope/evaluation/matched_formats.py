@@ -95,7 +95,13 @@ def squad_item(item: int, row: Mapping[str, Any]) -> Item:
 
 
 def squad_score(item: Item, text: str, _: Passes | None) -> Scored:
-    """Best token F1 over the accepted answers, and exact match, as in the evaluation of SQuAD."""
+    """Best token F1 over the accepted answers, and exact match, as in the evaluation of SQuAD.
+
+    Parameters
+    ----------
+    item : the question, with its accepted answers.
+    text : the generated answer.
+    """
     f1 = max(token_f1(text, answer) for answer in item.accepted)
     exact = any(exact_match(text, answer) for answer in item.accepted)
     return Scored(exact or f1 >= F1_CORRECT, f1, exact)
@@ -108,7 +114,13 @@ def gsm8k_item(item: int, row: Mapping[str, Any]) -> Item:
 
 
 def gsm8k_score(item: Item, text: str, _: Passes | None) -> Scored:
-    """Correct if the last number of the text is the result, which follows #### in the solution."""
+    """Correct if the last number of the text is the result, which follows #### in the solution.
+
+    Parameters
+    ----------
+    item : the question, with its solution.
+    text : the generated answer.
+    """
     exact = last_number(text) == last_number(item.answer.rpartition("####")[2])
     return Scored(exact, float(exact), exact)
 
@@ -127,7 +139,14 @@ def humaneval_item(item: int, row: Mapping[str, Any]) -> Item:
 
 
 def humaneval_score(item: Item, text: str, passes: Passes | None) -> Scored:
-    """Correct if the program passes its tests; None if programs are not run."""
+    """Correct if the program passes its tests; None if programs are not run.
+
+    Parameters
+    ----------
+    item : the problem, with its tests.
+    text : the generated program, which continues the prompt.
+    passes : runs a program in the sandbox; None if programs are not run.
+    """
     if passes is None:
         return Scored(None, None)
     passed = passes(f"{item.question}{text}", item.tests)
@@ -151,6 +170,13 @@ def draw_items(
     source: str, rows: Sequence[Mapping[str, Any]], n_items: int, seed: int
 ) -> list[Item]:
     """Items at random, in the order of their rows; no two accept the same answer.
+
+    Parameters
+    ----------
+    source : name of the data set.
+    rows : rows of the scored split.
+    n_items : number of items to draw.
+    seed : seed of the draw.
 
     Raises
     ------
@@ -185,7 +211,14 @@ def _item(source: str, index: int, row: Mapping[str, Any]) -> Item:
 
 
 def draw_candidates(n_items: int, n_candidates: int, seed: int) -> list[list[int]]:
-    """For each item, the items whose answers are its options: itself first, then others."""
+    """For each item, the items whose answers are its options: itself first, then others.
+
+    Parameters
+    ----------
+    n_items : number of items.
+    n_candidates : number of options per item, including the right answer.
+    seed : seed of the draw.
+    """
     return [
         [
             own,
@@ -243,7 +276,15 @@ def choice_rows(
 def generation_rows(
     source: str, items: Sequence[Item], texts: Sequence[str], passes: Passes | None
 ) -> Iterator[dict[str, object]]:
-    """Score every generated text; if `passes` is None, no code is run."""
+    """Score every generated text; if `passes` is None, no code is run.
+
+    Parameters
+    ----------
+    source : name of the data set.
+    items : the questions.
+    texts : the generated answer to each question.
+    passes : runs a program in the sandbox.
+    """
     for item, text in zip(items, texts, strict=True):
         yield {
             "item": item.item,

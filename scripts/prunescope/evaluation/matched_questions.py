@@ -24,7 +24,7 @@ SCORED_SPLITS = ("test", "validation")
 
 
 @dataclass(frozen=True)
-class Settings:
+class MatchedSettings:
     """Settings of the matched formats.
 
     Attributes
@@ -62,7 +62,11 @@ def sandboxed_passes() -> Passes:
 
 
 def ask(
-    lm: VariantLM, source: str, items: Sequence[Item], settings: Settings, passes: Passes | None
+    lm: VariantLM,
+    source: str,
+    items: Sequence[Item],
+    settings: MatchedSettings,
+    passes: Passes | None,
 ) -> Iterator[dict[str, object]]:
     """Rows of `matched_samples` of one source: every item in every format.
 
@@ -91,7 +95,15 @@ def ask(
 
 
 def check_lengths(lm: VariantLM, source: str, items: Sequence[Item], max_new_tokens: int) -> None:
-    """Raise JobError if a question with the longest answer exceeds the model's positions."""
+    """Raise JobError if a question with the longest answer exceeds the model's positions.
+
+    Parameters
+    ----------
+    lm : the model and its tokenizer.
+    source : name of the data set, for the message.
+    items : the questions.
+    max_new_tokens : greatest length of an answer, in tokens.
+    """
     longest_answer = max(
         len(lm.tok_encode(item.answer + matched_formats.CLOSING)) for item in items
     )
@@ -123,7 +135,15 @@ def likelihoods(lm: VariantLM, questions: Sequence[tuple[str, Sequence[str]]]) -
 def generated(
     lm: VariantLM, questions: Sequence[str], ends: Sequence[str], max_new_tokens: int
 ) -> list[str]:
-    """Greedy answers to the questions, each up to the first of `ends`."""
+    """Greedy answers to the questions, each up to the first of `ends`.
+
+    Parameters
+    ----------
+    lm : the model and its tokenizer.
+    questions : the texts to continue.
+    ends : strings at which an answer ends.
+    max_new_tokens : greatest length of an answer, in tokens.
+    """
     settings = {"until": list(ends), "do_sample": False, "max_gen_toks": max_new_tokens}
     return lm.generate_until(
         [_request("generate_until", question, settings) for question in questions]

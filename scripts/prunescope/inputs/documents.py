@@ -1,4 +1,4 @@
-"""Rows of a source to the documents of a corpus: one text each, and a count of what is left out."""
+"""Convert rows of a source to the documents of a corpus, and count the rows that are left out."""
 
 import re
 from collections import Counter
@@ -12,9 +12,9 @@ from prunescope.progress import JobError
 from prunescope.tables.schemas import TABLES
 
 MIN_BYTES = 16
-"""Shorter texts, in UTF-8, are headings and leftovers, not documents.
+"""Least length of a document in UTF-8; shorter texts are headings and fragments.
 
-Bytes say how much a text holds in any script: six Chinese characters have 18 of them.
+Bytes measure the amount of text in any script: six Chinese characters are 18 bytes.
 """
 
 Document = tuple[str, str]
@@ -22,7 +22,7 @@ Document = tuple[str, str]
 
 
 LeftOut = Counter[str]
-"""Rows that became no document, by the reason."""
+"""Number of rows that are left out, by reason."""
 
 
 def in_words(left_out: LeftOut) -> str:
@@ -42,10 +42,16 @@ def as_rows(documents: Sequence[Document]) -> pa.Table:
 def texts(
     rows: Iterable[sources.Row], left_out: LeftOut, text_column: str = "text"
 ) -> Iterator[Document]:
-    """One document per row with a text; its id is the row's url, or where it stands.
+    """One document per row with a text; its id is the url of the row, or else its location.
 
     A row whose text is null is left out and counted. Raises JobError for a row without the column,
     or with something other than text in it.
+
+    Parameters
+    ----------
+    rows : locations and columns of the rows.
+    left_out : counts the rows that are left out, by reason.
+    text_column : the column with the text.
     """
     for place, row in rows:
         if text_column not in row:
@@ -83,11 +89,17 @@ def _long_enough(text: str, left_out: LeftOut) -> bool:
 def passages(
     rows: Iterable[sources.Row], left_out: LeftOut, text_column: str = "text"
 ) -> Iterator[Document]:
-    """One document per reading passage, whole, each once though it is asked about many times.
+    """One document per complete reading passage, even if several questions are about it.
 
-    The id is the member and the passage's own id there, so that an evaluation on the same file can
-    leave out what calibration has seen. LAMBADA's `query` lacks the word to be guessed: it is put
-    back.
+    The id consists of the member and the id of the passage in it, so that an evaluation on the same
+    file can leave out the calibration text. The word to be guessed, which is missing in `query` of
+    LAMBADA, is appended.
+
+    Parameters
+    ----------
+    rows : locations and columns of the rows.
+    left_out : counts the rows that are left out, by reason.
+    text_column : not used by this format.
     """
     seen: set[str] = set()
     for place, row in rows:
@@ -115,4 +127,4 @@ READERS: Mapping[str, Callable[[Iterable[sources.Row], LeftOut, str], Iterator[D
     "text": texts,
     "passages": passages,
 }
-"""What a corpus's `format` may be."""
+"""Reader of each `format` of a corpus."""

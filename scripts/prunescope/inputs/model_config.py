@@ -16,7 +16,7 @@ from typing import Any
 
 from prunescope.paths import SCRIPTS
 
-Settings = Mapping[str, Any]
+ModelConfig = Mapping[str, Any]
 """The content of a model's config.json."""
 
 _ANATOMY_FILE = SCRIPTS / "prunescope" / "model" / "anatomy.py"
@@ -70,7 +70,7 @@ class Shape:
     linear_inputs: Mapping[str, int]
 
 
-def parse(text: str) -> Settings:
+def parse(text: str) -> ModelConfig:
     """Parse the text of a config.json. Raises ValueError unless it is a JSON object."""
     try:
         settings = json.loads(text)
@@ -81,7 +81,7 @@ def parse(text: str) -> Settings:
     return settings
 
 
-def shape_of(settings: Settings) -> Shape:
+def shape_of(settings: ModelConfig) -> Shape:
     """Sizes of the model that a config.json describes."""
     return Shape(
         model_type=settings.get("model_type"),
@@ -91,12 +91,12 @@ def shape_of(settings: Settings) -> Shape:
     )
 
 
-def _first_given(settings: Settings, names: tuple[str, ...]) -> tuple[str, Any]:
+def _first_given(settings: ModelConfig, names: tuple[str, ...]) -> tuple[str, Any]:
     """The first of these keys that has a value, with its value; an empty key if none has one."""
     return next(((n, settings[n]) for n in names if settings.get(n) is not None), ("", None))
 
 
-def _count(settings: Settings, names: tuple[str, ...]) -> int | None:
+def _count(settings: ModelConfig, names: tuple[str, ...]) -> int | None:
     _, value = _first_given(settings, names)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -107,7 +107,7 @@ def positions_in(model_dir: str | Path) -> int | None:
     return shape_of(parse(text)).positions
 
 
-def _positions(settings: Settings) -> int | None:
+def _positions(settings: ModelConfig) -> int | None:
     """Number of positions a model can use with the rotary factors of short texts.
 
     LongRoPE and dynamic NTK switch to other factors for every position once a text exceeds a
@@ -130,7 +130,7 @@ def _positions(settings: Settings) -> int | None:
     return min((length for length in (n_positions, *limits) if length), default=None)
 
 
-def _linear_inputs(settings: Settings) -> dict[str, int]:
+def _linear_inputs(settings: ModelConfig) -> dict[str, int]:
     """Input sizes of the linears of attention and MLP; with experts, those of a single expert."""
     inputs: dict[str, int] = {}
     hidden, heads = _count(settings, _HIDDEN_SIZE_KEYS), _count(settings, _HEAD_KEYS)
@@ -150,7 +150,7 @@ def _linear_inputs(settings: Settings) -> dict[str, int]:
     return inputs
 
 
-def has_experts(settings: Settings) -> bool:
+def has_experts(settings: ModelConfig) -> bool:
     """Whether some or all MLPs of the model are mixtures of experts."""
     return bool(_count(settings, _EXPERT_KEYS))
 
@@ -195,7 +195,7 @@ def _lm_head_of(entry: ast.expr | None, values: Mapping[str, ast.expr | None]) -
 # ---- refusals ---------------------------------------------------------------------------------
 
 
-def refusals(settings: Settings, kind: str | None = None) -> Iterator[str]:
+def refusals(settings: ModelConfig, kind: str | None = None) -> Iterator[str]:
     """Reasons why this model cannot be run, in one or two sentences each; none if it can be run.
 
     Parameters
@@ -228,7 +228,7 @@ def refusals(settings: Settings, kind: str | None = None) -> Iterator[str]:
     yield from _wrong_kind_refusals(settings, kind)
 
 
-def _model_name(settings: Settings) -> str:
+def _model_name(settings: ModelConfig) -> str:
     architectures = settings.get("architectures")
     names = [
         settings.get("model_type"),
@@ -237,7 +237,7 @@ def _model_name(settings: Settings) -> str:
     return ", ".join(str(name) for name in names if name)
 
 
-def _quantization_refusals(settings: Settings) -> Iterator[str]:
+def _quantization_refusals(settings: ModelConfig) -> Iterator[str]:
     for key in _QUANTIZATION_KEYS:
         value = settings.get(key)
         if value:
@@ -249,7 +249,7 @@ def _quantization_refusals(settings: Settings) -> Iterator[str]:
             )
 
 
-def _custom_code_refusals(settings: Settings) -> Iterator[str]:
+def _custom_code_refusals(settings: ModelConfig) -> Iterator[str]:
     """Refuse code that comes with the weights: it may differ from transformers' code of that name.
 
     Modules that transformers has adopted unchanged are accepted.
@@ -268,7 +268,7 @@ def _custom_code_refusals(settings: Settings) -> Iterator[str]:
     )
 
 
-def _count_refusals(settings: Settings) -> Iterator[str]:
+def _count_refusals(settings: ModelConfig) -> Iterator[str]:
     for key in _COUNT_KEYS:
         value = settings.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -278,7 +278,7 @@ def _count_refusals(settings: Settings) -> Iterator[str]:
             )
 
 
-def _unknown_type_refusals(settings: Settings) -> Iterator[str]:
+def _unknown_type_refusals(settings: ModelConfig) -> Iterator[str]:
     model_type = settings.get("model_type")
     if model_type not in known_types():
         yield (
@@ -288,7 +288,7 @@ def _unknown_type_refusals(settings: Settings) -> Iterator[str]:
         )
 
 
-def _wrong_kind_refusals(settings: Settings, kind: str | None) -> Iterator[str]:
+def _wrong_kind_refusals(settings: ModelConfig, kind: str | None) -> Iterator[str]:
     """Refuse classifiers, reward models, and checkpoints without the head that config requires."""
     architectures = settings.get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []

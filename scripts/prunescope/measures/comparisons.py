@@ -21,7 +21,7 @@ from prunescope.tables.schemas import TABLES
 
 Metrics = metrics.Geometry | metrics.UniformShift | metrics.ProbabilityShift
 
-_WAY_OUT = (
+_REMEDY = (
     "Changes relative to a dense state of length 0 (an embedding of zeros) are undefined, and very "
     "large logits overflow in float32. Leave the prompt or the variant out."
 )
@@ -69,19 +69,19 @@ class Slab:
 
     Attributes
     ----------
-    columns : index of each pair in the columns.
+    pairs : index of each pair among all pairs.
     rows : the rows of the product that belong to this slab.
     dense : the dense rows among them, one per pair or a single one for all pairs.
     variant : the rows of the variant among them, one per pair.
     """
 
-    columns: tuple[int, ...]
+    pairs: tuple[int, ...]
     rows: slice
     dense: slice
     variant: slice
 
 
-class Columns:
+class PairStatistics:
     """All statistics of several pairs at several steps, in float64; NaN until they are filled in.
 
     Parameters
@@ -139,7 +139,7 @@ class Columns:
         if z.device.type == "cpu":
             self._put_fused(steps, z, slab)
             return
-        chunk_size = max(1, PAIRS_TOGETHER // len(slab.columns))
+        chunk_size = max(1, PAIRS_TOGETHER // len(slab.pairs))
         for low in range(0, z.shape[0], chunk_size):
             high = min(low + chunk_size, z.shape[0])
             self._put_slab(
@@ -152,16 +152,16 @@ class Columns:
         dense = np.broadcast_to(rows[:, slab.dense], variant.shape)
         threads = torch.get_num_threads()
         compared = fused.compare(z.flatten(0, 1), dense, variant, self.temperatures, threads)
-        _put(self.z, "z", steps, slab.columns, compared.geometry)
-        _put(self.shift, "z", steps, slab.columns, compared.uniform_shift)
-        _put(self.p, "p", steps, slab.columns, compared.probability_shift)
+        _put(self.z, "z", steps, slab.pairs, compared.geometry)
+        _put(self.shift, "z", steps, slab.pairs, compared.uniform_shift)
+        _put(self.p, "p", steps, slab.pairs, compared.probability_shift)
 
     def _put_slab(self, steps: slice, z: Tensor, slab: Slab) -> None:
         z_variant = z[:, slab.variant]
         z_dense = z[:, slab.dense].expand_as(z_variant)
         delta_z = z_variant - z_dense
-        _put(self.z, "z", steps, slab.columns, metrics.geometry(z_dense, delta_z))
-        _put(self.shift, "z", steps, slab.columns, metrics.uniform_shift(delta_z))
+        _put(self.z, "z", steps, slab.pairs, metrics.geometry(z_dense, delta_z))
+        _put(self.shift, "z", steps, slab.pairs, metrics.uniform_shift(delta_z))
         largest = z.amax(-1)
         shifts = []
         for temperature in self.temperatures:
@@ -178,7 +178,7 @@ class Columns:
                 )
             )
         fields = (torch.stack(field, -1) for field in zip(*shifts, strict=True))
-        _put(self.p, "p", steps, slab.columns, metrics.ProbabilityShift(*fields))
+        _put(self.p, "p", steps, slab.pairs, metrics.ProbabilityShift(*fields))
 
     def as_tables(
         self, trace: str, shift: str, key: Mapping[str, pa.Array], kept: Tensor | None = None
@@ -228,7 +228,7 @@ def _put(
     values : fields (steps, pairs, …), of the same type as the columns.
     """
     for name, column, value in zip(values._fields, columns, values, strict=True):
-        finite.checked(value, f"statistics {letter}.{name}", _WAY_OUT)
+        finite.checked(value, f"statistics {letter}.{name}", _REMEDY)
         column[steps, list(pairs)] = value.double()
 
 

@@ -2,8 +2,9 @@
 
 The logits are processed in tiles. A tile is read into the first-level cache once and used for all
 temperatures. The loops are written so that they vectorise. This module has its own exponential
-functions for this reason, because those of the C library are function calls. All kernels are in one
-file, because numba's cache of compiled code is valid until the file changes.
+functions for this reason, because those of the C library are function calls, and those of Intel's
+SVML are slower (docs/performance.md). All kernels are in one file, because numba's cache of
+compiled code is valid until the file changes.
 
 The compiler may reorder the sums, so that their last bits depend on the machine code. Each kernel
 must therefore have a single machine code. A helper that is a separate function has two: numba

@@ -265,6 +265,12 @@ def kl_in_float64(z_dense: Tensor, delta_z: Tensor, temperature: float) -> tuple
 
     The bracket is a series if all shifts of a row are small. If a shift is so large that e^Y
     overflows in float64, log-sum-exp is used instead, because p may underflow where q does not.
+
+    Parameters
+    ----------
+    z_dense : (rows, vocab), logits of the dense model.
+    delta_z : (rows, vocab), shifts of the logits.
+    temperature : T of the softmax.
     """
     p = (z_dense.double() / temperature).softmax(-1)
     shift = delta_z.double().div_(temperature)

@@ -31,6 +31,7 @@ def boundaries(
 
     Parameters
     ----------
+    model : a model of any supported architecture.
     visit : gets the number of the boundary and the residual stream, (batch, sequence, d).
     calls : if given, collects the arguments of each block.
     """

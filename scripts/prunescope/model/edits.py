@@ -60,6 +60,12 @@ def write(path: str | Path, edit: Edit, made_by: Mapping[str, object]) -> None:
     """Write an edit as safetensors: block numbers, replaced tensors, and provenance as metadata.
 
     Each field of a replacement is stored as a tensor named `<field>/<parameter name>`.
+
+    Parameters
+    ----------
+    path : the file to write.
+    edit : the edit of a variant.
+    made_by : provenance, written into the metadata of the file.
     """
     indices = {
         f"{_DROPPED}{name}": np.asarray(blocks, dtype=np.int32)

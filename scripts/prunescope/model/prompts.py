@@ -124,6 +124,12 @@ def in_template(
     """Render messages with the chat template, on the date of `Prompting`.
 
     Raises JobError if the template fails.
+
+    Parameters
+    ----------
+    tokenizer : the tokenizer, with its template.
+    messages : role and content of each message.
+    add_generation_prompt : whether the start of the answer is added.
     """
     prompting = getattr(tokenizer, "prompting", None) or tokenization.Prompting()
     with _on(prompting.date):
@@ -210,6 +216,13 @@ def answers(
     end-of-text token, every answer has `max_new_tokens` tokens. The checkpoint's settings for
     decoding, such as a repetition penalty, are ignored. Raises JobError if a token has no
     embedding.
+
+    Parameters
+    ----------
+    model, tokenizer : the model and its tokenizer.
+    asked : the prompts with their sampling temperatures.
+    max_new_tokens : greatest length of an answer, in tokens.
+    seed : seed of the sampling.
     """
     n_embeddings = int(model.get_input_embeddings().weight.shape[0])
     for request in asked:
@@ -249,7 +262,14 @@ def decode_by_argmax(model: Any) -> None:
 
 
 def check_lengths(asked: Sequence[Asked], max_new_tokens: int, longest: int | None) -> None:
-    """Raise JobError if a prompt and its answer need more positions than the model has."""
+    """Raise JobError if a prompt and its answer need more positions than the model has.
+
+    Parameters
+    ----------
+    asked : the prompts as token ids.
+    max_new_tokens : greatest length of an answer, in tokens.
+    longest : number of positions of the model; None if it has no limit.
+    """
     for request in asked:
         needed = len(request.token_ids) + max_new_tokens
         if longest is not None and needed > longest:
@@ -263,7 +283,14 @@ def check_lengths(asked: Sequence[Asked], max_new_tokens: int, longest: int | No
 def padded(
     sequences: Sequence[Sequence[int]], *, left: bool, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, (sequences, longest); shorter sequences are padded with zeros."""
+    """Token ids and mask, (sequences, longest); shorter sequences are padded with zeros.
+
+    Parameters
+    ----------
+    sequences : token ids of each sequence.
+    left : whether padding is on the left.
+    device : device of the result.
+    """
     width = max(map(len, sequences))
     ids = torch.zeros(len(sequences), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -327,7 +354,16 @@ def as_rows(
     tokenizer: PreTrainedTokenizerBase,
     ends: Sequence[int],
 ) -> list[dict[str, object]]:
-    """Prompts and answers as rows of `dense_answer`."""
+    """Prompts and answers as rows of `dense_answer`.
+
+    Parameters
+    ----------
+    prompts : section `prompts` of config.
+    asked : the prompts as token ids, with their sampling temperatures.
+    answers : token ids of each answer.
+    tokenizer : decodes the token ids.
+    ends : ids of the end-of-text tokens.
+    """
     return [
         {
             "prompt": each.prompt,

@@ -136,6 +136,14 @@ class Quantized:
         """Pack integers (out, in) with zero points and scales (out, groups).
 
         Input scales are copied, because linears may share them but tensors of a file may not.
+
+        Parameters
+        ----------
+        codes : (out, in), integers of `bits` bits.
+        zero_points, scales : (out, groups).
+        bits : number of bits per integer.
+        group_size : number of consecutive inputs per group.
+        input_scales : (in,), the s of AWQ, by which unpacked weights are divided; None for none.
         """
         none = torch.empty(0, dtype=scales.dtype)
         return cls(
@@ -169,7 +177,7 @@ class Quantized:
 
 
 @dataclass(frozen=True)
-class Rows:
+class KeptRows:
     """Removal of whole outputs: the tensor gets fewer rows.
 
     Attributes
@@ -180,7 +188,7 @@ class Rows:
     rows: Tensor
 
     @classmethod
-    def by(cls, kept: Tensor) -> "Rows":
+    def by(cls, kept: Tensor) -> "KeptRows":
         """Pack one boolean per row, True if the row is kept."""
         return cls(pack_bits(kept))
 
@@ -201,7 +209,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Columns:
+class KeptColumns:
     """Removal of whole inputs: the tensor gets fewer columns.
 
     Attributes
@@ -212,7 +220,7 @@ class Columns:
     columns: Tensor
 
     @classmethod
-    def by(cls, kept: Tensor) -> "Columns":
+    def by(cls, kept: Tensor) -> "KeptColumns":
         """Pack one boolean per column, True if the column is kept."""
         return cls(pack_bits(kept))
 
@@ -232,7 +240,7 @@ class Columns:
         return float(self.of(dense).nbytes)
 
 
-KINDS: tuple[Any, ...] = (Masked, Survivors, Quantized, Rows, Columns)
+KINDS: tuple[Any, ...] = (Masked, Survivors, Quantized, KeptRows, KeptColumns)
 """All kinds of replacements; in a file, the names of the fields identify the kind."""
 
 

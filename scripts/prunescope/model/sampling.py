@@ -23,6 +23,13 @@ def gumbel(seed: int, prompt: str, step: int, vocabulary: int) -> Tensor:
     """Standard Gumbel noise of one step of one prompt, (vocab,) float32.
 
     Each step has its own range of the Philox counter, so that no two steps share random numbers.
+
+    Parameters
+    ----------
+    seed : seed of the sampling.
+    prompt : id of the prompt.
+    step : decoding step, from 0.
+    vocabulary : number of tokens.
     """
     digest = hashlib.blake2b(prompt.encode(), digest_size=8).digest()
     key = np.array(

@@ -280,7 +280,14 @@ def separator(model_dir: str | Path) -> int | None:
 def text_ids(
     tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool = False
 ) -> list[int]:
-    """Token ids of a user's text, in which no string is a special token."""
+    """Token ids of a user's text, in which no string is a special token.
+
+    Parameters
+    ----------
+    tokenizer : the tokenizer of the model.
+    text : the text of a user.
+    add_special_tokens : whether the beginning and ending tokens of the tokenizer are added.
+    """
     if any(special in text for special in specials(tokenizer)):
         encoding = _renamed(tokenizer).encode(
             _unmarked(text), add_special_tokens=add_special_tokens
@@ -340,13 +347,27 @@ def _renamed(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def differences(
     tokenizer: PreTrainedTokenizerBase, model_dir: str | Path, texts: Sequence[str] = PROBES
 ) -> list[str]:
-    """Those texts that a loaded tokenizer and its tokenizer.json encode differently."""
+    """Those texts that a loaded tokenizer and its tokenizer.json encode differently.
+
+    Parameters
+    ----------
+    tokenizer : the loaded tokenizer.
+    model_dir : folder with tokenizer.json.
+    texts : the texts to encode.
+    """
     file = raw(Path(model_dir) / "tokenizer.json")
     return [text for text in texts if _ids(tokenizer, text, True) != file.encode(text).ids]
 
 
 def check_ids(token_ids: Sequence[int], n_rows: int, whose: str) -> None:
-    """Raise JobError if a token id is not below `n_rows`, the rows of the token embedding."""
+    """Raise JobError if a token id is not below `n_rows`, the rows of the token embedding.
+
+    Parameters
+    ----------
+    token_ids : the ids to check.
+    n_rows : number of rows of the token embedding.
+    whose : names the text, for the message.
+    """
     largest = max(token_ids, default=0)
     if largest >= n_rows:
         raise JobError(

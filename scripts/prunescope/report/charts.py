@@ -44,7 +44,11 @@ METHODS = {
     "rtn": ("#4d94a8", "triangle-left"),
     "awq": ("#a0522d", PENTAGON),
 }
-"""Colour and shape of each method, the same in every figure. Shapes separate similar hues."""
+"""Colour and shape of each method, the same in every figure. Shapes separate similar hues.
+
+They are chosen by hand, because a new method must not change the marks of the others; a test checks
+that each method has an entry, that no two are equal, and that all have sufficient contrast.
+"""
 
 MEAN_SCOPE = "mean over prompts"
 """The scope, in queries, of rows that are means over all prompts."""
@@ -80,7 +84,7 @@ class Value(NamedTuple):
         return alt.Y(f"{column}:Q", axis=axis, scale=self.scale)
 
 
-LOG = alt.Scale(type="log", nice=False)
+LOG_SCALE = alt.Scale(type="log", nice=False)
 
 
 class Line(NamedTuple):
@@ -100,7 +104,13 @@ def measured_and_estimated(theorem: str) -> dict[str, Line]:
 
 
 def lines(rows: pa.Table, y: Value, named: Mapping[str, Line]) -> alt.LayerChart:
-    """Lines over decoding steps; `named` holds each line under its name in the legend."""
+    """Lines over decoding steps; `named` holds each line under its name in the legend.
+
+    Parameters
+    ----------
+    rows : columns step and those of the lines, and optionally block and prompts.
+    y : the y axis.
+    """
     names = list(named)
     domain = alt.Scale(domain=names, range=[line.color for line in named.values()])
     dashes = alt.Scale(domain=names, range=[list(line.dash) for line in named.values()])
@@ -132,6 +142,11 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
 
     Columns: space, mean, low, high, and optionally noise, which is drawn dotted, and paper, the
     published mean, which is drawn thin.
+
+    Parameters
+    ----------
+    rows : one row per space and x.
+    x, y : the axes.
     """
     spaces = [space for space in SPACES if space in rows.column("space").unique().to_pylist()]
     scale = alt.Scale(domain=spaces, range=[SPACES[space] for space in spaces])
@@ -158,7 +173,14 @@ def where(rows: pa.Table, column: str, value: str) -> pa.Table:
 
 
 def noise(rows: pa.Table, x: alt.X, y: Value, column: str) -> alt.Chart:
-    """The noise floor, the deviation that rounding alone makes, as a dotted line."""
+    """The noise floor, the deviation that rounding alone makes, as a dotted line.
+
+    Parameters
+    ----------
+    rows : rows with the columns of both axes.
+    x, y : the axes.
+    column : the column of the noise floor.
+    """
     dotted: alt.Chart = (
         alt.Chart(rows)
         .mark_line(color="#808080", **_DOTTED)
@@ -178,6 +200,7 @@ def similarity_over_depth(rows: pa.Table, edit: str, doc: str | None) -> ChartTy
 
     Parameters
     ----------
+    rows : columns model, sublayer, block, space, mean, low and high.
     edit : what was done to the sublayer, such as "dropped".
     doc : the docstring of the figure's module.
     """
@@ -197,6 +220,12 @@ def points_by_method(rows: pa.Table, methods: Sequence[str], label: str) -> alt.
 
     Columns: method, label_side (from `with_label_sides`) and the label's own. The caller encodes
     the positions.
+
+    Parameters
+    ----------
+    rows : one row per point.
+    methods : the methods in the legend.
+    label : the column of the labels.
     """
     base = alt.Chart(rows)
     points = base.mark_point(filled=True, size=70, opacity=1).encode(*method_marks(methods))
@@ -263,6 +292,8 @@ def lines_by_block(
 
     Parameters
     ----------
+    rows : columns model, block, step, prompts and those of the lines.
+    y : the y axis.
     named : the lines, under their names in the legend.
     doc : the docstring of the figure's module.
     """
@@ -355,8 +386,17 @@ def substitutes(rows: pa.Table, papers_tasks: Mapping[str, Sequence[str]]) -> li
     return [f"Tasks other than the paper's: {', '.join(replacements)}."] if replacements else []
 
 
-DROPS = {"attn": "attention dropped", "mlp": "MLP dropped", "block": "blocks dropped"}
-"""Panel titles of the kinds of parts that variants drop, by their names in `drop_sizes`."""
+PARTS = {"attn": BLUE, "mlp": GREEN, "block": ORANGE}
+"""Colour of each kind of part that variants drop, in the order of panels."""
+
+
+def dropped_parts(rows: pa.Table) -> dict[str, str]:
+    """The kinds of dropped parts in the rows, each with its title, such as "blocks dropped".
+
+    Columns: dropped, and parts, which holds the kind in words.
+    """
+    titles = dict(zip(rows["dropped"].to_pylist(), rows["parts"].to_pylist(), strict=True))
+    return {kind: f"{titles[kind]} dropped" for kind in PARTS if kind in titles}
 
 
 def over_drops(
@@ -368,6 +408,10 @@ def over_drops(
 
     Parameters
     ----------
+    rows : one row per point.
+    value : the y axis.
+    column : the column of the y axis.
+    tooltip : columns to show for a point.
     marks : the channels that tell the lines apart.
     """
     axis = alt.X("n_drop:Q", axis=alt.Axis(title="Number dropped", format="d", tickMinStep=1))
@@ -391,6 +435,14 @@ def over_patterns(
 
     Columns: pattern, in the order of the rows, and `column`; for the column `score` also low and
     high, drawn as whiskers.
+
+    Parameters
+    ----------
+    rows : one row per point.
+    value : the y axis.
+    column : the column of the y axis.
+    color : the channel by which points are placed side by side.
+    tooltip : columns to show for a point.
     """
     patterns = rows.column("pattern").unique().to_pylist()
     axis = alt.X("pattern:N", sort=patterns, axis=alt.Axis(title=None, labelAngle=0))
@@ -440,7 +492,14 @@ def scopes(rows: pa.Table) -> list[str]:
 
 
 def titled(chart: ChartType, doc: str | None, subtitle: Sequence[str] = ()) -> ChartType:
-    """The chart under its title, the first line of the docstring of the figure's module."""
+    """The chart under its title, the first line of the docstring of the figure's module.
+
+    Parameters
+    ----------
+    chart : the chart.
+    doc : the docstring of the figure's module.
+    subtitle : lines between the title and the chart.
+    """
     title, _ = title_and_caption(doc)
     titled_chart: ChartType = chart.properties(
         title=alt.Title(title, subtitle=list(subtitle), anchor="start"), description=title

@@ -16,10 +16,18 @@ if TYPE_CHECKING:
 
 FLOOR = "noise_floor"
 
-TRACES = ("sublayer_trace", "decoding_trace")
+
+def _tables_with(*names: str) -> tuple[str, ...]:
+    """The tables that have all of these columns."""
+    return tuple(
+        table for table in TABLES if set(names) <= {column.name for column in TABLES[table].columns}
+    )
+
+
+TRACES = _tables_with("space", "angular_deviation", "kl_divergence")
 """Tables of deviations, one row per space."""
 
-ESTIMATES = ("deviation", "decoding_deviation")
+ESTIMATES = _tables_with("quantity", "measured", "estimated")
 """Tables of estimates and measurements; estimates of a measurement of 0 are not judged."""
 
 AT_OUTPUT = {

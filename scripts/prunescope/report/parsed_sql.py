@@ -15,12 +15,12 @@ Node = dict[str, Any]
 
 
 def parameters(sql: str) -> list[str]:
-    """Names of the `$name` parameters of all statements. Raises ValueError if one is none."""
+    """Names of the `$name` parameters of all statements. Raises ValueError for invalid SQL."""
     return _each_once(name for each in _statements(sql) for name in sorted(each.named_parameters))
 
 
 def tables(sql: str) -> list[str]:
-    """Tables and views that the statements read, each once, without what WITH names in them.
+    """Tables and views that the statements read, each once, without those defined by WITH.
 
     Raises ValueError if DuckDB cannot parse a statement.
     """
@@ -30,7 +30,7 @@ def tables(sql: str) -> list[str]:
 
 
 def numbers_equal_to(column: str, sql: str) -> list[str]:
-    """Numbers, as written, that a column of any table is held equal to, each once."""
+    """Numbers, as written, with which the statements compare a column for equality, each once."""
     compared = [node for node in _nodes(sql) if node.get("type") == "COMPARE_EQUAL"]
     sides = [(node["left"], node["right"]) for node in compared]
     return _each_once(
@@ -77,9 +77,9 @@ def _with_inner(part: Any) -> Iterator[Node]:
 
 
 def _selected(statement: str) -> str:
-    """The SELECT of a statement that makes a view or a table of it, or the statement itself.
+    """The SELECT of a statement that creates a view or a table; other statements unchanged.
 
-    Of what is no SELECT, DuckDB says as JSON that there is no tree.
+    For statements that are not a SELECT, DuckDB's JSON contains an error instead of a tree.
     """
     text = statement.encode()  # tokens are counted in bytes
     kinds = duckdb.tokenize(statement)

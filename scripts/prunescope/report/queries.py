@@ -29,6 +29,7 @@ def run_query(
 
     Parameters
     ----------
+    connection : a database with the tables of the figure.
     sql : the statements of a figure.
     settings : values of their `$named` parameters.
 

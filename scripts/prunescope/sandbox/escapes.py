@@ -41,7 +41,7 @@ class Machine(NamedTuple):
 
 
 def tried(machine: Machine) -> str:
-    """Try every way out; returns the ways that succeeded, separated by commas."""
+    """Try every escape; returns those that succeeded, separated by commas."""
     libc = ctypes.CDLL(None)
     escaped_by_way = {
         "it signals a process of the machine": _succeeds(os.kill, machine.process, 0),

@@ -6,7 +6,7 @@ mounts, network, IPC, users), a filter of system calls, a user id without rights
 limits. Root can always set it up; other users need the right to make user namespaces. A program and
 its tests run in separate sandboxes and communicate through a pipe, both ends of which are in
 exchange.py. Before the first program of a job is run, `prove` tries to escape from the sandbox.
-docs/sandbox.md describes what is defended, how, and what is left open.
+docs/sandbox.md describes what is protected, how, and the known limits.
 """
 
 import base64

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunescope.finite import WAY_OUT, NotFinite
+from prunescope.finite import REMEDY, NotFinite
 from prunescope.progress import LOG, JobError
 from prunescope.storage import store
 
@@ -55,7 +55,7 @@ def keep(part_file: Path, result: object) -> None:
     except ValueError as error:
         part_name = part_file.name.rpartition("-")[0]
         raise NotFinite(
-            f"{part_name}: a result is NaN or infinite, and therefore invalid. {WAY_OUT}"
+            f"{part_name}: a result is NaN or infinite, and therefore invalid. {REMEDY}"
         ) from error
 
 

@@ -14,6 +14,7 @@ TABLES: tuple[Table, ...] = (
             Column("passed", BOOL, "True if it is within the tolerance"),
             Column("remedy", TEXT, "what to do if it is not"),
         ),
+        needs_lm_head=False,
     ),
     Table(
         "noise_floor",
@@ -34,10 +35,11 @@ TABLES: tuple[Table, ...] = (
             Column(
                 "n_disagreements",
                 INT,
-                "positions at which the likeliest tokens differ; NULL for a state between blocks",
+                "positions at which the most likely tokens differ; NULL for a state between blocks",
                 True,
             ),
         ),
+        needs_lm_head=False,
     ),
     Table(
         "surprisal",

@@ -1,4 +1,4 @@
-"""Tables of the stage `compression`: what a method reads, what it removed, what it took."""
+"""Tables of the stage `compression`: inputs of methods, their reports and their costs."""
 
 import pyarrow as pa
 
@@ -27,6 +27,7 @@ TABLES: tuple[Table, ...] = (
             Column("document_offsets", IDS, "token at which each segment starts in its document"),
             Column("segment_starts", IDS, "token at which each segment starts in the sequence"),
         ),
+        needs_lm_head=False,
     ),
     Table(
         "influence",
@@ -38,6 +39,7 @@ TABLES: tuple[Table, ...] = (
             Column("influence", FLOAT, "1 - mean over calibration tokens of cos(input, output)"),
             Column("n_tokens", LONG, "number of calibration tokens in the mean"),
         ),
+        needs_lm_head=False,
     ),
     Table(
         "compression_report",
@@ -56,6 +58,7 @@ TABLES: tuple[Table, ...] = (
             Column("removed", BOOL, "True if the variant drops it", True),
             Column("n_drop", INT, "number the variant drops; drop methods only", True),
         ),
+        needs_lm_head=False,
     ),
     Table(
         "compression_run",
@@ -80,5 +83,6 @@ TABLES: tuple[Table, ...] = (
                 True,
             ),
         ),
+        needs_lm_head=False,
     ),
 )

@@ -109,6 +109,7 @@ RETRIEVAL: tuple[Table, ...] = (
             ),
             Column("pooling", TEXT, "mean or last_token"),
         ),
+        needs_lm_head=False,
     ),
     Table(
         "retrieval_samples",
@@ -126,5 +127,6 @@ RETRIEVAL: tuple[Table, ...] = (
             Column("best_score", FLOAT, "dot product of the query with the document ranked first"),
             Column("n_cut", INT, "cut texts among the query and its relevant documents"),
         ),
+        needs_lm_head=False,
     ),
 )

@@ -33,12 +33,14 @@ class Table:
     grain : what one row stands for.
     partition : names of the keys that are part of the path of a file.
     columns : the columns of each file.
+    needs_lm_head : False if the table also exists for encoders, models without an lm_head.
     """
 
     name: str
     grain: str
     partition: tuple[str, ...]
     columns: tuple[Column, ...]
+    needs_lm_head: bool = True
 
     @property
     def schema(self) -> pa.Schema:
@@ -67,7 +69,15 @@ def measure(name: str, meaning: str) -> Column:
 
 
 def clocked(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> Column:
-    """A column whose values differ between repeated runs."""
+    """A column whose values differ between repeated runs.
+
+    Parameters
+    ----------
+    name : name of the column.
+    kind : its Arrow type.
+    meaning : what a value means, with its unit.
+    nullable : True if a row may have no value.
+    """
     return Column(name, kind, meaning, nullable, wall_clock=True)
 
 

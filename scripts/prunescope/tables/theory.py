@@ -1,4 +1,4 @@
-"""Tables of the stage `theory`: measured deviations beside their estimates."""
+"""Tables of the stage `theory`: measured deviations with their estimates."""
 
 from prunescope.tables.table import (
     DECODED_KEY,

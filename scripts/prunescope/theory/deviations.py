@@ -15,7 +15,7 @@ from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 from prunescope.theory import estimates
 
-_WAY_OUT = "The trace from which they are computed is damaged: run its trace_ rule again."
+_REMEDY = "The trace from which they are computed is damaged: run its trace_ rule again."
 
 N_PARTS = 7
 """Number of tables that `deviations` yields."""
@@ -65,7 +65,7 @@ def deviations(trace: pa.Table, shift: pa.Table, table: str) -> Iterator[pa.Tabl
         columns["measured"] = rows.column(measured)
         columns["estimated"] = pa.array(estimate)
         for kind, values in (("measured", _floats(rows, measured)), ("estimated", estimate)):
-            finite.checked(values, f"{table}: {kind} values of {quantity}", _WAY_OUT)
+            finite.checked(values, f"{table}: {kind} values of {quantity}", _REMEDY)
         return pa.table([columns[name] for name in names], names=names)
 
     for space in ("embedding", "logit"):

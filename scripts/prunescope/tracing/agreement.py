@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prunescope import finite
-from prunescope.measures.comparisons import Columns, Slab
+from prunescope.measures.comparisons import PairStatistics, Slab
 from prunescope.model import anatomy, prompts
 from prunescope.model.unembedding import output_of
 
@@ -44,6 +44,7 @@ def agreement(
 
     Parameters
     ----------
+    dense, variant : the two models.
     answers : rows of `dense_answer`. Step 0 is at the last prompt token.
     steps : the largest number of steps to compare per answer.
     """
@@ -88,14 +89,14 @@ def _compared(z: Tensor, z_variant: Tensor, h: Tensor, h_variant: Tensor) -> Ten
 
     Returns (5, rows) in float64.
     """
-    columns = Columns(len(z), 1, [1.0], z.device)
-    columns.put_states(h.unsqueeze(1), h_variant.unsqueeze(1))
-    columns.put_logits(slice(0, len(z)), torch.stack([z, z_variant], 1), _PAIR)
+    statistics = PairStatistics(len(z), 1, [1.0], z.device)
+    statistics.put_states(h.unsqueeze(1), h_variant.unsqueeze(1))
+    statistics.put_logits(slice(0, len(z)), torch.stack([z, z_variant], 1), _PAIR)
     deviations = (
-        columns.h.angular_deviation,
-        columns.z.angular_deviation,
-        columns.p.angular_deviation,
-        columns.p.kl_divergence,
+        statistics.h.angular_deviation,
+        statistics.z.angular_deviation,
+        statistics.p.angular_deviation,
+        statistics.p.kl_divergence,
     )
     same_token = (z.argmax(-1) == z_variant.argmax(-1)).double()
     return torch.stack([*(column.flatten() for column in deviations), same_token]).cpu()

@@ -26,7 +26,7 @@ def trace_answers(
     variant: Variant,
     tokenizer: PreTrainedTokenizerBase,
     answers: Sequence[tuple[Mapping[str, Any], Sequence[int]]],
-    settings: decoding.Settings,
+    settings: decoding.DecodingSettings,
 ) -> Iterator[dict[str, pa.Table]]:
     """Yield the tables of one answer after another, by table name.
 

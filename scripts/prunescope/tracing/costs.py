@@ -42,6 +42,11 @@ def n_stored_bytes(dense: Any, variant: Any, edit: Edit) -> int:
     """Bytes that store the variant on its own, without the dense model.
 
     Replaced tensors count as they are packed, all others in full, and dropped ones not at all.
+
+    Parameters
+    ----------
+    dense, variant : the two models.
+    edit : the edit of the variant.
     """
     variant_of_edit = Variant(variant, edit)
     total = 0.0
@@ -91,6 +96,8 @@ def seconds(model: Any, token_ids: Tensor, n_decoded: int) -> tuple[float, list[
 
     Parameters
     ----------
+    model : the model to time.
+    n_decoded : number of decoding steps.
     token_ids : (sequence,), the prompt, read in one pass with batch size 1.
     """
     times = [_now(model.device)]

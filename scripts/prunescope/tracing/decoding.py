@@ -17,7 +17,7 @@ from torch import Tensor
 
 from prunescope import finite
 from prunescope.measures import comparisons, metrics, wording
-from prunescope.measures.comparisons import Columns, Slab
+from prunescope.measures.comparisons import PairStatistics, Slab
 from prunescope.model import prompts, sampling, unembedding
 from prunescope.model.variant import Variant
 from prunescope.tables.schemas import TABLES
@@ -36,7 +36,7 @@ _SLAB = Slab(tuple(range(len(HISTORIES))), slice(None), slice(0, 1), slice(1, No
 
 
 @dataclass(frozen=True)
-class Settings:
+class DecodingSettings:
     """Settings of decoding and of its statistics.
 
     Attributes
@@ -77,14 +77,14 @@ class Compared(NamedTuple):
 
     Attributes
     ----------
-    columns : (steps, histories, …).
+    statistics : (steps, histories, …).
     term_norm, term_share : (steps, terms).
     variant_token : (steps, histories), the token that the variant chooses (see `_chosen`).
     dense_log_p : (steps,), log p in nats of the dense model's own tokens at T = 1.
     first_logits : (1 + histories, vocab), the logits at step 0, dense first.
     """
 
-    columns: Columns
+    statistics: PairStatistics
     term_norm: Tensor
     term_share: Tensor
     variant_token: Tensor
@@ -170,21 +170,21 @@ def compare(
     seed : seed of the noise that the tokens were sampled with.
     """
     steps = len(answer_states.dense)
-    columns = Columns(steps, len(HISTORIES), temperatures, answer_states.dense.device)
-    columns.put_states(
+    statistics = PairStatistics(steps, len(HISTORIES), temperatures, answer_states.dense.device)
+    statistics.put_states(
         answer_states.dense.unsqueeze(1).expand_as(answer_states.variant), answer_states.variant
     )
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     first_logits: list[Tensor] = []
     for chunk, z in _logits(answer_states, unembed, memory_mb):
-        columns.put_logits(chunk, z, _SLAB)
+        statistics.put_logits(chunk, z, _SLAB)
         first_logits = first_logits or [z[0].clone()]
         tokens = answer["answer_token_ids"][chunk]
         parts.append(
             (*_terms(z), _chosen(z, answer, seed, chunk), wording.log_likelihoods(z[:, 0], tokens))
         )
     norm, share, chosen, log_p = (torch.cat(each) for each in zip(*parts, strict=True))
-    return Compared(columns, norm, share, chosen, log_p, first_logits[0])
+    return Compared(statistics, norm, share, chosen, log_p, first_logits[0])
 
 
 def _logits(
@@ -300,7 +300,7 @@ def tables_of(
         "history": comparisons.labelled(HISTORIES, history[counts]),
         "step": pa.array(step[counts], pa.int32()),
     }
-    trace, shift = compared.columns.as_tables(
+    trace, shift = compared.statistics.as_tables(
         "decoding_trace", "decoding_shift", key, torch.from_numpy(counts)
     )
     term_step, term = np.indices((answer_states.n_common_steps, len(TERMS)))

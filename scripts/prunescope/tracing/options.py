@@ -36,6 +36,12 @@ def option_token(
     space and " A" is one token), the token of the bare letter is used. If the tokenizer splits " A"
     into " " and "A", all options share the first of the two, so the second is used.
 
+    Parameters
+    ----------
+    tokenizer : the tokenizer of the model.
+    prompt_token_ids : token ids of the rendered prompt.
+    letter : the letter of the option.
+
     Raises
     ------
     ValueError

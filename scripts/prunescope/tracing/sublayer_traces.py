@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from prunescope.measures import comparisons
-from prunescope.measures.comparisons import PAIRS_TOGETHER, Columns, Slab
+from prunescope.measures.comparisons import PAIRS_TOGETHER, PairStatistics, Slab
 from prunescope.model.anatomy import Sublayer
 from prunescope.model.unembedding import Unembedding
 
 
 @dataclass(frozen=True)
-class Settings:
+class TraceSettings:
     """Settings of a sublayer trace.
 
     Attributes
@@ -111,7 +111,7 @@ def statistics(
     unembed: Unembedding,
     temperatures: Sequence[float],
     memory_mb: float,
-) -> Columns:
+) -> PairStatistics:
     """Every statistic of `sublayer_trace` and `logit_shift` for one prompt.
 
     Parameters
@@ -126,13 +126,13 @@ def statistics(
 
     Returns
     -------
-    Columns of pairs (steps, sublayers), with sublayers as in `traced(variant, dropped)`.
+    Statistics of pairs (steps, sublayers), with sublayers as in `traced(variant, dropped)`.
     """
     sublayers = traced(variant, dropped)
     steps = dense.shape[0]
     max_rows = comparisons.rows_within(memory_mb, unembed.vocabulary)
-    columns = Columns(steps, len(sublayers), temperatures, dense.device)
-    columns.put_states(
+    compared = PairStatistics(steps, len(sublayers), temperatures, dense.device)
+    compared.put_states(
         torch.stack([dense[:, s + 1] for s in sublayers], 1),
         torch.stack([variant.get(s, dense[:, s]) for s in sublayers], 1),
     )
@@ -149,8 +149,8 @@ def statistics(
             )
             z = unembed(h.flatten(0, 1), buffer[: h.shape[0] * width]).unflatten(0, (-1, width))
             for slab in product.slabs:
-                columns.put_logits(chunk, z, slab)
-    return columns
+                compared.put_logits(chunk, z, slab)
+    return compared
 
 
 def traced(variant: Iterable[int], dropped: Sequence[int]) -> list[int]:
@@ -158,17 +158,19 @@ def traced(variant: Iterable[int], dropped: Sequence[int]) -> list[int]:
     return sorted({*dropped, *variant})
 
 
-def tables_of(prompt: str, sublayers: Sequence[int], columns: Columns) -> tuple[pa.Table, pa.Table]:
+def tables_of(
+    prompt: str, sublayers: Sequence[int], compared: PairStatistics
+) -> tuple[pa.Table, pa.Table]:
     """The statistics of one prompt as rows of `sublayer_trace` and of `logit_shift`.
 
     Parameters
     ----------
     prompt : id of the prompt.
     sublayers : numbers of the compared sublayers, ascending.
-    columns : from `statistics`.
+    compared : result of `statistics`.
     """
-    key = _key(prompt, columns.shape[0], sublayers)
-    return columns.as_tables("sublayer_trace", "logit_shift", key)
+    key = _key(prompt, compared.shape[0], sublayers)
+    return compared.as_tables("sublayer_trace", "logit_shift", key)
 
 
 def _key(prompt: str, steps: int, sublayers: Sequence[int]) -> dict[str, pa.Array]:

@@ -1,4 +1,4 @@
-"""Every key of config.yaml: its type, its unit, one sentence. What is not here is refused.
+"""All keys of config.yaml, each with its type and a description. Other keys are refused.
 
 These models describe config once its sweeps and names of sets are written out (`sweeps`). What one
 key alone cannot tell is checked afterwards, by `references` and `requests`.
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from prunescope.inputs import documents, retrieval_sets, task_rows
 from prunescope.workflow.fields import (
     AsWritten,
     Name,
@@ -20,44 +21,47 @@ from prunescope.workflow.fields import (
     Text,
     count_or_all,
     not_empty,
+    one_of,
 )
 from prunescope.workflow.method_fields import MethodSettings
 from prunescope.workflow.source_fields import ModelSource, Source, WheelFile
 
-# ---- how it runs ------------------------------------------------------------------------------
+# ---- execution --------------------------------------------------------------------------------
 
 
 class Pathvars(Section):
-    """Root folders of everything the workflow writes."""
+    """Root folders of all files that the workflow writes."""
 
-    store: Root = Field(description="root of what machines read")
-    results: Root = Field(description="root of what people read")
-    logs: Root = Field(description="root of one log and one timing per job")
+    store: Root = Field(description="root of the files that programs read")
+    results: Root = Field(description="root of the files that people read")
+    logs: Root = Field(description="root of a log and a timing per job")
 
 
 class Limits(Section):
-    """The most that any job asks of a cluster."""
+    """Upper limits of what a job requests from a cluster."""
 
     mem_mb: int = Field(
         ge=500,
-        description="memory of one job in megabytes; a job with a model asks for half at first",
+        description="memory per job in megabytes; the first attempt of a job with a model "
+        "requests half of it",
     )
     runtime: int = Field(
         ge=1,
-        description="minutes of one job; a benchmark asks for half at first, others for a quarter",
+        description="minutes per job; the first attempt of a benchmark requests half of it, "
+        "others a quarter",
     )
     gpu: int = Field(
         ge=0,
         le=1,
-        description="GPUs of a job that runs a model, where the cluster has one; 0 keeps to CPUs",
+        description="GPUs per job that runs a model, if the cluster has any; 0 for CPUs only",
     )
 
 
-# ---- models and what they are fed --------------------------------------------------------------
+# ---- models and calibration -------------------------------------------------------------------
 
 
 class Embedding(Section):
-    """How a model turns a text into one vector."""
+    """How a model embeds texts, that is, maps each to a vector."""
 
     pooling: Literal["mean", "last_token"] = Field(
         description="mean over the tokens, or last_token"
@@ -66,15 +70,19 @@ class Embedding(Section):
         description="true scales every vector to length 1, so that scores are cosines"
     )
     max_length: int = Field(
-        ge=2, description="longest text in tokens, special ones included; what is longer is cut"
+        ge=2,
+        description="greatest length in tokens, with special tokens; longer texts are truncated",
     )
     query_instruction: Annotated[str, StringConstraints(pattern=r"\{query\}")] | None = Field(
-        None, description="what a query is put into: {query}, and {instruction} for the set's own"
+        None,
+        description="template of queries with {query}, and optionally {instruction} for that of "
+        "the set",
     )
     starts_with: Text | None = Field(None, description="text put before every query and document")
     ends_with: Text | None = Field(
         None,
-        description="text or special token that ends every query and document, however it was cut",
+        description="text or special token at the end of every query and document, also of "
+        "truncated ones",
     )
     sets: Annotated[
         list[Annotated[str, Field(description="name of a retrieval set")]],
@@ -90,20 +98,20 @@ class Model(Section):
     n_blocks: int | None = Field(
         None,
         ge=1,
-        description="number of transformer blocks, which is read from the model; given, it is "
-        "checked against it, and lets a plan check blocks before the model is there",
+        description="number of transformer blocks. It is read from the model; if given, it is "
+        "compared with the model, and blocks can be checked before the model is fetched",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        description="number type of the weights during every forward pass"
+        description="number type of the weights in forward passes"
     )
     kind: Literal["causal", "encoder"] = Field(
         "causal",
-        description="causal, a language model (the default), or encoder, a model without lm_head, "
-        "which only makes embeddings",
+        description="causal for a language model (the default), or encoder for a model without "
+        "lm_head, which only embeds texts",
     )
     embedding: Embedding | None = Field(
         None,
-        description="how the model turns a text into one vector, and the sets it is scored on",
+        description="how the model embeds texts, and the sets on which it is scored",
     )
 
 
@@ -111,27 +119,27 @@ class Corpus(Section):
     """One collection of documents."""
 
     source: Source = Field(description="where the documents come from")
-    format: Literal["text", "passages"] = Field(
-        description="how a row becomes a document: text (its column `text`, or `text_column`; a "
-        ".txt file is one row) or passages (benchmark requests that hold a passage)"
+    format: Annotated[str, one_of(documents.READERS)] = Field(
+        description="how a row becomes a document: `text` takes its column `text` or "
+        "`text_column` (a .txt file is one row), `passages` the passage of a benchmark request"
     )
     text_column: str = Field(
-        "text", description="column of format text that holds the document; without it `text`"
+        "text", description="column with the document, for format text; the default is `text`"
     )
     n_documents: int | None = Field(
         None,
         ge=1,
-        description="number of documents to take, from the first on; without it all of them",
+        description="number of documents, the first ones; the default is all",
     )
 
 
 class Calibration(Section):
-    """The text that compression methods may look at."""
+    """The calibration text of compression methods."""
 
     corpus: str = Field(description="name of one of the corpora")
     protocol: Literal["window", "packed"] = Field(
-        description="window, a random window of a random document that is long enough (the papers' "
-        "way), or packed, documents joined and then cut"
+        description="window for a random window of a random document that is long enough, as in "
+        "the papers, or packed for documents that are joined and then divided"
     )
     n_sequences: int = Field(ge=1, description="number of calibration sequences")
     sequence_length: int = Field(
@@ -140,89 +148,96 @@ class Calibration(Section):
 
 
 class Compression(Section):
-    """How calibration text flows through a model that is compressed."""
+    """How calibration text is run through a model during compression."""
 
     forward_dtype: Literal["model", "float32", "bfloat16", "float16"] = Field(
-        description="number type of calibration passes, or model for the model's own; what is "
-        "compressed is always the model's own weights"
+        description="number type of calibration passes, or model for that of the model. The "
+        "compressed weights are always those of the model"
     )
 
 
-# ---- what models are asked, and how answers are followed ---------------------------------------
+# ---- prompts, answers and traces --------------------------------------------------------------
 
 
 class Prompt(Section):
     """One prompt."""
 
     kind: Literal["multiple_choice", "arithmetic", "open_ended"] = Field(
-        description="what form the answer takes"
+        description="form of the answer"
     )
     text: Annotated[str, StringConstraints(pattern=r"\S")] = Field(
-        description="the user's words, before the model's chat template, not blank"
+        description="message of the user, without the chat template of the model; not blank"
     )
 
 
 class Prompting(Section):
-    """How chat templates render the prompts, the same on every day."""
+    """How chat templates render the prompts, independently of the day."""
 
     date: Annotated[
         str,
         StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"),
-    ] = Field(description="what a template that asks for today is told, YYYY-MM-DD in quotes")
+    ] = Field(description="date that a template gets as today's, YYYY-MM-DD in quotes")
     chat_template_kwargs: dict[str, Any] = Field(
-        description="variables given to the template, such as enable_thinking"
+        description="variables of the template, such as enable_thinking"
     )
 
 
 class Decoding(Section):
-    """How dense and variants answer, greedily and sampled."""
+    """How the dense model and variants answer, greedily and sampled."""
 
     max_new_tokens: int = Field(
-        ge=1, description="longest answer, in tokens; it may end earlier at an end of text"
+        ge=1,
+        description="greatest length of an answer in tokens; it ends earlier at an end-of-text "
+        "token",
     )
     sampling_temperatures: Annotated[
         list[Annotated[Positive, Field(description="a sampling temperature")]], Once
-    ] = Field(description="T of the decoding, each once, beside the greedy answer; may be empty")
+    ] = Field(
+        description="temperatures of further answers besides the greedy one, each once; may be "
+        "empty"
+    )
 
 
 class Degenerate(Section):
-    """How far beyond dense's text a variant's goes that is called degenerate."""
+    """Thresholds above which a text counts as degenerate, compared with that of dense."""
 
-    least_tokens: int = Field(ge=1, description="length in tokens below which no text is called so")
+    least_tokens: int = Field(ge=1, description="least length in tokens of a degenerate text")
     longest_loop_share: Share = Field(
-        description="share of the text's tokens in its longest loop, immediate repetitions of one "
-        "phrase, minus dense's share"
+        description="share of tokens in the longest loop (immediate repetitions of a phrase), "
+        "minus that of dense"
     )
     repeated_ngram_share: Share = Field(
-        description="share of the text's 4-grams that occurred before in it, minus dense's share"
+        description="share of 4-grams that have occurred before in the text, minus that of dense"
     )
     perplexity_ratio: Annotated[float, Field(ge=1), AsWritten] = Field(
-        description="perplexity of the text over that of dense's text, both under dense"
+        description="perplexity of the text divided by that of dense's text, both under the "
+        "dense model"
     )
 
 
 class Texts(Section):
-    """How what a variant writes is judged, from its tokens alone."""
+    """How generated texts of variants are classified, from their tokens alone."""
 
     degenerate: Degenerate = Field(
-        description="how far beyond dense's text a variant's goes that is called degenerate"
+        description="by how much a degenerate text exceeds that of dense; each threshold alone "
+        "suffices"
     )
 
 
 class Tracing(Section):
-    """How a perturbation is followed through h, z and p."""
+    """How perturbations of h, z and p are traced."""
 
     steps: int = Field(
         ge=1,
-        description="decoded tokens of each answer that sublayer traces and variant_cost follow, "
-        "from the first on",
+        description="number of tokens per answer, the first ones, in sublayer traces and "
+        "variant_cost",
     )
     temperatures: Annotated[
         list[Annotated[Positive, Field(description="a temperature")]], Field(min_length=1), Once
-    ] = Field(description="T of p = softmax(z/T), each once")
+    ] = Field(description="values of T in p = softmax(z/T), each once")
     memory_mb: int = Field(
         ge=1,
-        description="upper bound on the memory of logits and what is computed from them, in MB",
+        description="upper limit of the memory for logits and their statistics, in MB",
     )
 
 
@@ -233,59 +248,61 @@ class TaskSplit(Section):
     """One split of a task."""
 
     split: Literal["train", "dev", "validation", "test"] = Field(
-        description="lm-eval's name of the split"
+        description="name of the split in lm-eval"
     )
     source: Source = Field(
-        description="where its rows come from; the hub's split is of the same name unless given"
+        description="source of its rows; the split on the hub has the same name unless one is given"
     )
-    format: Literal["hub", "boolq", "squad", "narrativeqa", "wikitext"] = Field(
+    format: Annotated[str, one_of(task_rows.FORMATS)] = Field(
         "hub",
-        description="how rows are brought to the hub's columns "
+        description="how rows are converted to the columns of the hub "
         "(scripts/prunescope/inputs/task_rows.py)",
     )
 
 
 class Task(Section):
-    """One benchmark task, with lm-eval's own prompts, filters and metrics."""
+    """One benchmark task, with the prompts, filters and metrics of lm-eval."""
 
     lm_eval: Text | None = Field(
-        None, description="lm-eval's name of the task or group; without it the task's own name"
+        None,
+        description="name of the task or group in lm-eval; the default is the name of this entry",
     )
     family: Literal["non_generative", "generative"] = Field(
-        description="non_generative (an option is chosen) or generative (a text is written)"
+        description="non_generative for multiple-choice tasks, or generative for generation tasks"
     )
     headline: Text = Field(
-        description="lm-eval's metric that stands for the task, with its filter as "
-        "`metric,filter` unless that is none"
+        description="the metric of lm-eval that represents the task, as `metric,filter` if it "
+        "has a filter"
     )
     n_shot: int = Field(ge=0, description="solved examples before each question")
     limit: Annotated[int | Literal["all"], count_or_all(1)] = Field(
-        description="number of items, the first of the split (of a group, of each of its tasks), "
-        "or all"
+        description="number of items, the first ones of the split (of each task in a group), or all"
     )
     max_new_tokens: int | None = Field(
-        None, ge=1, description="longest answer in tokens; without it lm-eval's own"
+        None,
+        ge=1,
+        description="greatest length of an answer in tokens; the default is that of lm-eval",
     )
     subtasks: Text | None = Field(
-        None, description="of a group, the column that says which of its tasks a row belongs to"
+        None, description="for a group, the column with the task to which a row belongs"
     )
     runs_code: bool = Field(
-        default=False, description="true where scoring runs programs that the model wrote"
+        default=False, description="true if scoring runs programs that the model wrote"
     )
     rows: Annotated[
         list[Annotated[TaskSplit, Field(description="one split")]], Field(min_length=1)
     ] = Field(
-        description="where the rows of each split come from; scored is test, or validation "
-        "without one"
+        description="sources of the splits; test is scored, or validation if there is no test"
     )
 
 
 class Benchmarks(Section):
     """How benchmark tasks are run."""
 
-    batch_size: int = Field(ge=1, description="sequences that go through the model at once")
+    batch_size: int = Field(ge=1, description="number of sequences per forward pass")
     run_code: bool = Field(
-        description="true runs programs that a model wrote, in a sandbox that proves itself first"
+        description="true to run programs that a model wrote, in a sandbox from which all "
+        "attempts to escape must fail first"
     )
 
 
@@ -294,39 +311,42 @@ class Retrieval(Section):
 
     keep_embeddings_mb: int = Field(
         ge=0,
-        description="embeddings of one set by one variant that are kept for the next run, in 10^6 "
-        "bytes; larger ones are deleted once the set is scored, 0 keeps none",
+        description="largest size of the embeddings of a set and variant that are kept for the "
+        "next run, in 10^6 bytes; larger ones are deleted after scoring, and 0 keeps none",
     )
 
 
 class RetrievalSet(Section):
-    """One set to search."""
+    """One retrieval set."""
 
-    source: Source = Field(description="where the documents and queries come from")
-    format: Literal["beir", "squad"] = Field(
-        description="beir (corpus, queries and qrels, as hub configurations or files of a folder) "
-        "or squad (questions search the paragraphs they were asked about)"
+    source: Source = Field(description="source of the documents and queries")
+    format: Annotated[str, one_of(retrieval_sets.READERS)] = Field(
+        description="beir for corpus, queries and qrels (configurations on the hub, or files of a "
+        "folder), or squad for questions that search the paragraphs about which they were "
+        "asked"
     )
     qrels: Source | None = Field(
-        None, description="where the judgements come from, if not beside the documents"
+        None, description="source of the judgements, if they are not with the documents"
     )
     n_queries: int | None = Field(
         None,
         ge=1,
-        description="number of queries, the first that are judged; without it all of them",
+        description="number of queries, the first ones with judgements; the default is all",
     )
     n_documents: int | None = Field(
         None,
         ge=1,
-        description="number of documents, the relevant ones among the first others; without it all",
+        description="number of documents: the relevant ones and the first others; the default is "
+        "all",
     )
     instruction: Text | None = Field(
         None,
-        description="what a query asks for, in words, for models that read an instruction",
+        description="what a query searches for, in words, for models that read an instruction",
     )
     queries_are_documents: bool = Field(
         default=False,
-        description="true where a query is itself a document of the set, which it must not find",
+        description="true if a query can also be a document of the set, which is then left out "
+        "of its results",
     )
 
 
@@ -334,43 +354,48 @@ class Matched(Section):
     """Items of one data set."""
 
     n_items: int = Field(
-        ge=2, description="items drawn at random from the rows, no two with the same answer"
+        ge=2,
+        description="number of items, drawn at random from the rows such that no two have the "
+        "same answer",
     )
-    max_new_tokens: int = Field(ge=1, description="longest answer that is generated, in tokens")
+    max_new_tokens: int = Field(
+        ge=1, description="greatest length of a generated answer, in tokens"
+    )
 
 
 class MatchedSources(Section):
-    """Data sets whose items are asked in three formats."""
+    """Data sets whose items are presented in three formats."""
 
     _any = model_validator(mode="before")(not_empty)
 
     squad: Matched | None = Field(None, description="questions about a paragraph")
     gsm8k: Matched | None = Field(None, description="word problems with worked solutions")
     humaneval: Matched | None = Field(
-        None, description="functions to finish, scored if code is run"
+        None, description="functions to complete; scored only if benchmarks/run_code is true"
     )
 
 
 class MatchedFormats(Section):
-    """The same items asked as retrieval, multiple choice and generation."""
+    """The same questions as retrieval, multiple choice and generation."""
 
     n_candidates: int = Field(
-        ge=2, description="answers to choose from in multiple choice, the right one among them"
+        ge=2, description="number of answers to choose from, including the right one"
     )
     sources: MatchedSources = Field(
-        description="data sets by the name of their task, which says where rows come from"
+        description="data sets by the name of their task, which gives the source of the rows"
     )
 
 
-# ---- what is made ------------------------------------------------------------------------------
+# ---- exports and figures ----------------------------------------------------------------------
 
 
 class Export(Section):
-    """What `make export` writes as plain Hugging Face checkpoints."""
+    """Variants that `make export` writes as Hugging Face checkpoints."""
 
     model: Selection | None = Field(
         None,
-        description="names of models or of model_sets, or patterns; without it the default model",
+        description="names of models or of model_sets, or patterns; the default is the default "
+        "model",
     )
     variant: Selection = Field(
         description="names of variants or of variant_sets, or patterns such as drop-*a"
@@ -382,7 +407,8 @@ class Read(Section):
 
     model: Selection | None = Field(
         None,
-        description="names of models or of model_sets, or patterns; without it those of the figure",
+        description="names of models or of model_sets, or patterns; the default is those of the "
+        "figure",
     )
     variant: Selection | None = Field(
         None,
@@ -391,33 +417,36 @@ class Read(Section):
     suite: Selection | None = Field(None, description="names of suites, or patterns")
     readout: Selection | None = Field(
         None,
-        description="how states between blocks become logits in a sublayer trace: lm_head, alone "
-        "(Eq. 2; so without this key), or final_norm before it, the usual logit lens",
+        description="how states between blocks become logits in a sublayer trace: by lm_head "
+        "alone (Eq. 2, the default), or after the final_norm, as in the usual logit lens",
     )
 
 
 class FigureSettings(Section):
-    """What the chart and the query of a figure may look up."""
+    """Settings of the chart and the query of a figure."""
 
     block: int | None = Field(
-        None, ge=0, description="the transformer block the figure shows, counted from 0"
+        None, ge=0, description="index of the transformer block that the figure shows, from 0"
     )
     prompt: str | None = Field(
-        None, description="the prompt shown beside the mean over all of them, by its id"
+        None, description="id of the prompt that is shown besides the mean over all prompts"
     )
     non_generative: str | None = Field(
-        None, description="the task shown for those that choose, one of a suite the figure reads"
+        None, description="multiple-choice task to show, from a suite that the figure reads"
     )
     generative: str | None = Field(
-        None, description="the task shown for those that write, one of a suite the figure reads"
+        None, description="generation task to show, from a suite that the figure reads"
     )
     max_loss: float | None = Field(
-        None, gt=0, lt=1, description="loss of score that is accepted; a score is 0 to 1"
+        None,
+        gt=0,
+        lt=1,
+        description="accepted loss of score, as a share (scores are between 0 and 1)",
     )
 
 
 class Figure(Section):
-    """What one figure reads."""
+    """The tables and settings of a figure."""
 
     reads: Annotated[
         dict[str, Annotated[Read, Field(description="which files of the table")]],
@@ -427,18 +456,16 @@ class Figure(Section):
     )
     models: Selection | None = Field(
         None,
-        description="names of models or of model_sets, or patterns, for tables that name none; "
-        "without it the default model alone",
+        description="names of models or of model_sets, or patterns, for tables without models of "
+        "their own; the default is the default model",
     )
-    settings: FigureSettings | None = Field(
-        None, description="what the chart and the query may look up"
-    )
+    settings: FigureSettings | None = Field(None, description="settings of the chart and the query")
 
 
 class Experiment(Section):
-    """One experiment: what is defined, and the figures that decide what of it is run."""
+    """An experiment: definitions, and the figures, which determine the jobs that run."""
 
-    pathvars: Pathvars = Field(description="root folders of everything the workflow writes")
+    pathvars: Pathvars = Field(description="root folders of all files that the workflow writes")
     seed: int = Field(
         ge=0,
         le=2**63 - 1,
@@ -446,62 +473,63 @@ class Experiment(Section):
     )
     threads: int = Field(
         ge=1,
-        description="CPU threads of a job that runs a model. So many are started even if Snakemake "
-        "is given fewer cores: their number decides the order of sums, and with it the last bits "
-        "of a table. Where jobs share one GPU, set it to the number of cores, and they follow one "
-        "another",
+        description="number of CPU threads of a job that runs a model. A job starts this number "
+        "even if Snakemake has fewer cores, because it determines the order of sums and thereby "
+        "the last bits of a table. If jobs share a GPU, set it to the number of cores, so that "
+        "they run one after another",
     )
     limits: Limits = Field(
-        description="the most that any job asks of a cluster; first attempts ask for a share of it"
+        description="upper limits of what a job requests from a cluster; first attempts request "
+        "a share of them"
     )
     wheels: dict[Name, WheelFile] | None = Field(
-        None, description="Python wheels by name, for sources to name them"
+        None, description="Python wheels by name, to which sources refer"
     )
     models: Annotated[dict[Name, Model], Field(min_length=1)] = Field(
-        description="dense models by name; defined here, run only where a figure reads them"
+        description="dense models by name; a model is run only if a figure reads it"
     )
-    default_model: str = Field(
-        description="name of the model that figures read unless they name their own"
-    )
+    default_model: str = Field(description="name of the model for figures that name none")
     model_sets: (
         dict[Name, Annotated[Selection, Field(description="names of models, or patterns")]] | None
-    ) = Field(None, description="lists of models by name, for figures and the export to name them")
+    ) = Field(None, description="lists of models by name, to which figures and the export refer")
     corpora: Annotated[dict[Name, Corpus], Field(min_length=1)] = Field(
-        description="texts to calibrate on, by name"
+        description="texts for calibration, by name"
     )
-    calibration: Calibration = Field(description="the text that compression methods may look at")
+    calibration: Calibration = Field(description="the calibration text of compression methods")
     compression: Compression = Field(
-        description="how calibration text flows through a model that is compressed"
+        description="how calibration text is run through a model during compression"
     )
     prompts: Annotated[dict[Name, Prompt], Field(min_length=1)] = Field(
-        description="what every traced model is asked, by prompt id"
+        description="prompts for every traced model, by id"
     )
     prompting: Prompting = Field(
-        description="how chat templates render the prompts, the same on every day"
+        description="how chat templates render the prompts; the result does not depend on the day"
     )
-    decoding: Decoding = Field(description="how dense and variants answer, greedily and sampled")
-    texts: Texts = Field(description="how what a variant writes is judged, from its tokens alone")
-    tracing: Tracing = Field(description="how a perturbation is followed through h, z and p")
+    decoding: Decoding = Field(
+        description="how the dense model and variants answer, greedily and sampled"
+    )
+    texts: Texts = Field(
+        description="how generated texts of variants are classified, from their tokens alone"
+    )
+    tracing: Tracing = Field(description="how perturbations of h, z and p are traced")
     variants: Annotated[
         dict[
             Name,
             Annotated[
                 MethodSettings,
                 Field(
-                    description="one method (scripts/prunescope/compression/methods/<method>.py) "
+                    description="a method (scripts/prunescope/compression/methods/<method>.py) "
                     "and its settings"
                 ),
             ],
         ],
         Field(min_length=1),
-    ] = Field(description="compressed models by name; a name stands for its settings")
+    ] = Field(description="compressed models by name")
     variant_sets: (
         dict[Name, Annotated[Selection, Field(description="names of variants, or patterns")]] | None
-    ) = Field(
-        None, description="lists of variants by name, for figures and the export to name them"
-    )
+    ) = Field(None, description="lists of variants by name, to which figures and the export refer")
     tasks: dict[Name, Task] = Field(
-        description="benchmark tasks by name, run by lm-eval where a figure reads their suite"
+        description="benchmark tasks by name; lm-eval runs a task only if a figure reads its suite"
     )
     suites: dict[
         Name,
@@ -510,19 +538,20 @@ class Experiment(Section):
             Field(min_length=1, description="names of tasks, each once"),
             Once,
         ],
-    ] = Field(description="lists of tasks by name; one job evaluates a whole suite on one variant")
+    ] = Field(description="lists of tasks by name; one job evaluates one variant on a whole suite")
     benchmarks: Benchmarks = Field(description="how benchmark tasks are run")
     retrieval: Retrieval = Field(description="how retrieval sets are searched")
     retrieval_sets: dict[Name, RetrievalSet] = Field(
-        description="documents, queries and which answer which, by name; searched where a model "
-        "names them"
+        description="documents, queries and judgements by name; a set is searched only by models "
+        "that name it"
     )
     matched_formats: MatchedFormats = Field(
-        description="the same items asked as retrieval, multiple choice and generation"
+        description="the same questions in three formats: retrieval, multiple choice and generation"
     )
     export: Export | None = Field(
-        None, description="what `make export` writes as plain Hugging Face checkpoints"
+        None, description="variants that `make export` writes as Hugging Face checkpoints"
     )
     figures: Annotated[dict[Name, Figure], Field(min_length=1)] = Field(
-        description="pairs reports/figures/<name>.sql and .py by name; what they read is what runs"
+        description="figures by name, each a pair reports/figures/<name>.sql and .py; the tables "
+        "that they read determine which jobs run"
     )

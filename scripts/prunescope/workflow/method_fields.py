@@ -12,18 +12,18 @@ from prunescope.workflow.fields import AsWritten, Section, count_or_all, exactly
 
 _Sparsity = Annotated[
     float,
-    Field(ge=0, lt=1, description="share of zeros, or of neurons left out; 1 would leave nothing"),
+    Field(ge=0, lt=1, description="share of removed weights or neurons, below 1"),
     AsWritten,
 ]
 _Pattern = Annotated[
     str,
     StringConstraints(pattern=r"^\d+:[1-9]\d*$"),
-    Field(description="n:m, n kept of every m consecutive inputs"),
+    Field(description="n:m keeps n of every m consecutive inputs"),
 ]
 _NDrop = Annotated[
-    int | Literal["all"], count_or_all(0), Field(description="how many to drop, or all")
+    int | Literal["all"], count_or_all(0), Field(description="number to drop, or all")
 ]
-_Bits = Annotated[int, Field(ge=2, le=8, description="width of a quantized weight, in bits")]
+_Bits = Annotated[int, Field(ge=2, le=8, description="bits per weight")]
 _GroupSize = Annotated[
     int,
     Field(
@@ -35,21 +35,23 @@ _GroupSize = Annotated[
 
 
 class Identity(Section):
-    """Dense itself."""
+    """The dense model, unchanged."""
 
     method: Literal["identity"] = Field(description="name of the method")
 
 
 class SublayerDrop(Section):
-    """The least influential attention or MLP sublayers left out."""
+    """Removal of the least influential attention or MLP sublayers."""
 
     method: Literal["sublayer_drop"] = Field(description="name of the method")
-    sublayer: Literal["attn", "mlp", "any"] = Field(description="which kind may be dropped")
+    sublayer: Literal["attn", "mlp", "any"] = Field(
+        description="the kind of sublayer that may be dropped"
+    )
     n_drop: _NDrop
 
 
 class BlockDrop(Section):
-    """The least influential transformer blocks left out."""
+    """Removal of the least influential transformer blocks."""
 
     method: Literal["block_drop"] = Field(description="name of the method")
     n_drop: _NDrop
@@ -67,32 +69,32 @@ class _SparseOrPattern(Section):
 
 
 class Magnitude(_SparseOrPattern):
-    """The smallest weights zeroed: a share of them, or all but n of every m."""
+    """Removal of the smallest weights: a share of them, or all but n of every m."""
 
     method: Literal["magnitude"] = Field(description="name of the method")
 
 
 class Wanda(_SparseOrPattern):
-    """Weights of least |W| times input norm zeroed, row by row: a share, or all but n of m."""
+    """Removal, per row, of the weights with the least |W| times input norm."""
 
     method: Literal["wanda"] = Field(description="name of the method")
 
 
 class SparseGPT(_SparseOrPattern):
-    """Weights zeroed and the rest adjusted by second-order information."""
+    """Removal of weights by second-order information, with an update of the others."""
 
     method: Literal["sparsegpt"] = Field(description="name of the method")
 
 
 class Neuron(Section):
-    """Whole intermediate neurons of every MLP left out."""
+    """Removal of intermediate neurons of every MLP."""
 
     method: Literal["neuron"] = Field(description="name of the method")
     sparsity: _Sparsity
 
 
 class Rtn(Section):
-    """Every weight rounded to the nearest of few values."""
+    """Rounding of each weight to the nearest of a few values."""
 
     method: Literal["rtn"] = Field(description="name of the method")
     bits: _Bits
@@ -100,13 +102,14 @@ class Rtn(Section):
 
 
 class Awq(Section):
-    """Weights rounded after scaling up the inputs that matter."""
+    """Rounding after a scaling that makes important inputs larger."""
 
     method: Literal["awq"] = Field(description="name of the method")
     bits: _Bits
     group_size: _GroupSize
     clip: bool = Field(
-        default=False, description="true also searches how far each group's range may be narrowed"
+        default=False,
+        description="true to also search how far the range of each group can be narrowed",
     )
 
 
@@ -114,4 +117,4 @@ MethodSettings = Annotated[
     Identity | SublayerDrop | BlockDrop | Magnitude | Wanda | SparseGPT | Neuron | Rtn | Awq,
     Field(discriminator="method"),
 ]
-"""One method and its settings."""
+"""A method with its settings."""

@@ -12,14 +12,14 @@ from typing import Any
 
 from prunescope.compression import methods, patterns
 from prunescope.inputs import gguf_header, model_config, model_folder, sources
-from prunescope.inputs.model_config import Settings
+from prunescope.inputs.model_config import ModelConfig
 from prunescope.progress import JobError
 
 _NEED_CALIBRATION = {"calibration", "influence"}
 """Tables and inputs of methods for which the model reads the calibration sequences."""
 
 
-def settings_of(model: str, config: Mapping[str, Any]) -> Settings | None:
+def settings_of(model: str, config: Mapping[str, Any]) -> ModelConfig | None:
     """The model's config.json, or the corresponding settings of a GGUF file.
 
     None if it is not available without fetching. Raises ValueError if it cannot be read.
@@ -84,7 +84,9 @@ def refusals(
         yield from _variant_refusals(model, variant, config["variants"][variant], settings)
 
 
-def _block_count_refusals(key: str, entry: Mapping[str, Any], settings: Settings) -> Iterator[str]:
+def _block_count_refusals(
+    key: str, entry: Mapping[str, Any], settings: ModelConfig
+) -> Iterator[str]:
     n_blocks = model_config.shape_of(settings).n_blocks
     if n_blocks is not None and entry.get("n_blocks", n_blocks) != n_blocks:
         yield (
@@ -96,7 +98,7 @@ def _block_count_refusals(key: str, entry: Mapping[str, Any], settings: Settings
 def _length_refusals(
     model: str,
     config: Mapping[str, Any],
-    settings: Settings,
+    settings: ModelConfig,
     tables: Sequence[str],
     variants: Sequence[str],
 ) -> Iterator[str]:
@@ -129,7 +131,7 @@ def _length_refusals(
 
 
 def _variant_refusals(
-    model: str, variant: str, entry: Mapping[str, Any], settings: Settings
+    model: str, variant: str, entry: Mapping[str, Any], settings: ModelConfig
 ) -> Iterator[str]:
     """Refuse patterns and group sizes that do not divide the input sizes of the model's linears.
 

@@ -9,23 +9,13 @@ from typing import Any
 
 from prunescope.compression import patterns
 from prunescope.report import parsed_sql, views
+from prunescope.tables import evaluation
+from prunescope.tables.schemas import TABLES
 from prunescope.tracing import letters
 from prunescope.workflow import model_plan, source_requests
 from prunescope.workflow.messages import instead
 
 Config = Mapping[str, Any]
-
-_WITHOUT_LOGITS = (
-    "model_check",
-    "noise_floor",
-    "calibration",
-    "influence",
-    "compression_report",
-    "compression_run",
-    "retrieval_scores",
-    "retrieval_samples",
-)
-"""Tables that also exist for a model without lm_head, that is, of kind encoder."""
 
 
 def figure_files(figure: str) -> tuple[str, str]:
@@ -116,10 +106,10 @@ def _check_option_letters(prompts: Mapping[str, Any]) -> Iterator[str]:
 def _check_tables_of_kind(
     where: str, reads: Mapping[str, Mapping[str, Any]], model: str, config: Config
 ) -> Iterator[str]:
-    """Refuse tables that do not exist for models of this kind."""
+    """Refuse tables, or `checkpoints` to export, that do not exist for models of this kind."""
     settings = config["models"][model]
     if "embedding" not in settings:
-        for table in sorted({"retrieval_scores", "retrieval_samples"}.intersection(reads)):
+        for table in sorted({table.name for table in evaluation.RETRIEVAL}.intersection(reads)):
             yield (
                 f"{where}/reads/{table}: models/{model} lacks `embedding`: how it turns a text "
                 "into one vector, and the sets it is scored on."
@@ -127,7 +117,7 @@ def _check_tables_of_kind(
     if settings.get("kind", "causal") == "causal":
         return
     for table in reads:
-        if table not in _WITHOUT_LOGITS:
+        if table not in TABLES or TABLES[table].needs_lm_head:
             yield (
                 f"{where} reads {table} of {model}, which is of kind encoder and has no logits. "
                 "Name causal models there."

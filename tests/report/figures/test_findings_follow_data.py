@@ -1,4 +1,4 @@
-"""The sentence of a finding says what its numbers say, whichever way they point."""
+"""Findings state what their numbers say, in either direction."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ def divergences(**kl: float) -> Rows:
         (2.0, 1.0, 0.5, "KL does not rise after the first step."),
     ],
 )
-def test_a_rise_of_kl_is_explained_only_where_it_is(first, later, forced, words):
+def test_a_rise_of_kl_is_explained_only_if_there_is_one(first, later, forced, words):
     trace = divergences(first=first, later=later, forced=forced)
     findings = findings_of(
         "fig07_decoding_divergence",
@@ -70,7 +70,7 @@ def test_a_rise_of_kl_is_explained_only_where_it_is(first, later, forced, words)
     assert finding.endswith(f": {words}")
 
 
-def test_kinds_of_compression_are_compared_in_numbers_under_free_running_too():
+def test_kinds_of_compression_are_also_compared_under_free_running():
     trace = [
         {**row, "variant": variant}
         for variant, later, forced in (("awq-4bit", 1.0, 0.1), ("drop-8a", 9.0, 2.0))
@@ -122,7 +122,7 @@ def test_pruned_and_dropped_sublayers_are_compared_without_a_direction(wanda):
         ([None, 2, 2], "v: 2 of 3 texts differ from the dense model's, half of all by token 2; "),
     ],
 )
-def test_half_of_the_texts_diverge_only_if_half_do(divergence, words):
+def test_half_of_the_texts_are_reported_to_diverge_only_if_half_do(divergence, words):
     texts = [
         {"prompt": str(index), "sampling_temperature": 0.0, "dense_token_ids": [1] * 8}
         | {"first_divergence": step, "verdict": "intact" if step is None else "changed"}
@@ -150,7 +150,7 @@ def costs(variant: str, similarity: float, share: float) -> dict[str, Any]:
     }
 
 
-def test_one_variant_has_one_number_and_two_have_a_range():
+def test_one_variant_gives_a_number_and_two_give_a_range():
     rows = [costs("mild", 0.9, 0.5), costs("strong", 0.6, 0.5), costs("mildest", 0.95, 0.5)]
     one = findings_of("ext_compression_cost", variant_cost=rows[:1], noise_floor=[])
     assert one == [
@@ -165,7 +165,7 @@ def test_one_variant_has_one_number_and_two_have_a_range():
     assert all_three[1].startswith("Of the 2 variants with a similarity of at least")
 
 
-def test_a_model_of_two_blocks_has_two_least_influential_ones():
+def test_two_blocks_are_reported_as_the_two_least_influential():
     parts = [
         {"block": block, "sublayer": sublayer, "influence": 0.2 - 0.1 * block, "n_tokens": 4}
         for block in (0, 1)
@@ -183,7 +183,7 @@ def test_a_model_of_two_blocks_has_two_least_influential_ones():
     ("rank", "words"),
     [(1, "moves up by 2.0 ranks"), (3, "keeps its rank"), (6, "moves down by 3.0 ranks")],
 )
-def test_a_document_moves_the_way_its_rank_does(rank, words):
+def test_documents_move_in_the_direction_of_their_rank(rank, words):
     samples = [
         {"variant": variant, "retrieval_set": "squad", "query": "q", "ndcg_at_10": 0.5}
         | {"recall_at_100": 1.0, "rank": place, "best_score": 0.5, "n_cut": 0}
@@ -206,8 +206,8 @@ def test_a_document_moves_the_way_its_rank_does(rank, words):
     )
 
 
-def test_attention_paths_that_shrink_do_not_grow():
-    """Over the first quarter of eight steps the paths are twice as large as over the last."""
+def test_shrinking_attention_paths_are_not_said_to_grow():
+    """Over the first quarter of eight steps, they are twice as large as over the last."""
     rows = [
         {"prompt": "a", "history": "teacher_forced", "block": 0, "head_group": 0, "step": step}
         | {"path": path, "keys": keys, "relative_norm": 0.2 if step < 4 else 0.1, "share": 1 / 6}

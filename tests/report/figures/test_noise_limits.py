@@ -1,4 +1,4 @@
-"""Findings on rows whose size is known: what lies below the noise floor is no deviation."""
+"""Findings leave out deviations below the noise floor, on rows of known size."""
 
 import re
 from typing import Any
@@ -73,8 +73,8 @@ coalesce(temperature, 0), angular_deviation), '; ' ORDER BY step, space, tempera
 FROM sublayer_trace GROUP BY model;"""
 
 
-def test_deviations_below_the_floor_are_none_and_steps_without_any_are_left_out() -> None:
-    """The figure shows all rows; at T = 10 rounding moves p a hundred times less."""
+def test_deviations_below_the_floor_are_left_out() -> None:
+    """The figure shows all rows; at T = 10, rounding moves p a hundred times less."""
     rows = [*_sublayer_rows(0, 1e-3, 1e-5, 2e-5), *_sublayer_rows(1, 1e-5, 1e-5, 1e-7)]
     floor = [
         *_floor(readout="lm_head", block=1, sublayer="attn"),
@@ -96,7 +96,7 @@ def test_deviations_below_the_floor_are_none_and_steps_without_any_are_left_out(
 
 
 @pytest.mark.parametrize(("size", "kept"), [(1.1e-4, 1.1e-4), (9e-5, 0)])
-def test_an_estimate_is_judged_only_where_the_measurement_is_above_the_floor(
+def test_estimates_are_judged_only_by_measurements_above_the_floor(
     size: float, kept: float
 ) -> None:
     key = {
@@ -124,8 +124,8 @@ def test_an_estimate_is_judged_only_where_the_measurement_is_above_the_floor(
     assert len(found) == (1 if kept else 2)
 
 
-def test_without_a_floor_nothing_is_left_out() -> None:
-    """Of an encoder, which has none."""
+def test_without_a_floor_no_row_is_left_out() -> None:
+    """Encoders have no floor."""
     rows = _sublayer_rows(0, 1e-9, 1e-9, 1e-9)
     for tables in ({"sublayer_trace": rows}, {"sublayer_trace": rows, "noise_floor": []}):
         _, found = run_query(_connection(**tables), SEEN + FINDING, {})
@@ -134,7 +134,7 @@ def test_without_a_floor_nothing_is_left_out() -> None:
 
 
 def test_every_table_of_deviations_is_limited() -> None:
-    """A table with these columns that is in neither list would be read whole."""
+    """A table with these columns that is in neither list would be read completely."""
     deviating = {
         name
         for name, table in TABLES.items()
@@ -145,8 +145,8 @@ def test_every_table_of_deviations_is_limited() -> None:
     assert set(noise_limits.applied_to(TABLES)) == deviating
 
 
-def test_a_table_of_a_traces_steps_is_without_those_below_the_floor() -> None:
-    """Of one step nothing is above the floor, of the other one space is."""
+def test_steps_below_the_floor_are_left_out_of_tables_by_step() -> None:
+    """One step has no deviation above the floor, the other one has some in one space."""
     rows = [*_sublayer_rows(0, 1e-3, 1e-5, 2e-5), *_sublayer_rows(1, 1e-5, 1e-5, 1e-7)]
     floor = _floor(readout="lm_head", block=1, sublayer="attn")
     key = {"model": "m", "variant": "v", "readout": "lm_head", "prompt": "a"}
@@ -165,8 +165,8 @@ def test_a_table_of_a_traces_steps_is_without_those_below_the_floor() -> None:
     assert "1 of 4 rows (25 %) in logit_shift" in str(found[-1])
 
 
-def test_shares_of_a_step_below_the_floor_of_free_running_are_left_out() -> None:
-    """Teacher forced it is above, which decides nothing of what free running adds."""
+def test_shares_are_left_out_if_free_running_is_below_the_floor() -> None:
+    """Teacher forcing is above it, but it does not decide what free running adds."""
     key = {"model": "m", "variant": "v", "prompt": "a", "sampling_temperature": 0.0}
     rows = [
         {
@@ -195,7 +195,7 @@ def test_shares_of_a_step_below_the_floor_of_free_running_are_left_out() -> None
 
 
 @pytest.mark.parametrize(("temperature", "seen"), [(1.0, 0), (10.0, 2e-5)])
-def test_a_choice_deviates_by_what_is_above_the_floor_at_its_temperature(
+def test_choices_are_judged_by_the_floor_at_their_temperature(
     temperature: float, seen: float
 ) -> None:
     row = {
@@ -216,7 +216,7 @@ def test_a_choice_deviates_by_what_is_above_the_floor_at_its_temperature(
     assert found[0] == f"{float(seen)} {float(seen)}"
 
 
-def test_a_variant_within_the_floor_is_as_similar_as_dense() -> None:
+def test_a_variant_within_the_floor_counts_as_similar_as_dense() -> None:
     sizes = {"embedding": 2e-4, "logit": 5e-5, "probability": 1e-5}
     row = {
         "model": "m",
@@ -236,7 +236,7 @@ def test_a_variant_within_the_floor_is_as_similar_as_dense() -> None:
 
 
 @pytest.mark.parametrize(("largest", "shares"), [(0.02, [0.9, 0.1]), (0.01, [])])
-def test_parts_of_an_attention_output_count_where_one_of_them_is_above_the_floor(
+def test_attention_parts_count_if_one_of_them_is_above_the_floor(
     largest: float, shares: list[float]
 ) -> None:
     """The floor's 1 - cos of 1e-4 is a relative size of 0.0141."""

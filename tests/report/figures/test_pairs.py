@@ -1,4 +1,4 @@
-"""Every figure is one query and one chart, named in config, and draws what its query returns."""
+"""Every figure is a query and a chart, named in config, and draws what its query returns."""
 
 import json
 from pathlib import Path
@@ -41,8 +41,8 @@ VARIANTS = {
 """Variants in the tables below, with method and settings; one alone but for comparisons."""
 
 
-def test_pairs_are_those_of_config() -> None:
-    """A query without a chart, a chart without a query, or a pair no config names is a slip."""
+def test_every_query_and_chart_belongs_to_a_figure_of_config() -> None:
+    """A query without a chart, a chart without a query, or a figure without both is an error."""
     for suffix in (".sql", ".py"):
         assert sorted(file.stem for file in FIGURES.glob(f"*{suffix}")) == STEMS
 
@@ -54,8 +54,8 @@ def _reads(stem: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("stem", STEMS)
-def test_query_binds_on_empty_tables(stem: str) -> None:
-    """Every column a query names is declared, and nothing to read gives no row and no finding."""
+def test_queries_run_on_empty_tables(stem: str) -> None:
+    """Each column in a query is declared; without rows there are no rows and no findings."""
     with duckdb.connect() as connection:
         for table in _reads(stem):
             connection.register(table, TABLES[table].empty())
@@ -67,8 +67,8 @@ def test_query_binds_on_empty_tables(stem: str) -> None:
 
 @pytest.mark.parametrize("models", [["one"], ["one", "two"]], ids=["one model", "two models"])
 @pytest.mark.parametrize("stem", STEMS)
-def test_pair_draws_what_it_reads(stem: str, models: list[str], tmp_path: Path) -> None:
-    """Rows become a chart that Vega draws, with findings in sentences, one or several models."""
+def test_every_figure_draws_its_rows(stem: str, models: list[str], tmp_path: Path) -> None:
+    """Rows of one or two models become a chart that Vega renders, with findings in sentences."""
     figure = _drawn(stem, models, tmp_path)
     if "table" in figure:
         shown = json.dumps(figure["table"])
@@ -85,14 +85,14 @@ def test_pair_draws_what_it_reads(stem: str, models: list[str], tmp_path: Path) 
 
 
 def test_deviation_figures_read_one_temperature(tmp_path: Path) -> None:
-    """Each (block, step) of a figure averages one value per prompt, though T has five."""
+    """Each (block, step) averages one value per prompt, although there are five temperatures."""
     for stem in ("fig14_theory_kl", "fig15_theory_probability", "fig19_logit_variance"):
         (rows,) = _drawn(stem, ["one"], tmp_path)["datasets"].values()
         assert {row["prompts"] for row in rows} == {2}
 
 
-def test_findings_are_of_rows_and_not_of_means(tmp_path: Path) -> None:
-    """Errors of +100 % and -50 % cancel in no mean: the median error over rows is 75 %."""
+def test_findings_are_computed_from_rows_and_not_from_means(tmp_path: Path) -> None:
+    """Errors of +100 % and -50 % do not cancel: the median error over rows is 75 %."""
     files = _tables(["one"], tmp_path)
     deviation = store.read(files["deviation"][0], "deviation")
     factors = pa.array([2.0 if p == "sum-1" else 0.5 for p in deviation["prompt"].to_pylist()])
@@ -104,14 +104,14 @@ def test_findings_are_of_rows_and_not_of_means(tmp_path: Path) -> None:
     assert "median relative error exceeds 25 % at 3 of 3 blocks" in said
 
 
-def test_no_rows_is_an_error_that_says_what_to_look_at(tmp_path: Path) -> None:
+def test_a_figure_without_rows_is_an_error(tmp_path: Path) -> None:
     files = _tables(["one"], tmp_path)
     with pytest.raises(progress.JobError, match=r"fig06.*no rows.*block"):
         _draw("fig06_theory_block14", files, tmp_path, {"block": 99})
 
 
-def test_numbers_travel_with_five_digits_and_no_infinity() -> None:
-    """JSON has no NaN; a figure needs no seventeen digits."""
+def test_numbers_have_five_digits_and_are_finite() -> None:
+    """JSON has no NaN, and a figure needs no seventeen digits."""
     rows = rounded(pa.table({"x": [1.23456789e-9, float("nan"), float("inf"), None, 0.0]}))
     assert rows["x"].to_pylist() == [1.2346e-9, None, None, None, 0.0]
 

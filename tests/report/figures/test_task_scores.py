@@ -41,7 +41,7 @@ def test_mcnemar_is_the_exact_binomial_test() -> None:
         assert p == pytest.approx(float(min(Fraction(1), Fraction(2 * tail, 2**n))), rel=1e-9)
 
 
-def test_texts_compare_in_sql_as_in_python() -> None:
+def test_texts_are_compared_in_sql_as_in_python() -> None:
     rng = np.random.default_rng(0)
     pairs = [([1, 2, 3], [1, 2, 3]), ([1, 2, 3], [1, 2]), ([5], [6, 5])]
     pairs += [
@@ -130,7 +130,7 @@ DAMAGED = {
 }
 
 
-def test_flips_are_counted_each_way_and_tested() -> None:
+def test_flips_are_counted_in_both_directions_and_tested() -> None:
     rows, _ = run("tab01_task_scores", {"dense": DENSE, "drop-8a": DAMAGED})
     rte, gsm8k = of(rows, "rte", "non_generative"), of(rows, "gsm8k", "generative")
     assert (rte["to_wrong"], rte["to_right"], rte["mcnemar_p"]) == (1, 2, 1.0)
@@ -149,7 +149,7 @@ def test_graded_outcomes_flip_at_one_half_and_are_not_tested() -> None:
     assert squad["low"] < (2.05 - 2.4) / 5 < squad["high"]
 
 
-def test_tests_that_see_a_difference_are_named() -> None:
+def test_significant_tests_are_named() -> None:
     _, findings = run("tab01_task_scores", {"dense": DENSE, "drop-8a": DAMAGED})
     assert findings[1] == (
         "drop-8a: 1 of 2 exact McNemar tests have p < 0.05 (gsm8k: 0.012). That takes at least six "
@@ -157,8 +157,8 @@ def test_tests_that_see_a_difference_are_named() -> None:
     )
 
 
-def test_a_family_is_the_mean_over_its_tasks() -> None:
-    """Not over items: of 20 and of 5, each task counts once."""
+def test_the_score_of_a_family_is_the_mean_of_its_tasks() -> None:
+    """Tasks of 20 and of 5 items have equal weight."""
     rows, _ = run("tab01_task_scores", {"dense": DENSE, "drop-8a": DAMAGED})
     mean = of(rows, None, "generative")
     assert mean["dense_score"] == pytest.approx((0.5 + 0.48) / 2)
@@ -168,7 +168,7 @@ def test_a_family_is_the_mean_over_its_tasks() -> None:
     assert mean["low"] < mean["score"] - mean["dense_score"] < mean["high"]
 
 
-def test_intervals_are_of_paired_items() -> None:
+def test_intervals_are_those_of_paired_items() -> None:
     """As numpy draws pairs, and narrower than two samples apart where outcomes go together."""
     rng = np.random.default_rng(1)
     dense = rng.random(400) < 0.5
@@ -202,8 +202,8 @@ def test_shares_of_both_families_are_told(choosing: float, writing: float) -> No
     ) in findings[0]
 
 
-def test_the_papers_values_stand_beside_ours_under_its_own_model() -> None:
-    """Only where it prints one: not squad, not Wanda; averages over its own tasks."""
+def test_values_of_the_paper_are_shown_for_its_own_model() -> None:
+    """Only those it prints: not squad, not Wanda; averages are over its own tasks."""
     outcomes = {"dense": DENSE, "drop-8a": DAMAGED, "wanda-50": DAMAGED}
     rows, findings = run("tab01_task_scores", outcomes)
     paper = ("paper_model", "paper_dense_score", "paper_score")
@@ -249,7 +249,7 @@ def test_retrieval_is_compared_query_by_query() -> None:
     )
 
 
-def test_printed_tasks_are_named_as_config_names_them() -> None:
+def test_tasks_of_the_paper_have_the_names_of_config() -> None:
     """One place: reports/paper_values.csv, whose names are those of paper.yaml's tasks and sets."""
     config, paper = (
         yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
@@ -272,8 +272,8 @@ def test_printed_tasks_are_named_as_config_names_them() -> None:
 # ---- agreement -------------------------------------------------------------------------------
 
 
-def test_answers_change_where_scores_are_at_the_floor() -> None:
-    """Nothing can fall and nothing flips; three of four answers and one of four tokens differ."""
+def test_answers_can_change_while_scores_remain_zero() -> None:
+    """No item can flip; three of four answers and one of four tokens differ."""
     floor = {"gsm8k": [0] * 20}
     rows, findings = run("ext_task_agreement", {"dense": floor, "drop-8a": floor})
     row = of(rows, "gsm8k", "generative")
@@ -288,7 +288,7 @@ def test_answers_change_where_scores_are_at_the_floor() -> None:
     )
 
 
-def test_agreement_counts_flips_each_way() -> None:
+def test_agreement_counts_flips_in_both_directions() -> None:
     rows, findings = run("ext_task_agreement", {"dense": DENSE, "drop-8a": DAMAGED})
     gsm8k = of(rows, "gsm8k", "generative")
     assert (gsm8k["to_wrong"], gsm8k["to_right"], gsm8k["flipped"]) == (0.5, 0.05, 0.55)

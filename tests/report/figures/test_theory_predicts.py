@@ -1,4 +1,4 @@
-"""The rank correlation of estimate and loss is that of the rows, and so is the verdict."""
+"""The rank correlation of estimates and losses is that of the rows, and decides the finding."""
 
 import json
 
@@ -87,8 +87,8 @@ def spearman(found, family):
     return value
 
 
-def test_an_estimate_in_the_order_of_the_losses_orders_them():
-    """Generation tasks lose as the estimate says, correlation 1; multiple choice in reverse, -1."""
+def test_estimates_in_the_order_of_losses_have_a_correlation_of_one():
+    """Multiple-choice losses are in reverse order, with a correlation of -1."""
     found, said = asked({variant: loss**2 for variant, loss in LOSSES.items()})
     assert spearman(found, "generative") == pytest.approx(1)
     assert spearman(found, "non_generative") == pytest.approx(-1)
@@ -110,8 +110,8 @@ def test_ranks_in_part_correlate_in_part():
     assert spearman(found, "generative") == pytest.approx(1 - 6 * squares / (6 * 35))
 
 
-def test_a_family_at_the_floor_is_shown_and_says_nothing():
-    """Dense scores 0 on the generation task: no share of it can be lost, no finding is made up."""
+def test_a_family_at_the_floor_gives_no_finding():
+    """It is shown; dense scores 0 on the generation task, so that no share of it can be lost."""
     found, said = asked({variant: loss**2 for variant, loss in LOSSES.items()}, dense=0.0)
     assert {row["lost"] for row in found if row["family"] == "generative"} == {None}
     assert spearman(found, "generative") is None

@@ -14,7 +14,7 @@ from prunescope.compression import masks
 from prunescope.compression.blockwise import BlockWalk, Calibration, ColumnNorms
 from prunescope.model.anatomy import anatomy_of
 from prunescope.model.edits import Edit
-from prunescope.model.replacements import Columns, Rows
+from prunescope.model.replacements import KeptColumns, KeptRows
 
 
 def compress(model: Any, calibration: Calibration, *, sparsity: float) -> tuple[Edit, pa.Table]:
@@ -48,8 +48,8 @@ def compress(model: Any, calibration: Calibration, *, sparsity: float) -> tuple[
         for name in block.names_under(body.mlp):
             linear = block.linear(name)
             if name != body.mlp_out:
-                rows = Rows.by(keep.repeat(len(linear.weight) // neurons))
+                rows = KeptRows.by(keep.repeat(len(linear.weight) // neurons))
                 block.replace(linear, rows, mean)
                 block.replace_bias(linear, rows)
-        block.replace(down, Columns.by(keep), mean)
+        block.replace(down, KeptColumns.by(keep), mean)
     return walk.result("neuron")
