@@ -107,7 +107,7 @@ def tables_from_answers():
             for file in reader.output
         }
         if more <= made:
-            return [table for table, file in TABLES.items() if file in made]
+            return [table for table, file in tables_by_path().items() if file in made]
         made |= more
 
 

@@ -29,7 +29,7 @@ rule build_report:
         figures=expand(rules.draw_figure.output.figure, figure=config["figures"]),
         manifests=expand(rules.fetch_model.output.manifest, model=models_read()),
         answers=expand(rules.generate_dense.output.answers, model=models_answering()),
-        verdicts=expand(rules.judge_claims.output.verdicts, figure=figures_with_claims()),
+        claim_verdict=expand(rules.judge_claims.output.verdicts, figure=figures_with_claims()),
     output:
         report="<results>/report.html",
     log:
@@ -89,7 +89,7 @@ rule build_catalog:
     """Make a DuckDB database of the store, with one view per table."""
     input:
         unpack(all_tables),
-        claim_verdict=rules.build_report.input.verdicts,
+        claim_verdict=rules.build_report.input.claim_verdict,
     output:
         catalog="<store>/catalog.duckdb",
     log:

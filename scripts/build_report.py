@@ -15,7 +15,6 @@ def build_report(
     figures: Sequence[str],
     manifests: Sequence[str],
     answers: Sequence[str],
-    verdicts: Sequence[str],
     tables: Mapping[str, Sequence[str]],
     timed: Sequence[str],
     settings: Mapping[str, Any],
@@ -29,9 +28,8 @@ def build_report(
     figures : files that `draw_figure` wrote, named after the figures, in the order of config.
     manifests : files that `fetch_model` wrote, one for each model that a figure reads.
     answers : files of table `dense_answer`, which holds the prompts as each model read them.
-    verdicts : files of table `claim_verdict`.
-    tables : files of every table behind the figures, by the name of the table. Their metadata says
-        what made them.
+    tables : files of every table behind the figures, and of `claim_verdict`, by the name of the
+        table. Their metadata says what made them.
     timed : folders in which Snakemake timed its jobs, one per rule, in the order of the data flow.
     settings : seed, calibration, decoding and tracing settings, and the prompts, as in config.
     report_file : the HTML file to write.
@@ -46,23 +44,12 @@ def build_report(
         ("Software", facts.software(tables)),
         ("Wall time by rule", facts.wall_times(timed)),
     ]
+    judged = [store.read(file, "claim_verdict") for file in tables.get("claim_verdict", ())]
+    verdicts = [row for table in judged for row in table.to_pylist()]
+    html = page.render(drawn_figures, verdicts, background, missing or {}, "task_samples" in tables)
     with store.written_whole(report_file) as part_file:
-        part_file.write_text(
-            page.render(
-                drawn_figures,
-                verdict_rows(verdicts),
-                background,
-                missing or {},
-                has_items="task_samples" in tables,
-            ),
-            encoding="utf-8",
-        )
+        part_file.write_text(html, encoding="utf-8")
         seals.seal(part_file)
-
-
-def verdict_rows(files: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of table `claim_verdict`."""
-    return [row for file in files for row in store.read(file, "claim_verdict").to_pylist()]
 
 
 def incomplete(
@@ -96,7 +83,7 @@ def _inputs(report: Any) -> dict[str, list[str]]:
 
 def inputs_of_page(inputs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Arguments of `build_report` that are inputs of the rule, with all tables in one of them."""
-    arguments = ("figures", "manifests", "answers", "verdicts")
+    arguments = ("figures", "manifests", "answers")
     tables = {name: inputs[name] for name in TABLES if name in inputs}
     return {**{name: inputs[name] for name in arguments}, "tables": tables}
 

@@ -4,8 +4,8 @@ Each column is a prompt, at the first step of the answer and T = 1. Row (a) show
 of the five most likely tokens of the dense model and of the variant, sorted by the dense
 probability; tokens of options are in brackets. Row (b) shows the log-likelihoods of the options. In
 each panel the filled points are the most likely token of each model. If the filled points of both
-models lie at the same token, the choice has survived. Look for whether it survives among the options more often
-than in the vocabulary.
+models lie at the same token, the choice has survived. Look for whether it survives among the
+options more often than in the vocabulary.
 """
 
 import altair as alt
