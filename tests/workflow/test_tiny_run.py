@@ -17,6 +17,7 @@ import duckdb
 import pytest
 import yaml
 
+import browser
 from planned import DECODED, Planned, drawn
 from prunescope.storage import store
 from tiny_run import TINY, Checkout, make_inputs
@@ -56,6 +57,29 @@ def test_the_report_is_one_file_with_every_figure(folder):
     assert all(figure in page for figure in config["figures"])
     assert "<script src" not in page
     assert '<link rel="stylesheet"' not in page
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium")
+def test_a_browser_draws_every_chart_without_an_error(folder, tmp_path):
+    """From disk, with the network cut; every chart holds marks. Pictures at three widths."""
+    opened = browser.Opened(folder / "results/tiny/report.html", tmp_path)
+    assert opened.errors == []
+    charts = opened.html.split('class="chart')[1:]
+    assert charts
+    for chart in charts:
+        drawn_chart, _, _ = chart.partition("<figcaption")
+        assert 'aria-roledescription="mark container"' in drawn_chart, chart[:200]
+    for width in (390, 1280, 1920):
+        opened.screenshot(tmp_path / f"{width}.png", width)
+        assert (tmp_path / f"{width}.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium")
+def test_a_browser_shows_the_items(folder, tmp_path):
+    opened = browser.Opened(folder / "results/tiny/items.html", tmp_path)
+    assert opened.errors == []
+    assert re.search(r'id="count"[^>]*>\d+ of \d+ items', opened.html)
+    assert "<article>" in opened.html
 
 
 def test_the_catalog_can_be_queried_in_its_folder(folder, monkeypatch):
