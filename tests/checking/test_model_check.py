@@ -230,26 +230,27 @@ def test_texts_are_repeated_until_there_are_enough_tokens():
 
 
 def checked(folder, tmp_path, **settings):
-    files = [str(tmp_path / name) for name in ("check", "noise")]
+    files = [str(tmp_path / name) for name in ("check", "noise", "surprisal")]
     chosen = {"dtype": "float32", "kind": "causal", "threads": 1, "made_by": {}} | settings
     check_model.check_model(str(folder), *files, **chosen)
     return [pq.read_table(file) for file in files]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_script_writes_both_tables_reproducibly(tmp_path, dtype):
+def test_the_script_writes_its_tables_reproducibly(tmp_path, dtype):
     folder = make_tiny_model(tmp_path / "m", "qwen2")
-    checks, noise = checked(folder, tmp_path, dtype=dtype)
+    checks, noise, surprisal = checked(folder, tmp_path, dtype=dtype)
     assert all(checks["passed"].to_pylist())
     assert set(noise["dtype"].to_pylist()) == {dtype}
-    assert checked(folder, tmp_path, dtype=dtype) == [checks, noise]
+    assert surprisal.num_rows == 1
+    assert checked(folder, tmp_path, dtype=dtype) == [checks, noise, surprisal]
 
 
 def test_an_encoder_has_no_decoding_noise(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
-    checks, noise = checked(folder, tmp_path, kind="encoder")
+    checks, *others = checked(folder, tmp_path, kind="encoder")
     assert checks.num_rows > 3
-    assert noise.num_rows == 0
+    assert [table.num_rows for table in others] == [0, 0]
 
 
 def test_a_model_that_fails_the_check_writes_no_table(tmp_path):
