@@ -31,6 +31,7 @@ rule all:
         expand(rules.draw_figure.output.figure, figure=config["figures"]),
         rules.build_catalog.output.catalog,
         items_page,
+        rules.build_bundle.output.bundle,
         every_table,
 
 

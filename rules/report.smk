@@ -85,6 +85,27 @@ rule build_items:
         "../scripts/build_items.py"
 
 
+rule build_bundle:
+    """Put the data of every figure and every verdict into a folder to take away."""
+    input:
+        figures=rules.build_report.input.figures,
+        verdicts=rules.build_report.input.claim_verdict,
+    output:
+        bundle=directory("<results>/bundle"),
+    log:
+        "<logs>/build_bundle.log",
+    benchmark:
+        "<logs>/build_bundle.seconds.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        **request("light"),
+    params:
+        code=fingerprint("build_bundle.py", "../reports/claims.yaml"),
+    script:
+        "../scripts/build_bundle.py"
+
+
 rule build_catalog:
     """Make a DuckDB database of the store, with one view per table."""
     input:

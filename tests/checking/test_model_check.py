@@ -278,5 +278,5 @@ def test_a_padding_token_without_an_embedding_does_no_harm(tmp_path):
     folder = make_tiny_model(tmp_path / "m")
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "pad_token": "[PAD]"}))
-    checks, _ = checked(folder, tmp_path)
+    checks, *_ = checked(folder, tmp_path)
     assert all(checks["passed"].to_pylist())

@@ -49,6 +49,7 @@ def test_the_plan_has_the_expected_jobs(checkout):
         **drawn(set(planned.figures)),
         "build_report": 1,
         "build_items": 1,
+        "build_bundle": 1,
         "build_catalog": 1,
     }
 

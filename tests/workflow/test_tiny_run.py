@@ -25,7 +25,7 @@ from tiny_run import TINY, Checkout, make_inputs
 pytestmark = pytest.mark.slow
 
 CONFIG = "tests/config.tiny.yaml"
-DONE = {"build_report": 1, "build_catalog": 1}
+DONE = {"build_report": 1, "build_bundle": 1, "build_catalog": 1}
 DROPS = ("sublayer_drop", "block_drop")
 WEIGHTS = ("magnitude", "wanda", "sparsegpt", "neuron", "rtn", "awq")
 
@@ -404,7 +404,7 @@ def test_a_longer_sweep_compresses_only_new_variants(tiny_run):
 )
 def test_an_edited_figure_is_drawn_again(tiny_run, ending, old, new):
     with tiny_run.edited(f"{FIG04}.{ending}", old, new):
-        assert tiny_run.plan(*TINY) == {"draw_figure": 1, "build_report": 1}
+        assert tiny_run.plan(*TINY) == {"draw_figure": 1, "build_report": 1, "build_bundle": 1}
 
 
 def test_an_edited_view_redraws_the_figures_that_read_it(tiny_run):
