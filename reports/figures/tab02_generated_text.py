@@ -44,5 +44,7 @@ def _rows(rows: pa.Table) -> Iterator[list[Cell]]:
             cell(f"{loops:.0%}"),
             cell(f"{row['repeated_ngram_share']:.0%}"),
             cell(f"× {row['perplexity_ratio']:.2g}"),
-            cell(row["verdict"], "strong" if row["verdict"] == "degenerate" else "plain"),
+            cell(
+                row["verdict"], "strong" if row["verdict"] in ("empty", "degenerate") else "plain"
+            ),
         ]

@@ -34,6 +34,7 @@ WITH counted AS (
         count(*) AS prompts,
         count(*) FILTER (verdict = 'intact') AS intact,
         count(*) FILTER (verdict = 'changed') AS changed,
+        count(*) FILTER (verdict = 'empty') AS blank,
         count(*) FILTER (verdict = 'degenerate') AS degenerate,
         median(first_divergence) AS parted
     FROM generated_text
@@ -55,11 +56,12 @@ sampled AS (
 SELECT
     model,
     format(
-        '{}: of {} texts, {} are intact, {} changed and {} degenerate.{}{}',
+        '{}: of {} texts, {} are intact, {} changed, {} empty and {} degenerate.{}{}',
         variant,
         prompts,
         intact,
         changed,
+        blank,
         degenerate,
         coalesce(format(' Half of the texts that differ do so by token {:.0f}.', parted), ''),
         coalesce(

@@ -211,6 +211,7 @@ def test_a_row_fits_its_table_and_contains_the_texts(written, stopped):
     assert list(row.keys() ^ {column.name for column in table.columns}) == []
     stored = type(table.empty()).from_pylist([row], schema=table.schema).to_pylist()[0]
     assert (stored["variant_text"], stored["dense_text"]) == (written, "B) nitrogen")
+    assert stored["verdict"] == ("changed" if written else "empty")
     assert stored["stopped"] is stopped
     assert stored["n_tokens"] == len(ids) == len(stored["variant_token_ids"])
     assert stored["first_divergence"] == (1 if written == "B" else 0)
@@ -234,6 +235,20 @@ def test_the_dense_text_is_intact():
     equal = wording.Perplexities(2.0, 2.0)
     row = wording.as_row(answer, ids, equal, tokenizer, [2], THRESHOLDS)
     assert (row["verdict"], row["first_divergence"], row["equal_share"]) == ("intact", None, 1)
+
+
+@pytest.mark.parametrize(
+    ("dense", "written", "verdict"),
+    [("B", " \n", "empty"), ("", "\n", "changed"), ("B", "!", "changed")],
+)
+def test_white_space_is_no_answer_where_dense_has_one(dense, written, verdict):
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token=END)
+    end = tokenizer.eos_token_id
+    answer = _answer("open_ended", 0.0, [*tokenizer(dense)["input_ids"], end])
+    ids = [*tokenizer(written)["input_ids"], end]
+    equal = wording.Perplexities(2.0, 2.0)
+    row = wording.as_row(answer, ids, equal, tokenizer, [end], THRESHOLDS)
+    assert row["verdict"] == verdict
 
 
 def test_visible_replaces_invisible_characters():

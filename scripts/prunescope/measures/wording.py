@@ -235,8 +235,23 @@ def as_row(
         "equal_share": equal_share(dense_token_ids, variant_token_ids),
         **measures.variant._asdict(),
         **perplexities._asdict(),
-        "verdict": verdict(measures, thresholds),
+        "verdict": (
+            "empty"
+            if is_empty(variant_token_ids, tokenizer) and not is_empty(dense_token_ids, tokenizer)
+            else verdict(measures, thresholds)
+        ),
     }
+
+
+def is_empty(token_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether a text holds nothing but white space and special tokens.
+
+    Parameters
+    ----------
+    token_ids : tokens of the text.
+    tokenizer : tokenizer of the model.
+    """
+    return not tokenizer.decode(token_ids, skip_special_tokens=True).strip()
 
 
 def _divergence_bounds(first_divergence: int | None, n_tokens: int) -> tuple[int, int]:

@@ -260,7 +260,9 @@ OPTIONS_AND_TEXTS: tuple[Table, ...] = (
             ),
             measure("perplexity_under_dense", "exp of the mean of -log p_dense(token) over tokens"),
             measure("dense_perplexity", "perplexity under dense of the text that dense generates"),
-            Column("verdict", TEXT, "intact, changed or degenerate, by the thresholds in config"),
+            Column(
+                "verdict", TEXT, "intact, changed, empty or degenerate, by thresholds in config"
+            ),
         ),
     ),
 )
