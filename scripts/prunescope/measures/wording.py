@@ -251,7 +251,7 @@ def is_empty(token_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> 
     token_ids : tokens of the text.
     tokenizer : tokenizer of the model.
     """
-    return not tokenizer.decode(token_ids, skip_special_tokens=True).strip()
+    return not _decoded(token_ids, tokenizer).strip()
 
 
 def _divergence_bounds(first_divergence: int | None, n_tokens: int) -> tuple[int, int]:
