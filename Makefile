@@ -1,4 +1,4 @@
-# make report · make export · make verify · make orphans · make test · make bench · make lint: each makes .venv first if it is missing or stale.
+# make report · make export · make verify · make orphans · make query · make test · make bench · make lint: each makes .venv first if it is missing or stale.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +9,7 @@ CORES ?= all
 # To export: names of a variant and of a model, the default one if not given.
 EXPORT = {variant: [$(VARIANT)], $(if $(MODEL),model: [$(MODEL)])}
 
-.PHONY: report export verify orphans test bench lint
+.PHONY: report export verify orphans query test bench lint
 
 report: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
@@ -30,6 +30,10 @@ verify: $(STAMP)
 orphans: $(STAMP)
 	PYTHONPATH=scripts $(BIN)/python -m prunescope.workflow.store_care orphans $(STORE) $(RESULTS)/figures \
 		$(if $(REMOVE),--remove) --snakemake $(if $(CONFIG),--configfile $(CONFIG))
+
+# A question in SQL, or a prompt for several: make query [SQL="SELECT ..."] [STORE=store]; a $ is written $$.
+query: $(STAMP)
+	@PYTHONPATH=scripts $(BIN)/python -m prunescope.storage.query $(STORE)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
