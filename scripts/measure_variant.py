@@ -39,9 +39,7 @@ def measure_variant(
     dense, variant, device = loaded.dense, loaded.variant.model, loaded.dense.device
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
     token_ids = timed_prompt(answers).to(device)
-    (prefill_dense, decode_dense), (prefill, decode) = costs.best_speeds(
-        (dense, variant), token_ids
-    )
+    prefill, decode = costs.speeds(dense, variant, token_ids)
     row = {
         "method": method,
         "parameters_dense": costs.n_parameters(dense),
@@ -52,10 +50,9 @@ def measure_variant(
         "bytes_edit": Path(source.edit_file).stat().st_size,
         "kv_cache_bytes_per_token_dense": costs.cache_bytes_per_token(dense, token_ids),
         "kv_cache_bytes_per_token": costs.cache_bytes_per_token(variant, token_ids),
-        "prefill_tokens_per_second_dense": prefill_dense,
-        "prefill_tokens_per_second": prefill,
-        "decode_tokens_per_second_dense": decode_dense,
-        "decode_tokens_per_second": decode,
+        **speed_columns("prefill", prefill),
+        **speed_columns("decode", decode),
+        "same_operations": costs.has_same_operations(dense, variant),
         "prefill_tokens": len(token_ids),
         "decoded_tokens": costs.DECODED_TOKENS,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -64,6 +61,17 @@ def measure_variant(
     }
     table = pa.Table.from_pylist([row], schema=TABLES["variant_cost"].schema)
     store.write(cost_file, table, "variant_cost", made_by)
+
+
+def speed_columns(phase: str, speeds: costs.Speeds) -> dict[str, float]:
+    """Columns of `variant_cost` about prefill or decode."""
+    return {
+        f"{phase}_tokens_per_second_dense": speeds.dense,
+        f"{phase}_tokens_per_second": speeds.variant,
+        f"{phase}_speedup": speeds.speedup,
+        f"{phase}_speedup_low": speeds.low,
+        f"{phase}_speedup_high": speeds.high,
+    }
 
 
 def timed_prompt(answers: Sequence[Mapping[str, Any]]) -> torch.Tensor:

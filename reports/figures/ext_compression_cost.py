@@ -5,8 +5,9 @@ process. The y axis is the similarity of its next-token probabilities with the d
 the mean cosine over all steps of the dense model's own answers. The x axes are the gains: the speed
 of decoding token by token on the key-value cache and of reading a prompt (prefill), both at batch
 size 1; the bytes of the weights, packed if the method packs them; and the bytes of the key-value
-cache per position. Zeroed and quantized weights are stored packed but run as dense ones, so that
-they save bytes but no time here.
+cache per position. Speeds are medians of ratios over runs in turn with dense; bars are their 95 %
+intervals. Variants with zeroed or quantized weights are stored packed but run dense's operations,
+so that they save bytes, no time, and have no speed here.
 
 Look for points far on the better side (arrows) that are still high.
 """
@@ -32,6 +33,8 @@ SIZE = (400, 250)
 TOOLTIP = [
     alt.Tooltip("variant:N"),
     alt.Tooltip("relative:Q", title="gain / dense"),
+    alt.Tooltip("low:Q", title="95 % interval from"),
+    alt.Tooltip("high:Q", title="to"),
     alt.Tooltip("similarity_probability:Q", title="similarity of probabilities"),
     alt.Tooltip("mean_kl_divergence:Q", title="mean KL (nats)"),
     alt.Tooltip("top_token_agreement:Q", title="same likeliest token"),
@@ -55,15 +58,21 @@ def _panels(rows: pa.Table) -> Iterator[alt.LayerChart]:
     )
     for gain, (title, number) in GAINS.items():
         of_gain = charts.where(rows, "gain", gain)
-        x_range = charts.padded(of_gain.column("relative").to_pylist(), 0.15)
-        x = alt.X(
-            "relative:Q",
-            axis=alt.Axis(title=title, format=number, tickCount=5),
-            scale=alt.Scale(domain=x_range, nice=False),
-        )
+        if not of_gain.num_rows:
+            continue
+        shown = [
+            v for name in ("relative", "low", "high") for v in of_gain.column(name).to_pylist()
+        ]
+        x_range = charts.padded([value for value in shown if value is not None], 0.15)
+        axis = alt.Axis(title=title, format=number, tickCount=5)
+        scale = alt.Scale(domain=x_range, nice=False)
+        similarity = y.of("similarity_probability")
         ranges = {"relative": x_range, "similarity_probability": y_range}
         labelled = charts.with_label_sides(of_gain, ranges, SIZE, label="variant")
-        chart = charts.points_by_method(labelled, methods, label="variant")
-        yield chart.encode(x, y.of("similarity_probability"), tooltip=TOOLTIP).properties(
-            width=SIZE[0], height=SIZE[1]
+        points = charts.points_by_method(labelled, methods, label="variant").encode(
+            alt.X("relative:Q", axis=axis, scale=scale), similarity, tooltip=TOOLTIP
         )
+        intervals = alt.Chart(labelled).mark_rule(color="#808080", strokeWidth=1.2)
+        drawn = intervals.encode(alt.X("low:Q", axis=axis, scale=scale), alt.X2("high"), similarity)
+        layers: alt.LayerChart = alt.layer(drawn, points)  # type: ignore[assignment] # no facets
+        yield layers.properties(width=SIZE[0], height=SIZE[1])

@@ -1,5 +1,6 @@
 -- Extension. What compression gains (speed, memory) and costs (similarity), relative to dense.
--- One row per (model, variant, gain).
+-- One row per (model, variant, gain); speeds have a 95 % interval, and none stands for a variant that runs
+-- dense's operations.
 WITH gains AS (
     SELECT
         model,
@@ -8,71 +9,101 @@ WITH gains AS (
         similarity_probability,
         mean_kl_divergence,
         top_token_agreement,
-        decode_tokens_per_second / decode_tokens_per_second_dense AS decode_speed,
-        prefill_tokens_per_second / prefill_tokens_per_second_dense AS prefill_speed,
-        bytes / bytes_dense AS weights,
-        kv_cache_bytes_per_token / kv_cache_bytes_per_token_dense AS kv_cache
+        unnest(
+            [
+                struct_pack(
+                    gain := 'decode_speed',
+                    relative := if(same_operations, NULL, decode_speedup),
+                    low := decode_speedup_low,
+                    high := decode_speedup_high
+                ),
+                struct_pack(
+                    gain := 'prefill_speed',
+                    relative := if(same_operations, NULL, prefill_speedup),
+                    low := prefill_speedup_low,
+                    high := prefill_speedup_high
+                ),
+                struct_pack(
+                    gain := 'weights', relative := bytes / bytes_dense, low := NULL, high := NULL
+                ),
+                struct_pack(
+                    gain := 'kv_cache',
+                    relative := kv_cache_bytes_per_token / kv_cache_bytes_per_token_dense,
+                    low := NULL,
+                    high := NULL
+                )
+            ]
+        ) AS gained
     FROM variant_cost
 )
 
-UNPIVOT gains
-ON decode_speed, prefill_speed, weights, kv_cache
-INTO NAME gain VALUE relative
+SELECT
+    model,
+    variant,
+    method,
+    similarity_probability,
+    mean_kl_divergence,
+    top_token_agreement,
+    gained.gain,
+    gained.relative,
+    gained.low,
+    gained.high
+FROM gains
+WHERE gained.relative IS NOT NULL
 ORDER BY ALL;
 
--- Findings: the gains of each method and its similarity, the noise of speeds, and the best variants.
+-- Findings: which variants are surely faster, which cannot be, and what the similar ones save.
 WITH gains AS (
     SELECT
         model,
         variant,
         method,
+        same_operations,
         similarity_probability AS kept,
-        decode_tokens_per_second / decode_tokens_per_second_dense AS decode_speed,
-        prefill_tokens_per_second / prefill_tokens_per_second_dense AS prefill_speed,
-        100.0 * bytes / bytes_dense AS weights,
-        100.0 * kv_cache_bytes_per_token / kv_cache_bytes_per_token_dense AS kv_cache
+        decode_speedup,
+        decode_speedup_low,
+        decode_speedup_high,
+        bytes / bytes_dense AS weights,
+        kv_cache_bytes_per_token / kv_cache_bytes_per_token_dense AS kv_cache
     FROM variant_cost
+    WHERE method <> 'identity'
 ),
 
 findings AS (
     SELECT
         model,
         1 AS place,
-        method AS kind,
         format(
-            '{}: the similarity of probabilities with dense is {} ({}). Relative to dense, the '
-            'weights take {} % of the bytes and the key-value cache {} %; decoding is {} times and '
-            'prefill {} times as fast.',
-            replace(method, '_', ' '),
-            range_of('{:.3f}', min(kept), max(kept)),
-            if(
-                count(*) = 1,
-                any_value(variant),
-                format('lowest {}, highest {}', arg_min(variant, kept), arg_max(variant, kept))
-            ),
-            range_of('{:.0f}', min(weights), max(weights)),
-            range_of('{:.0f}', min(kv_cache), max(kv_cache)),
-            range_of('{:.2f}', min(decode_speed), max(decode_speed)),
-            range_of('{:.2f}', min(prefill_speed), max(prefill_speed))
+            'Surely faster than dense in decoding: {}.',
+            coalesce(
+                string_agg(
+                    format(
+                        '{} ({:.2f} times, {:.2f} to {:.2f})',
+                        variant,
+                        decode_speedup,
+                        decode_speedup_low,
+                        decode_speedup_high
+                    ),
+                    ', '
+                    ORDER BY decode_speedup DESC
+                ) FILTER (NOT same_operations AND decode_speedup_low > 1),
+                'no variant'
+            )
         ) AS finding
     FROM gains
-    WHERE method != 'identity'
-    GROUP BY model, method
+    GROUP BY model
 
     UNION ALL BY NAME
 
     SELECT
         model,
         2 AS place,
-        '' AS kind,
         format(
-            'The dense model, timed against itself, is {:.2f} times as fast in decoding and {:.2f} '
-            'times in prefill. Differences of this size are noise.',
-            max(decode_speed),
-            max(prefill_speed)
+            'Dense''s operations are run, so that bytes are saved but no time, by {}.',
+            string_agg(variant, ', ' ORDER BY variant)
         ) AS finding
     FROM gains
-    WHERE method = 'identity'
+    WHERE same_operations
     GROUP BY model
 
     UNION ALL BY NAME
@@ -80,33 +111,16 @@ findings AS (
     SELECT
         model,
         3 AS place,
-        '' AS kind,
-        if(
-            count(*) = 1,
-            format(
-                'Only {} has a similarity of at least 0.8. Relative to dense it decodes {:.2f} '
-                'times as fast, with {:.0f} % of the bytes of weights and {:.0f} % of the '
-                'key-value cache.',
-                any_value(variant),
-                max(decode_speed),
-                min(weights),
-                min(kv_cache)
-            ),
-            format(
-                'Of the {} variants with a similarity of at least 0.8, {} decodes fastest ({:.2f} '
-                'times as fast as dense), {} has the smallest weights ({:.0f} % of the bytes) and '
-                '{} the smallest key-value cache ({:.0f} %).',
-                count(*),
-                arg_max(variant, decode_speed),
-                max(decode_speed),
-                arg_min(variant, weights),
-                min(weights),
-                arg_min(variant, kv_cache),
-                min(kv_cache)
-            )
+        format(
+            'Of the variants with a similarity of at least 0.8, {} has the smallest weights ({} '
+            'of the bytes) and {} the smallest key-value cache ({}).',
+            arg_min(variant, weights),
+            percent(min(weights)),
+            arg_min(variant, kv_cache),
+            percent(min(kv_cache))
         ) AS finding
     FROM gains
-    WHERE kept >= 0.8 AND method != 'identity'
+    WHERE kept >= 0.8
     GROUP BY model
 )
 
@@ -114,4 +128,4 @@ SELECT
     model,
     finding
 FROM findings
-ORDER BY model, place, kind;
+ORDER BY model, place;

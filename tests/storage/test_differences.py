@@ -13,6 +13,8 @@ WALL_CLOCK = {
     "variant_cost": {
         *(f"{phase}_tokens_per_second{whose}" for phase in ("prefill", "decode")
           for whose in ("", "_dense")),
+        *(f"{phase}_speedup{end}" for phase in ("prefill", "decode")
+          for end in ("", "_low", "_high")),
         "device",
         "threads",
     },

@@ -96,12 +96,40 @@ def test_decoding_is_timed_with_the_cache():
     assert all(math.isfinite(time) and time > 0 for time in (prefill, *steps))
 
 
-def test_models_alternate_and_the_shortest_time_counts(monkeypatch):
-    """A machine that is busy for a while must not make one model appear slow."""
-    runs = iter([(1.0, [9, 4]), (5.0, [5, 6]), (2.0, [7, 8]), (0.5, [2, 40])])
-    order = []
-    monkeypatch.setattr(costs, "RUNS", 2)
-    monkeypatch.setattr(costs, "seconds", lambda model, *_: order.append(model) or next(runs))
-    found = costs.best_speeds(("dense", "variant"), TOKENS)
-    assert found == [(len(TOKENS) / 1.0, 1 / 4), (len(TOKENS) / 0.5, 1 / 2)]
-    assert order == ["dense", "variant"] * 2
+def test_models_run_in_turn_and_are_compared_within_a_run(monkeypatch):
+    """A machine that is ten times slower for a while slows both models of a run, and no ratio."""
+    order, busy = [], [1, 1, 10, 1, 1, 10, 10, 1, 1]
+
+    def seconds(model, *_):
+        slowness = busy[len(order) // 2]
+        order.append(model)
+        return {"dense": (slowness * 2.0, [slowness * 4.0] * 3), "variant": (slowness, [slowness])}[
+            model
+        ]
+
+    monkeypatch.setattr(costs, "seconds", seconds)
+    prefill, decode = costs.speeds("dense", "variant", TOKENS)
+    assert prefill == (len(TOKENS) / 2, len(TOKENS) / 1, 2, 2, 2)
+    assert decode == (1 / 4, 1, 4, 4, 4)
+    assert order[:4] == ["dense", "variant", "variant", "dense"]
+
+
+def test_the_interval_of_a_speedup_leaves_out_one_run_at_either_end(monkeypatch):
+    """Of nine ratios, 1 to 9: the median is 5, and 2 to 8 holds it in 96 % of samples."""
+    runs = iter(range(1, 10))
+    monkeypatch.setattr(
+        costs,
+        "seconds",
+        lambda model, *_: (float(next(runs)), [1.0]) if model == "dense" else (1.0, [1.0]),
+    )
+    prefill, _ = costs.speeds("dense", "variant", TOKENS)
+    assert (prefill.speedup, prefill.low, prefill.high) == (5, 2, 8)
+
+
+def test_zeroed_weights_run_the_operations_of_dense_and_dropped_ones_do_not():
+    dense, zeroed = _llama(), _llama()
+    zeroed.model.layers[0].mlp.up_proj.weight.data.zero_()
+    assert costs.has_same_operations(dense, zeroed)
+    shorter = _llama()
+    shorter.model.layers = shorter.model.layers[:-1]
+    assert not costs.has_same_operations(dense, shorter)

@@ -79,6 +79,16 @@ ANSWERS_AND_COSTS: tuple[Table, ...] = (
                 )
                 for whose in ("_dense", "")
             ),
+            *(
+                clocked(f"{phase}_speedup{end}", FLOAT, meaning)
+                for phase in ("prefill", "decode")
+                for end, meaning in (
+                    ("", "median over runs in turn of the seconds of dense over the variant's"),
+                    ("_low", "lower end of its 95 % interval"),
+                    ("_high", "upper end of that interval"),
+                )
+            ),
+            Column("same_operations", BOOL, "True if it runs products of dense's shapes"),
             Column("prefill_tokens", INT, "length of the timed prompt"),
             Column("decoded_tokens", INT, "number of tokens generated after it"),
             clocked("device", TEXT, "cpu, or the name of the GPU"),

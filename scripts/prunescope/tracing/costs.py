@@ -1,11 +1,13 @@
 """Costs of a model: parameters, bytes, key-value cache and speed."""
 
 import itertools
+import statistics
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from scipy import stats
 from torch import Tensor
 
 from prunescope import finite
@@ -19,8 +21,26 @@ PREFILL_TOKENS = 128
 DECODED_TOKENS = 8
 """Tokens generated after the prompt; each one reads every weight once."""
 
-RUNS = 4
-"""Timed runs of each model; the models alternate."""
+RUNS = 9
+"""Timed runs of each model, in turn. With nine, the 95 % interval of the median leaves out the
+fastest and the slowest run."""
+
+
+class Speeds(NamedTuple):
+    """Speed of two models in tokens per second, and how many times as fast the second is.
+
+    Attributes
+    ----------
+    dense, variant : the fastest run of each.
+    speedup, low, high : the median over runs of the ratio of both models' times in the same run,
+        and its 95 % interval (exact, by order statistics).
+    """
+
+    dense: float
+    variant: float
+    speedup: float
+    low: float
+    high: float
 
 
 def n_parameters(model: Any) -> int:
@@ -74,20 +94,46 @@ def cache_bytes_per_token(model: Any, token_ids: Tensor) -> int:
     )
 
 
-def best_speeds(models: Sequence[Any], token_ids: Tensor) -> list[tuple[float, float]]:
-    """Prefill and decoding speed of each model, in tokens per second.
+def speeds(dense: Any, variant: Any, token_ids: Tensor) -> tuple[Speeds, Speeds]:
+    """Speeds of prefill and of decoding.
 
-    The models alternate, and the shortest time of each counts: on a busy machine, a mean would
-    depend on the other programs that run there.
+    The models run in turn, and every second time in the other order, so that what else the machine
+    does meets both. The fastest run of each tells its speed, and ratios within runs tell which is
+    faster.
+
+    Parameters
+    ----------
+    dense, variant : the two models.
+    token_ids : (sequence,), the timed prompt.
     """
-    runs = [[seconds(model, token_ids, DECODED_TOKENS) for model in models] for _ in range(RUNS)]
-    return [
-        (
-            len(token_ids) / min(prefill for prefill, _ in runs_of_model),
-            1 / min(step for _, steps in runs_of_model for step in steps),
-        )
-        for runs_of_model in zip(*runs, strict=True)
+    runs = []
+    for run in range(RUNS):
+        models = (dense, variant) if run % 2 == 0 else (variant, dense)
+        timed = [seconds(model, token_ids, DECODED_TOKENS) for model in models]
+        runs.append(timed if run % 2 == 0 else timed[::-1])
+    prefills = [[prefill for prefill, _ in timed] for timed in runs]
+    steps = [[statistics.median(each) for _, each in timed] for timed in runs]
+    return _speeds(prefills, len(token_ids)), _speeds(steps, 1)
+
+
+def _speeds(runs: Sequence[Sequence[float]], n_tokens: int) -> Speeds:
+    """Speeds from the seconds of dense and of the variant in each run."""
+    ratios = [of_dense / of_variant for of_dense, of_variant in runs]
+    ends = stats.quantile_test(ratios, p=0.5).confidence_interval(0.95)
+    dense, variant = (n_tokens / min(times) for times in zip(*runs, strict=True))
+    return Speeds(dense, variant, statistics.median(ratios), float(ends.low), float(ends.high))
+
+
+def has_same_operations(dense: Any, variant: Any) -> bool:
+    """Whether a variant multiplies matrices of the same shapes as dense, and so takes as long.
+
+    Zeros and rounded numbers inside a matrix save no time in a dense product.
+    """
+    shapes = [
+        [(name, tuple(each.shape)) for name, each in model.named_parameters()]
+        for model in (dense, variant)
     ]
+    return shapes[0] == shapes[1]
 
 
 @torch.inference_mode()

@@ -133,36 +133,38 @@ def test_half_of_the_texts_are_reported_to_diverge_only_if_half_do(divergence, w
     assert finding.startswith(words)
 
 
-def costs(variant: str, similarity: float, share: float) -> dict[str, Any]:
-    """A row of `variant_cost` of Wanda."""
-    names = (
-        "bytes",
-        "kv_cache_bytes_per_token",
-        "decode_tokens_per_second",
-        "prefill_tokens_per_second",
-    )
+def cost(variant: str, speedup: tuple[float, ...] | None, similarity: float) -> dict[str, Any]:
+    """A row of `variant_cost`: half of the bytes; without a speedup, dense's operations."""
+    middle, low, high = speedup or (1.5, 1.4, 1.6)
+    ends = {"": middle, "_low": low, "_high": high}
     return {
         "variant": variant,
         "method": "wanda",
         "similarity_probability": similarity,
-        **{name: int(100 * share) for name in names},
-        **{f"{name}_dense": 100 for name in names},
+        "same_operations": speedup is None,
+        **{
+            f"{phase}_speedup{end}": v for phase in ("prefill", "decode") for end, v in ends.items()
+        },
+        **dict.fromkeys(("bytes", "kv_cache_bytes_per_token"), 50),
+        **{f"{name}_dense": 100 for name in ("bytes", "kv_cache_bytes_per_token")},
     }
 
 
-def test_one_variant_gives_a_number_and_two_give_a_range():
-    rows = [costs("mild", 0.9, 0.5), costs("strong", 0.6, 0.5), costs("mildest", 0.95, 0.5)]
-    one = findings_of("ext_compression_cost", variant_cost=rows[:1], noise_floor=[])
-    assert one == [
-        "wanda: the similarity of probabilities with dense is 0.900 (mild). Relative to dense, the "
-        "weights take 50 % of the bytes and the key-value cache 50 %; decoding is 0.50 times and "
-        "prefill 0.50 times as fast.",
-        "Only mild has a similarity of at least 0.8. Relative to dense it decodes 0.50 times as "
-        "fast, with 50 % of the bytes of weights and 50 % of the key-value cache.",
+def test_only_a_speedup_with_its_interval_above_one_is_claimed():
+    """Neither one around 1, nor that of a variant that runs the operations of dense."""
+    rows = [
+        cost("fast", (2.0, 1.8, 2.2), 0.5),
+        cost("unsure", (1.1, 0.9, 1.3), 0.5),
+        cost("zeroed", None, 0.9),
     ]
-    all_three = findings_of("ext_compression_cost", variant_cost=rows, noise_floor=[])
-    assert "is 0.600 to 0.950 (lowest strong, highest mildest)." in all_three[0]
-    assert all_three[1].startswith("Of the 2 variants with a similarity of at least")
+    assert findings_of("ext_compression_cost", variant_cost=rows, noise_floor=[]) == [
+        "Surely faster than dense in decoding: fast (2.00 times, 1.80 to 2.20).",
+        "Dense's operations are run, so that bytes are saved but no time, by zeroed.",
+        "Of the variants with a similarity of at least 0.8, zeroed has the smallest weights (50 % "
+        "of the bytes) and zeroed the smallest key-value cache (50 %).",
+    ]
+    slow = findings_of("ext_compression_cost", variant_cost=rows[1:2], noise_floor=[])
+    assert slow == ["Surely faster than dense in decoding: no variant."]
 
 
 def test_two_blocks_are_reported_as_the_two_least_influential():

@@ -275,6 +275,7 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
             "variant": variant,
             "method": method,
             "device": "cpu",
+            "same_operations": method == "wanda",
             "similarity_probability": 0.9 - 0.1 * place,
         }
         for place, (variant, (method, _)) in enumerate(VARIANTS.items())
