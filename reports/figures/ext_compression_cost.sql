@@ -38,12 +38,12 @@ WITH gains AS (
 )
 
 SELECT
-    model,
-    variant,
-    method,
-    similarity_probability,
-    mean_kl_divergence,
-    top_token_agreement,
+    gains.model,
+    gains.variant,
+    gains.method,
+    gains.similarity_probability,
+    gains.mean_kl_divergence,
+    gains.top_token_agreement,
     gained.gain,
     gained.relative,
     gained.low,
