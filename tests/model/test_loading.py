@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from prunescope.model import anatomy, edits, loading
-from prunescope.model.replacements import Rows
+from prunescope.model.replacements import KeptRows
 from prunescope.progress import JobError
 from tiny import make_tiny_model, tiny_model
 
@@ -129,7 +129,7 @@ def test_edits_are_read_as_they_were_written(tmp_path):
 
 def test_parameters_can_share_one_replacement(tmp_path):
     """Gate and up lose the same rows: one mask in memory, and one per parameter on disk."""
-    rows = Rows.by(torch.tensor([True, False, True]))
+    rows = KeptRows.by(torch.tensor([True, False, True]))
     edit = edits.Edit(tensors={"gate.weight": rows, "up.weight": rows})
     edits.write(tmp_path / "edit.safetensors", edit, {})
     found = edits.read(tmp_path / "edit.safetensors").tensors

@@ -5,6 +5,7 @@ task; linears of a model. The median of units is used where the paper speaks of 
 its interval needs no assumption about how values are distributed.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,8 @@ def rank_correlation(values: Floats, others: Floats) -> Evidence:
         n_resamples=RESAMPLES,
         rng=np.random.default_rng(0),
     )
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # then there is no interval
         ends = stats.bootstrap(
             (values, others),
             correlation,
