@@ -72,6 +72,22 @@ def test_verdicts_are_corrected_for_the_tests_of_a_figure():
     assert {row["verdict"] for row in untested} == {"not tested"}
 
 
+def test_a_corrected_p_value_is_that_of_holms_procedure():
+    """By hand: 0.01 x 4, 0.02 x 3, then no smaller than before, and at most 1."""
+    assert verdicts.holm([0.02, 0.01, 0.029, 0.8]) == pytest.approx([0.06, 0.04, 0.06, 0.8])
+    assert verdicts.holm([0.6, 0.7]) == [1, 1]
+    assert verdicts.holm([]) == []
+
+
+def test_a_strong_claim_takes_nothing_from_a_weaker_one_but_its_place():
+    """p = 2 / 2^8 beside six of 2 / 2^12: Holm decides it, Bonferroni's factor of 7 not."""
+    strong = [row for k in range(6) for row in units(ABOVE, subject=str(k))]
+    weak = units(ABOVE[:8], subject="weak")
+    rows = judged((claim(), strong + weak))
+    assert {row["verdict"] for row in rows} == {"holds"}
+    assert 7 * rows[-1]["p_value"] > 0.05 > rows[-1]["p_corrected"]
+
+
 def test_false_verdicts_are_rare_where_nothing_is_there():
     """Twelve prompts, four subjects, the threshold is the median: one family in twenty at most."""
     rng, wrong = np.random.default_rng(0), 0

@@ -25,6 +25,7 @@ VERDICT = {
     "high": 0.2,
     "p_value": 0.01,
     "n_tests": 1,
+    "p_corrected": 0.01,
     "verdict": "holds",
     "reason": "",
     "n_to_decide": None,
