@@ -121,7 +121,7 @@ def _row(
     claim : the claim.
     key : name of the claim, model and subject.
     found : the evidence, or None if there is none.
-    correction : the corrected p-value, if the claim is tested, and the number of the family's tests.
+    correction : the corrected p-value, if the claim is tested, and the number of tests.
     not_judged : why the model is not judged, if it is not.
     """
     p_corrected, n_tests = (None, 0) if not_judged else correction
