@@ -68,3 +68,4 @@ fill(form.task, tasks.map((task, place) => [String(place), `${task.task} (${task
 form.addEventListener("change", show);
 form.addEventListener("submit", (event) => event.preventDefault());
 if (tasks.length) show();
+else document.getElementById("count").textContent = "No variant answers an item better or worse than dense.";

@@ -68,7 +68,7 @@ def test_a_browser_draws_every_chart_without_an_error(folder, tmp_path):
     assert charts
     for chart in charts:
         drawn_chart, _, _ = chart.partition("<figcaption")
-        assert 'aria-roledescription="mark container"' in drawn_chart, chart[:200]
+        assert ' mark container"' in drawn_chart, chart[:200]
     for width in (390, 1280, 1920):
         opened.screenshot(tmp_path / f"{width}.png", width)
         assert (tmp_path / f"{width}.png").stat().st_size > 10_000
@@ -78,8 +78,10 @@ def test_a_browser_draws_every_chart_without_an_error(folder, tmp_path):
 def test_a_browser_shows_the_items(folder, tmp_path):
     opened = browser.Opened(folder / "results/tiny/items.html", tmp_path)
     assert opened.errors == []
-    assert re.search(r'id="count"[^>]*>\d+ of \d+ items', opened.html)
-    assert "<article>" in opened.html
+    told = re.search(r'id="count"[^>]*>([^<]+)<', opened.html)
+    assert told
+    assert re.match(r"\d+ of \d+ items|No variant answers", told[1])
+    assert opened.html.count("<article>") == int(re.sub(r"\D.*", "", told[1]) or 0)
 
 
 def test_the_catalog_can_be_queried_in_its_folder(folder, monkeypatch):
