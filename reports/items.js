@@ -37,7 +37,7 @@ function article(entry, variant) {
   const shown = made("article");
   shown.append(made("h3", `${entry.name} item ${entry.item}`.trim()));
   const prompt = made("details");
-  prompt.append(made("summary", entry.context.trim().split("\n").pop().slice(-160)), made("pre", entry.context));
+  prompt.append(made("summary", entry.context.trim().replace(/\s+/g, " ").slice(-200)), made("pre", entry.context));
   shown.append(prompt);
   if (entry.options) {
     const options = made("ul");
