@@ -23,6 +23,7 @@ def test_exports_and_other_stores_are_not_orphans(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made("store/influence/model=m/part.parquet", "store/influence/model=gone/part.parquet")
     made("store/inputs/model=m/config.json", "results/exports/m/drop-2b/prunescope.json")
+    made("results/bundle/ro-crate-metadata.json", "results/bundle/figures/fig04.parquet")
     made("results/exports/m/drop-2b/model.safetensors", "store/other/edits/a.safetensors")
     records.claim("store/other", ".snakemake")
     Path("store/inputs/model=gone").mkdir()

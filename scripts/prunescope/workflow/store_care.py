@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from prunescope import progress
+from prunescope.report.bundle import METADATA
 from prunescope.storage import digests, seals, store
 from prunescope.workflow import records
 
@@ -22,10 +23,10 @@ from prunescope.workflow import records
 def artifacts(folders: Iterable[Path]) -> list[Path]:
     """Sealed artifacts and models in the folders.
 
-    Exported checkpoints belong to the user and are left out.
+    Exported checkpoints and bundles belong to the user and are left out.
     """
     files = [file for folder in folders for file in records.files(folder)]
-    exported = {file.parent for file in files if file.name == "prunescope.json"}
+    exported = {file.parent for file in files if file.name in ("prunescope.json", METADATA)}
     return [file for file in files if exported.isdisjoint(file.parents)]
 
 
