@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import duckdb
+
 from prunescope import progress
 from prunescope.inference import claims, verdicts
 from prunescope.report import queries
@@ -40,12 +42,17 @@ def units_of(
     claim: claims.Claim, tables: Mapping[str, Sequence[str]], settings: Mapping[str, object]
 ) -> list[dict[str, Any]]:
     """Rows of a claim's query, over tables without deviations below the noise floor."""
+    sql = claim.query_file.read_text(encoding="utf-8")
     with store.open_tables(tables) as connection:
-        return queries.units(
-            connection,
-            claim.query_file.read_text(encoding="utf-8"),
-            {**settings, **claim.settings},
-        )
+        try:
+            return queries.units(connection, sql, {**settings, **claim.settings})
+        except duckdb.Error as error:
+            reason = str(error).partition("\n")[0]
+            raise progress.JobError(
+                f"claim {claim.name} of reports/claims.yaml cannot be judged by what "
+                f"figures/{claim.figure} reads ({', '.join(tables)}): {reason} Add what is missing "
+                "to its `reads` in config, or take the claim out."
+            ) from error
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
 -- Per number of dropped parts: by how much the share that multiple-choice tasks keep exceeds that of generation.
 SELECT
     model,
-    counted_parts(n_drop, dropped) || ' dropped' AS subject,
+    counted_parts(n_drop, dropped) || ' dropped'
+    || if(
+        min(suite) OVER (PARTITION BY model) = max(suite) OVER (PARTITION BY model),
+        '',
+        ', suite ' || suite
+    ) AS subject,
     n_items AS n,
     difference AS measured,
     difference_low AS low,

@@ -1,7 +1,12 @@
 -- Per variant with zeroed weights: by how much the share that multiple-choice tasks keep exceeds that of generation.
 SELECT
     model,
-    variant AS subject,
+    variant
+    || if(
+        min(suite) OVER (PARTITION BY model) = max(suite) OVER (PARTITION BY model),
+        '',
+        ', suite ' || suite
+    ) AS subject,
     n_items AS n,
     difference AS measured,
     difference_low AS low,

@@ -7,10 +7,13 @@ import pyarrow as pa
 import pytest
 import yaml
 
+import judge_claims
 from prunescope.inference import claims, verdicts
 from prunescope.inference.claims import QUERIES, Claim
 from prunescope.paths import REPORTS
+from prunescope.progress import JobError
 from prunescope.report import queries
+from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 
 CONFIG = yaml.safe_load((REPORTS.parent / "config.yaml").read_text(encoding="utf-8"))
@@ -169,6 +172,26 @@ def test_quantized_and_pruned_variants_are_told_apart_by_their_method():
     ]
     rows = units_of(ALL["quantization-deviates-less"], decoding_trace=trace, compression_run=runs)
     assert [row["measured"] for row in rows] == pytest.approx([0.2 - 0.5] * 8)
+
+
+def test_two_suites_are_two_subjects():
+    drop = {"method": "wanda", "settings": '{"sparsity": 0.5}'}
+    contrast = {"scope": "contrast", "name": "c", "n_items": 40, "difference": 0.4, "p_value": 0.1}
+    rows = [{**contrast, "suite": suite} for suite in ("core", "full")]
+    found = units_of(
+        ALL["generation-falls-first-wanda"], score_difference=rows, compression_run=[drop]
+    )
+    assert sorted(row["subject"] for row in found) == ["v, suite core", "v, suite full"]
+
+
+def test_a_table_that_is_not_read_is_told_by_name(tmp_path):
+    file = str(tmp_path / "influence/model=m/part.parquet")
+    schema = TABLES["influence"].schema
+    store.write(file, schema.empty_table(), "influence", store.provenance("x", {}))
+    with pytest.raises(
+        JobError, match=r"claim theorem-3 .*fig14_theory_kl reads \(influence\).*deviation"
+    ):
+        judge_claims.units_of(ALL["theorem-3"], {"influence": [file]}, {})
 
 
 def test_families_are_compared_by_the_contrast_of_their_shares():

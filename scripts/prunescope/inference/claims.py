@@ -1,5 +1,6 @@
 """Claims of the paper and our own, as reports/claims.yaml states them before a run is seen."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +68,7 @@ class Claim(BaseModel):
         return self.form.format(value).replace("-", "−")
 
 
+@functools.cache
 def read_all() -> tuple[Claim, ...]:
     """Every claim, in the order of the file."""
     return tuple(Claim(**entry) for entry in yaml.safe_load(CLAIMS.read_text(encoding="utf-8")))
