@@ -50,8 +50,8 @@ def measure_variant(
         "bytes_edit": Path(source.edit_file).stat().st_size,
         "kv_cache_bytes_per_token_dense": costs.cache_bytes_per_token(dense, token_ids),
         "kv_cache_bytes_per_token": costs.cache_bytes_per_token(variant, token_ids),
-        **speed_columns("prefill", prefill),
-        **speed_columns("decode", decode),
+        **prefill.columns("prefill"),
+        **decode.columns("decode"),
         "same_operations": costs.has_same_operations(dense, variant),
         "prefill_tokens": len(token_ids),
         "decoded_tokens": costs.DECODED_TOKENS,
@@ -61,17 +61,6 @@ def measure_variant(
     }
     table = pa.Table.from_pylist([row], schema=TABLES["variant_cost"].schema)
     store.write(cost_file, table, "variant_cost", made_by)
-
-
-def speed_columns(phase: str, speeds: costs.Speeds) -> dict[str, float]:
-    """Columns of `variant_cost` about prefill or decode."""
-    return {
-        f"{phase}_tokens_per_second_dense": speeds.dense,
-        f"{phase}_tokens_per_second": speeds.variant,
-        f"{phase}_speedup": speeds.speedup,
-        f"{phase}_speedup_low": speeds.low,
-        f"{phase}_speedup_high": speeds.high,
-    }
 
 
 def timed_prompt(answers: Sequence[Mapping[str, Any]]) -> torch.Tensor:

@@ -42,6 +42,16 @@ class Speeds(NamedTuple):
     low: float
     high: float
 
+    def columns(self, phase: str) -> dict[str, float]:
+        """Columns of `variant_cost` about a phase, prefill or decode."""
+        return {
+            f"{phase}_tokens_per_second_dense": self.dense,
+            f"{phase}_tokens_per_second": self.variant,
+            f"{phase}_speedup": self.speedup,
+            f"{phase}_speedup_low": self.low,
+            f"{phase}_speedup_high": self.high,
+        }
+
 
 def n_parameters(model: Any) -> int:
     """Number of weights; tied weights count once."""
