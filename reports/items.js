@@ -64,7 +64,7 @@ function show() {
   list.replaceChildren(...chosen.map((entry) => article(entry, variant)));
 }
 
-fill(form.task, tasks.map((task, place) => [String(place), `${task.task} (${task.model})`]));
+fill(form.task, tasks.map((task, place) => [String(place), `${task.task} (${task.model}, suite ${task.suite})`]));
 form.addEventListener("change", show);
 form.addEventListener("submit", (event) => event.preventDefault());
 if (tasks.length) show();

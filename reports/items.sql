@@ -1,5 +1,5 @@
 -- Items whose headline outcome in a variant differs from dense's, the first $most of each model and task.
--- One row per (model, task, subtask, item, variant); asked counts the items of the task, changed those that
+-- One row per (model, suite, task, subtask, item, variant); asked counts the items of the task, changed those that
 -- differ in any variant.
 WITH headlines AS (
     SELECT DISTINCT
@@ -29,6 +29,7 @@ dense AS (
 changed AS (
     SELECT
         dense.model,
+        dense.suite,
         dense.task,
         dense.subtask,
         dense.item,
@@ -51,7 +52,7 @@ changed AS (
 
 SELECT
     *,
-    max(place) OVER (PARTITION BY model, task) AS changed
+    max(place) OVER (PARTITION BY model, suite, task) AS changed
 FROM changed
 QUALIFY place <= $most
-ORDER BY model, task, place, variant
+ORDER BY model, suite, task, place, variant

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from prunescope import finite
 from prunescope.inference import evidence
 
 SIX = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
@@ -95,3 +96,11 @@ def test_units_without_a_value_do_not_count():
 def test_given_evidence_is_passed_on():
     row = {"n": 40, "measured": 0.5, "low": 0.2, "high": 0.8, "p_value": 0.01}
     assert evidence.of_units("given", [row], 0) == evidence.Evidence(40, 0.5, 0.2, 0.8, 0.01)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("statistic", ["median", "mean", "rank_correlation"])
+def test_values_that_have_no_rank_are_refused(statistic, wrong):
+    rows = [{"measured": value, "beside": value} for value in (0.1, wrong, 0.3)]
+    with pytest.raises(finite.NotFinite, match=r"values of a claim's units.*make verify"):
+        evidence.of_units(statistic, rows, 0.5)

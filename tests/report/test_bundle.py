@@ -34,7 +34,10 @@ VERDICT = {
 
 @pytest.fixture
 def folder(tmp_path):
-    figure = {"usermeta": {"title": "Figure 14. KL"}, "datasets": {"rows": ROWS}}
+    figure = {
+        "usermeta": {"title": "Figure 14. KL"},
+        "datasets": {"left": ROWS[:1], "right": ROWS[1:]},
+    }
     store.write_json(tmp_path / "fig14_theory_kl.json", figure)
     file = tmp_path / "claim_verdict/figure=fig14_theory_kl/part.parquet"
     rows = pa.Table.from_pylist([VERDICT], TABLES["claim_verdict"].schema)

@@ -14,20 +14,24 @@ from prunescope.tables.schemas import TABLES
 HOSTILE = "</script><img src=x onerror=alert(1)><!--\u2028"
 
 
-def found(outcomes: dict[str, list[float]], most: int = items.MOST, **changed: Any) -> Any:
-    """Tasks and items of the page, from the outcomes of each variant, item by item."""
-    keys = {"model": "m", "suite": "s", "task": "t", "metric": "acc", "filter": "none"}
+def found(
+    outcomes: dict[str, list[float]], most: int = items.MOST, suites: str = "s", **changed: Any
+) -> Any:
+    """Tasks and items of the page, from the outcomes of each variant, the same in each suite."""
+    keys = {"model": "m", "task": "t", "metric": "acc", "filter": "none"}
     scores = [
-        {**keys, "variant": variant, "metric": metric, "headline": metric == "acc"}
+        {**keys, "suite": suite, "variant": variant, "metric": metric, "headline": metric == "acc"}
         | {"higher_is_better": True, "family": "generative", "n_shot": 0, "n_items": 1, "n_cut": 0}
         | {"seconds": 1.0, **changed}
+        for suite in suites
         for variant in outcomes
         for metric in ("acc", "other")
     ]
     samples = [
-        {**keys, "variant": variant, "metric": metric, "subtask": "t", "item": item}
+        {**keys, "suite": suite, "variant": variant, "metric": metric, "subtask": "t", "item": item}
         | {"outcome": outcome if metric == "acc" else 1 - outcome, "context": HOSTILE}
         | {"options": None, "response": f"{variant} {item}", "target": "right", "doc_hash": "0"}
+        for suite in suites
         for variant, each in outcomes.items()
         for item, outcome in enumerate(each)
         for metric in ("acc", "other")
@@ -48,6 +52,14 @@ def test_items_with_another_outcome_are_shown_with_both_answers() -> None:
     assert better["dense"] == {"response": "dense 1", "outcome": 0}
     assert better["variants"] == {"v": {"response": "v 1", "outcome": 1}}
     assert {name: each["outcome"] for name, each in worse["variants"].items()} == {"v": 0, "w": 0.5}
+
+
+def test_a_task_of_two_suites_is_shown_for_each() -> None:
+    outcomes = {"dense": [1, 0], "v": [0, 0]}
+    assert found(outcomes, suites="ab") == [
+        *found(outcomes, suites="a"),
+        *found(outcomes, suites="b"),
+    ]
 
 
 def test_what_is_left_out_is_counted() -> None:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from prunescope import finite
+
 CONFIDENCE = 0.95
 """Level of every interval."""
 
@@ -114,7 +116,15 @@ def of_units(
     if statistic == "given":
         (row,) = rows
         return Evidence(row["n"], row["measured"], row["low"], row["high"], row["p_value"])
-    values = np.array([row["measured"] for row in rows], float)
+    values = _finite([row["measured"] for row in rows])
     if statistic == "rank_correlation":
-        return rank_correlation(values, np.array([row["beside"] for row in rows], float))
+        return rank_correlation(values, _finite([row["beside"] for row in rows]))
     return _TESTS[statistic](values, threshold)
+
+
+def _finite(values: Sequence[float]) -> Floats:
+    """The values as an array. Raises NotFinite if one is NaN or infinite: it has no rank."""
+    remedy = "Run `make verify`: the tables behind it may be damaged."
+    found = np.array(values, float)
+    finite.checked(found, "the values of a claim's units", remedy)
+    return found

@@ -39,7 +39,7 @@ def write(
     """
     files: Described = {}
     for stem, figure in figures.items():
-        rows = next(iter(figure["datasets"].values()))
+        rows = [row for dataset in figure["datasets"].values() for row in dataset]
         title = f"Data of {figure['usermeta']['title']}"
         files |= _table(folder, f"figures/{stem}", pa.Table.from_pylist(rows), title)
     files |= _table(folder, "claim_verdict", verdicts, "Verdicts on the claims of claims.yaml")

@@ -14,22 +14,21 @@ MOST = 300
 
 
 def by_task(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The items of each model and task, with the answers of dense and of variants.
+    """The items of each model, suite and task, with the answers of dense and of variants.
 
     Parameters
     ----------
     rows : of `QUERY`, in its order.
     """
-    tasks = groupby(rows, key=lambda row: (row["model"], row["task"]))
-    return [_task(model, task, list(of_task)) for (model, task), of_task in tasks]
+    tasks = groupby(rows, key=lambda row: (row["model"], row["suite"], row["task"]))
+    return [_task(list(of_task)) for _, of_task in tasks]
 
 
-def _task(model: str, task: str, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _task(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
     items = [_item(list(of_item)) for _, of_item in groupby(rows, key=lambda row: row["place"])]
     first = rows[0]
     return {
-        "model": model,
-        "task": task,
+        **{key: first[key] for key in ("model", "suite", "task")},
         "asked": first["asked"],
         "left_out": first["changed"] - len(items),
         "items": items,
