@@ -84,14 +84,6 @@ END;
 CREATE MACRO counted_parts(n_parts, kind) AS
 format('{} {}{}', n_parts, part_name(kind), if(n_parts = 1, '', 's'));
 
--- A range in words: one number if all of them read alike. `form` formats a number.
-CREATE MACRO range_of(form, low, high) AS
-if(
-    format(form, low) = format(form, high),
-    format(form, low),
-    format(form, low) || ' to ' || format(form, high)
-);
-
 -- A percentage with three significant digits, without an exponent where it is large.
 CREATE MACRO percent(portion) AS
 format(if(abs(portion) >= 9.995, '{:,.0f} %', '{:.3g} %'), 100 * portion);

@@ -1,6 +1,6 @@
 """Judge the claims of one figure by its tables: holds, fails, undecided or not tested."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -31,7 +31,12 @@ def judge_claims(
     verdicts_file : the file to write.
     made_by : provenance, written into the metadata of the file.
     """
-    measured = [(claim, units_of(claim, tables, settings)) for claim in claims.of_figure(figure)]
+    with store.open_tables(tables) as connection:
+        queries.prepare(connection)
+        measured = [
+            (claim, units_of(claim, connection, tables, settings))
+            for claim in claims.of_figure(figure)
+        ]
     with store.open_tables({"surprisal": surprisals}) as connection:
         known = connection.sql("FROM surprisal").to_arrow_table().to_pylist()
     rows = verdicts.judged(measured, verdicts.untrained(known))
@@ -39,20 +44,30 @@ def judge_claims(
 
 
 def units_of(
-    claim: claims.Claim, tables: Mapping[str, Sequence[str]], settings: Mapping[str, object]
+    claim: claims.Claim,
+    connection: duckdb.DuckDBPyConnection,
+    tables: Iterable[str],
+    settings: Mapping[str, object],
 ) -> list[dict[str, Any]]:
-    """Rows of a claim's query, over tables without deviations below the noise floor."""
+    """Rows of a claim's query.
+
+    Parameters
+    ----------
+    claim : the claim.
+    connection : to the tables of its figure, prepared by `queries.prepare`.
+    tables : names of these tables, for the message if the query needs another.
+    settings : values of the `$named` parameters of the figure's query.
+    """
     sql = claim.query_file.read_text(encoding="utf-8")
-    with store.open_tables(tables) as connection:
-        try:
-            return queries.units(connection, sql, {**settings, **claim.settings})
-        except duckdb.Error as error:
-            reason = str(error).partition("\n")[0]
-            raise progress.JobError(
-                f"claim {claim.name} of reports/claims.yaml cannot be judged by what "
-                f"figures/{claim.figure} reads ({', '.join(tables)}): {reason} Add what is missing "
-                "to its `reads` in config, or take the claim out."
-            ) from error
+    try:
+        return queries.units(connection, sql, {**settings, **claim.settings})
+    except duckdb.Error as error:
+        reason = str(error).partition("\n")[0]
+        raise progress.JobError(
+            f"claim {claim.name} of reports/claims.yaml cannot be judged by what "
+            f"figures/{claim.figure} reads ({', '.join(tables)}): {reason} Add what is missing "
+            "to its `reads` in config, or take the claim out."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -1,18 +1,13 @@
 -- Per number of dropped parts: by how much the share that multiple-choice tasks keep exceeds that of generation.
 SELECT
     model,
-    counted_parts(n_drop, dropped) || ' dropped'
-    || if(
-        min(suite) OVER (PARTITION BY model) = max(suite) OVER (PARTITION BY model),
-        '',
-        ', suite ' || suite
-    ) AS subject,
-    n_items AS n,
-    difference AS measured,
-    difference_low AS low,
-    difference_high AS high,
+    counted_parts(n_drop, dropped) || ' dropped' || in_suite AS subject,
+    n,
+    measured,
+    low,
+    high,
     p_value
-FROM score_difference
+FROM score_contrasts
 INNER JOIN drop_sizes USING (model, variant)
-WHERE scope = 'contrast' AND n_drop IN (4, 8)
+WHERE n_drop IN (4, 8)
 ORDER BY model, dropped, n_drop

@@ -13,23 +13,12 @@ GROUP BY ALL
 ORDER BY ALL;
 
 -- Findings: the blocks at which lm_head enlarges the magnitude ratio.
-WITH traced AS (
+WITH by_block AS (
     SELECT
         model,
         block,
-        max(relative_orthogonal_magnitude ** 2) FILTER (space = 'logit')
-        / nullif(max(relative_orthogonal_magnitude ** 2) FILTER (space = 'embedding'), 0) AS factor
-    FROM sublayer_trace
-    WHERE sublayer = 'attn'
-    GROUP BY model, prompt, step, block
-),
-
-by_block AS (
-    SELECT
-        model,
-        block,
-        median(factor) AS factor
-    FROM traced
+        median(factor ** 2) AS factor
+    FROM lm_head_factors
     GROUP BY ALL
 )
 

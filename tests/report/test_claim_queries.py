@@ -13,7 +13,6 @@ from prunescope.inference.claims import QUERIES, Claim
 from prunescope.paths import REPORTS
 from prunescope.progress import JobError
 from prunescope.report import queries
-from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 
 CONFIG = yaml.safe_load((REPORTS.parent / "config.yaml").read_text(encoding="utf-8"))
@@ -28,6 +27,7 @@ def units_of(claim: Claim, settings: dict[str, Any] | None = None, **tables: Any
             keyed = [{"model": "m", "variant": "v", **row} for row in rows]
             schema = TABLES[name].empty().schema
             connection.register(name, pa.Table.from_pylist(keyed, schema))
+        queries.prepare(connection)
         sql = claim.query_file.read_text(encoding="utf-8")
         return queries.units(connection, sql, {**(settings or {}), **claim.settings})
 
@@ -184,14 +184,12 @@ def test_two_suites_are_two_subjects():
     assert sorted(row["subject"] for row in found) == ["v, suite core", "v, suite full"]
 
 
-def test_a_table_that_is_not_read_is_told_by_name(tmp_path):
-    file = str(tmp_path / "influence/model=m/part.parquet")
-    schema = TABLES["influence"].schema
-    store.write(file, schema.empty_table(), "influence", store.provenance("x", {}))
-    with pytest.raises(
-        JobError, match=r"claim theorem-3 .*fig14_theory_kl reads \(influence\).*deviation"
-    ):
-        judge_claims.units_of(ALL["theorem-3"], {"influence": [file]}, {})
+def test_a_table_that_is_not_read_is_told_by_name():
+    told = r"claim theorem-3 .*fig14_theory_kl reads \(influence\).*deviation"
+    with duckdb.connect() as connection, pytest.raises(JobError, match=told):
+        connection.register("influence", TABLES["influence"].empty())
+        queries.prepare(connection)
+        judge_claims.units_of(ALL["theorem-3"], connection, ["influence"], {})
 
 
 def test_families_are_compared_by_the_contrast_of_their_shares():

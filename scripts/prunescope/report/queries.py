@@ -57,21 +57,26 @@ def run_query(
     return rows, findings
 
 
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make a connection ready for `units`: macros, and no deviations below the noise floor."""
+    _define_shared(connection)
+    noise_limits.apply(connection)
+
+
 def units(
     connection: duckdb.DuckDBPyConnection, sql: str, settings: Mapping[str, object]
 ) -> list[dict[str, Any]]:
-    """The rows of a claim's query, which reads tables without deviations below the noise floor.
+    """The rows of a claim's query.
 
     Parameters
     ----------
+    connection : to the tables, after `prepare`; several queries may share it.
     sql : one statement, which may read views of reports/views/.
     settings : values of its `$named` parameters, and of others that it does not have.
     """
-    _define_shared(connection)
-    noise_limits.apply(connection)
-    *definitions, statement = connection.extract_statements(views.with_views(sql))
-    for definition in definitions:
-        connection.execute(definition)
+    for name, view in views.read_by(sql).items():
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS\n{view}")
+    (statement,) = connection.extract_statements(sql)
     parameters = {name: settings[name] for name in statement.named_parameters}
     rows: list[dict[str, Any]] = (
         connection.sql(statement, params=parameters).to_arrow_table().to_pylist()
