@@ -6,19 +6,21 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 CORES ?= all
 
-# To export: names of a variant and of a model, the default one if not given.
-EXPORT = {variant: [$(VARIANT)], $(if $(MODEL),model: [$(MODEL)])}
+# Wishes: MODEL, a folder, a GGUF file, a hub id or a name in config; NAME, what to call it; ALSO, further models;
+# FIGURES="fig04 fig06"; CONFIG, overlays. docs/own-model.md shows each.
+RUN = MODEL='$(subst ','\'',$(MODEL))' NAME='$(NAME)' ALSO='$(ALSO)' FIGURES='$(FIGURES)' \
+	CONFIG='$(subst ','\'',$(CONFIG))' CORES='$(CORES)' VARIANT='$(VARIANT)' \
+	PYTHONPATH=scripts $(BIN)/python -m prunescope.workflow.run
 
 .PHONY: report export verify orphans query test bench lint
 
 report: $(STAMP)
-	$(BIN)/snakemake --cores $(CORES)
+	@$(RUN)
 
 export: $(STAMP)
 	@test -n "$(VARIANT)" || { echo "Say which variant to export, a name under \`variants\` in" \
 		"config.yaml: make export VARIANT=drop-8a [MODEL=...] [CONFIG=overlay.yaml]"; exit 1; }
-	$(BIN)/snakemake export --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) \
-		--config 'export=$(EXPORT)'
+	@$(RUN) export
 
 # Reads and hashes every artifact: make verify [STORE=store] [RESULTS=results].
 STORE ?= store

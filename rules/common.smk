@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.pathvars import Pathvars
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
@@ -21,7 +22,9 @@ from prunescope.workflow.unfinished import stopped_at
 
 try:
     experiment.check_files(workflow.configfiles)
-    config.update(experiment.resolve(config, workflow.basedir))
+    resolved, notes = experiment.resolve_with_notes(config, workflow.basedir)
+    config.update(resolved)
+    workflow.pathvars.update(Pathvars.from_config(config))  # a model that was named has its own
     store = config["pathvars"]["store"]
     locks = (".snakemake/prunescope.lock", f"{store}/.lock")
     is_alone = workflow.is_main_process and all(map(lock.is_free, locks))
@@ -34,6 +37,9 @@ try:
         records.restore_times(store)
 except (experiment.ConfigError, records.ForeignStoreError, lock.LockedError) as error:
     raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process and notes:
+    print("\n".join(f"prunescope: {note}" for note in notes), file=sys.stderr)
 
 os.environ.update(allocator.ENVIRONMENT | os.environ)  # jobs inherit it, but for what is set
 

@@ -98,8 +98,7 @@ def test_sweeps_over_two_settings_give_every_pair():
 def test_patterns_become_names_in_the_order_of_config():
     config = resolved((f"{REPORT}/variant", ["drop-*b", "d*e"]))
     names = config["figures"]["ext_influence"]["reads"]["compression_report"]["variant"]
-    n_drops = CONFIG["variants"]["drop-{n_drop}b"]["n_drop"]
-    assert names == [*(f"drop-{n}b" for n in n_drops), "dense"]
+    assert names == ["drop-1b", "drop-2b", "drop-4b", "drop-8b", "dense"]
 
 
 def test_models_can_be_patterns():

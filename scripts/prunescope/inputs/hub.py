@@ -153,3 +153,43 @@ def first_line(error: Exception) -> str:
     """The first line of the message of an error, or the name of its class."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0]
+
+
+_SETTINGS_FILES = ("config.json", "1_Pooling/config.json", "adapter_config.json")
+"""Small files of a model that are read while a run is planned, if the model has them."""
+
+
+def pin(model_id: str, revision: str) -> str:
+    """The commit to which a branch or tag of a model points now; fetches the model's config.json.
+
+    Without a network, the commit is the one that the hub's cache has for this revision.
+
+    Parameters
+    ----------
+    model_id : owner/name on the hub.
+    revision : a branch, a tag or a commit.
+
+    Raises
+    ------
+    JobError
+        if there is no such model or revision, if the model's terms have not been accepted, or if
+        neither the hub nor its cache can be read.
+    """
+    from huggingface_hub import HfApi, constants, hf_hub_download  # imported only here
+
+    source = {"id": model_id, "revision": revision}
+    folder = Path(constants.HF_HUB_CACHE) / "--".join(("models", *model_id.split("/")))
+    reference = folder / "refs" / revision
+    with translated_errors(source):
+        try:
+            found = HfApi().model_info(model_id, revision=revision, timeout=20)
+        except Exception:
+            if not reference.is_file():
+                raise
+            return reference.read_text(encoding="utf-8").strip()
+        commit = str(found.sha)
+        names = {sibling.rfilename for sibling in found.siblings or []}
+        for name in _SETTINGS_FILES:
+            if name in names:
+                hf_hub_download(model_id, name, revision=commit)
+    return commit

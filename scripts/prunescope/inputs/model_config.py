@@ -155,6 +155,15 @@ def has_experts(settings: ModelConfig) -> bool:
     return bool(_count(settings, _EXPERT_KEYS))
 
 
+_WITHOUT_LINEARS = ("gpt2",)
+"""Model types whose blocks have matrices in modules that are no linears (Conv1D)."""
+
+
+def keeps_weights_outside_linears(settings: ModelConfig) -> bool:
+    """Whether blocks have matrices that methods for linears do not reach: experts, or Conv1D."""
+    return has_experts(settings) or settings.get("model_type") in _WITHOUT_LINEARS
+
+
 @functools.cache
 def known_types() -> dict[str, str | None]:
     """Model types that have an anatomy, each with the name of its lm_head; None for encoders.
@@ -190,6 +199,15 @@ def _lm_head_of(entry: ast.expr | None, values: Mapping[str, ast.expr | None]) -
     if entry.args:  # replace(_OTHER, ...)
         return _lm_head_of(entry.args[0], values)
     return "lm_head"
+
+
+def kind_of(settings: ModelConfig) -> str:
+    """`causal` for a model with an lm_head, `encoder` for one without, by its config.json."""
+    if known_types().get(str(settings.get("model_type")), "") is None:
+        return "encoder"
+    architectures = settings.get("architectures")
+    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
+    return "encoder" if names and not names[0].endswith(_CAUSAL_HEADS) else "causal"
 
 
 # ---- refusals ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from prunescope.inputs import documents, retrieval_sets, task_rows
+from prunescope.workflow import depth
 from prunescope.workflow.fields import (
     AsWritten,
     Name,
@@ -20,6 +21,7 @@ from prunescope.workflow.fields import (
     Share,
     Text,
     count_or_all,
+    index_or,
     not_empty,
     one_of,
 )
@@ -425,8 +427,10 @@ class Read(Section):
 class FigureSettings(Section):
     """Settings of the chart and the query of a figure."""
 
-    block: int | None = Field(
-        None, ge=0, description="index of the transformer block that the figure shows, from 0"
+    block: Annotated[int | Literal["middle"], index_or(depth.MIDDLE)] | None = Field(
+        None,
+        description="index of the transformer block that the figure shows, from 0, or middle for "
+        "the middle one of the default model",
     )
     prompt: str | None = Field(
         None, description="id of the prompt that is shown besides the mean over all prompts"
@@ -462,9 +466,62 @@ class Figure(Section):
     settings: FigureSettings | None = Field(None, description="settings of the chart and the query")
 
 
+_Entries = Annotated[dict[str, Any], Field(min_length=1)]
+
+
+class Replacements(Section):
+    """Sections that stand in place of those of config.yaml, instead of being merged with them."""
+
+    prompts: _Entries | None = Field(None, description="all prompts")
+    variants: _Entries | None = Field(None, description="all variants")
+    tasks: _Entries | None = Field(None, description="all tasks")
+    figures: _Entries | None = Field(None, description="all figures")
+    corpora: _Entries | None = Field(None, description="all corpora")
+    variant_sets: _Entries | None = Field(None, description="all sets of variants")
+    suites: _Entries | None = Field(None, description="all suites")
+
+
+class Removals(Section):
+    """Names or patterns of entries to leave out, with what refers to nothing else."""
+
+    prompts: Selection | None = Field(None, description="prompts to leave out")
+    variants: Selection | None = Field(None, description="variants to leave out")
+    tasks: Selection | None = Field(None, description="tasks to leave out")
+    figures: Selection | None = Field(None, description="figures to leave out")
+    corpora: Selection | None = Field(None, description="corpora to leave out")
+    variant_sets: Selection | None = Field(None, description="sets of variants to leave out")
+    suites: Selection | None = Field(None, description="suites to leave out")
+
+
+_FigureStem = Annotated[str, Field(description="a name, or its first part, such as fig04")]
+
+
 class Experiment(Section):
     """An experiment: definitions, and the figures, which determine the jobs that run."""
 
+    model: Text | None = Field(
+        None,
+        description="the one model to run: a folder as on the hub, a GGUF file, the id of a hub "
+        "model, or a name under models. Its entry is written from its config.json, its results "
+        "get folders of their own, and figures show it alone (docs/own-model.md)",
+    )
+    model_name: Name | None = Field(
+        None, description="the name of that model; the default is made from its path or id"
+    )
+    also: Annotated[list[Annotated[str, Field(description="name of a model")]], Once] | None = (
+        Field(None, description="further models under models that figures show beside that model")
+    )
+    replace: Replacements | None = Field(
+        None,
+        description="sections that stand in place of those of config.yaml, instead of being merged "
+        "with them",
+    )
+    without: Removals | None = Field(
+        None, description="entries to leave out, with what refers to nothing else"
+    )
+    only_figures: Annotated[list[_FigureStem], Field(min_length=1)] | None = Field(
+        None, description="the figures to make; all others are left out"
+    )
     pathvars: Pathvars = Field(description="root folders of all files that the workflow writes")
     seed: int = Field(
         ge=0,

@@ -15,8 +15,12 @@ import yaml
 from pydantic import ValidationError
 
 from prunescope.workflow import (
+    depth,
     messages,
+    model_plan,
+    own_model,
     references,
+    removals,
     requests,
     source_requests,
     sweeps,
@@ -34,8 +38,11 @@ Config = dict[str, Any]
 ASKING = ("instruction", "queries_are_documents")
 """Keys of a retrieval set about how its queries are asked, which do not affect its files."""
 
-_SHORTHAND = ("wheels", "model_sets", "variant_sets")
-"""Sections that define names for other sections. They are removed once the names are expanded."""
+_SHORTHAND = (
+    *("wheels", "model_sets", "variant_sets", "model", "model_name", "also"),
+    *("replace", "without", "only_figures"),
+)
+"""Keys that stand for entries of other sections. They are removed once these are written out."""
 
 yaml_keys.refuse_in(yaml.FullLoader, ConfigError)
 """Makes the loader with which Snakemake reads config files refuse keys that are given twice.
@@ -64,7 +71,18 @@ def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
         if config does not fit the schema, refers to names that nothing defines, or requests what is
         impossible.
     """
+    return resolve_with_notes(config, basedir)[0]
+
+
+def resolve_with_notes(config: Mapping[str, Any], basedir: str | Path) -> tuple[Config, list[str]]:
+    """`resolve`, and sentences about what was left out or changed because it does not fit."""
+    folder = Path(basedir)
     messages.refuse(_unusable_values(config, "config"))
+    config = own_model.written_out(config, folder)
+    n_blocks = model_plan.depth_of_default(config, folder)
+    messages.refuse(depth.mistakes(config, n_blocks))
+    n_blocks = n_blocks or depth.ASSUMED
+    config, replaced = removals.replaced(depth.in_variants(config, n_blocks))
     messages.refuse([*sweeps.mistakes(config.get("variants")), *wheels.mistakes(config)])
     checked = _checked(
         {
@@ -72,11 +90,42 @@ def resolve(config: Mapping[str, Any], basedir: str | Path) -> Config:
             "variants": sweeps.expanded(config.get("variants", {})),
         }
     )
-    messages.refuse(references.mistakes(checked))
-    expanded = {**checked, **references.written_out(checked)}
-    resolved = source_requests.with_paths(_without(expanded, _SHORTHAND), Path(basedir))
-    messages.refuse(requests.mistakes(resolved, Path(basedir)))
-    return resolved
+    messages.refuse([*removals.mistakes(checked), *own_model.mistakes(checked)])
+    chosen, notes = _chosen(depth.written_out(checked, n_blocks), replaced, folder)
+    messages.refuse(references.mistakes(chosen))
+    expanded = {**chosen, **references.written_out(chosen)}
+    resolved = source_requests.with_paths(_without(expanded, _SHORTHAND), folder)
+    messages.refuse(requests.mistakes(resolved, folder))
+    return resolved, notes
+
+
+def _chosen(
+    config: Config, replaced: Mapping[str, Sequence[str]], basedir: Path
+) -> tuple[Config, list[str]]:
+    """Config without what it leaves out and what its model cannot have, and sentences about that.
+
+    Parameters
+    ----------
+    config : config whose values have been checked.
+    replaced : names that `replace` has removed, by section.
+    basedir : folder of the Snakefile.
+    """
+    removed = {section: list(names) for section, names in removals.asked_for(config).items()}
+    for section, names in replaced.items():
+        removed[section] = [*removed.get(section, []), *names]
+    notes: list[str] = []
+    if "model" in config:
+        config, unfit, notes = own_model.fitted(config, basedir)
+        removed["variants"] = [*removed.get("variants", []), *unfit]
+    config, emptied = removals.without(config, removed)
+    if "model" in config:
+        config, impossible = own_model.shown_alone(config)
+        emptied += impossible
+    if emptied:
+        notes.append(f"Left out, because nothing is left to show: {', '.join(emptied)}.")
+    if not config["figures"]:
+        messages.refuse(["figures: none is left to show. Leave out less."])
+    return config, notes
 
 
 def _without(config: Config, keys: Iterable[str]) -> Config:

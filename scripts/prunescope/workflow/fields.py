@@ -97,19 +97,47 @@ def _as_written(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     return value
 
 
-def count_or_all(least: int) -> PlainValidator:
-    """A validator of a whole number of at least `least`, or the word `all`."""
+_COUNT_OR_ALL = "a whole number or all"
+
+
+def count_or_all(least: int, share: str | None = None) -> PlainValidator:
+    """A validator of a whole number of at least `least`, or the word `all`.
+
+    Parameters
+    ----------
+    least : the smallest number.
+    share : regular expression of shares that may stand in place of a number. They have become
+        numbers when a value is validated, so that only editors, which read the schema, need it.
+    """
 
     def checked(value: Any) -> int | str:
         if value == "all":
             return "all"
         if isinstance(value, bool) or not isinstance(value, int):
-            raise PydanticCustomError("demand", "it must be a whole number or all")
+            kinds = "a whole number, a share such as 1/8, or all" if share else _COUNT_OR_ALL
+            raise PydanticCustomError("demand", f"it must be {kinds}")
         if value < least:
             raise PydanticCustomError("demand", f"it must be at least {least}")
         return value
 
-    return PlainValidator(checked, Annotated[int, Field(ge=least)] | Literal["all"])
+    number = Annotated[int, Field(ge=least)]
+    if share is None:
+        return PlainValidator(checked, number | Literal["all"])
+    pattern = Annotated[str, StringConstraints(pattern=f"^({share})$")]
+    return PlainValidator(checked, number | Literal["all"] | pattern)
+
+
+def index_or(word: str) -> PlainValidator:
+    """A validator of an index from 0, or of one word that stands for one."""
+
+    def checked(value: Any) -> int | str:
+        if value == word:
+            return word
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise PydanticCustomError("demand", f"it must be a whole number from 0, or {word}")
+        return value
+
+    return PlainValidator(checked, Annotated[int, Field(ge=0)] | Literal[word])
 
 
 def one_of(names: Iterable[str]) -> GetPydanticSchema:
@@ -120,6 +148,9 @@ def one_of(names: Iterable[str]) -> GetPydanticSchema:
 def _refused(value: Any) -> Any:
     raise PydanticCustomError("demand", "remove it")
 
+
+REPLACEABLE = ("prompts", "variants", "tasks", "figures", "corpora", "variant_sets", "suites")
+"""Sections of config whose entries an overlay can replace or leave out."""
 
 Name = Annotated[
     str,

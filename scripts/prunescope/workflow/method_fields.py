@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ModelWrapValidatorHandler, StringConstraints, model_validator
 
+from prunescope.workflow import depth
 from prunescope.workflow.fields import AsWritten, Section, count_or_all, exactly_one
 
 _Sparsity = Annotated[
@@ -21,7 +22,9 @@ _Pattern = Annotated[
     Field(description="n:m keeps n of every m consecutive inputs"),
 ]
 _NDrop = Annotated[
-    int | Literal["all"], count_or_all(0), Field(description="number to drop, or all")
+    int | Literal["all"],
+    count_or_all(0, share=depth.SHARE),
+    Field(description="number to drop, a share of the depth such as 1/8, or all"),
 ]
 _Bits = Annotated[int, Field(ge=2, le=8, description="bits per weight")]
 _GroupSize = Annotated[

@@ -7,6 +7,7 @@ run is planned its config.json is available.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prunescope.compression import methods, patterns
 from prunescope.inputs import gguf_header, model_config, model_folder, sources
 from prunescope.inputs.model_config import ModelConfig
 from prunescope.progress import JobError
+from prunescope.workflow import source_requests
 
 _NEED_CALIBRATION = {"calibration", "influence"}
 """Tables and inputs of methods for which the model reads the calibration sequences."""
@@ -25,7 +27,18 @@ def settings_of(model: str, config: Mapping[str, Any]) -> ModelConfig | None:
     None if it is not available without fetching. Raises ValueError if it cannot be read.
     """
     fetched = Path(config["pathvars"]["store"]) / "inputs" / f"model={model}"
-    file = sources.config_at_hand(config["models"][model]["source"], fetched)
+    return settings_at(config["models"][model]["source"], fetched)
+
+
+def settings_at(source: Mapping[str, Any], fetched: Path) -> ModelConfig | None:
+    """The settings of a model by its source, as `settings_of` returns them.
+
+    Parameters
+    ----------
+    source : the source, with a path relative to the working directory.
+    fetched : the folder into which `fetch_model` puts the model.
+    """
+    file = sources.config_at_hand(source, fetched)
     if file is None:
         return None
     if file.suffix == ".gguf":
@@ -42,6 +55,26 @@ def n_blocks_of(model: str, config: Mapping[str, Any]) -> int | None:
     found_in_model = None if settings is None else model_config.shape_of(settings).n_blocks
     from_config: int | None = config["models"][model].get("n_blocks")
     return from_config if found_in_model is None else found_in_model
+
+
+def depth_of_default(config: Mapping[str, Any], basedir: Path) -> int | None:
+    """Number of blocks of the default model; None if it is not known yet, or config is not valid.
+
+    Parameters
+    ----------
+    config : config as it was merged, before it is checked.
+    basedir : folder of the Snakefile.
+    """
+    try:
+        model = config["default_model"]
+        entry = config["models"][model]
+        source = source_requests.located(entry["source"], basedir)
+        models = {model: {**entry, "source": source}}
+        n_blocks = n_blocks_of(model, {"pathvars": config["pathvars"], "models": models})
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+    is_number = isinstance(n_blocks, int) and not isinstance(n_blocks, bool) and n_blocks > 0
+    return n_blocks if is_number else None
 
 
 def refusals(
@@ -133,11 +166,69 @@ def _length_refusals(
 def _variant_refusals(
     model: str, variant: str, entry: Mapping[str, Any], settings: ModelConfig
 ) -> Iterator[str]:
-    """Refuse patterns and group sizes that do not divide the input sizes of the model's linears.
+    """Refuse methods, patterns and group sizes that the model's linears do not admit.
 
     Parameters
     ----------
     model, variant : their names in config.
+    entry : the entry of the variant in config.
+    settings : the content of the model's config.json.
+    """
+    if reason := weights_out_of_reach(entry, settings):
+        yield (
+            f"variants/{variant}: {model}: {reason}. Use a method that drops sublayers or blocks, "
+            "or let figures read other variants."
+        )
+    elif uneven := uneven_inputs(entry, settings):
+        yield (
+            f"variants/{variant}/{uneven.key} is {entry[uneven.key]}, which does not divide the "
+            f"{uneven.size} inputs ({uneven.linear}) of linears of {model}. Choose one that "
+            f"divides {uneven.common_divisor}, the greatest common divisor of all input sizes, or "
+            "let figures read other variants."
+        )
+
+
+def weights_out_of_reach(entry: Mapping[str, Any], settings: ModelConfig) -> str | None:
+    """Why a method cannot change the weights of the model, or None.
+
+    Parameters
+    ----------
+    entry : the entry of a variant in config.
+    settings : the content of the model's config.json.
+    """
+    if "model" not in methods.reads(entry["method"]):
+        return None
+    if not model_config.keeps_weights_outside_linears(settings):
+        return None
+    return f"a {settings['model_type']} keeps weights of its blocks outside of linears"
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """A pattern or group size that does not divide the inputs of a linear.
+
+    Attributes
+    ----------
+    key : `pattern` or `group_size`.
+    size, linear : number of inputs that is not divided, and the key of config.json that gives it.
+    common_divisor : greatest common divisor of all numbers of inputs.
+    """
+
+    key: str
+    size: int
+    linear: str
+    common_divisor: int
+
+    def largest_below(self, most: int) -> int:
+        """The largest number up to `most` that divides all numbers of inputs."""
+        return max(n for n in range(1, most + 1) if self.common_divisor % n == 0)
+
+
+def uneven_inputs(entry: Mapping[str, Any], settings: ModelConfig) -> Uneven | None:
+    """What a variant's pattern or group size does not divide; None if it fits, or is invalid.
+
+    Parameters
+    ----------
     entry : the entry of the variant in config.
     settings : the content of the model's config.json.
     """
@@ -146,16 +237,11 @@ def _variant_refusals(
         try:
             divisor, key = patterns.parse(entry["pattern"])[1], "pattern"
         except ValueError:
-            return  # an invalid pattern is reported elsewhere, without a model
+            return None  # an invalid pattern is reported elsewhere, without a model
     if divisor is None:
-        return
+        return None
     inputs = model_config.shape_of(settings).linear_inputs
-    uneven = {name: size for name, size in inputs.items() if size % divisor}
-    if uneven:
-        name, size = next(iter(uneven.items()))
-        common_divisor = math.gcd(*inputs.values())
-        yield (
-            f"variants/{variant}/{key} is {entry[key]}, which does not divide the {size} inputs "
-            f"({name}) of linears of {model}. Choose one that divides {common_divisor}, the "
-            "greatest common divisor of all input sizes, or let figures read other variants."
-        )
+    for name, size in inputs.items():
+        if size % divisor:
+            return Uneven(key, size, name, math.gcd(*inputs.values()))
+    return None

@@ -23,12 +23,7 @@ def with_paths(config: dict[str, Any], basedir: Path) -> dict[str, Any]:
 
     def with_path(entry: Mapping[str, Any]) -> dict[str, Any]:
         sources = {key: entry[key] for key in ("source", "qrels") if key in entry}
-        local_sources = {
-            key: {**source, "path": _from_working_directory(basedir, source["path"])}
-            for key, source in sources.items()
-            if source["from"] == "path"
-        }
-        return {**entry, **local_sources}
+        return {**entry, **{key: located(source, basedir) for key, source in sources.items()}}
 
     tasks = {
         name: {**entry, "rows": [with_path(split) for split in entry["rows"]]}
@@ -43,6 +38,13 @@ def with_paths(config: dict[str, Any], basedir: Path) -> dict[str, Any]:
         }
         | {"tasks": tasks}
     )
+
+
+def located(source: Mapping[str, Any], basedir: Path) -> dict[str, Any]:
+    """A source whose path, if it has one, is relative to the working directory of Snakemake."""
+    if source["from"] != "path":
+        return dict(source)
+    return {**source, "path": _from_working_directory(basedir, source["path"])}
 
 
 def _from_working_directory(basedir: Path, path: str) -> str:

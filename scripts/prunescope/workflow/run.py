@@ -1,0 +1,69 @@
+"""Start Snakemake with the wishes that `make` was given as variables.
+
+    make report MODEL=/models/mine SIZE=quick FIGURES="fig04 fig06" CONFIG=mine.yaml
+
+A command line of Snakemake reads values as numbers where it can, and takes words that follow
+--configfile for further config files. Here, each wish is quoted and stands in its place.
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+WISHES = {
+    "MODEL": "model",
+    "NAME": "model_name",
+    "ALSO": "also",
+    "FIGURES": "only_figures",
+}
+"""Variables of make, and the keys of config that they set."""
+
+_LISTS = ("ALSO", "FIGURES")
+
+
+def arguments(wishes: Mapping[str, str], targets: Sequence[str]) -> list[str]:
+    """Arguments of Snakemake for these wishes.
+
+    Parameters
+    ----------
+    wishes : values by the name of a variable of make: those of `WISHES`; CONFIG, overlays separated
+        by blanks; CORES; and VARIANT, names of variants to export. Empty ones are no wishes.
+    targets : rules or files to make, and further options of Snakemake.
+    """
+    given = {name: value.strip() for name, value in wishes.items() if value.strip()}
+    keys = {
+        key: given[name].replace(",", " ").split() if name in _LISTS else _as_model(given[name])
+        for name, key in WISHES.items()
+        if name in given
+    }
+    settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
+    if "VARIANT" in given:
+        variants = given["VARIANT"].replace(",", " ").split()
+        settings.append(f"export={json.dumps({'variant': variants})}")
+    found = ["--cores", given.get("CORES", "all")]
+    if "CONFIG" in given:
+        found += ["--configfile", *shlex.split(given["CONFIG"])]
+    if settings:
+        found += ["--config", *settings]
+    return [*found, "--", *targets] if targets else found
+
+
+def _as_model(value: str) -> str:
+    """A path with the home folder written out, as the shell leaves `~` within quotes."""
+    return str(Path(value).expanduser()) if value.startswith("~") else value
+
+
+def main(targets: Sequence[str]) -> None:
+    """Replace this process by Snakemake."""
+    known = (*WISHES, "CONFIG", "CORES", "VARIANT")
+    wishes = {name: os.environ.get(name, "") for name in known}
+    command = [sys.executable, "-m", "snakemake", *arguments(wishes, targets)]
+    os.environ.pop("PYTHONPATH", None)  # jobs find the package themselves
+    os.execv(command[0], command)  # noqa: S606 no shell takes part
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
