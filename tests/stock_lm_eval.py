@@ -19,6 +19,7 @@ FILES = {
     "nq_open": DEFINITIONS / "nq_open/nq_open.yaml",
     "wikitext": DEFINITIONS / "wikitext/wikitext.yaml",
     "squad": OWN_TASKS / "squad.yaml",
+    "basic_code": OWN_TASKS / "basic_code.yaml",
 }
 """Where each task is defined: lm-eval is told so here, and finds it itself in the product."""
 

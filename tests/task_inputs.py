@@ -74,6 +74,12 @@ def squad(rng):
     }
 
 
+def basic_code(rng):
+    name, n = words(rng, 1), int(rng.integers(2, 9))
+    question = f'def {name}(x):\n    """Add {n}."""\n    return'
+    return {"id": f"{name}-{n}", "question": question, "answer": f"x + {n}"}
+
+
 def humaneval(rng):
     name, n = f"f{int(rng.integers(1000))}", int(rng.integers(2, 9))
     return {
@@ -85,7 +91,18 @@ def humaneval(rng):
     }
 
 
-MAKERS = (hellaswag, arc_easy, winogrande, boolq, gsm8k, nq_open, wikitext, squad, humaneval)
+MAKERS = (
+    hellaswag,
+    arc_easy,
+    winogrande,
+    boolq,
+    gsm8k,
+    nq_open,
+    wikitext,
+    squad,
+    basic_code,
+    humaneval,
+)
 SPLITS = {
     "hellaswag": ("train", "validation"),
     "arc_easy": ("train", "test"),
@@ -95,6 +112,7 @@ SPLITS = {
     "nq_open": ("validation",),
     "wikitext": ("test",),
     "squad": ("validation",),
+    "basic_code": ("validation",),
     "humaneval": ("test",),
 }
 SETTINGS = {
@@ -126,6 +144,13 @@ SETTINGS = {
         "family": "generative",
         "headline": "f1",
         "n_shot": 2,
+        "limit": "all",
+        "max_new_tokens": 8,
+    },
+    "basic_code": {
+        "family": "generative",
+        "headline": "exact_match,first_line",
+        "n_shot": 3,
         "limit": "all",
         "max_new_tokens": 8,
     },

@@ -165,6 +165,18 @@ def test_squad_and_narrativeqa_are_the_same_from_wheels_and_the_hub():
     assert found[0]["answers"] == ["old", "It"]
 
 
+def test_a_basic_skill_is_one_question_with_the_text_of_its_right_answer():
+    def request(number, choice):
+        doc = {"id": str(number), "question": f"{number} + 1 =", "choices": ["1", "2", "3"]}
+        return {"doc": {**doc, "gold": number}, "request": {"continuation": f" {choice}"}}
+
+    twice = [request(number, choice) for _ in range(2) for number in (1, 2) for choice in (1, 2, 3)]
+    assert in_format("basic_skills", *twice) == [
+        {"id": "1", "question": "1 + 1 =", "answer": "2"},
+        {"id": "2", "question": "2 + 1 =", "answer": "3"},
+    ]
+
+
 def test_wikitext_pages_begin_at_titles_and_cover_the_text():
     lines = ["", " = One = \n", " text = text \n", " = = Part = = \n", " = Two = \n", " end \n"]
     pages = [row["page"] for row in in_format("wikitext", *({"text": line} for line in lines))]

@@ -58,6 +58,19 @@ def narrativeqa(rows: Iterable[Row]) -> Iterator[HubColumns]:
             }
 
 
+def basic_skills(rows: Iterable[Row]) -> Iterator[HubColumns]:
+    """Each question of OLMo's basic skills once, with the text of its right answer.
+
+    The source has two requests for each choice of a question.
+    """
+    yielded = set()
+    for doc in as_they_are(rows):
+        if doc["id"] not in yielded:
+            yielded.add(doc["id"])
+            answer = doc["choices"][doc["gold"]]
+            yield {"id": doc["id"], "question": doc["question"], "answer": answer}
+
+
 def wikitext_pages(rows: Iterable[Row]) -> Iterator[HubColumns]:
     """WikiText's lines joined into articles; a line ` = Title = ` starts the next article."""
     lines: list[str] = []
@@ -75,6 +88,7 @@ FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[HubColumns]]] = {
     "boolq": boolq,
     "squad": squad_questions,
     "narrativeqa": narrativeqa,
+    "basic_skills": basic_skills,
     "wikitext": wikitext_pages,
 }
 """Converter of each `format` of a task."""

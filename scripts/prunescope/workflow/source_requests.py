@@ -8,7 +8,7 @@ from typing import Any
 
 Config = Mapping[str, Any]
 
-_TASKS_WITH_EXAMPLES = ("mbpp", "squad")
+_TASKS_WITH_EXAMPLES = ("mbpp", "squad", "basic_arithmetic", "basic_code")
 """Tasks whose definition contains the solved examples, so that they need no split for them."""
 
 
