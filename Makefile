@@ -9,7 +9,7 @@ CORES ?= all
 # Wishes: MODEL, a folder, a GGUF file, a hub id or a name in config; NAME, what to call it; ALSO, further models;
 # FIGURES="fig04 fig06"; CONFIG, overlays. docs/own-model.md shows each.
 RUN = MODEL='$(subst ','\'',$(MODEL))' NAME='$(NAME)' ALSO='$(ALSO)' FIGURES='$(FIGURES)' \
-	CONFIG='$(subst ','\'',$(CONFIG))' CORES='$(CORES)' VARIANT='$(VARIANT)' \
+	CONFIG='$(subst ','\'',$(CONFIG))' CORES='$(CORES)' VARIANT='$(VARIANT)' FORM='$(FORM)' \
 	PYTHONPATH=scripts $(BIN)/python -m prunescope.workflow.run
 
 .PHONY: report export verify orphans query test bench lint
@@ -19,7 +19,7 @@ report: $(STAMP)
 
 export: $(STAMP)
 	@test -n "$(VARIANT)" || { echo "Say which variant to export, a name under \`variants\` in" \
-		"config.yaml: make export VARIANT=drop-8a [MODEL=...] [CONFIG=overlay.yaml]"; exit 1; }
+		"config.yaml: make export VARIANT=drop-8a [MODEL=...] [FORM=stock] [CONFIG=overlay.yaml]"; exit 1; }
 	@$(RUN) export
 
 # Reads and hashes every artifact: make verify [STORE=store] [RESULTS=results].

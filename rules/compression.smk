@@ -119,6 +119,9 @@ rule export_model:
         prompts=config["prompts"],
         prompting=config["prompting"],
         dtype=lookup("models/{model}/dtype", within=config),
+        form=config.get("export", {}).get("form", "small"),
+        calibration=config["calibration"],
+        seed=config["seed"],
         code=fingerprint("export_model.py"),
     script:
         "../scripts/export_model.py"

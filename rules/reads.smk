@@ -130,7 +130,8 @@ def exported_checkpoints(wildcards):
             "export: no variant is named. Run `make export VARIANT=...` with a name that stands "
             "under `variants` in config.yaml."
         )
-    return expand(rules.export_model.output.checkpoint, **config["export"])
+    asked = {key: config["export"][key] for key in ("model", "variant")}
+    return expand(rules.export_model.output.checkpoint, **asked)
 
 
 def report_what_there_is():

@@ -1,4 +1,4 @@
-"""Export one variant as a plain Hugging Face checkpoint, and check that its logits are equal."""
+"""Export one variant as a Hugging Face checkpoint, prove it, and measure what it saves."""
 
 import dataclasses
 import json
@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from prunescope import progress
-from prunescope.compression import export
+from prunescope.compression import export, export_proof, model_card
 from prunescope.inputs import sources
-from prunescope.model import loading
+from prunescope.model import loading, tokenization
 from prunescope.storage import store
+from prunescope.tracing import savings
 
 
 def export_model(
     source: loading.VariantSource,
     prompt_texts: Mapping[str, Mapping[str, str]],
     checkpoint_dir: str,
+    form: str,
     made_by: Mapping[str, object],
 ) -> None:
     """Write the checkpoint to a scratch folder, compare it with the variant, and then rename it.
@@ -27,18 +29,38 @@ def export_model(
     source : the variant.
     prompt_texts : section `prompts` of config, on which checkpoint and variant are compared.
     checkpoint_dir : the folder to write.
+    form : one of `export.FORMS`.
     made_by : provenance, written to `prunescope.json` in the folder.
     """
     loaded = loading.load_variant(source)
     with sources.scratch(beside=checkpoint_dir) as scratch:
         folder = scratch / "checkpoint"
-        export.write(folder, loaded.dense, loaded.edit, source.model_dir)
+        written = export.write(folder, loaded.dense, loaded.edit, source.model_dir, form)
+        with_code = export.needs_code(loaded.edit, form)
+        exported = export_proof.load(folder, with_code).to(loaded.dense.device)
         texts = [prompt["text"] for prompt in prompt_texts.values()]
-        proof = export.prove(folder, loaded.variant.model, loaded.tokenizer, texts)
+        proof = export_proof.prove(
+            exported,
+            tokenization.load(folder),
+            written,
+            loaded.variant.model,
+            loaded.tokenizer,
+            texts,
+        )
         progress.LOG.info("%s", proof)
-        description = {**made_by, "proof": dataclasses.asdict(proof)}
+        saved = savings.measure(
+            source.model_dir, folder, exported, savings.timed_prompt(loaded.tokenizer, texts)
+        )
+        description = {
+            **made_by,
+            "proof": dataclasses.asdict(proof),
+            "savings": dataclasses.asdict(saved),
+        }
         text = json.dumps(description, indent=2, sort_keys=True) + "\n"
         (folder / "prunescope.json").write_text(text, encoding="utf-8")
+        model_card.write(
+            folder, source.model_dir, loaded.edit, description, saved, with_code=with_code
+        )
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
         store.move(folder, Path(checkpoint_dir))
 
@@ -46,9 +68,10 @@ def export_model(
 if __name__ == "__main__":
     snakemake: Any  # put here by Snakemake
 
+    names = ("dtype", "form", "calibration", "seed")
     settings = {
         **snakemake.wildcards,
-        "dtype": snakemake.params.dtype,
+        **{name: snakemake.params[name] for name in names},
         "edit": snakemake.params.settings,
     }
     with progress.job("export_model", snakemake.log[0]):
@@ -62,5 +85,6 @@ if __name__ == "__main__":
             ),
             prompt_texts=snakemake.params.prompts,
             checkpoint_dir=snakemake.output.checkpoint,
+            form=snakemake.params.form,
             made_by=store.provenance("export_model", settings),
         )

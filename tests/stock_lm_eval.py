@@ -49,7 +49,7 @@ def stock(folder, model_dir, task, rows_dir, batch_size):
     length = settings.get("max_new_tokens")
     return lm_eval.simple_evaluate(
         model="hf",
-        model_args=f"pretrained={model_dir},dtype=float32",
+        model_args=f"pretrained={model_dir},dtype=float32,trust_remote_code=True",
         tasks=[task],
         num_fewshot=settings["n_shot"],
         limit=None if settings["limit"] == "all" else settings["limit"],

@@ -22,6 +22,15 @@ VARIANTS = {
     "wanda-2of4": ("wanda", {"pattern": "2:4"}),
 }
 
+MADE = {
+    "model": "m",
+    "variant": "v",
+    "form": "small",
+    "edit": {"method": "wanda"},
+    "calibration": {},
+    "seed": 0,
+}
+
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
@@ -67,7 +76,8 @@ def test_lm_eval_scores_the_checkpoint_like_the_variant(tmp_path, model_dir, var
         loading.VariantSource(str(model_dir), str(edit_file), "float32", threads=1),
         prompt_texts={"p": {"kind": "open_ended", "text": TEXTS[0]}},
         checkpoint_dir=str(tmp_path / "exported"),
-        made_by={},
+        form="small",
+        made_by=store.provenance("export_model", MADE),
     )
     ours, said = scored(tmp_path, model_dir, edit_file, rows_dirs)
     theirs = {

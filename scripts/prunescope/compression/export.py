@@ -1,60 +1,58 @@
-"""Write a variant as an ordinary Hugging Face checkpoint, and prove that the two are equal."""
+"""Write a variant as a Hugging Face checkpoint, as small as it runs.
 
+Blocks that are gone and pruned neurons fit the stock architecture: the checkpoint is an ordinary
+one. The config of a stock architecture cannot say that a block has no attention or no MLP (the key
+`per_layer_config` of transformers 5 accepts `skip`, but no model of 5.23 reads it). There are two
+forms of such variants:
+
+small : weights of the remaining sublayers alone, and two short files of code, which transformers
+    runs with `trust_remote_code=True`. Neither memory nor time nor key-value cache is needed for
+    what is dropped.
+stock : the ordinary architecture, in which the output projection of a dropped sublayer is zero. It
+    is loaded without foreign code, but as large and as slow as the dense model.
+"""
+
+import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from prunescope import finite
-from prunescope.model import anatomy, loading, prompts, tokenization
+from prunescope.model import anatomy, dropped, loading, pruned_model
 from prunescope.model.edits import Edit
 from prunescope.model.variant import Variant
 from prunescope.storage import store
 
-TOLERANCE = {
-    torch.float64: 1e-12,
-    torch.float32: 1e-5,
-    torch.float16: 5e-3,
-    torch.bfloat16: 3e-2,
-}
-"""Largest allowed difference of logits, relative to the largest logit, by dtype.
+FORMS = ("small", "stock")
+"""Forms of a checkpoint, the default first."""
 
-Sums that are computed in another order may differ by this much.
-"""
-
-_REWRITTEN = ("*.safetensors", "*.safetensors.index.json", "config.json")
-"""Files of the dense folder that the variant replaces; the others are copied."""
+_REWRITTEN = ("*.safetensors", "*.safetensors.index.json", "config.json", "*.py", "README.md")
+"""Files of the dense folder that the variant replaces or that are not copied; all others are."""
 
 
-@dataclass(frozen=True)
-class Proof:
-    """Comparison of the checkpoint's logits with those of the variant.
+def needs_code(edit: Edit, form: str) -> bool:
+    """Whether the checkpoint of a variant contains code that transformers has to run."""
+    return form == "small" and bool(edit.dropped.get("attn") or edit.dropped.get("mlp"))
 
-    Attributes
+
+def exported_model(dense: Any, edit: Edit, form: str) -> Any:
+    """The model whose tensors the checkpoint holds; unchanged tensors are shared with `dense`.
+
+    Parameters
     ----------
-    largest_difference : largest difference of a logit, over all tokens of all prompts.
-    largest_logit : largest absolute value of a logit of the variant.
-    tolerance : largest allowed difference of a logit.
-    n_tokens : number of tokens compared.
+    dense, edit : dense model and edit of the variant.
+    form : one of `FORMS`. In form `stock`, a dropped sublayer is present with an output projection
+        of zeros, and a norm after it maps zero to zero.
     """
+    model = loading.apply_edit(dense, edit) if form == "small" else _with_zeros(dense, edit)
+    if edit.tensors:
+        model.config.intermediate_size = _intermediate_size(model)
+    return model
 
-    largest_difference: float
-    largest_logit: float
-    tolerance: float
-    n_tokens: int
 
-
-def stock_model(dense: Any, edit: Edit) -> Any:
-    """The variant as a model of the stock architecture, which transformers can load.
-
-    Dropped blocks are left out. A dropped sublayer is present with an output projection of zeros; a
-    norm after it maps zero to zero. Tensors that the edit does not change are shared with `dense`.
-    """
+def _with_zeros(dense: Any, edit: Edit) -> Any:
     parts = anatomy.anatomy_of(dense).sublayers
     without_blocks = Edit({"block": edit.dropped.get("block", ())}, edit.tensors)
     model = loading.apply_edit(dense, without_blocks)
@@ -62,13 +60,12 @@ def stock_model(dense: Any, edit: Edit) -> Any:
         for sublayer in anatomy.SUBLAYERS:
             if edit.is_dropped(index, sublayer):
                 _set_to_zero(block.get_submodule(parts[sublayer].out))
-    model.config.intermediate_size = _intermediate_size(model)
     return model
 
 
-def _set_to_zero(linear: nn.Module) -> None:
-    for name, parameter in list(linear.named_parameters()):
-        setattr(linear, name, nn.Parameter(torch.zeros_like(parameter), requires_grad=False))
+def _set_to_zero(module: nn.Module) -> None:
+    for name, parameter in list(module.named_parameters()):
+        setattr(module, name, nn.Parameter(torch.zeros_like(parameter), requires_grad=False))
 
 
 def _intermediate_size(model: Any) -> int:
@@ -76,10 +73,11 @@ def _intermediate_size(model: Any) -> int:
 
     Raises ValueError if blocks differ, because the config of a checkpoint has a single number.
     """
-    name = anatomy.anatomy_of(model).mlp_out
+    body = anatomy.anatomy_of(model)
     sizes = [
-        block.get_submodule(name).get_parameter("weight").shape[1]
+        block.get_submodule(body.mlp_out).get_parameter("weight").shape[1]
         for block in anatomy.blocks_of(model)
+        if not isinstance(block.get_submodule(body.mlp), dropped.DroppedSublayer)
     ]
     if len(set(sizes)) > 1:
         raise ValueError(
@@ -89,72 +87,68 @@ def _intermediate_size(model: Any) -> int:
     return sizes[0] if sizes else model.config.intermediate_size
 
 
-def write(folder: Path, dense: Any, edit: Edit, dense_folder: str | Path) -> None:
-    """Write the checkpoint of a variant.
+def write(folder: Path, dense: Any, edit: Edit, dense_folder: str | Path, form: str) -> Any:
+    """Write the checkpoint of a variant, and return the model that was written.
 
     Parameters
     ----------
     folder : the folder that is written.
     dense, edit : dense model and edit of the variant.
     dense_folder : checkpoint of the dense model, from which tokenizer files are copied.
+    form : one of `FORMS`.
     """
-    stock_model(dense, edit).save_pretrained(folder)
+    model = exported_model(dense, edit, form)
+    with_code = needs_code(edit, form)
+    # transformers renames tensors of some stock architectures when it loads them, but not of a
+    # model that brings its own code.
+    model.save_pretrained(folder, save_original_format=not with_code)
     for file in folder.glob("*.safetensors"):
         store.set_usual_mode(file)
     for file in Path(dense_folder).iterdir():
         if file.is_file() and not any(file.match(pattern) for pattern in _REWRITTEN):
             shutil.copyfile(file, folder / file.name)
+    if with_code:
+        _write_code(folder, model, edit)
+    return model
 
 
-@torch.inference_mode()
-def prove(
-    folder: Path, variant: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
-) -> Proof:
-    """Load the checkpoint with transformers alone, and compare it with the variant.
+def _write_code(folder: Path, model: Any, edit: Edit) -> None:
+    """Write the code of the model, with the stock classes it derives from, and point to it."""
+    config_class, model_class = type(model.config).__name__, type(model).__name__
+    model_type = f"pruned_{model.config.model_type}"
+    source = Path(pruned_model.__file__).read_text(encoding="utf-8")
+    for name, replacement in (
+        ("LlamaConfig", config_class),
+        ("LlamaForCausalLM", model_class),
+        (pruned_model.PrunedConfig.model_type, model_type),
+    ):
+        source = source.replace(name, replacement)
+    (folder / "pruned_model.py").write_text(source, encoding="utf-8")
+    shutil.copyfile(dropped.__file__, folder / "dropped.py")
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config |= {
+        "model_type": model_type,
+        "architectures": [pruned_model.PrunedForCausalLM.__name__],
+        "auto_map": {
+            "AutoConfig": f"pruned_model.{pruned_model.PrunedConfig.__name__}",
+            "AutoModelForCausalLM": f"pruned_model.{pruned_model.PrunedForCausalLM.__name__}",
+        },
+        "pruned": _missing_parts(model, edit),
+    }
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-    Parameters
-    ----------
-    folder : the checkpoint.
-    variant : the variant, a result of `loading.apply_edit`.
-    tokenizer : tokenizer of the dense model.
-    texts : prompts, before the chat template.
 
-    Raises
-    ------
-    ValueError
-        if dtype, tokens or logits of the checkpoint differ from those of the variant.
-    """
-    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
-    exported = loaded.to(variant.device).eval()
-    exported_tokenizer = tokenization.load(folder)
-    if exported.dtype != variant.dtype:
-        raise ValueError(
-            f"the variant is {variant.dtype}, its checkpoint loads as {exported.dtype}."
-        )
-    largest_difference = largest_logit = 0.0
-    n_tokens = 0
-    for text in texts:
-        ids = prompts.prompt_token_ids(tokenizer, text)
-        if prompts.prompt_token_ids(exported_tokenizer, text) != ids:
-            raise ValueError(
-                f"the exported tokenizer and that of the dense model give {text!r} other tokens."
-            )
-        z, z_exported = (
-            model(torch.tensor([ids], device=variant.device)).logits.to(torch.float64)
-            for model in (variant, exported)
-        )
-        for name, logits in (("variant", z), ("checkpoint", z_exported)):
-            finite.checked(logits, f"prompt {text[:40]!r}: logits of the {name}")
-        largest_difference = max(largest_difference, (z_exported - z).abs().max().item())
-        largest_logit = max(largest_logit, z.abs().max().item())
-        n_tokens += len(ids)
-    proof = Proof(
-        largest_difference, largest_logit, TOLERANCE[variant.dtype] * largest_logit, n_tokens
-    )
-    if not largest_difference <= proof.tolerance:
-        raise ValueError(
-            f"logits of the checkpoint differ from the variant's by {largest_difference:.3g}, more "
-            f"than {proof.tolerance:.3g} for logits up to {largest_logit:.3g} in {variant.dtype}. "
-            "The checkpoint is not the variant: nothing was written."
-        )
-    return proof
+def _missing_parts(model: Any, edit: Edit) -> dict[str, Any]:
+    """What `pruned_model.PrunedConfig` says of the variant, in its own block numbers."""
+    body = anatomy.anatomy_of(model)
+    missing: dict[str, Any] = {"blocks": body.blocks}
+    numbers = list(enumerate(Variant(model, edit).blocks()))
+    for sublayer, parts in body.sublayers.items():
+        missing[sublayer] = {
+            "dropped": [i for i, block in numbers if edit.is_dropped(block, sublayer)],
+            "module": parts.module,
+            "out": parts.out,
+            "norms": list(parts.norms),
+        }
+    return missing

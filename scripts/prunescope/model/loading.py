@@ -18,7 +18,7 @@ from transformers import (
 from prunescope import finite
 from prunescope.inputs import model_config
 from prunescope.machine import attention, products, runtime
-from prunescope.model import anatomy, checkpoint, edits, prompts, tokenization
+from prunescope.model import anatomy, checkpoint, dropped, edits, prompts, tokenization
 from prunescope.model.edits import Edit
 from prunescope.model.replacements import replaced
 from prunescope.model.variant import Variant
@@ -182,27 +182,6 @@ def positions_of(config: Mapping[str, Any]) -> int | None:
     return model_config.shape_of(config).positions
 
 
-class DroppedSublayer(nn.Module):
-    """A module that adds zero to the residual stream, without computation or key-value cache."""
-
-    def __init__(self, sublayer: str) -> None:
-        super().__init__()
-        self.returns_pair = sublayer == "attn"
-        self.counts_in: int | None = None
-        """Layer of the cache in which to count positions, one byte per key and value, or None."""
-
-    def forward(
-        self, hidden_states: Tensor, past_key_values: Any = None, **_: object
-    ) -> Tensor | tuple[Tensor, None]:
-        """Return a zero that broadcasts; attention modules also return None for their weights."""
-        zero = hidden_states.new_zeros(1)
-        if self.counts_in is not None and past_key_values is not None:
-            batch, positions, _d = hidden_states.shape
-            placeholder = hidden_states.new_zeros(batch, 1, positions, 1, dtype=torch.bool)
-            past_key_values.update(placeholder, placeholder, self.counts_in)
-        return (zero, None) if self.returns_pair else zero
-
-
 def apply_edit(dense: Any, edit: Edit) -> Any:
     """Make the variant, which shares all unchanged tensors with `dense`; `dense` is not changed.
 
@@ -225,18 +204,13 @@ def apply_edit(dense: Any, edit: Edit) -> Any:
     for index, block in enumerate(blocks):
         for sublayer in anatomy.SUBLAYERS:
             if edit.is_dropped(index, sublayer):
-                _drop(block, sublayer, body.sublayers[sublayer])
+                parts = body.sublayers[sublayer]
+                dropped.drop(block, sublayer, parts.module, parts.out, parts.norms)
     _keep_blocks(variant, edit.kept_blocks(len(blocks)))
-    _renumber_caches(variant)
+    remaining = anatomy.blocks_of(variant)
+    kinds = getattr(variant.config, "layer_types", None) or ["full_attention"] * len(remaining)
+    dropped.renumber_caches(list(remaining), body.attn, kinds)
     return variant
-
-
-def _drop(block: nn.Module, sublayer: str, parts: anatomy.SublayerParts) -> None:
-    """Remove a sublayer: its module, its norms, and its output linear if outside the module."""
-    block.set_submodule(parts.module, DroppedSublayer(sublayer))
-    outside = () if parts.out.startswith(f"{parts.module}.") else (parts.out,)
-    for name in (*parts.norms, *outside):
-        block.set_submodule(name, nn.Identity())
 
 
 def _share_structure(model: Any) -> Any:
@@ -271,29 +245,3 @@ def _keep_blocks(variant: Any, kept: Sequence[int]) -> None:
     for setting in body.block_settings:
         if getattr(config, setting, None) is not None:
             setattr(config, setting, [getattr(config, setting)[i] for i in kept])
-
-
-def _renumber_caches(variant: Any) -> None:
-    """Give the remaining attention sublayers consecutive layers of the key-value cache.
-
-    transformers reads the number of cached positions from layer 0 of the cache, and creates layer i
-    for the kind of attention in layer_types[i]. The remaining sublayers of each kind therefore get
-    the first layers of that kind. If none of the first block's kind is left, its dropped attention
-    counts positions in layer 0.
-    """
-    config, name = variant.config, anatomy.anatomy_of(variant).attn
-    blocks = anatomy.blocks_of(variant)
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * len(blocks)
-    indices_of_kind = {
-        kind: iter([i for i, k in enumerate(kinds) if k == kind]) for kind in set(kinds)
-    }
-    attentions: list[tuple[str, Any]] = [
-        (kind, b.get_submodule(name)) for kind, b in zip(kinds, blocks, strict=True)
-    ]
-    remaining = [
-        (kind, module) for kind, module in attentions if not isinstance(module, DroppedSublayer)
-    ]
-    if attentions and kinds[0] not in {kind for kind, _ in remaining}:
-        attentions[0][1].counts_in = 0
-    for kind, module in remaining:
-        module.layer_idx = next(indices_of_kind[kind])

@@ -402,6 +402,11 @@ class Export(Section):
     variant: Selection = Field(
         description="names of variants or of variant_sets, or patterns such as drop-*a"
     )
+    form: Literal["small", "stock"] = Field(
+        "small",
+        description="small: without the sublayers that the variant drops, loaded with "
+        "trust_remote_code; stock: loaded without, but as large and slow as dense",
+    )
 
 
 class Read(Section):

@@ -29,8 +29,8 @@ def mistakes(config: Config) -> Iterator[str]:
     corpus = config["calibration"]["corpus"]
     yield from _undefined("calibration/corpus", "corpus", [corpus], config["corpora"])
     export = config.get("export", {})
-    for kind in export:
-        yield from unmatched(kind, export[kind], f"export/{kind}")
+    for kind in ("model", "variant"):
+        yield from unmatched(kind, export.get(kind, []), f"export/{kind}")
     for figure, entry in config["figures"].items():
         yield from _check_figure(figure, entry, config, unmatched)
     for model, settings in config["models"].items():
@@ -205,7 +205,11 @@ def _expand_export(config: Config, selected: _Selected) -> dict[str, Any]:
     models = config["export"].get("model", [config["default_model"]])
     variants = config["export"]["variant"]
     return {
-        "export": {"model": selected("model", models), "variant": selected("variant", variants)}
+        "export": {
+            **config["export"],
+            "model": selected("model", models),
+            "variant": selected("variant", variants),
+        }
     }
 
 

@@ -30,7 +30,8 @@ def arguments(wishes: Mapping[str, str], targets: Sequence[str]) -> list[str]:
     Parameters
     ----------
     wishes : values by the name of a variable of make: those of `WISHES`; CONFIG, overlays separated
-        by blanks; CORES; and VARIANT, names of variants to export. Empty ones are no wishes.
+        by blanks; CORES; VARIANT, names of variants to export; and FORM, the form of exports.
+        Empty ones are no wishes.
     targets : rules or files to make, and further options of Snakemake.
     """
     given = {name: value.strip() for name, value in wishes.items() if value.strip()}
@@ -42,7 +43,8 @@ def arguments(wishes: Mapping[str, str], targets: Sequence[str]) -> list[str]:
     settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
     if "VARIANT" in given:
         variants = given["VARIANT"].replace(",", " ").split()
-        settings.append(f"export={json.dumps({'variant': variants})}")
+        form = {"form": given["FORM"]} if "FORM" in given else {}
+        settings.append(f"export={json.dumps({'variant': variants, **form})}")
     found = ["--cores", given.get("CORES", "all")]
     if "CONFIG" in given:
         found += ["--configfile", *shlex.split(given["CONFIG"])]
@@ -58,7 +60,7 @@ def _as_model(value: str) -> str:
 
 def main(targets: Sequence[str]) -> None:
     """Replace this process by Snakemake."""
-    known = (*WISHES, "CONFIG", "CORES", "VARIANT")
+    known = (*WISHES, "CONFIG", "CORES", "VARIANT", "FORM")
     wishes = {name: os.environ.get(name, "") for name in known}
     command = [sys.executable, "-m", "snakemake", *arguments(wishes, targets)]
     os.environ.pop("PYTHONPATH", None)  # jobs find the package themselves

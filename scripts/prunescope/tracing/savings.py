@@ -1,0 +1,50 @@
+"""What loading an exported checkpoint saves, compared with the dense checkpoint loaded alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from prunescope.compression import export_proof
+from prunescope.compression.model_card import Cost, Savings, Speedup
+from prunescope.model import prompts
+from prunescope.tracing import costs
+
+
+def timed_prompt(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Tensor:
+    """The first PREFILL_TOKENS tokens of all prompts, repeated if they are too few."""
+    tokens = [token for text in texts for token in prompts.prompt_token_ids(tokenizer, text)]
+    repeats = -(-costs.PREFILL_TOKENS // len(tokens))
+    return torch.tensor((tokens * repeats)[: costs.PREFILL_TOKENS])
+
+
+def measure(dense_folder: str | Path, folder: Path, exported: Any, token_ids: Tensor) -> Savings:
+    """Size, key-value cache and speed of both checkpoints, as transformers runs them.
+
+    Parameters
+    ----------
+    dense_folder, folder : the dense and the exported checkpoint.
+    exported : the exported checkpoint, loaded.
+    token_ids : (sequence,), the timed prompt.
+    """
+    dense = export_proof.load(Path(dense_folder), with_code=False)
+    dense = dense.to(exported.device, exported.dtype)
+    token_ids = token_ids.to(exported.device)
+    dense_cost, exported_cost = (
+        Cost(
+            sum(file.stat().st_size for file in Path(checkpoint).glob("*.safetensors")),
+            costs.n_bytes(model),
+            costs.cache_bytes_per_token(model, token_ids),
+        )
+        for checkpoint, model in ((dense_folder, dense), (folder, exported))
+    )
+    prefill, decode = (
+        Speedup(speeds.speedup, speeds.low, speeds.high)
+        for speeds in costs.speeds(dense, exported, token_ids)
+    )
+    cuda = exported.device.type == "cuda"
+    device = torch.cuda.get_device_name(exported.device) if cuda else "CPU"
+    return Savings(dense_cost, exported_cost, prefill, decode, device, torch.get_num_threads())
