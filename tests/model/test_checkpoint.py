@@ -145,3 +145,15 @@ def test_a_pooler_is_neither_required_nor_loaded(tmp_path, pooler):
     model = loading.load(folder, "float32", CPU, "encoder")
     assert not any("pooler" in name for name, _ in model.named_parameters())
     assert model(torch.tensor([[5, 6]])).last_hidden_state.isfinite().all()
+
+
+@pytest.mark.parametrize("prefix", ["transformer.", ""])
+def test_biases_of_gpt2_are_read_with_and_without_the_prefix(tmp_path, prefix):
+    """transformers ignores `attn.bias`, a mask in old files, but reads `attn.c_attn.bias`."""
+    folder = make_tiny_model(tmp_path / "gpt2", "gpt2")
+    tensors = load_file(folder / "model.safetensors")
+    renamed = {name.replace("transformer.", prefix): tensor for name, tensor in tensors.items()}
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    model = loading.load(folder, "float32", torch.device("cpu"))
+    bias = tensors["transformer.h.1.attn.c_attn.bias"]
+    assert torch.equal(model.transformer.h[1].attn.c_attn.bias, bias)

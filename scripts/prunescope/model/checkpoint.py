@@ -95,7 +95,9 @@ def account_of(
         for name, entry in model_folder.header(files[file]).items()
     }
     patterns = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
-    ignored = {name for name in header if any(re.search(p, name) for p in patterns)}
+    held = {name for name, _ in model.named_parameters()}
+    read = held | {name.removeprefix(f"{model.base_model_prefix}.") for name in held}
+    ignored = {n for n in header if n not in read and any(re.search(p, n) for p in patterns)}
     unused = {n for n in {*info["unexpected_keys"], *ignored} if not _DERIVED.search(n)}
     head = {name for name in unused if kind == "encoder" and _is_head(model, name, header)}
     pooler = {n for n in info["missing_keys"] if kind == "encoder" and n.startswith("pooler.")}
