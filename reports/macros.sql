@@ -90,3 +90,14 @@ format(if(abs(portion) >= 9.995, '{:,.0f} %', '{:.3g} %'), 100 * portion);
 
 -- Items of a family of tasks from which a loss is judged at all.
 CREATE MACRO least_items() AS 30;
+
+-- The scopes to which a prompt belongs: the mean over all prompts, and itself if it is drawn alone.
+CREATE MACRO scopes_of(prompt, drawn) AS
+if(prompt = drawn, ['mean over prompts', prompt], ['mean over prompts']);
+
+-- A range in words, such as "0.2 to 0.5", or one number if both ends are written alike.
+CREATE MACRO range_in_words(lowest, highest, pattern) AS
+format(pattern, lowest)
+|| if(
+    format(pattern, lowest) = format(pattern, highest), '', ' to ' || format(pattern, highest)
+);

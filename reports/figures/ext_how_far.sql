@@ -50,43 +50,25 @@ FROM score_difference
 INNER JOIN compressed USING (model, variant)
 WHERE scope = 'family';
 
-SELECT
-    model,
-    task_family,
-    kind,
-    place,
-    amount,
-    n_items,
-    dense_score,
-    chance,
-    difference,
-    difference_low,
-    difference_high,
-    shown
+SELECT *
 FROM losses
 ORDER BY model ASC, task_family DESC, kind ASC, place ASC;
 
--- Findings: what is surely lost, what is surely kept, and how much is undecided, per family.
+-- Findings: how many variants surely lose more than that, surely do not, or may.
 SELECT
     model,
     format(
-        '{} ({} items; dense scores {:.2f}, a guess {:.2f}): more than {:.0f} points of 100 are '
-        'surely lost with {}. At most that is surely lost with {}. {} of {} variants stay open.',
+        '{} ({} items; dense scores {:.2f}, a guess {:.2f}): a loss of more than {:.0f} points of '
+        '100 is certain for {} of {} variants, excluded for {} and undecided for {}.',
         if(task_family = 'generative', 'Generation tasks', 'Multiple-choice tasks'),
         any_value(n_items),
         any_value(dense_score),
         any_value(chance),
         100 * $max_loss,
-        coalesce(
-            string_agg(kind || ': ' || amount, '; ' ORDER BY kind, place) FILTER (shown = 'lost'),
-            'no variant'
-        ),
-        coalesce(
-            string_agg(kind || ': ' || amount, '; ' ORDER BY kind, place) FILTER (shown = 'kept'),
-            'no variant'
-        ),
-        count(*) FILTER (shown = 'undecided'),
-        count(*)
+        count(*) FILTER (shown = 'lost'),
+        count(*),
+        count(*) FILTER (shown = 'kept'),
+        count(*) FILTER (shown = 'undecided')
     ) AS finding
 FROM losses
 WHERE shown <> 'not tested'

@@ -1,21 +1,7 @@
 -- Figure 4. Sublayers dropped one at a time: similarity with dense in three spaces, T = 1.
 -- One row per (model, sublayer, block, space): mean and range over prompts and steps, the similarity that
 -- rounding alone leaves, and the mean that the paper shows for its own model.
-WITH levels AS (
-    SELECT
-        model,
-        sublayer,
-        block,
-        space,
-        avg(similarity) AS mean,
-        min(similarity) AS low,
-        max(similarity) AS high,
-        min(noise) AS noise
-    FROM sublayer_similarity
-    GROUP BY ALL
-),
-
-published AS (
+WITH published AS (
     SELECT DISTINCT
         model,
         panel AS sublayer,
@@ -23,29 +9,30 @@ published AS (
         line AS space,
         y AS paper
     FROM paper_curves
-    CROSS JOIN sublayer_similarity
+    CROSS JOIN similarity_by_block
     WHERE figure = 'fig04'
 )
 
-SELECT
-    model,
-    sublayer,
-    block,
-    space,
-    mean,
-    low,
-    high,
-    noise,
-    paper
-FROM levels
+SELECT * EXCLUDE (variant)
+FROM similarity_by_block
 FULL JOIN published USING (model, sublayer, block, space)
-ORDER BY ALL;
+ORDER BY model, sublayer, block, space;
 
--- Findings: the blocks at which hidden states are least similar, and the similarity in each space.
-WITH by_block AS (
+-- Findings: the similarity in each space, and the blocks at which hidden states are least similar.
+WITH levels AS (
     SELECT
         model,
-        sublayer,
+        subject,
+        1 - median(embedding) AS embedding,
+        1 - median(logit) AS logit,
+        1 - median(probability) AS probability
+    FROM spaces_compared
+    GROUP BY ALL
+),
+
+by_block AS (
+    SELECT
+        model,
         subject,
         block,
         1 - median(embedding) AS similarity
@@ -53,26 +40,15 @@ WITH by_block AS (
     GROUP BY ALL
 ),
 
-levels AS (
-    SELECT
-        model,
-        sublayer,
-        1 - median(embedding) AS embedding,
-        1 - median(logit) AS logit,
-        1 - median(probability) AS probability
-    FROM spaces_compared
-    GROUP BY model, sublayer
-),
-
 lowest AS (
     SELECT
         model,
-        sublayer,
         subject,
         arg_min(block, similarity, 2) AS blocks,
         min(similarity, 2) AS similarities
     FROM by_block
     GROUP BY ALL
+    HAVING count(*) >= 2
 )
 
 SELECT
@@ -91,6 +67,5 @@ SELECT
         similarities[2]
     ) AS finding
 FROM levels
-INNER JOIN lowest USING (model, sublayer)
-WHERE len(blocks) = 2
-ORDER BY model, sublayer;
+INNER JOIN lowest USING (model, subject)
+ORDER BY model ASC, subject DESC;

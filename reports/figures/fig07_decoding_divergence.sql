@@ -3,23 +3,10 @@
 -- means and range are over the prompts at whose step neither model has stopped. KL and its estimate
 -- are in the rows of the probability space. Noise is the similarity that rounding alone leaves, and
 -- noise_kl the KL that it makes.
-WITH traced AS (
+WITH estimates AS (
     SELECT
         model,
-        prompt,
-        step,
-        space,
-        1 - angular_deviation AS similarity,
-        kl_divergence AS measured
-    FROM decoding_trace
-    WHERE
-        history = 'free_running' AND sampling_temperature = 0
-        AND (temperature = 1 OR temperature IS NULL)
-),
-
-estimates AS (
-    SELECT
-        model,
+        variant,
         prompt,
         step,
         space,
@@ -30,45 +17,33 @@ estimates AS (
         AND temperature = 1 AND quantity = 'kl_divergence' AND "order" = 2
 ),
 
-joined AS (
-    SELECT *
-    FROM traced
-    LEFT JOIN estimates USING (model, prompt, step, space)
-),
-
-scopes AS (
+scoped AS (
     SELECT
-        'mean over prompts' AS scope,
-        joined.*
-    FROM joined
-
-    UNION ALL BY NAME
-
-    SELECT
-        prompt AS scope,
-        joined.*
-    FROM joined
-    WHERE prompt = $prompt
+        unnest(scopes_of(prompt, $prompt)) AS scope,
+        free_running.*,
+        estimated
+    FROM free_running
+    LEFT JOIN estimates USING (model, variant, prompt, step, space)
 )
 
 SELECT
-    scopes.model,
+    scoped.model,
     scope,
-    scopes.space,
+    scoped.space,
     step,
     avg(similarity) AS mean,
     min(similarity) AS low,
     max(similarity) AS high,
-    nullif(avg(measured), 0) AS measured, -- a logarithmic axis has no zero
+    nullif(avg(scoped.kl_divergence), 0) AS measured, -- a logarithmic axis has no zero
     nullif(avg(estimated), 0) AS estimated,
     count(*) AS prompts,
-    1 - max(floor.angular_deviation) AS noise,
-    max(floor.kl_divergence) AS noise_kl
-FROM scopes
-LEFT JOIN noise_level AS floor
-    ON scopes.model = floor.model AND scopes.space = floor.space AND floor.readout IS NULL
+    1 - max(limits.angular_deviation) AS noise,
+    max(limits.kl_divergence) AS noise_kl
+FROM scoped
+LEFT JOIN noise_level AS limits
+    ON scoped.model = limits.model AND scoped.space = limits.space AND limits.readout IS NULL
 GROUP BY ALL
-ORDER BY scopes.model, scope, scopes.space, step;
+ORDER BY scoped.model, scope, scoped.space, step;
 
 -- Findings: KL at the first step and later, and what its rise comes from.
 WITH levels AS (
@@ -76,7 +51,7 @@ WITH levels AS (
         model,
         median(kl_divergence) FILTER (history = 'free_running' AND step = 0) AS first_kl,
         median(kl_divergence) FILTER (history = 'free_running' AND step > 0) AS later_kl,
-        median(kl_divergence) FILTER (history = 'teacher_forced' AND step > 0) AS kl
+        median(kl_divergence) FILTER (history = 'teacher_forced' AND step > 0) AS forced_kl
     FROM decoding_trace
     WHERE sampling_temperature = 0 AND temperature = 1 AND space = 'probability'
     GROUP BY model
@@ -86,19 +61,18 @@ SELECT
     model,
     format(
         'The median KL is {:.2g} nats at step 0 and {:.2g} nats at later steps. If both models '
-        'read the dense model''s tokens (teacher-forced), it is {:.2g} nats at later steps: '
-        '{}.',
+        'read the dense model''s tokens (teacher-forced), it is {:.2g} nats at later steps: {}.',
         first_kl,
         later_kl,
-        kl,
+        forced_kl,
         CASE
             WHEN later_kl <= first_kl THEN 'KL does not rise after the first step'
-            WHEN kl <= first_kl THEN 'the rise comes from tokens on which the texts differ'
-            WHEN kl < later_kl
+            WHEN forced_kl <= first_kl THEN 'the rise comes from tokens on which the texts differ'
+            WHEN forced_kl < later_kl
                 THEN 'part of the rise comes from tokens on which the texts differ'
             ELSE 'tokens on which the texts differ do not explain the rise'
         END
     ) AS finding
 FROM levels
-WHERE first_kl IS NOT NULL AND later_kl IS NOT NULL AND kl IS NOT NULL
+WHERE first_kl IS NOT NULL AND later_kl IS NOT NULL AND forced_kl IS NOT NULL
 ORDER BY model;

@@ -1,53 +1,6 @@
 -- Figure 8. Multiple choice at the first step, T = 1: the likeliest tokens, and the options alone.
 -- One row per (model, variant, panel, prompt, token, side), for the variants in top_token.
-WITH drawn AS (
-    SELECT DISTINCT
-        model,
-        variant
-    FROM top_token
-),
-
-likeliest AS (
-    SELECT
-        model,
-        variant,
-        prompt,
-        token,
-        any_value(text) AS written,
-        any_value(p_dense) AS p_dense,
-        any_value(p_variant) AS p_variant
-    FROM top_token
-    WHERE rank < 5
-    GROUP BY ALL
-),
-
-options AS (
-    SELECT option_trace.*
-    FROM option_trace
-    INNER JOIN drawn USING (model, variant)
-    WHERE temperature = 1
-),
-
-panels AS (
-    SELECT
-        likeliest.model,
-        likeliest.variant,
-        'vocabulary' AS panel,
-        likeliest.prompt,
-        likeliest.token,
-        replace(likeliest.written, chr(10), '↵') AS written,
-        unnest(['dense', 'variant']) AS side,
-        unnest([likeliest.p_dense, likeliest.p_variant]) AS shown,
-        options.token IS NOT NULL AS is_option,
-        row_number() OVER (
-            PARTITION BY likeliest.model, likeliest.variant, likeliest.prompt
-            ORDER BY likeliest.p_dense DESC, likeliest.token ASC
-        ) AS place
-    FROM likeliest
-    LEFT JOIN options USING (model, variant, prompt, token)
-
-    UNION ALL BY NAME
-
+WITH options AS (
     SELECT
         model,
         variant,
@@ -55,41 +8,57 @@ panels AS (
         prompt,
         token,
         option AS written,
-        unnest(['dense', 'variant']) AS side,
-        unnest([log_likelihood_dense, log_likelihood_variant]) AS shown,
-        TRUE AS is_option,
-        row_number() OVER (PARTITION BY model, variant, prompt ORDER BY option) AS place
+        log_likelihood_dense AS of_dense,
+        log_likelihood_variant AS of_variant,
+        TRUE AS is_option
+    FROM option_trace
+    SEMI JOIN top_token USING (model, variant)
+    WHERE temperature = 1
+),
+
+panels AS (
+    SELECT *
     FROM options
-)
 
-SELECT
-    *,
-    shown = max(shown) OVER (PARTITION BY model, variant, panel, prompt, side) AS is_likeliest
-FROM panels
-ORDER BY model, variant, panel, prompt, place, side;
+    UNION ALL
 
--- Findings: whether the model chooses at all, and the probability of the options together.
-WITH masses AS (
     SELECT
         model,
         variant,
+        'vocabulary' AS panel,
         prompt,
-        sum(p_dense) AS p_dense,
-        sum(p_variant) AS p_variant,
-        arg_max(option, p_dense) AS chosen_dense
-    FROM option_trace
-    WHERE temperature = 1
-    GROUP BY ALL
-),
+        token,
+        replace(any_value(text), chr(10), '↵') AS written,
+        any_value(p_dense) AS of_dense,
+        any_value(p_variant) AS of_variant,
+        bool_or(coalesce(is_option, FALSE)) AS is_option
+    FROM top_token
+    LEFT JOIN options USING (model, variant, prompt, token)
+    WHERE rank < 5
+    GROUP BY model, variant, prompt, token
+)
 
-choices AS (
+SELECT
+    * EXCLUDE (of_dense, of_variant),
+    row_number() OVER (tokens ORDER BY if(panel = 'options', 0, -of_dense), written) AS place,
+    unnest(['dense', 'variant']) AS side,
+    unnest([of_dense, of_variant]) AS shown,
+    unnest(
+        [of_dense = max(of_dense) OVER tokens, of_variant = max(of_variant) OVER tokens]
+    ) AS is_likeliest
+FROM panels
+WINDOW tokens AS (PARTITION BY model, variant, panel, prompt)
+ORDER BY model, variant, panel, prompt, place, side;
+
+-- Findings: whether the model chooses at all, and the probability of the options together.
+WITH choices AS (
     SELECT
         model,
         variant,
         median(p_dense) AS p_dense,
         median(p_variant) AS p_variant,
         string_agg(DISTINCT chosen_dense, '' ORDER BY chosen_dense) AS chosen
-    FROM masses
+    FROM option_masses
     GROUP BY ALL
 )
 

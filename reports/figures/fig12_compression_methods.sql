@@ -1,145 +1,62 @@
 -- Figure 12. Kinds of compression compared: free running, greedy, T = 1.
 -- One row per (model, scope, variant, panel, step): the scope is the prompt in the settings, or the
 -- mean over the prompts at whose step neither model has stopped. `paper` is the curve that the paper shows for
--- its own model, one prompt and the same kind of compression.
-WITH panels AS (
+-- its own model, one prompt and the same method; `noise` is what rounding alone leaves or makes.
+WITH steps AS (
     SELECT
-        model,
-        variant,
-        prompt,
-        step,
-        space AS panel,
-        1 - angular_deviation AS measured
-    FROM decoding_trace
-    WHERE
-        history = 'free_running' AND sampling_temperature = 0
-        AND (temperature = 1 OR temperature IS NULL)
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        variant,
-        prompt,
-        step,
-        'magnitude' AS panel,
-        sqrt(relative_orthogonal_magnitude ^ 2 + relative_parallel_magnitude ^ 2) AS measured
-    FROM decoding_trace
-    WHERE history = 'free_running' AND sampling_temperature = 0 AND space = 'logit'
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        variant,
-        prompt,
-        step,
-        'variance' AS panel,
-        var_p AS measured
-    FROM decoding_shift
-    WHERE history = 'free_running' AND sampling_temperature = 0 AND temperature = 1
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        variant,
-        prompt,
-        step,
-        'kl' AS panel,
-        kl_divergence AS measured
-    FROM decoding_trace
-    WHERE
-        history = 'free_running' AND sampling_temperature = 0
-        AND temperature = 1 AND space = 'probability'
-),
-
--- The similarity that rounding alone leaves, and the KL that it makes.
-limits AS (
-    SELECT
-        model,
-        space AS panel,
-        1 - angular_deviation AS noise
-    FROM noise_level
-    WHERE readout IS NULL
-
-    UNION ALL BY NAME
-
-    SELECT
-        model,
-        'kl' AS panel,
-        kl_divergence AS noise
-    FROM noise_level
-    WHERE readout IS NULL AND space = 'probability'
-),
-
-scopes AS (
-    SELECT
-        'mean over prompts' AS scope,
-        panels.*
-    FROM panels
-
-    UNION ALL BY NAME
-
-    SELECT
-        prompt AS scope,
-        panels.*
-    FROM panels
-    WHERE prompt = $prompt
-),
-
-levels AS (
-    SELECT
-        model,
-        scope,
+        free_running.model,
         variant,
         method,
-        panel,
+        prompt,
         step,
-        avg(measured) AS measured,
-        count(*) AS prompts,
-        max(limits.noise) AS noise
-    FROM scopes
+        max(similarity) FILTER (space = 'embedding') AS embedding,
+        max(similarity) FILTER (space = 'logit') AS logit,
+        max(similarity) FILTER (space = 'probability') AS probability,
+        max(magnitude) FILTER (space = 'logit') AS magnitude,
+        max(var_p) AS variance,
+        max(kl_divergence) AS kl
+    FROM free_running
     INNER JOIN compression_run USING (model, variant)
-    LEFT JOIN limits USING (model, panel)
+    LEFT JOIN decoding_shift
+        USING (model, variant, prompt, history, step, sampling_temperature, temperature)
     GROUP BY ALL
 ),
 
-published AS (
+scoped AS (
     SELECT
-        $prompt AS scope,
-        CASE line
-            WHEN 'attn_drop' THEN 'sublayer_drop'
-            WHEN 'awq_4bit' THEN 'awq'
-            ELSE 'wanda'
-        END AS method, -- noqa: RF04
-        CASE panel
-            WHEN 'cosine_h' THEN 'embedding'
-            WHEN 'cosine_z' THEN 'logit'
-            WHEN 'cosine_p' THEN 'probability'
-            ELSE panel
-        END AS panel,
-        cast(round(x) AS INT) AS step,
-        avg(y) AS paper
-    FROM paper_curves
-    WHERE figure = 'fig12'
-    GROUP BY ALL
+        *,
+        unnest(scopes_of(prompt, $prompt)) AS scope
+    FROM steps
+),
+
+panels AS (
+    UNPIVOT scoped
+    ON embedding, logit, probability, magnitude, variance, kl
+    INTO NAME panel VALUE measured
 )
 
 SELECT
-    model,
+    panels.model,
     scope,
     variant,
     method,
-    panel,
+    panels.panel,
     step,
-    measured,
-    prompts,
-    noise,
-    paper
-FROM levels
-LEFT JOIN published USING (scope, method, panel, step)
-ORDER BY model, scope, variant, panel, step;
+    avg(measured) AS measured,
+    count(DISTINCT prompt) AS prompts,
+    max(if(panels.panel = 'kl', limits.kl_divergence, 1 - limits.angular_deviation)) AS noise,
+    avg(y) AS paper
+FROM panels
+LEFT JOIN paper_curves AS paper -- several points may belong to one step of the drawn prompt
+    ON
+        figure = 'fig12' AND scope = $prompt AND method = line
+        AND panels.panel = paper.panel AND step = round(x)
+LEFT JOIN noise_level AS limits
+    ON
+        panels.model = limits.model AND limits.readout IS NULL
+        AND limits.space = if(panels.panel = 'kl', 'probability', panels.panel)
+GROUP BY ALL
+ORDER BY panels.model, scope, variant, panels.panel, step;
 
 -- Findings: the deviation of each variant on the dense model's tokens and on its own.
 WITH by_variant AS (

@@ -1,20 +1,11 @@
 -- Figure 13. Sublayers pruned by Wanda one at a time: similarity with dense in three spaces, T = 1.
 -- One row per (model, sublayer, block, space): mean and range over prompts and steps, and the
 -- similarity that rounding alone leaves.
-SELECT
-    model,
-    sublayer,
-    block,
-    space,
-    avg(similarity) AS mean,
-    min(similarity) AS low,
-    max(similarity) AS high,
-    min(noise) AS noise
-FROM sublayer_similarity
+SELECT similarity_by_block.* EXCLUDE (variant)
+FROM similarity_by_block
 INNER JOIN compression_run USING (model, variant)
 WHERE method = 'wanda'
-GROUP BY ALL
-ORDER BY ALL;
+ORDER BY model, sublayer, block, space;
 
 -- Findings: the similarity if sublayers are pruned by Wanda, and if they are dropped.
 WITH levels AS (

@@ -18,7 +18,7 @@ SELECT
     method,
     variant,
     pattern,
-    row_number() OVER (ORDER BY pattern LIKE '%:%' ASC, pattern DESC) AS place
+    dense_rank() OVER (ORDER BY pattern LIKE '%:%' ASC, pattern DESC) AS place
 FROM zeroed
 
 UNION ALL BY NAME

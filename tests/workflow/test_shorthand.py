@@ -64,16 +64,16 @@ def test_sets_can_name_models():
     ("overlay", "message"),
     [
         (
-            reading("tolt"),
-            r"reads/compression_report: there is no variant 'tolt'. Did you mean 'to",
+            reading("in_tabel_1"),
+            r"reads/compression_report: there is no variant 'in_tabel_1'. Did you mean 'in_table_1",
         ),
         (
-            {"variant_sets": {"told": ["dense", "drop-9a"]}},
-            r"variant_sets/told, which figures/\w+/reads/\w+ names: there is no variant 'drop",
+            {"variant_sets": {"in_table_1": ["dense", "drop-9a"]}},
+            r"variant_sets/in_table_1, which figures/\w+/reads/\w+ names: there is no variant 'drop",
         ),
         ({"variant_sets": {"dense": ["drop-1a"]}}, r"variant_sets/dense: there is a variant of"),
         ({"model_sets": {"none": []}}, r"model_sets/none is \[\]; it must hold something"),
-        ({"variant_sets": {"Told": ["dense"]}}, r"variant_sets: the name 'Told' will not do"),
+        ({"variant_sets": {"Mine": ["dense"]}}, r"variant_sets: the name 'Mine' will not do"),
         ({"wheels": {"olmo": {"sha256": "abc"}}}, r"^config: wheels/olmo/sha256 is 'abc'; [^\n]*$"),
         ({"wheels": {"olmo": {"url": "x"}}}, r"wheels/olmo: there is no key 'url'"),
         (

@@ -35,7 +35,8 @@ def run_query(
 
     Returns
     -------
-    rows, findings : a finding is a sentence, which names its model if there are several.
+    rows, findings : a finding is a sentence. If there are several models, each finding names its
+        own, and those of a model stand together.
     """
     _define_shared(connection)
     results, floor_findings = [], []
@@ -49,10 +50,10 @@ def run_query(
             connection.execute(statement, parameters)
     rows, *finding_tables = results
     finding_rows = [row for table in finding_tables for row in table.to_pylist()] + floor_findings
-    several = len({row["model"] for row in finding_rows}) > 1
+    models = list(dict.fromkeys(row["model"] for row in finding_rows))
     findings = [
-        f"{row['model']}: {row['finding']}" if several else str(row["finding"])
-        for row in finding_rows
+        f"{row['model']}: {row['finding']}" if len(models) > 1 else str(row["finding"])
+        for row in sorted(finding_rows, key=lambda row: models.index(row["model"]))
     ]
     return rows, findings
 

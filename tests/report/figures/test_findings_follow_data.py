@@ -115,22 +115,33 @@ def test_pruned_and_dropped_sublayers_are_compared_without_a_direction(wanda):
     assert f"is {1 - wanda:.4f} if one is pruned by Wanda and 0.6000 if" in finding
 
 
-@pytest.mark.parametrize(
-    ("divergence", "words"),
-    [
-        ([None, None, 3], "v: 1 of 3 texts differ from the dense model's; 0 of 3 are degenerate."),
-        ([None, 2, 2], "v: 2 of 3 texts differ from the dense model's, half of all by token 2; "),
-    ],
-)
-def test_half_of_the_texts_are_reported_to_diverge_only_if_half_do(divergence, words):
+def text(variant: str, prompt: str, first_divergence: int | None) -> dict[str, Any]:
+    """A greedy text of eight tokens, which differs from dense's from one step on, or nowhere."""
+    return {
+        "variant": variant,
+        "prompt": prompt,
+        "sampling_temperature": 0.0,
+        "dense_token_ids": [1] * 8,
+        "first_divergence": first_divergence,
+    }
+
+
+def test_texts_that_never_diverge_count_with_their_length():
+    """Of three texts of eight tokens each, the median stays equal up to token 3, and up to 8."""
+    steps: dict[str, list[int | None]] = {"wanda-50": [0, 3, None], "awq-4bit": [5, None, None]}
     texts = [
-        {"prompt": str(index), "sampling_temperature": 0.0, "dense_token_ids": [1] * 8}
-        | {"first_divergence": step, "verdict": "intact" if step is None else "changed"}
-        for index, step in enumerate(divergence)
+        text(variant, str(index), step)
+        for variant, its_steps in steps.items()
+        for index, step in enumerate(its_steps)
     ]
-    runs = [{"method": "wanda"}]
-    (finding,) = findings_of("ext_divergence_step", generated_text=texts, compression_run=runs)
-    assert finding.startswith(words)
+    runs = [{"variant": variant, "method": variant.split("-")[0]} for variant in steps]
+    findings = findings_of("ext_divergence_step", generated_text=texts, compression_run=runs)
+    assert findings == [
+        "The median step at which texts diverge is 8 over quantized variants and 3 over pruned "
+        "ones. Texts that never diverge count with their length.",
+        "3 of 6 greedy texts differ from the dense model's. Those of awq-4bit stay equal longest, "
+        "half of them up to token 8.",
+    ]
 
 
 def cost(variant: str, speedup: tuple[float, ...] | None, similarity: float) -> dict[str, Any]:
@@ -158,8 +169,8 @@ def test_only_a_speedup_with_its_interval_above_one_is_claimed():
         cost("zeroed", None, 0.9),
     ]
     assert findings_of("ext_compression_cost", variant_cost=rows, noise_floor=[]) == [
-        "Surely faster than dense in decoding: fast (2.00 times, 1.80 to 2.20).",
-        "Dense's operations are run, so that bytes are saved but no time, by zeroed.",
+        "Surely faster than dense in decoding: fast (2.00 times, 1.80 to 2.20). Bytes, but no "
+        "time, are saved by zeroed, since dense's operations are run.",
         "Of the variants with a similarity of at least 0.8, zeroed has the smallest weights (50 % "
         "of the bytes) and zeroed the smallest key-value cache (50 %).",
     ]
@@ -208,18 +219,22 @@ def test_documents_move_in_the_direction_of_their_rank(rank, words):
     )
 
 
-def test_shrinking_attention_paths_are_not_said_to_grow():
-    """Over the first quarter of eight steps, they are twice as large as over the last."""
+def test_paths_of_whole_variants_are_compared_with_those_of_attentions_edited_alone():
+    """Both histories have the same value path; the whole variant's weight path is twice as long."""
     rows = [
-        {"prompt": "a", "history": "teacher_forced", "block": 0, "head_group": 0, "step": step}
-        | {"path": path, "keys": keys, "relative_norm": 0.2 if step < 4 else 0.1, "share": 1 / 6}
-        for step in range(8)
-        for path in ("value", "weight", "interaction")
+        {"prompt": "a", "history": history, "block": 0, "head_group": 0, "step": 0}
+        | {"path": path, "keys": keys, "relative_norm": size, "share": share / 2}
+        for history, weight_path in (("teacher_forced", 0.2), ("edited_sublayer", 0.1))
+        for path, size, share in (
+            ("value", 0.1, 0.7),
+            ("weight", weight_path, 0.4),
+            ("interaction", 0.1, -0.1),
+        )
         for keys in ("prompt", "generated")
     ]
-    findings = findings_of("ext_attention_paths", attention_error=rows, noise_floor=[])
-    finding = the_one(findings, "changes from")
-    assert finding.endswith("Their sum changes by a factor of 0.50.")
+    shares, growth = findings_of("ext_attention_paths", attention_error=rows, noise_floor=[])
+    assert "the value path is 70 % of Δo and the weight path 40 %;" in shares
+    assert "their value path is 1.0 times and their weight path 2.0 times as large" in growth
 
 
 def family_loss(variant, difference, margin=0.2):
@@ -244,9 +259,8 @@ def test_how_far_follows_the_interval_and_not_its_middle():
         "ext_how_far", settings={"max_loss": 0.02}, score_difference=rows, compression_run=runs
     )
     assert finding == (
-        "Generation tasks (40 items; dense scores 0.50, a guess 0.00): more than 2 points of 100 "
-        "are surely lost with attention sublayers dropped: 4. At most that is surely lost with "
-        "attention sublayers dropped: 1. 1 of 3 variants stay open."
+        "Generation tasks (40 items; dense scores 0.50, a guess 0.00): a loss of more than 2 "
+        "points of 100 is certain for 1 of 3 variants, excluded for 1 and undecided for 1."
     )
 
 
