@@ -30,7 +30,7 @@ def check_model(
     Parameters
     ----------
     model_dir : folder of the dense model.
-    checks_file, noise_file : the files to write.
+    checks_file, noise_file, surprisal_file : the files to write, one per table.
     dtype, kind, threads : number type of the weights, kind of the model, and number of CPU
         threads.
     made_by : provenance, written into the metadata of the files.

@@ -8,7 +8,7 @@ import pyarrow as pa
 from prunescope import progress
 from prunescope.machine import products, runtime
 from prunescope.model import loading, prompts
-from prunescope.model.sampling import GREEDY
+from prunescope.model.sampling import GREEDY, GenerationSettings
 from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 
@@ -16,14 +16,12 @@ from prunescope.tables.schemas import TABLES
 def generate_dense(
     model_dir: str,
     prompt_texts: Mapping[str, Mapping[str, str]],
-    max_new_tokens: int,
-    sampling_temperatures: Sequence[float],
-    seed: int,
+    prompting: Mapping[str, Any],
+    decoding: GenerationSettings,
     answers_file: str,
     dtype: str,
     threads: int,
     made_by: Mapping[str, object],
-    prompting: Mapping[str, Any] | None = None,
 ) -> None:
     """Write table `dense_answer` of one model. The prompts are checked before the model is loaded.
 
@@ -31,13 +29,11 @@ def generate_dense(
     ----------
     model_dir : folder of the dense model.
     prompt_texts : section `prompts` of config.
-    max_new_tokens : the greatest length of an answer.
-    sampling_temperatures : temperatures at which further answers are sampled.
-    seed : seed of the sampling.
+    prompting : section `prompting` of config, with the settings of the chat template.
+    decoding : length of the answers and sampling.
     answers_file : the file to write.
     dtype, threads : number type of the weights, and number of CPU threads.
     made_by : provenance, written into the metadata of the file.
-    prompting : section `prompting` of config, with the settings of the chat template.
 
     Raises
     ------
@@ -48,14 +44,16 @@ def generate_dense(
     tokenizer = loading.load_tokenizer(model_dir, prompting)
     encoded_prompts = [
         prompts.Asked(name, temperature, prompts.prompt_token_ids(tokenizer, prompt["text"]))
-        for temperature in (GREEDY, *sampling_temperatures)
+        for temperature in (GREEDY, *decoding.sampling_temperatures)
         for name, prompt in prompt_texts.items()
     ]
-    prompts.check_lengths(encoded_prompts, max_new_tokens, loading.longest(model_dir))
+    prompts.check_lengths(encoded_prompts, decoding.max_new_tokens, loading.longest(model_dir))
     warn_of_thinking(tokenizer, encoded_prompts)
     model = loading.load(model_dir, dtype, device)
     products.order_weights(model)
-    answers = prompts.answers(model, tokenizer, encoded_prompts, max_new_tokens, seed)
+    answers = prompts.answers(
+        model, tokenizer, encoded_prompts, decoding.max_new_tokens, decoding.seed
+    )
     ends = prompts.end_of_text(model, tokenizer)
     rows = prompts.as_rows(prompt_texts, encoded_prompts, answers, tokenizer, ends)
     table = pa.Table.from_pylist(rows, schema=TABLES["dense_answer"].schema)
@@ -81,12 +79,11 @@ if __name__ == "__main__":
         generate_dense(
             model_dir=snakemake.input.model,
             prompt_texts=snakemake.params.prompts,
-            **snakemake.params.decoding,
-            seed=snakemake.params.seed,
+            prompting=snakemake.params.prompting,
+            decoding=GenerationSettings(**snakemake.params.decoding, seed=snakemake.params.seed),
             answers_file=snakemake.output.answers,
             dtype=snakemake.params.dtype,
             threads=snakemake.config["threads"],
-            prompting=snakemake.params.prompting,
             made_by=store.provenance(
                 "generate_dense",
                 {

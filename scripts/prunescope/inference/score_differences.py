@@ -189,6 +189,8 @@ def interval(
     Parameters
     ----------
     statistic : from the places of the drawn items, one array (..., items) per task, to (...,).
+    tasks : the tasks, whose numbers of items are drawn from.
+    seed : seed of the resampling.
 
     Returns
     -------

@@ -155,6 +155,12 @@ def units_to_decide(claim: Claim, found: Evidence, n_tests: int) -> int | None:
 
     The interval shrinks with the root of the number of units. None where the statistic is at the
     threshold, or there is no interval.
+
+    Parameters
+    ----------
+    claim : the claim, with its threshold.
+    found : the statistic with its interval and its number of units.
+    n_tests : number of tests among which the p-value is corrected.
     """
     distance = abs(found.value - claim.threshold)
     reach = found.value - found.low if found.value > claim.threshold else found.high - found.value

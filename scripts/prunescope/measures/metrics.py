@@ -261,9 +261,10 @@ def log_sum(largest: Tensor, p: Tensor, temperature: float) -> Tensor:
 
 
 def kl_in_float64(z_dense: Tensor, delta_z: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """KL(p‖q) and KL(p‖q) + KL(q‖p) in nats by Eq. 22, (rows, vocab) -> (rows,), float64.
+    """KL(p‖q) and KL(p‖q) + KL(q‖p) in nats, (rows, vocab) -> (rows,), float64.
 
-    The bracket is a series if all shifts of a row are small. If a shift is so large that e^Y
+    KL(p‖q) = log1p(E_p[e^Y − 1 − Y]) with Y = Δz/T − E_p[Δz/T], which is Eq. 22 centred. The
+    bracket is a series if all shifts of a row are small. If a shift is so large that e^Y
     overflows in float64, log-sum-exp is used instead, because p may underflow where q does not.
 
     Parameters

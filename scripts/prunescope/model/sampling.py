@@ -7,6 +7,7 @@ and different texts are due to the models, not to chance.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,18 @@ from prunescope import finite
 
 GREEDY = 0.0
 """The sampling temperature for greedy decoding, which chooses the most likely token."""
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How answers are generated: greedily, and sampled at further temperatures."""
+
+    max_new_tokens: int
+    """The greatest length of an answer, in tokens."""
+    sampling_temperatures: Sequence[float]
+    """Temperatures at which further answers are sampled."""
+    seed: int
+    """Seed of the sampling."""
 
 
 def gumbel(seed: int, prompt: str, step: int, vocabulary: int) -> Tensor:

@@ -83,7 +83,7 @@ def output_of(model: Any) -> Unembedding:
 
 
 def readout_of(model: Any, final_norm: bool) -> Unembedding:
-    """The map from an intermediate state to logits: Eq. 2, with or without the final norm."""
+    """The map from an intermediate state to logits: z = W h (Eq. 2), or z = W norm(h)."""
     body = anatomy.anatomy_of(model)
     divisor, factor, cap = (
         getattr(model.config, name, None)

@@ -168,7 +168,7 @@ def mean_with_range(rows: pa.Table, x: alt.X, y: Value) -> alt.LayerChart:
 
 
 def where(rows: pa.Table, column: str, value: str) -> pa.Table:
-    """The rows whose column has this value."""
+    """The rows with this `value` in this `column`, of all `rows`."""
     return rows.filter(pc.equal(rows.column(column), value))
 
 
@@ -254,6 +254,7 @@ def with_label_sides(
 
     Parameters
     ----------
+    rows : a row per point, with the columns of both axes and of the labels.
     ranges : the range that each axis shows, by column: first that of x, then that of y.
     size : width and height of the panel, in pixels.
     label : the column of the labels.
@@ -322,6 +323,7 @@ def figure(
 
     Parameters
     ----------
+    rows : the rows of the figure's query.
     draw_model : draws the rows of one model; its chart is named if there are several models.
     doc : the docstring of the figure's module.
     subtitle : lines between the title and the chart.

@@ -46,6 +46,7 @@ def parted(text: str, equal: int, differing: int) -> Cell:
 
     Parameters
     ----------
+    text : the whole text.
     equal : number of characters of the common beginning.
     differing : number of characters of the token after it.
     """
