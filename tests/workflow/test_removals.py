@@ -83,7 +83,10 @@ def test_some_figures_by_their_first_words():
         ({"without": {"figures": ["*"]}}, r"figures: none is left"),
         ({"also": ["all-minilm-l6-v2"]}, r"also is given without `model`"),
         (
-            {"without": {"variants": ["awq-4bit"]}, "variant_sets": {"told": ["dense", "awq-5"]}},
+            {
+                "without": {"variants": ["awq-4bit"]},
+                "variant_sets": {"in_table_1": ["dense", "awq-5"]},
+            },
             r"no variant 'awq-5'",
         ),
     ],
