@@ -7,8 +7,8 @@ STAMP := $(VENV)/.complete
 CORES ?= all
 
 # Wishes: MODEL, a folder, a GGUF file, a hub id or a name in config; NAME, what to call it; ALSO, further models;
-# FIGURES="fig04 fig06"; CONFIG, overlays. docs/own-model.md shows each.
-RUN = MODEL='$(subst ','\'',$(MODEL))' NAME='$(NAME)' ALSO='$(ALSO)' FIGURES='$(FIGURES)' \
+# SIZE=quick, default or full; FIGURES="fig04 fig06"; CONFIG, overlays. docs/own-model.md shows each.
+RUN = MODEL='$(subst ','\'',$(MODEL))' NAME='$(NAME)' ALSO='$(ALSO)' SIZE='$(SIZE)' FIGURES='$(FIGURES)' \
 	CONFIG='$(subst ','\'',$(CONFIG))' CORES='$(CORES)' VARIANT='$(VARIANT)' FORM='$(FORM)' \
 	PYTHONPATH=scripts $(BIN)/python -m prunescope.workflow.run
 

@@ -11,7 +11,7 @@ from snakemake.pathvars import Pathvars
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from prunescope.machine import allocator
-from prunescope.workflow import experiment, lock, records, slurm
+from prunescope.workflow import experiment, forecast, lock, records, slurm
 from prunescope.compression import methods
 from prunescope.inference import claims
 from prunescope import paths, progress
@@ -19,6 +19,15 @@ from prunescope.inputs import sources
 from prunescope.workflow.fingerprint import fingerprint
 from prunescope.tables import schemas
 from prunescope.workflow.unfinished import stopped_at
+
+size_file = Path(workflow.basedir) / "sizes" / f"{config['size']}.yaml"
+if not size_file.is_file():
+    sizes = ", ".join(sorted(file.stem for file in size_file.parent.glob("*.yaml")))
+    raise WorkflowError(f"config: there is no size {config['size']!r}. Choose one of {sizes}.")
+
+
+configfile: str(size_file)  # what overlays and the command line say still comes last
+
 
 try:
     experiment.check_files(workflow.configfiles)
@@ -63,6 +72,8 @@ onstart:
     if limited := progress.limited_memory(needed_mb=config["limits"]["mem_mb"]):
         progress.warn(limited)
     records.claim(store, ".snakemake")
+    if workflow.is_main_process:
+        tell_how_long()
 
 
 onsuccess:
@@ -173,6 +184,30 @@ def method_fingerprint(wildcards):
     return fingerprint(
         "compress_model.py", f"prunescope/compression/methods/{method_of(wildcards)}.py", *evidence
     )
+
+
+def tell_how_long():
+    """Say what will run and how long about, and from then on how far it is."""
+    planned = {
+        job: forecast.Job(job.name, dict(job.wildcards_dict), timing_of(job), job.threads)
+        for job in workflow.dag.needrun_jobs()
+        if not job.is_norun
+    }
+    if not planned:
+        return
+    cores = workflow.cores or os.cpu_count()
+    jobs = list(planned.values())
+    expected = forecast.Forecast(jobs, config, cores, forecast.speed())
+    print(f"prunescope: {forecast.announcement(jobs, expected, cores)}", file=sys.stderr)
+    forecast.watch(
+        expected,
+        lambda: {id(each) for job, each in planned.items() if workflow.dag.finished(job)},
+    )
+
+
+def timing_of(job):
+    """The file in which Snakemake times a job, if it does."""
+    return Path(str(job.benchmark)) if job.benchmark else None
 
 
 def on_slurm():

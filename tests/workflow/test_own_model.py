@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 import yaml
 from huggingface_hub import errors
+from snakemake.utils import update_config
 
 from prunescope.inputs import hub
 from prunescope.machine import processor
@@ -302,3 +303,28 @@ def test_wishes_of_make_are_quoted():
     assert yaml.load(run.arguments({"MODEL": "a: 'b' #1"}, [])[-1][6:], yaml.BaseLoader) == (
         "a: 'b' #1"
     )
+
+
+@pytest.mark.parametrize("size", ["quick", "default", "full"])
+@pytest.mark.parametrize("model", [None, "six", "deep"])
+def test_every_size_fits_every_depth(models, tmp_path, size, model):
+    """An overlay between config.yaml and the command line, in folders of its own."""
+    config = copy.deepcopy(CONFIG)
+    update_config(config, yaml.safe_load((ROOT / "sizes" / f"{size}.yaml").read_text()))
+    config["pathvars"]["store"] = str(tmp_path / "store")
+    if model:
+        config["model"] = str(models[model])
+    planned = experiment.resolve(config, ROOT)
+    assert planned["size"] == size
+    read = {
+        variant
+        for figure in planned["figures"].values()
+        for keys in figure["reads"].values()
+        for variant in keys.get("variant", [])
+    }
+    if size == "quick":
+        assert len(read - {"drop-each"}) == 4
+        assert {"fig01_inter_layer_scores", "fig04_sublayer_similarity"} <= set(planned["figures"])
+    if size == "full":
+        scored = {task for suite in ("core", "full") for task in planned["suites"][suite]}
+        assert {planned["tasks"][task]["limit"] for task in scored} == {"all"}

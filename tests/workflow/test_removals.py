@@ -61,7 +61,7 @@ def test_replaced_prompts_are_the_only_ones():
 
 def test_a_task_is_left_out_of_suites_and_figures():
     config, _ = plan(without={"tasks": ["piqa", "arc_easy"]})
-    assert config["suites"]["core"] == ["squad"]
+    assert config["suites"]["core"] == ["basic_arithmetic", "basic_code"]
     assert "piqa" not in config["suites"]["full"]
     assert "fig10_inter_layer_scores_by_model" not in config["figures"]  # needs a choice in core
     assert "fig01_inter_layer_scores" in config["figures"]

@@ -120,7 +120,7 @@ def load(
     overrides |= {key: None for key, split in _SPLITS.items() if split not in splits}
     if not splits.intersection(_FEW_SHOT_SPLITS):
         overrides["fewshot_split"] = None
-    kind, folder = _definition(lm_eval_name)
+    kind, folder = _definition(lm_eval_name, settings.get("definition"))
     metric = code_eval.in_place() if settings.get("runs_code") else contextlib.nullcontext()
     with (
         tempfile.TemporaryDirectory() as wrapper,
@@ -130,7 +130,10 @@ def load(
     ):
         group = {"group": "prunescope", "task": [{kind: lm_eval_name, **overrides}]}
         Path(wrapper, "prunescope.yaml").write_text(json.dumps(group), encoding="utf-8")
-        manager = TaskManager(include_path=[str(folder), wrapper], include_defaults=False)
+        if folder is None:
+            Path(wrapper, "definition.yaml").write_text(settings["definition"], encoding="utf-8")
+        paths = [wrapper] if folder is None else [str(folder), wrapper]
+        manager = TaskManager(include_path=paths, include_defaults=False)
         try:
             loaded = manager.load("prunescope")
         except Exception as error:  # the code of a task may raise any exception
@@ -150,12 +153,16 @@ def _filters_rows(task: Any) -> bool:
     return len(task.eval_docs) < len(task.dataset[scored])
 
 
-def _definition(lm_eval_name: str) -> tuple[str, Path]:
+def _definition(lm_eval_name: str, own: str | None = None) -> tuple[str, Path | None]:
     """Whether the name is that of a task or a group in lm-eval, and the folder of its definition.
+
+    There is no folder if config holds the definition itself (`own`).
 
     Files are searched as text, because parsing the ten thousand definitions of lm-eval takes
     seconds.
     """
+    if own is not None:
+        return "task", None
     pattern = re.compile(
         rf"^[\"']?(task|group)[\"']?: *[\"']?{re.escape(lm_eval_name)}[\"']? *$", re.M
     )

@@ -83,6 +83,44 @@ def wikitext_pages(rows: Iterable[Row]) -> Iterator[HubColumns]:
         yield {"page": "".join(lines)}
 
 
+def questions(rows: Iterable[Row]) -> Iterator[HubColumns]:
+    """Questions with options: `answer` is the text of the right option, its letter or its index.
+
+    Raises JobError for the first row that is none.
+    """
+    for place, row in rows:
+        options, question = row.get("options"), row.get("question")
+        if not isinstance(question, str) or not question.strip():
+            raise JobError(f"{row_files.named(place)} has no `question`. Add it.")
+        if (
+            not isinstance(options, list)
+            or len(options) < 2
+            or not all(isinstance(option, str) and option.strip() for option in options)
+            or len(set(options)) < len(options)
+        ):
+            raise JobError(
+                f"{row_files.named(place)}: `options` must be a list of two or more texts that "
+                "differ."
+            )
+        index = _index_of(row.get("answer"), options)
+        if index is None:
+            raise JobError(
+                f"{row_files.named(place)}: `answer` is {row.get('answer')!r}, which is none of "
+                "the options, no letter of one, and no index from 0. Correct it."
+            )
+        yield {"question": question, "options": options, "answer": index}
+
+
+def _index_of(answer: object, options: Sequence[str]) -> int | None:
+    """Index of the right option; its text counts before its letter."""
+    if isinstance(answer, str) and answer in options:
+        return options.index(answer)
+    if isinstance(answer, str) and re.fullmatch(r"[A-Za-z]", answer):
+        answer = ord(answer.upper()) - ord("A")
+    is_index = isinstance(answer, int) and not isinstance(answer, bool)
+    return int(str(answer)) if is_index and 0 <= int(str(answer)) < len(options) else None
+
+
 FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[HubColumns]]] = {
     "hub": as_they_are,
     "boolq": boolq,
@@ -90,6 +128,7 @@ FORMATS: Mapping[str, Callable[[Iterable[Row]], Iterator[HubColumns]]] = {
     "narrativeqa": narrativeqa,
     "basic_skills": basic_skills,
     "wikitext": wikitext_pages,
+    "questions": questions,
 }
 """Converter of each `format` of a task."""
 

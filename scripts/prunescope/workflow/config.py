@@ -12,6 +12,7 @@ from prunescope.inputs import documents, retrieval_sets, task_rows
 from prunescope.workflow import depth
 from prunescope.workflow.fields import (
     AsWritten,
+    LocalPath,
     Name,
     Once,
     Positive,
@@ -269,6 +270,16 @@ class Task(Section):
         None,
         description="name of the task or group in lm-eval; the default is the name of this entry",
     )
+    questions: LocalPath | None = Field(
+        None,
+        description="a file of JSON lines with question, options and answer. All other keys have "
+        "defaults then, and suite core gets the task unless another suite names it",
+    )
+    definition: Text | None = Field(
+        None,
+        description="a task file of your own in lm-eval's format, without further files. Suite "
+        "core gets the task unless another suite names it",
+    )
     family: Literal["non_generative", "generative"] = Field(
         description="non_generative for multiple-choice tasks, or generative for generation tasks"
     )
@@ -504,6 +515,11 @@ _FigureStem = Annotated[str, Field(description="a name, or its first part, such 
 class Experiment(Section):
     """An experiment: definitions, and the figures, which determine the jobs that run."""
 
+    size: Name = Field(
+        "default",
+        description="how much is run: quick, default or full, a file in sizes/ that is merged "
+        "between config.yaml and overlays",
+    )
     model: Text | None = Field(
         None,
         description="the one model to run: a folder as on the hub, a GGUF file, the id of a hub "
@@ -562,7 +578,19 @@ class Experiment(Section):
         description="how calibration text is run through a model during compression"
     )
     prompts: Annotated[dict[Name, Prompt], Field(min_length=1)] = Field(
-        description="prompts for every traced model, by id"
+        description="prompts for every traced model, by id; or `from`, a file of JSON lines, each "
+        "with text and optionally kind and id, and `most`, how many of them are asked (64)",
+        json_schema_extra={
+            "properties": {
+                "from": {"type": "string", "description": "a file of JSON lines, one per prompt"},
+                "most": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "how many prompts of the file are asked, drawn at random; the "
+                    "default is 64",
+                },
+            }
+        },
     )
     prompting: Prompting = Field(
         description="how chat templates render the prompts; the result does not depend on the day"

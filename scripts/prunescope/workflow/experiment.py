@@ -19,6 +19,7 @@ from prunescope.workflow import (
     messages,
     model_plan,
     own_model,
+    own_texts,
     references,
     removals,
     requests,
@@ -78,11 +79,13 @@ def resolve_with_notes(config: Mapping[str, Any], basedir: str | Path) -> tuple[
     """`resolve`, and sentences about what was left out or changed because it does not fit."""
     folder = Path(basedir)
     messages.refuse(_unusable_values(config, "config"))
+    config, asked_before, own_notes = own_texts.written_out(config, folder)
     config = own_model.written_out(config, folder)
     n_blocks = model_plan.depth_of_default(config, folder)
     messages.refuse(depth.mistakes(config, n_blocks))
     n_blocks = n_blocks or depth.ASSUMED
     config, replaced = removals.replaced(depth.in_variants(config, n_blocks))
+    replaced["prompts"] = [*replaced.get("prompts", []), *asked_before]
     messages.refuse([*sweeps.mistakes(config.get("variants")), *wheels.mistakes(config)])
     checked = _checked(
         {
@@ -96,7 +99,7 @@ def resolve_with_notes(config: Mapping[str, Any], basedir: str | Path) -> tuple[
     expanded = {**chosen, **references.written_out(chosen)}
     resolved = source_requests.with_paths(_without(expanded, _SHORTHAND), folder)
     messages.refuse(requests.mistakes(resolved, folder))
-    return resolved, notes
+    return resolved, [*notes, *own_notes]
 
 
 def _chosen(

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 WISHES = {
+    "SIZE": "size",
     "MODEL": "model",
     "NAME": "model_name",
     "ALSO": "also",
