@@ -78,7 +78,6 @@ rule trace_sublayers:
     threads: config["threads"]
     resources:
         **request("model"),
-        logits_mb=config["tracing"]["memory_mb"],  # not a param: a smaller budget gives the same numbers
     params:
         temperatures=config["tracing"]["temperatures"],
         final_norm=reads_final_norm,
@@ -115,7 +114,6 @@ rule trace_decoding:
     threads: config["threads"]
     resources:
         **request("model"),
-        logits_mb=config["tracing"]["memory_mb"],
     params:
         max_new_tokens=config["decoding"]["max_new_tokens"],
         seed=config["seed"],

@@ -75,7 +75,7 @@ if __name__ == "__main__":
                 seed=params.seed,
                 temperatures=params.temperatures,
                 thresholds=params.thresholds,
-                memory_mb=snakemake.resources.logits_mb,
+                memory_mb=snakemake.config["tracing"]["memory_mb"],  # decides no number
             ),
             made_by=store.provenance("trace_decoding", recorded),
         )

@@ -92,7 +92,7 @@ if __name__ == "__main__":
                 temperatures=snakemake.params.temperatures,
                 final_norm=snakemake.params.final_norm,
                 steps=snakemake.params.steps,
-                memory_mb=snakemake.resources.logits_mb,
+                memory_mb=snakemake.config["tracing"]["memory_mb"],  # decides no number
             ),
             made_by=store.provenance("trace_sublayers", recorded),
         )

@@ -42,7 +42,7 @@ def rows_within(memory_mb: float, vocabulary: int) -> int:
 
     Parameters
     ----------
-    memory_mb : memory for logits and their statistics, in MB.
+    memory_mb : memory for logits and their statistics, in MiB.
     vocabulary : number of tokens of the vocabulary.
 
     Raises

@@ -178,7 +178,7 @@ def longest(model_dir: str | Path) -> int | None:
 
 
 def positions_of(config: Mapping[str, Any]) -> int | None:
-    """Number of positions a config names, or fewer: only those with the factors of short texts."""
+    """Positions that config.json allows, with the rotary factors of short texts."""
     return model_config.shape_of(config).positions
 
 

@@ -28,7 +28,7 @@ class Replacement(Protocol):
         """The tensor that replaces `dense`, in its dtype and on its device."""
 
     def stored_bytes(self, dense: Tensor) -> float:
-        """Bytes that store the new tensor without the dense one."""
+        """Size of what is stored, in bytes; the dense tensor is not part of it."""
 
 
 def pack_bits(bits: Tensor) -> Tensor:
@@ -257,7 +257,7 @@ def replaced_in(module: nn.Module, packed: Mapping[str, Tensor | Replacement]) -
 
 
 def stored_bytes(dense: Tensor, replacement: Tensor | Replacement) -> float:
-    """Bytes that store the new tensor without the dense one."""
+    """Size of what is stored, in bytes; the dense tensor is not part of it."""
     if isinstance(replacement, Tensor):
         return replacement.numel() * dense.element_size()
     return replacement.stored_bytes(dense)

@@ -84,7 +84,7 @@ def _versions(found: Mapping[str, Mapping[str, int]]) -> str:
 def wall_times(timed: Sequence[str]) -> Rows:
     """Jobs, seconds and largest memory of each rule, by Snakemake's own clock.
 
-    All jobs whose logs are kept count; where the folder was cleared, there are none.
+    Jobs count as long as their logs are kept; a cleared log folder leaves none.
     """
     rows: Rows = [("rule", "jobs", "seconds in all", "longest job (s)", "largest memory (MB)")]
     for folder in map(Path, timed):

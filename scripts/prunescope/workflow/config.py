@@ -240,7 +240,8 @@ class Tracing(Section):
     ] = Field(description="values of T in p = softmax(z/T), each once")
     memory_mb: int = Field(
         ge=1,
-        description="upper limit of the memory for logits and their statistics, in MB",
+        description="upper limit of the memory for logits and their statistics, in MiB; it "
+        "changes no number",
     )
 
 

@@ -20,7 +20,7 @@ def normalized(text: str) -> list[str]:
 
 
 def token_f1(said: str, answer: str) -> float:
-    """Harmonic mean of precision and recall of words, repeated ones counted."""
+    """Harmonic mean of precision and recall of words; a repeated word counts each time."""
     words, wanted = normalized(said), normalized(answer)
     shared = (Counter(words) & Counter(wanted)).total()
     return 2 * shared / (len(words) + len(wanted)) if shared else 0.0
