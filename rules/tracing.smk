@@ -118,7 +118,7 @@ rule trace_decoding:
         max_new_tokens=config["decoding"]["max_new_tokens"],
         seed=config["seed"],
         temperatures=config["tracing"]["temperatures"],
-        thresholds=config["texts"]["degenerate"],
+        thresholds=config["texts"],
         prompting=config["prompting"],
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("trace_decoding.py"),

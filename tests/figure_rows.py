@@ -83,6 +83,7 @@ def _texts() -> list[dict[str, Any]]:
             "distinct_2": 1.0,
             "perplexity_under_dense": 5.0,
             "dense_perplexity": 2.0,
+            "prompt_information": 1.1,
             "verdict": "changed",
         }
         for prompt, kind in PROMPTS.items()

@@ -16,6 +16,7 @@ WITH written AS (
         longest_loop,
         repeated_ngram_share,
         perplexity_under_dense / dense_perplexity AS perplexity_ratio,
+        prompt_information,
         verdict
     FROM generated_text
     INNER JOIN compression_run USING (model, variant)
@@ -36,6 +37,7 @@ WITH counted AS (
         count(*) FILTER (verdict = 'changed') AS changed,
         count(*) FILTER (verdict = 'empty') AS blank,
         count(*) FILTER (verdict = 'degenerate') AS degenerate,
+        count(*) FILTER (verdict = 'off-prompt') AS off_prompt,
         median(first_divergence) AS parted
     FROM generated_text
     WHERE sampling_temperature = 0
@@ -47,6 +49,7 @@ sampled AS (
         model,
         variant,
         count(*) FILTER (verdict = 'degenerate') AS sampled_degenerate,
+        count(*) FILTER (verdict = 'off-prompt') AS sampled_off_prompt,
         count(*) AS sampled_prompts
     FROM generated_text
     WHERE sampling_temperature > 0
@@ -56,16 +59,22 @@ sampled AS (
 SELECT
     model,
     format(
-        '{}: of {} texts, {} are intact, {} changed, {} empty and {} degenerate.{}{}',
+        '{}: of {} texts, {} are intact, {} changed, {} empty, {} degenerate and {} off-prompt.{}{}',
         variant,
         prompts,
         intact,
         changed,
         blank,
         degenerate,
+        off_prompt,
         coalesce(format(' Half of the texts that differ do so by token {:.0f}.', parted), ''),
         coalesce(
-            format(' Of {} sampled texts, {} are degenerate.', sampled_prompts, sampled_degenerate),
+            format(
+                ' Of {} sampled texts, {} are degenerate and {} off-prompt.',
+                sampled_prompts,
+                sampled_degenerate,
+                sampled_off_prompt
+            ),
             ''
         )
     ) AS finding

@@ -67,7 +67,7 @@ def main() -> None:
             max_new_tokens=steps,
             seed=0,
             temperatures=temperatures,
-            thresholds=config["texts"]["degenerate"],
+            thresholds=config["texts"],
             memory_mb=config["tracing"]["memory_mb"],
         ),
     )

@@ -16,7 +16,8 @@ from prunescope.tables.schemas import TABLES
 from tiny_inputs import END, byte_tokenizer
 
 CONFIG = ROOT / "config.yaml"
-THRESHOLDS = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["texts"]["degenerate"]
+THRESHOLDS = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["texts"]
+DEGENERATE, OFF_PROMPT = THRESHOLDS["degenerate"], THRESHOLDS["off_prompt"]
 
 
 def _random_texts(count=200, seed=0):
@@ -131,13 +132,14 @@ def test_perplexity_follows_from_the_product_of_probabilities(generator, monkeyp
     assert _perplexity(torch.tensor([[0.0, -math.inf]]), [1]) == math.inf
 
 
-def _measures(dense, variant, ratio=1.0):
+def _measures(dense, variant, ratio=1.0, information=9.0):
     return wording.Measures(
         wording.wording(dense),
         wording.wording(variant),
         wording.first_divergence(dense, variant),
         2.0 * ratio,
         2.0,
+        information,
     )
 
 
@@ -171,19 +173,36 @@ def test_each_threshold_is_sufficient():
     """Just below it a text is changed, and just above it degenerate."""
     same = wording.Wording(100, 0.2, 10, 0.5, 0.8)
     thresholds = {
-        "longest_loop": 10 + round(100 * THRESHOLDS["longest_loop_share"]),
-        "repeated_ngram_share": 0.2 + THRESHOLDS["repeated_ngram_share"],
+        "longest_loop": 10 + round(100 * DEGENERATE["longest_loop_share"]),
+        "repeated_ngram_share": 0.2 + DEGENERATE["repeated_ngram_share"],
     }
     for name, value in thresholds.items():
         for step, expected in ((-0.01, "changed"), (0.01, "degenerate")):
             near = value + (100 * step if name == "longest_loop" else step)
-            measures = wording.Measures(same, same._replace(**{name: near}), 3, 2.0, 2.0)
+            measures = wording.Measures(same, same._replace(**{name: near}), 3, 2.0, 2.0, 9.0)
             assert wording.verdict(measures, THRESHOLDS) == expected
-            short = measures.variant._replace(n_tokens=THRESHOLDS["least_tokens"] - 1)
+            short = measures.variant._replace(n_tokens=DEGENERATE["least_tokens"] - 1)
             assert wording.verdict(measures._replace(variant=short), THRESHOLDS) == "changed"
     for factor, expected in ((0.99, "changed"), (1.01, "degenerate")):
-        perplexity = 2.0 * THRESHOLDS["perplexity_ratio"] * factor
-        measures = wording.Measures(same, same, 3, perplexity, 2.0)
+        perplexity = 2.0 * DEGENERATE["perplexity_ratio"] * factor
+        measures = wording.Measures(same, same, 3, perplexity, 2.0, 9.0)
+        assert wording.verdict(measures, THRESHOLDS) == expected
+
+
+def test_a_text_that_its_prompt_does_not_explain_is_off_prompt():
+    """Just at the threshold it is; a short, an unmeasured, an intact or a degenerate one is not."""
+    fresh, other, threshold = [*range(60)], [*range(200, 260)], OFF_PROMPT["prompt_information"]
+    short = other[: OFF_PROMPT["least_tokens"] - 1]
+    for variant, ratio, information, expected in (
+        (other, 1.0, threshold, "off-prompt"),
+        (other, 1.0, threshold + 0.01, "changed"),
+        (short, 1.0, threshold - 1, "changed"),
+        (other, 1.0, None, "changed"),
+        (fresh, 1.0, threshold - 1, "intact"),
+        ([9] * 60, 1.0, threshold - 1, "degenerate"),
+        (other, 50.0, threshold - 1, "degenerate"),
+    ):
+        measures = _measures(fresh, variant, ratio, information)
         assert wording.verdict(measures, THRESHOLDS) == expected
 
 
@@ -202,7 +221,7 @@ def test_a_row_fits_its_table_and_contains_the_texts(written, stopped):
     row = wording.as_row(
         _answer("multiple_choice", 0.0, dense),
         ids,
-        wording.Perplexities(3.5, 1.5),
+        wording.Likelihoods(3.5, 1.5, 0.5),
         tokenizer,
         [end],
         THRESHOLDS,
@@ -216,6 +235,7 @@ def test_a_row_fits_its_table_and_contains_the_texts(written, stopped):
     assert stored["n_tokens"] == len(ids) == len(stored["variant_token_ids"])
     assert stored["first_divergence"] == (1 if written == "B" else 0)
     assert (stored["perplexity_under_dense"], stored["dense_perplexity"]) == (3.5, 1.5)
+    assert stored["prompt_information"] == 0.5
 
 
 def _answer(kind, sampling_temperature, token_ids):
@@ -232,7 +252,7 @@ def test_the_dense_text_is_intact():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token=END)
     ids = tokenizer("so so")["input_ids"]
     answer = _answer("open_ended", 1.0, ids)
-    equal = wording.Perplexities(2.0, 2.0)
+    equal = wording.Likelihoods(2.0, 2.0, 9.0)
     row = wording.as_row(answer, ids, equal, tokenizer, [2], THRESHOLDS)
     assert (row["verdict"], row["first_divergence"], row["equal_share"]) == ("intact", None, 1)
 
@@ -246,7 +266,7 @@ def test_white_space_is_no_answer_where_dense_has_one(dense, written, verdict):
     end = tokenizer.eos_token_id
     answer = _answer("open_ended", 0.0, [*tokenizer(dense)["input_ids"], end])
     ids = [*tokenizer(written)["input_ids"], end]
-    equal = wording.Perplexities(2.0, 2.0)
+    equal = wording.Likelihoods(2.0, 2.0, 9.0)
     row = wording.as_row(answer, ids, equal, tokenizer, [end], THRESHOLDS)
     assert row["verdict"] == verdict
 

@@ -17,10 +17,13 @@ from tiny import ARCHITECTURES, make_tiny_model, tiny_model
 
 TEMPERATURES = (0.5, 1.0)
 THRESHOLDS = {
-    "least_tokens": 4,
-    "longest_loop_share": 0.25,
-    "repeated_ngram_share": 0.4,
-    "perplexity_ratio": 6,
+    "degenerate": {
+        "least_tokens": 4,
+        "longest_loop_share": 0.25,
+        "repeated_ngram_share": 0.4,
+        "perplexity_ratio": 6,
+    },
+    "off_prompt": {"least_tokens": 4, "prompt_information": 0},
 }
 SEED = 3
 LENGTH = 7

@@ -27,6 +27,10 @@ _LOGITS_PER_CHUNK = 1 << 21
 """Number of logits that are converted to float64 at a time, which takes 16 MB."""
 
 
+Thresholds = Mapping[str, Mapping[str, float]]
+"""Section `texts` in config: the thresholds of the verdicts `degenerate` and `off_prompt`."""
+
+
 class Wording(NamedTuple):
     """How much a text repeats itself; the fields are columns of `generated_text`."""
 
@@ -37,15 +41,22 @@ class Wording(NamedTuple):
     distinct_2: float | None
 
 
-class Perplexities(NamedTuple):
-    """Perplexity of the variant's text and of the dense text, both under the dense model.
+class Likelihoods(NamedTuple):
+    """How likely the variant's text and the dense text are under the dense model.
 
-    A perplexity is exp of the mean -log p in nats per token. The fields are columns of
-    `generated_text`.
+    The fields are columns of `generated_text`.
+
+    Attributes
+    ----------
+    perplexity_under_dense, dense_perplexity : exp of the mean -log p in nats per token, of the
+        variant's text and of the dense text.
+    prompt_information : mean log p per token of the variant's text after its prompt, minus that
+        after other prompts (`prompt_information`), in nats; None if it was not measured.
     """
 
     perplexity_under_dense: float
     dense_perplexity: float
+    prompt_information: float | None
 
 
 class Measures(NamedTuple):
@@ -55,7 +66,7 @@ class Measures(NamedTuple):
     ----------
     dense, variant : repetition in each text.
     first_divergence : first step at which they differ; None if they are equal.
-    perplexity_under_dense, dense_perplexity : as in `Perplexities`.
+    perplexity_under_dense, dense_perplexity, prompt_information : as in `Likelihoods`.
     """
 
     dense: Wording
@@ -63,6 +74,7 @@ class Measures(NamedTuple):
     first_divergence: int | None
     perplexity_under_dense: float
     dense_perplexity: float
+    prompt_information: float | None
 
 
 def first_divergence(dense: Sequence[int], variant: Sequence[int]) -> int | None:
@@ -161,41 +173,59 @@ def perplexity(log_p: "Tensor") -> float:
     return float(log_p.mean().neg().exp())
 
 
-def verdict(measures: Measures, thresholds: Mapping[str, float]) -> str:
-    """Classify the variant's text as `intact`, `changed` or `degenerate`.
+def verdict(measures: Measures, thresholds: Thresholds) -> str:
+    """Classify the variant's text as `intact`, `degenerate`, `off-prompt` or `changed`.
 
-    An intact text has the same tokens as the dense text. A degenerate text has a least length, and
-    it either repeats itself much more than the dense text, in a loop or by recurring 4-grams, or it
-    is much less likely than the dense text under the dense model. All other texts are changed.
+    The first of these that fits is the verdict. An intact text has the same tokens as the dense
+    text. A degenerate text has a least length, and it either repeats itself much more than the
+    dense text, in a loop or by recurring 4-grams, or it is much less likely than the dense text
+    under the dense model. An off-prompt text has a least length, too, and its prompt makes it
+    hardly more likely than other prompts do.
 
     Parameters
     ----------
     measures : measurements of both texts.
-    thresholds : `texts: degenerate` in config.
+    thresholds : section `texts` in config.
     """
-    dense, variant = measures.dense, measures.variant
     if measures.first_divergence is None:
         return "intact"
+    if _is_degenerate(measures, thresholds["degenerate"]):
+        return "degenerate"
+    if _is_off_prompt(measures, thresholds["off_prompt"]):
+        return "off-prompt"
+    return "changed"
+
+
+def _is_degenerate(measures: Measures, thresholds: Mapping[str, float]) -> bool:
+    dense, variant = measures.dense, measures.variant
     if variant.n_tokens < thresholds["least_tokens"]:
-        return "changed"
+        return False
     loop_share = variant.longest_loop / variant.n_tokens - dense.longest_loop / dense.n_tokens
     ngram_share = variant.repeated_ngram_share - dense.repeated_ngram_share
     perplexity_ratio = measures.perplexity_under_dense / measures.dense_perplexity
-    degenerate = (
+    return (
         loop_share > thresholds["longest_loop_share"]
         or ngram_share > thresholds["repeated_ngram_share"]
         or perplexity_ratio > thresholds["perplexity_ratio"]
     )
-    return "degenerate" if degenerate else "changed"
+
+
+def _is_off_prompt(measures: Measures, thresholds: Mapping[str, float]) -> bool:
+    information = measures.prompt_information
+    return (
+        information is not None
+        and measures.variant.n_tokens >= thresholds["least_tokens"]
+        and information <= thresholds["prompt_information"]
+    )
 
 
 def as_row(
     answer: Mapping[str, Any],
     variant_token_ids: Sequence[int],
-    perplexities: Perplexities,
+    likelihoods: Likelihoods,
     tokenizer: "PreTrainedTokenizerBase",
     ends: Sequence[int],
-    thresholds: Mapping[str, float],
+    thresholds: Thresholds,
 ) -> dict[str, object]:
     """A row of `generated_text`.
 
@@ -203,17 +233,17 @@ def as_row(
     ----------
     answer : row of `dense_answer`.
     variant_token_ids : the variant's text for the same prompt.
-    perplexities : perplexities of both texts.
+    likelihoods : likelihoods of both texts.
     tokenizer : tokenizer of both models.
     ends : tokens at which the models stop.
-    thresholds : `texts: degenerate` in config.
+    thresholds : section `texts` in config.
     """
     dense_token_ids = answer["answer_token_ids"]
     measures = Measures(
         wording(dense_token_ids),
         wording(variant_token_ids),
         first_divergence(dense_token_ids, variant_token_ids),
-        *perplexities,
+        *likelihoods,
     )
     variant_text = _decoded(variant_token_ids, tokenizer)
     equal, end = (
@@ -234,7 +264,7 @@ def as_row(
         "parted_characters": end - equal,
         "equal_share": equal_share(dense_token_ids, variant_token_ids),
         **measures.variant._asdict(),
-        **perplexities._asdict(),
+        **likelihoods._asdict(),
         "verdict": (
             "empty"
             if is_empty(variant_token_ids, tokenizer) and not is_empty(dense_token_ids, tokenizer)

@@ -270,9 +270,11 @@ OPTIONS_AND_TEXTS: tuple[Table, ...] = (
             ),
             measure("perplexity_under_dense", "exp of the mean of -log p_dense(token) over tokens"),
             measure("dense_perplexity", "perplexity under dense of the text that dense generates"),
-            Column(
-                "verdict", TEXT, "intact, changed, empty or degenerate, by thresholds in config"
+            measure(
+                "prompt_information",
+                "log p_dense per token after its prompt minus after others, nats; NULL if intact",
             ),
+            Column("verdict", TEXT, "intact, changed, empty, degenerate or off-prompt"),
         ),
     ),
 )

@@ -18,7 +18,7 @@ from prunescope.model import anatomy, prompts, unembedding
 from prunescope.model.sampling import GREEDY
 from prunescope.model.variant import Variant
 from prunescope.tables.schemas import TABLES
-from prunescope.tracing import decoding, letters, options
+from prunescope.tracing import decoding, letters, options, prompt_information
 
 
 def trace_answers(
@@ -36,7 +36,7 @@ def trace_answers(
     tokenizer : the tokenizer of both models.
     answers : rows of `dense_answer`, each with the tokens that the variant generated for the same
         prompt.
-    settings : seed, temperatures, thresholds for degenerate text, and memory for logits.
+    settings : seed, temperatures, thresholds of the verdicts on texts, and memory for logits.
 
     Raises
     ------
@@ -47,7 +47,8 @@ def trace_answers(
     if anatomy.lm_head_of(variant.model).weight is not unembed.lm_head.weight:
         raise ValueError("the edit replaces lm_head, which dense and variant share in a trace.")
     ends = prompts.end_of_text(dense, tokenizer)
-    for answer, variant_tokens in answers:
+    log_p_after_others = _log_p_after_others(dense, unembed, answers)
+    for (answer, variant_tokens), after_others in zip(answers, log_p_after_others, strict=True):
         states = decoding.states(dense, variant, answer, variant_tokens)
         with finite.named(f"prompt {answer['prompt']}"):
             compared = decoding.compare(
@@ -56,11 +57,13 @@ def trace_answers(
             log_p = compared.dense_log_p
             if list(variant_tokens) != answer["answer_token_ids"]:
                 log_p = decoding.log_likelihoods(unembed, states.reread, variant_tokens)
-        perplexities = wording.Perplexities(
-            wording.perplexity(log_p), wording.perplexity(compared.dense_log_p)
+        likelihoods = wording.Likelihoods(
+            wording.perplexity(log_p),
+            wording.perplexity(compared.dense_log_p),
+            None if after_others is None else float(log_p.mean()) - after_others,
         )
         text_row = wording.as_row(
-            answer, variant_tokens, perplexities, tokenizer, ends, settings.thresholds
+            answer, variant_tokens, likelihoods, tokenizer, ends, settings.thresholds
         )
         tables = decoding.tables_of(answer, variant_tokens, states, compared)
         tables["generated_text"] = pa.Table.from_pylist(
@@ -70,6 +73,31 @@ def trace_answers(
             first_logits = compared.first_logits
             tables |= _option_tables(answer, first_logits, settings.temperatures, tokenizer)
         yield tables
+
+
+def _log_p_after_others(
+    dense: Any,
+    unembed: unembedding.Unembedding,
+    answers: Sequence[tuple[Mapping[str, Any], Sequence[int]]],
+) -> list[float | None]:
+    """Mean log p per token of each text after other prompts; None for the dense model's own text.
+
+    Parameters
+    ----------
+    dense, unembed : the dense model and its map from states to logits.
+    answers : rows of `dense_answer`, each with the variant's tokens.
+    """
+    prompt_tokens = {answer["prompt"]: answer["prompt_token_ids"] for answer, _ in answers}
+    changed = {
+        index: prompt_information.Text(answer["prompt"], tokens)
+        for index, (answer, tokens) in enumerate(answers)
+        if list(tokens) != answer["answer_token_ids"]
+    }
+    found = prompt_information.log_p_after_others(
+        dense, unembed, prompt_tokens, list(changed.values())
+    )
+    by_index = dict(zip(changed, found, strict=True))
+    return [by_index.get(index) for index in range(len(answers))]
 
 
 def _option_tables(

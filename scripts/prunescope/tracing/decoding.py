@@ -44,14 +44,14 @@ class DecodingSettings:
     max_new_tokens : largest number of tokens of an answer.
     seed : seed of the noise for sampling.
     temperatures : the values of T in softmax(z/T) for the statistics, not for sampling.
-    thresholds : `texts: degenerate` in config.
+    thresholds : section `texts` in config.
     memory_mb : memory for logits, in MiB.
     """
 
     max_new_tokens: int
     seed: int
     temperatures: Sequence[float]
-    thresholds: Mapping[str, float]
+    thresholds: wording.Thresholds
     memory_mb: float
 
 

@@ -218,12 +218,26 @@ class Degenerate(Section):
     )
 
 
+class OffPrompt(Section):
+    """Thresholds below which a text counts as one that does not answer its prompt."""
+
+    least_tokens: int = Field(ge=1, description="least length in tokens of an off-prompt text")
+    prompt_information: Annotated[float, AsWritten] = Field(
+        description="mean log p per token of the text after its prompt minus that after other "
+        "prompts, under the dense model, in nats; an off-prompt text has no more than this"
+    )
+
+
 class Texts(Section):
     """How generated texts of variants are classified, from their tokens alone."""
 
     degenerate: Degenerate = Field(
         description="by how much a degenerate text exceeds that of dense; each threshold alone "
         "suffices"
+    )
+    off_prompt: OffPrompt = Field(
+        description="how little an off-prompt text depends on its prompt; degenerate texts are "
+        "not off-prompt"
     )
 
 
