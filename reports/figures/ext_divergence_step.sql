@@ -74,7 +74,8 @@ ORDER BY model;
 SELECT
     model,
     format(
-        'Of {} texts that differ, greedy and sampled, {} are empty, {} degenerate and {} off-prompt.',
+        'Of {} texts that differ, greedy and sampled, {} are empty, {} degenerate and '
+        '{} off-prompt.',
         count(*),
         count(*) FILTER (verdict = 'empty'),
         count(*) FILTER (verdict = 'degenerate'),

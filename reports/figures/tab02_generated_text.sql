@@ -27,11 +27,12 @@ SELECT *
 FROM written
 ORDER BY model, kind, prompt, method, length(variant), variant;
 
--- Findings: the verdicts by variant, and the token at which texts diverge.
+-- Findings: the verdicts by variant, greedy and sampled, and the token at which texts diverge.
 WITH counted AS (
     SELECT
         model,
         variant,
+        sampling_temperature > 0 AS is_sampled,
         count(*) AS prompts,
         count(*) FILTER (verdict = 'intact') AS intact,
         count(*) FILTER (verdict = 'changed') AS changed,
@@ -40,44 +41,23 @@ WITH counted AS (
         count(*) FILTER (verdict = 'off-prompt') AS off_prompt,
         median(first_divergence) AS parted
     FROM generated_text
-    WHERE sampling_temperature = 0
-    GROUP BY ALL
-),
-
-sampled AS (
-    SELECT
-        model,
-        variant,
-        count(*) FILTER (verdict = 'degenerate') AS sampled_degenerate,
-        count(*) FILTER (verdict = 'off-prompt') AS sampled_off_prompt,
-        count(*) AS sampled_prompts
-    FROM generated_text
-    WHERE sampling_temperature > 0
     GROUP BY ALL
 )
 
 SELECT
     model,
     format(
-        '{}: of {} texts, {} are intact, {} changed, {} empty, {} degenerate and {} off-prompt.{}{}',
+        '{}: of {} {} texts, {} are intact, {} changed, {} empty, {} degenerate '
+        'and {} off-prompt.{}',
         variant,
         prompts,
+        if(is_sampled, 'sampled', 'greedy'),
         intact,
         changed,
         blank,
         degenerate,
         off_prompt,
-        coalesce(format(' Half of the texts that differ do so by token {:.0f}.', parted), ''),
-        coalesce(
-            format(
-                ' Of {} sampled texts, {} are degenerate and {} off-prompt.',
-                sampled_prompts,
-                sampled_degenerate,
-                sampled_off_prompt
-            ),
-            ''
-        )
+        coalesce(format(' Half of the texts that differ do so by token {:.0f}.', parted), '')
     ) AS finding
 FROM counted
-LEFT JOIN sampled USING (model, variant)
-ORDER BY model ASC, intact DESC, degenerate ASC, variant ASC;
+ORDER BY model ASC, is_sampled ASC, intact DESC, degenerate ASC, variant ASC;

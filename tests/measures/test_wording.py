@@ -221,7 +221,7 @@ def test_a_row_fits_its_table_and_contains_the_texts(written, stopped):
     row = wording.as_row(
         _answer("multiple_choice", 0.0, dense),
         ids,
-        wording.Likelihoods(3.5, 1.5, 0.5),
+        wording.Likelihoods(3.5, 1.5, 9.0),
         tokenizer,
         [end],
         THRESHOLDS,
@@ -235,7 +235,7 @@ def test_a_row_fits_its_table_and_contains_the_texts(written, stopped):
     assert stored["n_tokens"] == len(ids) == len(stored["variant_token_ids"])
     assert stored["first_divergence"] == (1 if written == "B" else 0)
     assert (stored["perplexity_under_dense"], stored["dense_perplexity"]) == (3.5, 1.5)
-    assert stored["prompt_information"] == 0.5
+    assert stored["prompt_information"] == 9.0
 
 
 def _answer(kind, sampling_temperature, token_ids):

@@ -81,7 +81,7 @@ def _states_after(
     cache = DynamicCache(config=dense.config)
     ids = torch.tensor([list(prompt)], device=dense.device)
     read = dense.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
-    last = read.last_hidden_state[:, -1:].expand(len(texts), -1, -1)
+    last: torch.Tensor = read.last_hidden_state[:, -1:].expand(len(texts), -1, -1)
     if max(map(len, texts)) == 1:
         return last
     cache.batch_repeat_interleave(len(texts))

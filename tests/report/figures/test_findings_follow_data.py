@@ -123,6 +123,7 @@ def text(variant: str, prompt: str, first_divergence: int | None) -> dict[str, A
         "sampling_temperature": 0.0,
         "dense_token_ids": [1] * 8,
         "first_divergence": first_divergence,
+        "verdict": {None: "intact", 0: "off-prompt", 3: "empty"}.get(first_divergence, "changed"),
     }
 
 
@@ -141,6 +142,7 @@ def test_texts_that_never_diverge_count_with_their_length():
         "ones. Texts that never diverge count with their length.",
         "3 of 6 greedy texts differ from the dense model's. Those of awq-4bit stay equal longest, "
         "half of them up to token 8.",
+        "Of 3 texts that differ, greedy and sampled, 1 are empty, 0 degenerate and 1 off-prompt.",
     ]
 
 
