@@ -60,6 +60,9 @@ $(STAMP): requirements.txt constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "$(PYTHON) cannot make virtual environments. Install its venv module," \
 		"on Debian: apt-get install python3-venv"; exit 1; }
+	@if [ -L $(VENV) ]; then echo "$(VENV) is a link to $$(readlink $(VENV)), whose packages are not those of" \
+		"requirements.txt here. Nothing was changed: bring that environment up to date, or remove the link."; exit 1; fi
+	@if [ -e $(VENV) ]; then echo "$(VENV) is older than requirements.txt, or was not completed: it is made anew."; fi
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip==26.3'
