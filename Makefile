@@ -1,4 +1,4 @@
-# make report · make export · make verify · make orphans · make query · make test · make bench · make lint: each makes .venv first if it is missing or stale.
+# make report · make advise · make compress (export) · make verify · make orphans · make query · make test · make bench · make lint: each makes .venv first if it is missing or stale.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,16 +10,26 @@ CORES ?= all
 # SIZE=quick, default or full; FIGURES="fig04 fig06"; CONFIG, overlays. docs/own-model.md shows each.
 RUN = MODEL='$(subst ','\'',$(MODEL))' NAME='$(NAME)' ALSO='$(ALSO)' SIZE='$(SIZE)' FIGURES='$(FIGURES)' \
 	CONFIG='$(subst ','\'',$(CONFIG))' CORES='$(CORES)' VARIANT='$(VARIANT)' FORM='$(FORM)' \
+	TASK='$(TASK)' MAX_LOSS='$(MAX_LOSS)' SAVE='$(SAVE)' \
 	PYTHONPATH=scripts $(BIN)/python -m prunescope.workflow.run
 
-.PHONY: report export verify orphans query test bench lint
+.PHONY: report advise compress export verify orphans query test bench lint
 
 report: $(STAMP)
 	@$(RUN)
 
+# Which variants lose little on one kind of task: make advise TASK=generation [MODEL=...] [MAX_LOSS=5%] [SAVE=memory].
+advise: $(STAMP)
+	@test -n "$(TASK)" || { echo "Say for which task: make advise TASK=multiple-choice, generation or retrieval" \
+		"[MODEL=...] [MAX_LOSS=5%] [SAVE=memory|kv|speed] [CONFIG=overlay.yaml]"; exit 1; }
+	@$(RUN) advise
+
+# From a model to a checkpoint of a variant: make compress VARIANT=drop-8a [MODEL=...] [FORM=stock].
+compress: export
+
 export: $(STAMP)
 	@test -n "$(VARIANT)" || { echo "Say which variant to export, a name under \`variants\` in" \
-		"config.yaml: make export VARIANT=drop-8a [MODEL=...] [FORM=stock] [CONFIG=overlay.yaml]"; exit 1; }
+		"config.yaml: make compress VARIANT=drop-8a [MODEL=...] [FORM=stock] [CONFIG=overlay.yaml]"; exit 1; }
 	@$(RUN) export
 
 # Reads and hashes every artifact: make verify [STORE=store] [RESULTS=results].

@@ -39,3 +39,9 @@ rule export:
     """Checkpoints of the variants that config names under `export`: what `make export` asks for."""
     input:
         exported_checkpoints,
+
+
+rule advise:
+    """The answer to the question that config asks under `advise`: what `make advise` prints."""
+    input:
+        advice_asked_for,

@@ -78,6 +78,8 @@ onstart:
 
 onsuccess:
     records.leave(store, ".snakemake")
+    if "advise" in config:
+        print_advice()
 
 
 onerror:

@@ -134,6 +134,76 @@ def exported_checkpoints(wildcards):
     return expand(rules.export_model.output.checkpoint, **asked)
 
 
+def advised_on(task):
+    """The table that compares scores on a kind of task, and what else is in its path."""
+    if task == "retrieval":
+        return "retrieval_difference", {}
+    suites = [
+        suite
+        for entry in config["figures"].values()
+        for suite in entry["reads"].get("score_difference", {}).get("suite", [])
+    ]
+    return "score_difference", {"suite": suites[0]} if suites else {}
+
+
+def advised_variants(wildcards):
+    """The variants of a model whose scores a figure compares with dense's."""
+    table, keys = advised_on(wildcards.task)
+    suite = keys.get("suite")
+    reads = [entry["reads"].get(table, {}) for entry in config["figures"].values()]
+    found = [
+        variant
+        for read in reads
+        if wildcards.model in read.get("model", []) and (not suite or suite in read["suite"])
+        for variant in read["variant"]
+        if variant != "dense"
+    ]
+    return list(dict.fromkeys(found))
+
+
+def advice_tables(wildcards):
+    """Inputs of write_advice, one named input per table, one file per variant."""
+    table, keys = advised_on(wildcards.task)
+    variants = advised_variants(wildcards)
+    if table not in tables_by_path() or not variants:
+        raise WorkflowError(
+            f"advise: no figure compares variants of {wildcards.model} on {wildcards.task} tasks. "
+            f"Let one read {table} of this model, or ask for another task."
+        )
+    names = (table, "variant_cost", "compression_run", "compression_report")
+    return {
+        name: expand(
+            tables_by_path()[name],
+            model=wildcards.model,
+            variant=variants,
+            **(keys if name == table else {}),
+        )
+        for name in names
+    }
+
+
+def advice_asked_for(wildcards):
+    """Output of write_advice for the question in section `advise` of config."""
+    if "advise" not in config:
+        raise WorkflowError(
+            "advise: no task is named. Run `make advise TASK=multiple-choice`, or generation, or "
+            "retrieval."
+        )
+    asked = config["advise"]
+    return expand(
+        rules.write_advice.output.advice,
+        model=config["default_model"],
+        task=asked["task"],
+        save=asked.get("save", "memory"),
+    )
+
+
+def print_advice():
+    """Print the answer to `make advise`, after the messages of the run."""
+    for file in advice_asked_for(None):
+        sys.stdout.write(f"\n{Path(file).read_text(encoding='utf-8')}")
+
+
 def report_what_there_is():
     """After a failed run, build the report without the missing figures, and with the reasons."""
     unmade = set(workflow.dag.needrun_jobs())

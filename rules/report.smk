@@ -125,3 +125,28 @@ rule build_catalog:
         code=fingerprint("build_catalog.py"),
     script:
         "../scripts/build_catalog.py"
+
+
+rule write_advice:
+    """Say which variants lose little on one kind of task, what they save, and how sure that is."""
+    input:
+        unpack(advice_tables),
+    output:
+        advice="<results>/advice/{model}/{task}-{save}.txt",
+    log:
+        "<logs>/write_advice/{model}/{task}-{save}.log",
+    benchmark:
+        "<logs>/write_advice/{model}/{task}-{save}.seconds.tsv"
+    wildcard_constraints:
+        task="multiple-choice|generation|retrieval",
+        save="memory|kv|speed",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        **request("light"),
+    params:
+        variants=advised_variants,
+        max_loss=config.get("advise", {}).get("max_loss", 0.05),
+        code=fingerprint("write_advice.py"),
+    script:
+        "../scripts/write_advice.py"

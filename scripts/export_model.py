@@ -37,19 +37,19 @@ def export_model(
         folder = scratch / "checkpoint"
         written = export.write(folder, loaded.dense, loaded.edit, source.model_dir, form)
         with_code = export.needs_code(loaded.edit, form)
-        exported = export_proof.load(folder, with_code).to(loaded.dense.device)
-        texts = [prompt["text"] for prompt in prompt_texts.values()]
-        proof = export_proof.prove(
-            exported,
-            tokenization.load(folder),
-            written,
-            loaded.variant.model,
-            loaded.tokenizer,
-            texts,
+        dense = loaded.dense
+        exported = export_proof.load(folder, with_code=with_code).to(dense.device)
+        stock_dense = export_proof.load(Path(source.model_dir), with_code=False).to(
+            dense.device, dense.dtype
         )
+        texts = [prompt["text"] for prompt in prompt_texts.values()]
+        variant = loading.apply_edit(stock_dense, loaded.edit)
+        models = export_proof.Models(exported, written, variant)
+        proof = export_proof.prove(models, tokenization.load(folder), loaded.tokenizer, texts)
         progress.LOG.info("%s", proof)
         saved = savings.measure(
-            source.model_dir, folder, exported, savings.timed_prompt(loaded.tokenizer, texts)
+            {source.model_dir: stock_dense, folder: exported},
+            savings.timed_prompt(loaded.tokenizer, texts),
         )
         description = {
             **made_by,

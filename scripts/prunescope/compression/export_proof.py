@@ -40,7 +40,7 @@ class Proof:
     tolerance: float
 
 
-def load(folder: Path, with_code: bool) -> Any:
+def load(folder: Path, *, with_code: bool) -> Any:
     """Load a checkpoint as a user would, with transformers alone, onto the CPU.
 
     Parameters
@@ -52,12 +52,27 @@ def load(folder: Path, with_code: bool) -> Any:
     return loaded.eval()
 
 
+@dataclass(frozen=True)
+class Models:
+    """The models that a proof compares.
+
+    Attributes
+    ----------
+    exported : the checkpoint as transformers loads it.
+    written : the model whose tensors were written, a result of `export.write`.
+    variant : the variant, made by `loading.apply_edit` of the dense model as transformers loads it.
+        The products of `loading.load` order sums differently on a CPU.
+    """
+
+    exported: Any
+    written: Any
+    variant: Any
+
+
 @torch.inference_mode()
 def prove(
-    exported: Any,
+    models: Models,
     exported_tokenizer: PreTrainedTokenizerBase,
-    written: Any,
-    variant: Any,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
 ) -> Proof:
@@ -65,10 +80,8 @@ def prove(
 
     Parameters
     ----------
-    exported, exported_tokenizer : the checkpoint as transformers loads it.
-    written : the model whose tensors were written, a result of `export.write`.
-    variant : the variant, a result of `loading.apply_edit`.
-    tokenizer : tokenizer of the dense model.
+    models : the models.
+    exported_tokenizer, tokenizer : tokenizers of the checkpoint and of the dense model.
     texts : prompts, before the chat template.
 
     Raises
@@ -76,7 +89,7 @@ def prove(
     ValueError
         if tensors, tokens or logits of the checkpoint differ from those of the variant.
     """
-    n_equal_tensors = _check_tensors(exported, written)
+    n_equal_tensors = _check_tensors(models.exported, models.written)
     largest_difference = largest_logit = noise_floor = 0.0
     n_tokens = 0
     for text in texts:
@@ -85,28 +98,29 @@ def prove(
             raise ValueError(
                 f"the exported tokenizer and that of the dense model give {text!r} other tokens."
             )
-        z, again, z_exported = (
-            finite.checked(logits, f"prompt {text[:40]!r}: logits of the {name}")
-            for name, logits in (
-                ("variant", _in_one_pass(variant, ids)),
-                ("variant", _in_two_passes(variant, ids)),
-                ("checkpoint", _in_one_pass(exported, ids)),
-            )
-        )
-        largest_difference = max(largest_difference, (z_exported - z).abs().max().item())
-        noise_floor = max(noise_floor, (again - z).abs().max().item())
-        largest_logit = max(largest_logit, z.abs().max().item())
+        z = _in_one_pass(models.variant, ids)
+        difference = _largest(z - _in_one_pass(models.exported, ids))
+        noise = _largest(z - _in_two_passes(models.variant, ids))
+        largest_difference = max(largest_difference, difference)
+        noise_floor = max(noise_floor, noise)
+        largest_logit = max(largest_logit, _largest(z))
         n_tokens += len(ids)
-    tolerance = max(2 * noise_floor, torch.finfo(variant.dtype).eps * largest_logit)
+    dtype = models.variant.dtype
+    tolerance = max(2 * noise_floor, torch.finfo(dtype).eps * largest_logit)
     if not largest_difference <= tolerance:
         raise ValueError(
             f"logits of the checkpoint differ from the variant's by {largest_difference:.3g}, more "
-            f"than {tolerance:.3g}, which rounding explains in {variant.dtype} (logits up to "
+            f"than {tolerance:.3g}, which rounding explains in {dtype} (logits up to "
             f"{largest_logit:.3g}). The checkpoint is not the variant: nothing was written."
         )
     return Proof(
         n_equal_tensors, n_tokens, largest_logit, largest_difference, noise_floor, tolerance
     )
+
+
+def _largest(values: Tensor) -> float:
+    """Largest absolute value. Raises NotFinite if a value is NaN or infinite."""
+    return finite.checked(values, "export: logits").abs().max().item()
 
 
 def _check_tensors(exported: Any, written: Any) -> int:

@@ -1,6 +1,6 @@
 """What loading an exported checkpoint saves, compared with the dense checkpoint loaded alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from prunescope.compression import export_proof
 from prunescope.compression.model_card import Cost, Savings, Speedup
 from prunescope.model import prompts
 from prunescope.tracing import costs
@@ -21,25 +20,23 @@ def timed_prompt(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Te
     return torch.tensor((tokens * repeats)[: costs.PREFILL_TOKENS])
 
 
-def measure(dense_folder: str | Path, folder: Path, exported: Any, token_ids: Tensor) -> Savings:
+def measure(checkpoints: Mapping[str | Path, Any], token_ids: Tensor) -> Savings:
     """Size, key-value cache and speed of both checkpoints, as transformers runs them.
 
     Parameters
     ----------
-    dense_folder, folder : the dense and the exported checkpoint.
-    exported : the exported checkpoint, loaded.
+    checkpoints : folder and loaded model of the dense checkpoint, then of the exported one.
     token_ids : (sequence,), the timed prompt.
     """
-    dense = export_proof.load(Path(dense_folder), with_code=False)
-    dense = dense.to(exported.device, exported.dtype)
+    dense, exported = checkpoints.values()
     token_ids = token_ids.to(exported.device)
     dense_cost, exported_cost = (
         Cost(
-            sum(file.stat().st_size for file in Path(checkpoint).glob("*.safetensors")),
+            sum(file.stat().st_size for file in Path(folder).glob("*.safetensors")),
             costs.n_bytes(model),
             costs.cache_bytes_per_token(model, token_ids),
         )
-        for checkpoint, model in ((dense_folder, dense), (folder, exported))
+        for folder, model in checkpoints.items()
     )
     prefill, decode = (
         Speedup(speeds.speedup, speeds.low, speeds.high)

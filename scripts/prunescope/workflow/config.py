@@ -435,6 +435,20 @@ class Export(Section):
     )
 
 
+class Advise(Section):
+    """The question of `make advise`: which variants lose little on one kind of task."""
+
+    task: Literal["multiple-choice", "generation", "retrieval"] = Field(
+        description="kind of task on which little may be lost"
+    )
+    max_loss: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05, description="largest accepted loss, a difference of scores from 0 to 1"
+    )
+    save: Literal["memory", "kv", "speed"] = Field(
+        "memory", description="what variants are ranked by: memory, key-value cache or speed"
+    )
+
+
 class Read(Section):
     """Which files of a table a figure reads."""
 
@@ -656,6 +670,7 @@ class Experiment(Section):
     export: Export | None = Field(
         None, description="variants that `make export` writes as Hugging Face checkpoints"
     )
+    advise: Advise | None = Field(None, description="the question that `make advise` answers")
     figures: Annotated[dict[Name, Figure], Field(min_length=1)] = Field(
         description="figures by name, each a pair reports/figures/<name>.sql and .py; the tables "
         "that they read determine which jobs run"

@@ -31,8 +31,8 @@ def arguments(wishes: Mapping[str, str], targets: Sequence[str]) -> list[str]:
     Parameters
     ----------
     wishes : values by the name of a variable of make: those of `WISHES`; CONFIG, overlays separated
-        by blanks; CORES; VARIANT, names of variants to export; and FORM, the form of exports.
-        Empty ones are no wishes.
+        by blanks; CORES; VARIANT, names of variants to export; FORM, the form of exports;
+        and TASK, MAX_LOSS and SAVE, the question of `make advise`. Empty ones are no wishes.
     targets : rules or files to make, and further options of Snakemake.
     """
     given = {name: value.strip() for name, value in wishes.items() if value.strip()}
@@ -47,11 +47,28 @@ def arguments(wishes: Mapping[str, str], targets: Sequence[str]) -> list[str]:
         form = {"form": given["FORM"]} if "FORM" in given else {}
         settings.append(f"export={json.dumps({'variant': variants, **form})}")
     found = ["--cores", given.get("CORES", "all")]
+    if "TASK" in given:
+        settings.append(f"advise={json.dumps(_question(given))}")
+        found += ["--forcerun", "write_advice"]  # a question that was asked before is answered too
     if "CONFIG" in given:
         found += ["--configfile", *shlex.split(given["CONFIG"])]
     if settings:
         found += ["--config", *settings]
     return [*found, "--", *targets] if targets else found
+
+
+def _question(given: Mapping[str, str]) -> dict[str, object]:
+    """Section `advise` of config for TASK, MAX_LOSS (`5%` or `0.05`) and SAVE."""
+    question: dict[str, object] = {"task": given["TASK"]}
+    if "MAX_LOSS" in given:
+        number, percent = given["MAX_LOSS"].removesuffix("%"), given["MAX_LOSS"].endswith("%")
+        try:
+            question["max_loss"] = float(number) / (100 if percent else 1)
+        except ValueError:
+            sys.exit(f"MAX_LOSS is {given['MAX_LOSS']!r}; write a share such as 5% or 0.05.")
+    if "SAVE" in given:
+        question["save"] = given["SAVE"]
+    return question
 
 
 def _as_model(value: str) -> str:
@@ -61,7 +78,7 @@ def _as_model(value: str) -> str:
 
 def main(targets: Sequence[str]) -> None:
     """Replace this process by Snakemake."""
-    known = (*WISHES, "CONFIG", "CORES", "VARIANT", "FORM")
+    known = (*WISHES, "CONFIG", "CORES", "VARIANT", "FORM", "TASK", "MAX_LOSS", "SAVE")
     wishes = {name: os.environ.get(name, "") for name in known}
     command = [sys.executable, "-m", "snakemake", *arguments(wishes, targets)]
     os.environ.pop("PYTHONPATH", None)  # jobs find the package themselves
