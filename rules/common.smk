@@ -12,7 +12,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from prunescope.machine import allocator
 from prunescope.workflow import experiment, forecast, lock, records, slurm
-from prunescope.compression import methods
+from prunescope.compression import methods, selections
 from prunescope.inference import claims
 from prunescope import paths, progress
 from prunescope.inputs import sources
@@ -93,6 +93,7 @@ wildcard_constraints:
     variant=experiment.one_of(config["variants"]),
     task=experiment.one_of(config["tasks"]),
     suite=experiment.one_of(config["suites"]),
+    selection=experiment.one_of(selections.sizes(config["variants"])),
     retrieval_set=experiment.one_of(config["retrieval_sets"]),
     figure=experiment.one_of(config["figures"]),
     readout=experiment.one_of(schemas.READOUTS),
@@ -178,6 +179,28 @@ def method_of(wildcards):
 def reads_evidence(name):
     """A condition: whether the method of the variant reads this artifact."""
     return lambda wildcards: name in methods.reads(method_of(wildcards))
+
+
+def selection_of(wildcards):
+    """Name of the search by which the variant chooses what it drops; empty if there is none."""
+    selection = selections.of_variant(config["variants"][wildcards.variant])
+    return selection.name if selection else ""
+
+
+def reads_influence(wildcards):
+    """Whether the variant ranks by table `influence`, as published."""
+    return reads_evidence("influence")(wildcards) and not selection_of(wildcards)
+
+
+def selects_on_prompts(wildcards):
+    """Whether the search reads answers or prompts, and not the calibration text."""
+    return selections.named(wildcards.selection).text in selections.NEEDS_PROMPTS
+
+
+def largest_drop(wildcards):
+    """The largest number that a greedy search has to choose; one in one shot chooses none."""
+    is_greedy = selections.named(wildcards.selection).search == "greedy"
+    return selections.sizes(config["variants"])[wildcards.selection] if is_greedy else 0
 
 
 def method_fingerprint(wildcards):

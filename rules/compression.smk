@@ -54,11 +54,76 @@ rule score_influences:
         "../scripts/score_influences.py"
 
 
+rule answer_selection_prompts:
+    """Generate the dense model's answers to the prompts on which sublayers to drop are chosen."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
+    output:
+        answers="<store>/selection_answer/model={model}/part.parquet",
+    log:
+        "<logs>/answer_selection_prompts/{model}.log",
+    benchmark:
+        "<logs>/answer_selection_prompts/{model}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **request("model"),
+    params:
+        prompts=config.get("selection_prompts", {}),
+        prompting=config["prompting"],
+        max_new_tokens=config["decoding"]["max_new_tokens"],
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("answer_selection_prompts.py"),
+    script:
+        "../scripts/answer_selection_prompts.py"
+
+
+rule score_removals:
+    """Search the sublayers or blocks whose removal changes the model least, by one selection."""
+    input:
+        model=ancient(rules.fetch_model.output.model),
+        manifest=rules.fetch_model.output.manifest,
+        check=ancient(rules.check_model.output.check),
+        text=branch(
+            selects_on_prompts,
+            then=rules.answer_selection_prompts.output.answers,
+            otherwise=rules.sample_calibration.output.calibration,
+        ),
+    output:
+        scores="<store>/removal_score/model={model}/selection={selection}/part.parquet",
+    log:
+        "<logs>/score_removals/{model}/{selection}.log",
+    benchmark:
+        "<logs>/score_removals/{model}/{selection}.seconds.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **request("model"),
+        logits_mb=config["tracing"]["memory_mb"],
+    params:
+        n_drop=largest_drop,
+        dtype=lookup("models/{model}/dtype", within=config),
+        code=fingerprint("score_removals.py"),
+    script:
+        "../scripts/score_removals.py"
+
+
 rule compress_model:
     """Compress a dense model by one method, and store only what differs from it."""
     input:
         influence=branch(
-            reads_evidence("influence"), then=rules.score_influences.output.influence, otherwise=[]
+            reads_influence, then=rules.score_influences.output.influence, otherwise=[]
+        ),
+        removal_score=branch(
+            selection_of,
+            then=expand(
+                rules.score_removals.output.scores, selection=selection_of, allow_missing=True
+            ),
+            otherwise=[],
         ),
         model=branch(
             reads_evidence("model"), then=ancient(rules.fetch_model.output.model), otherwise=[]

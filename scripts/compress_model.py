@@ -46,7 +46,7 @@ def compress_model(
         evidence = {name: store.read(file, name) for name, file in files.items()}
     method_settings = {name: value for name, value in settings.items() if name != "method"}
     start = time.perf_counter()
-    evidence_read = [evidence[name] for name in methods.reads(method)]
+    evidence_read = [evidence.get(name) for name in methods.reads(method)]
     edit, report = methods.load(method)(*evidence_read, **method_settings)
     seconds = time.perf_counter() - start
     edits.write(edit_file, edit, made_by)

@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from prunescope.tables.table import (
+    ANSWER,
     BOOL,
     FLOAT,
     IDS,
@@ -40,6 +41,29 @@ TABLES: tuple[Table, ...] = (
             Column("n_tokens", LONG, "number of calibration tokens in the mean"),
         ),
         needs_lm_head=False,
+    ),
+    Table(
+        "removal_score",
+        "One row per part that a search may drop and number of parts dropped before.",
+        ("model", "selection"),
+        (
+            Column("n_dropped", INT, "parts that the search had dropped before; 0 in one_shot"),
+            Column("block", INT, "transformer block counted from 0"),
+            Column("sublayer", TEXT, "attn, mlp, or block for both"),
+            Column("score", FLOAT, "mean over scored positions of the criterion: 1 - cos or nats"),
+            measure("kl_divergence", "mean KL(p|q) in nats at T = 1; NULL for cosine"),
+            measure("var_p", "mean Var_p(Δz) in logits²; NULL for cosine"),
+            Column("is_bound", BOOL, "True if not all positions were read: the means are bounds"),
+            Column("is_chosen", BOOL, "True if the search dropped it next; False in one_shot"),
+            Column("n_tokens", LONG, "number of scored positions"),
+        ),
+        needs_lm_head=True,
+    ),
+    Table(
+        "selection_answer",
+        "One row per prompt of selection_prompts: dense's greedy answer, by which is selected.",
+        ("model",),
+        ANSWER,
     ),
     Table(
         "compression_report",

@@ -100,3 +100,16 @@ DECODED_KEY = (
 TEMPERATURE = Column(
     "temperature", FLOAT, "T of softmax(z/T); NULL where a statistic does not depend on T", True
 )
+
+ANSWER = (
+    Column("prompt", TEXT, "prompt id in config"),
+    Column("kind", TEXT, "multiple_choice, arithmetic or open_ended"),
+    Column("text", TEXT, "the prompt before the chat template"),
+    Column("rendered", TEXT, "the prompt as the model reads it, with special tokens"),
+    Column("sampling_temperature", FLOAT, "temperature of the decoding; 0 is greedy"),
+    Column("prompt_token_ids", IDS, "tokens of the prompt as the model reads it"),
+    Column("answer_token_ids", IDS, "the tokens of the answer, including the end of text"),
+    Column("answer_text", TEXT, "the answer as text, without special tokens"),
+    Column("stopped", BOOL, "True if the answer ended with an end-of-text token"),
+)
+"""Columns of an answer of the dense model to a prompt."""

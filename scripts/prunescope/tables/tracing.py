@@ -1,6 +1,7 @@
 """Tables of the stage `tracing`: answers, costs, and how far variants lie from dense."""
 
 from prunescope.tables.table import (
+    ANSWER,
     BOOL,
     DECODED_KEY,
     FLOAT,
@@ -45,17 +46,7 @@ ANSWERS_AND_COSTS: tuple[Table, ...] = (
         "dense_answer",
         "One row per (prompt, sampling_temperature): dense's answer, the context of every trace.",
         ("model",),
-        (
-            Column("prompt", TEXT, "prompt id in config"),
-            Column("kind", TEXT, "multiple_choice, arithmetic or open_ended"),
-            Column("text", TEXT, "the prompt before the chat template"),
-            Column("rendered", TEXT, "the prompt as the model reads it, with special tokens"),
-            Column("sampling_temperature", FLOAT, "temperature of the decoding; 0 is greedy"),
-            Column("prompt_token_ids", IDS, "tokens of the prompt as the model reads it"),
-            Column("answer_token_ids", IDS, "the tokens of the answer, including the end of text"),
-            Column("answer_text", TEXT, "the answer as text, without special tokens"),
-            Column("stopped", BOOL, "True if the answer ended with an end-of-text token"),
-        ),
+        ANSWER,
     ),
     Table(
         "variant_cost",

@@ -462,6 +462,11 @@ class Read(Section):
         description="names of variants or of variant_sets, or patterns such as drop-*a",
     )
     suite: Selection | None = Field(None, description="names of suites, or patterns")
+    selection: Selection | None = Field(
+        None,
+        description="for removal_score, ways to choose what is dropped, such as "
+        "output_kl-own_answers-greedy-mlp, or patterns",
+    )
     readout: Selection | None = Field(
         None,
         description="how states between blocks become logits in a sublayer trace: by lm_head "
@@ -620,6 +625,11 @@ class Experiment(Section):
                 },
             }
         },
+    )
+    selection_prompts: dict[Name, Prompt] | None = Field(
+        None,
+        description="prompts by id on which variants with `text: own_answers` or `text: prompts` "
+        "choose what they drop. None may be among `prompts`, on which variants are judged",
     )
     prompting: Prompting = Field(
         description="how chat templates render the prompts; the result does not depend on the day"

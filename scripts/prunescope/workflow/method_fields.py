@@ -26,6 +26,28 @@ _NDrop = Annotated[
     count_or_all(0, share=depth.SHARE),
     Field(description="number to drop, a share of the depth such as 1/8, or all"),
 ]
+_Criterion = Annotated[
+    Literal["cosine", "output_kl", "output_variance"],
+    Field(
+        description="by what a removal is judged: cosine for the influence on hidden states, as "
+        "published (the default), output_kl for the KL divergence of the next token's "
+        "probabilities, or output_variance for its estimate by Theorem 3"
+    ),
+]
+_Text = Annotated[
+    Literal["calibration", "own_answers", "prompts"],
+    Field(
+        description="text on which it is judged: calibration (the default), or own_answers, the "
+        "dense model's answers to selection_prompts, or these prompts themselves"
+    ),
+]
+_Search = Annotated[
+    Literal["one_shot", "greedy"],
+    Field(
+        description="one_shot judges every removal on the dense model (the default), greedy again "
+        "after each choice"
+    ),
+]
 _Bits = Annotated[int, Field(ge=2, le=8, description="bits per weight")]
 _GroupSize = Annotated[
     int,
@@ -44,20 +66,26 @@ class Identity(Section):
 
 
 class SublayerDrop(Section):
-    """Removal of the least influential attention or MLP sublayers."""
+    """Removal of the attention or MLP sublayers that matter least."""
 
     method: Literal["sublayer_drop"] = Field(description="name of the method")
     sublayer: Literal["attn", "mlp", "any"] = Field(
         description="the kind of sublayer that may be dropped"
     )
     n_drop: _NDrop
+    criterion: _Criterion = "cosine"
+    text: _Text = "calibration"
+    search: _Search = "one_shot"
 
 
 class BlockDrop(Section):
-    """Removal of the least influential transformer blocks."""
+    """Removal of the transformer blocks that matter least."""
 
     method: Literal["block_drop"] = Field(description="name of the method")
     n_drop: _NDrop
+    criterion: _Criterion = "cosine"
+    text: _Text = "calibration"
+    search: _Search = "one_shot"
 
 
 class _SparseOrPattern(Section):

@@ -4,6 +4,7 @@ import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from prunescope.compression import selections
 from prunescope.report import noise_limits
 from prunescope.tables.schemas import PAPERS_READOUT, READOUTS, TABLES
 from prunescope.workflow.messages import instead
@@ -84,7 +85,7 @@ def _check_task_names(figure: str, entry: Mapping[str, Any], config: Config) -> 
 
 def _check_partition_keys(table: str, keys: Mapping[str, Any], reads: str) -> Iterator[str]:
     """Refuse partition keys of a table that are missing, or that the table does not have."""
-    examples = {"variant": "'drop-*a'", "suite": "'core'"}
+    examples = {"variant": "'drop-*a'", "suite": "'core'", "selection": "'output_kl-*'"}
     for key, example in examples.items():
         if key in TABLES[table].partition and key not in keys:
             yield f"{reads} lacks `{key}`: names of {key}s, or patterns such as {example}."
@@ -102,6 +103,7 @@ def _known(config: Config) -> dict[str, Iterable[str]]:
         "model": config["models"],
         "variant": config["variants"],
         "suite": config["suites"],
+        "selection": selections.sizes(config["variants"]),
         "readout": READOUTS,
     }
 

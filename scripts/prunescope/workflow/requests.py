@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prunescope.compression import patterns
+from prunescope.compression import patterns, selections
 from prunescope.report import parsed_sql, views
 from prunescope.tables import evaluation
 from prunescope.tables.schemas import TABLES
@@ -42,6 +42,7 @@ def mistakes(config: Config, basedir: Path) -> Iterator[str]:
     yield from source_requests.check_local_sources(config)
     yield from _check_option_letters(config["prompts"])
     yield from _check_date(config["prompting"]["date"])
+    yield from _check_selection_prompts(config)
     for task, entry in config["tasks"].items():
         yield from source_requests.check_splits(task, entry)
     yield from source_requests.check_code_runs(config)
@@ -93,14 +94,43 @@ def _check_date(date: str) -> Iterator[str]:
         yield f"prompting/date is {date!r}, which is no day of the calendar. Choose one that is."
 
 
-def _check_option_letters(prompts: Mapping[str, Any]) -> Iterator[str]:
+def _check_option_letters(prompts: Mapping[str, Any], key: str = "prompts") -> Iterator[str]:
     """Refuse multiple-choice prompts whose options cannot be recognized."""
     for prompt, entry in prompts.items():
         if entry["kind"] == "multiple_choice":
             try:
                 letters.options_of(entry["text"])
             except ValueError as error:
-                yield f"prompts/{prompt}: {error}"
+                yield f"{key}/{prompt}: {error}"
+
+
+def _check_selection_prompts(config: Config) -> Iterator[str]:
+    """Refuse a selection on prompts that are missing, or by which variants are judged, too.
+
+    What is chosen on a prompt fits this prompt better than others, so that it must not be measured
+    on it. Texts are compared without case, spaces and punctuation.
+    """
+    given = config.get("selection_prompts", {})
+    yield from _check_option_letters(given, "selection_prompts")
+    for variant, settings in config["variants"].items():
+        if settings.get("text") in selections.NEEDS_PROMPTS and not given:
+            yield (
+                f"variants/{variant}/text is {settings['text']}, but there are no "
+                "selection_prompts. Add this section, with prompts that `prompts` does not have."
+            )
+    judged = {_compared_text(entry["text"]): name for name, entry in config["prompts"].items()}
+    for name, entry in given.items():
+        same = name if name in config["prompts"] else judged.get(_compared_text(entry["text"]))
+        if same is not None:
+            yield (
+                f"selection_prompts/{name}: variants are judged on it as prompts/{same}, so that "
+                "it must not choose what they drop. Write another prompt."
+            )
+
+
+def _compared_text(text: str) -> str:
+    """The letters and digits of a text, in one case."""
+    return "".join(each for each in text.casefold() if each.isalnum())
 
 
 def _check_tables_of_kind(

@@ -1,17 +1,33 @@
-"""Drop the transformer blocks with the least influence (ShortGPT, Men et al. 2025)."""
+"""Drop the transformer blocks whose removal matters least (ShortGPT, Men et al. 2025)."""
 
 import pyarrow as pa
 
-from prunescope.compression.ranking import drop_least_influential
+from prunescope.compression import ranking, selections
 from prunescope.model.edits import Edit
 
 
-def compress(influence: pa.Table, *, n_drop: int | str) -> tuple[Edit, pa.Table]:
-    """Drop the blocks with the least influence, all of which is measured on the dense model.
+def compress(
+    influence: pa.Table | None,
+    removal_score: pa.Table | None = None,
+    *,
+    n_drop: int | str,
+    criterion: str = "cosine",
+    text: str = "calibration",
+    search: str = "one_shot",
+) -> tuple[Edit, pa.Table]:
+    """Drop blocks in the order of their influences, or in the order that a search has found.
 
     Parameters
     ----------
-    influence : table `influence`.
+    influence : table `influence`, which is read by default, as published; else None.
+    removal_score : table `removal_score` of the selection, if it is another one; else None.
     n_drop : number of blocks, or `all`.
+    criterion, text, search : see `prunescope.compression.selections`.
     """
-    return drop_least_influential(influence, ("block",), n_drop, method="block_drop")
+    return ranking.drop(
+        influence,
+        removal_score,
+        selections.Selection(criterion, text, search, "block"),
+        n_drop,
+        method="block_drop",
+    )

@@ -1,19 +1,35 @@
-"""Drop the attention or MLP sublayers with the least influence (He et al. 2026)."""
+"""Drop the attention or MLP sublayers whose removal matters least (He et al. 2026)."""
 
 import pyarrow as pa
 
-from prunescope.compression.ranking import drop_least_influential
+from prunescope.compression import ranking, selections
 from prunescope.model.edits import Edit
 
 
-def compress(influence: pa.Table, *, sublayer: str, n_drop: int | str) -> tuple[Edit, pa.Table]:
-    """Drop the sublayers with the least influence, all of which is measured on the dense model.
+def compress(
+    influence: pa.Table | None,
+    removal_score: pa.Table | None = None,
+    *,
+    sublayer: str,
+    n_drop: int | str,
+    criterion: str = "cosine",
+    text: str = "calibration",
+    search: str = "one_shot",
+) -> tuple[Edit, pa.Table]:
+    """Drop sublayers in the order of their influences, or in the order that a search has found.
 
     Parameters
     ----------
-    influence : table `influence`.
+    influence : table `influence`, which is read by default, as published; else None.
+    removal_score : table `removal_score` of the selection, if it is another one; else None.
     sublayer : `attn`, `mlp`, or `any`, which ranks both kinds together (joint layer drop).
     n_drop : number of sublayers, or `all`.
+    criterion, text, search : see `prunescope.compression.selections`.
     """
-    kinds = ("attn", "mlp") if sublayer == "any" else (sublayer,)
-    return drop_least_influential(influence, kinds, n_drop, method="sublayer_drop")
+    return ranking.drop(
+        influence,
+        removal_score,
+        selections.Selection(criterion, text, search, sublayer),
+        n_drop,
+        method="sublayer_drop",
+    )
