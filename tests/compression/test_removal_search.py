@@ -141,7 +141,7 @@ def test_dropping_a_part_leaves_the_states_of_a_whole_pass():
         states = []
         with torch.inference_mode():
             handle = list(variant.model.layers)[-1].register_forward_hook(
-                lambda _, __, out: states.append(out)
+                lambda _, __, out, states=states: states.append(out)
             )
             variant(batches[0].token_ids, use_cache=False)
             handle.remove()
@@ -176,7 +176,7 @@ def test_variance_differs_from_kl_by_the_third_order_of_the_change():
     differences = []
     for factor in (2.0**-6, 2.0**-7):
         down.copy_(down / down.norm() * factor)
-        search, (found,) = searched(model, "output_variance", "one_shot", "mlp")
+        _, (found,) = searched(model, "output_variance", "one_shot", "mlp")
         score = found.scores[Part(1, "mlp")]
         differences.append(abs(score.total("output_variance") - score.total("output_kl")))
         assert differences[-1] < 0.05 * score.total("output_kl")

@@ -45,7 +45,7 @@ def compressed(model_dir, method, settings):
         "calibration": Calibration(IDS),
         "influence": influence.influences(model, [IDS]),
     }
-    read = (evidence[name] for name in methods.reads(method))
+    read = (evidence.get(name) for name in methods.reads(method))
     return methods.load(method)(*read, **settings)[0]
 
 

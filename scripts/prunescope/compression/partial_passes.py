@@ -1,6 +1,7 @@
 """Forward passes that begin at a block, from the state that a cached pass had there."""
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -119,7 +120,7 @@ def _run(block: nn.Module, call: capture.Call, h: Tensor) -> Tensor:
 def _without_state(call: capture.Call) -> capture.Call:
     """The arguments of a block without the dense state, which would be kept in memory."""
     args, kwargs = call
-    return (None, *args[1:]) if args else (), {**kwargs, "hidden_states": None} if not args else kwargs
+    return ((None, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": None})
 
 
 class CachedPass:
@@ -143,11 +144,15 @@ class CachedPass:
         self._is_scored = batch.is_scored.to(model.device)
         calls: dict[int, capture.Call] = {}
         stream: dict[int, Tensor] = {}
-        with capture.boundaries(model, stream.__setitem__, calls):
+
+        def keep(boundary: int, h: Tensor) -> None:
+            if boundary % len(anatomy.SUBLAYERS) == 0:
+                stream[boundary] = h
+
+        with capture.boundaries(model, keep, calls):
             model.base_model(input_ids=batch.token_ids.to(model.device), use_cache=False)
         blocks.calls += blocks.count
-        between_blocks = range(0, 2 * blocks.count + 1, len(anatomy.SUBLAYERS))
-        self._states = [stream[boundary] for boundary in between_blocks]
+        self._states = [stream[boundary] for boundary in sorted(stream)]
         self._call = [_without_state(calls[block]) for block in range(blocks.count)]
         self.dense = self._scored(self._states[-1])
         self.seconds = time.perf_counter() - start
@@ -157,10 +162,9 @@ class CachedPass:
 
     def without(self, part: Part) -> Tensor:
         """States after the last block if `part` is dropped, too, at scored positions, (rows, d)."""
-        h = self._states[part.block]
-        for h in self._blocks.states(h, part.block, self._call, self._dropped | {part}):
-            pass
-        return self._scored(h)
+        dropped = self._dropped | {part}
+        states = self._blocks.states(self._states[part.block], part.block, self._call, dropped)
+        return self._scored(deque(states, maxlen=1).pop())
 
     def around(self, part: Part) -> tuple[Tensor, Tensor]:
         """States before and after a part that is not dropped, at scored positions, (rows, d)."""

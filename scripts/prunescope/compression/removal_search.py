@@ -8,8 +8,8 @@ states before and after the part, in the model without the parts that were dropp
 A candidate differs from the model it is taken from only above its block. Its pass therefore begins
 at that block, from the cached state: on average half a pass per candidate. KL and variance are not
 negative, so that the sum over some positions bounds the sum over all of them from below. After the
-first choice, a candidate is given up as soon as this bound exceeds the score of a candidate that has
-been read completely; it could not have been chosen.
+first choice, a candidate is given up as soon as this bound exceeds the sum of a candidate that has
+been read completely, because it can no longer be chosen.
 """
 
 import math
@@ -248,7 +248,6 @@ class Search:
             start = time.perf_counter()
             self.outputs.sums(states, [states])
         return (time.perf_counter() - start) / len(states) / 2
-
 
     def table(self, rounds: Sequence[Round]) -> pa.Table:
         """The scores of all rounds as table `removal_score`."""

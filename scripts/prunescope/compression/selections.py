@@ -61,10 +61,11 @@ def of_variant(settings: Mapping[str, Any]) -> Selection | None:
     if settings["method"] not in _METHODS:
         return None
     keys = ("criterion", "text", "search")
-    chosen = [settings.get(key, usual) for key, usual in zip(keys, PUBLISHED, strict=True)]
-    if tuple(chosen) == PUBLISHED:
+    values = [settings.get(key, usual) for key, usual in zip(keys, PUBLISHED, strict=True)]
+    criterion, text, search = values
+    if (criterion, text, search) == PUBLISHED:
         return None
-    return Selection(*chosen, settings.get("sublayer", "block"))
+    return Selection(criterion, text, search, settings.get("sublayer", "block"))
 
 
 def named(name: str) -> Selection:

@@ -63,6 +63,7 @@ def mistakes(config: Config, basedir: Path) -> Iterator[str]:
             yield from _check_tables_of_kind(f"figures/{figure}", reads, model, config)
     for model in config["models"]:
         tables, variants = _tables_and_variants_read(model, config)
+        yield from _check_selections(model, variants, config)
         if tables or variants:
             yield from model_plan.refusals(model, config, tables, variants)
     if "export" in config:
@@ -125,6 +126,18 @@ def _check_selection_prompts(config: Config) -> Iterator[str]:
             yield (
                 f"selection_prompts/{name}: variants are judged on it as prompts/{same}, so that "
                 "it must not choose what they drop. Write another prompt."
+            )
+
+
+def _check_selections(model: str, variants: Sequence[str], config: Config) -> Iterator[str]:
+    """Refuse a selection by logits or answers for a model that has none."""
+    if config["models"][model].get("kind", "causal") == "causal":
+        return
+    for variant in variants:
+        if selections.of_variant(config["variants"][variant]) is not None:
+            yield (
+                f"variants/{variant}: {model} is of kind encoder and has no logits or answers to "
+                "choose by. Leave criterion, text and search out, or read it of causal models."
             )
 
 

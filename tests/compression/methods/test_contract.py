@@ -42,6 +42,7 @@ def compressed(name, model):
         "model": lambda: model,
         "calibration": lambda: Calibration(IDS),
         "influence": lambda: influence.influences(model, [IDS]),
+        "removal_score": lambda: None,  # the published choice, by influence
     }
     return methods.load(name)(*(inputs[n]() for n in methods.reads(name)), **SETTINGS[name])
 
