@@ -120,8 +120,8 @@ rule compress_model:
         ),
         removal_score=branch(
             selection_of,
-            then=expand(
-                rules.score_removals.output.scores, selection=selection_of, allow_missing=True
+            then=lambda wildcards: rules.score_removals.output.scores.replace(
+                "{selection}", selection_of(wildcards)
             ),
             otherwise=[],
         ),

@@ -22,6 +22,8 @@ from prunescope.tables.schemas import READOUTS, SCHEMA_VERSION, TABLES
 
 FIGURES = ROOT / "reports" / "figures"
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+for study in sorted(ROOT.glob("studies/*.yaml")):
+    CONFIG["figures"] |= yaml.safe_load(study.read_text(encoding="utf-8"))["figures"]
 STEMS = sorted(CONFIG["figures"])
 
 MADE_BY = {"rule": "test", "settings": {}, "commit": "none", "packages": {}}
