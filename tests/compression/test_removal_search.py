@@ -126,6 +126,19 @@ def test_one_shot_costs_at_most_six_tenths_of_a_pass_per_sublayer(sublayer):
     assert search.n_passes >= 0.4 * len(found.scores)
 
 
+@pytest.mark.parametrize("criterion", ["cosine", "output_kl"])
+@pytest.mark.parametrize(("search", "rounds"), [("one_shot", 1), ("greedy", 3)])
+def test_what_is_said_to_be_the_most_work_is(criterion, search, rounds):
+    """Forward passes and rows of logits, for every kind of part; a greedy search may save much."""
+    least = 0.5 if search == "one_shot" else 0.2
+    model = tiny_model("llama", num_hidden_layers=6)
+    for sublayer in ("attn", "any", "block"):
+        done, _ = searched(model, criterion, search, sublayer, n_drop=rounds)
+        passes, rows = done.most_work(rounds)
+        assert least * passes <= done.n_passes <= passes
+        assert least * rows <= done.outputs.rows <= rows
+
+
 def test_dropping_a_part_leaves_the_states_of_a_whole_pass():
     """Bit for bit, whatever was dropped before and in which order."""
     model = tiny_model("llama", num_hidden_layers=6)

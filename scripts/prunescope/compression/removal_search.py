@@ -226,18 +226,29 @@ class Search:
         for score in scores.values():
             score.n_read += len(text.dense)
 
+    def most_work(self, rounds: int) -> tuple[float, int]:
+        """The most forward passes and rows of logits that a search needs, the dense pass included.
+
+        Parameters
+        ----------
+        rounds : number of choices, or 1 in one shot.
+        """
+        above = [self.blocks.count - part.block for part in self._candidates]
+        chosen = rounds if self._selection.search == "greedy" else 0
+        if self._selection.criterion == "cosine":
+            return 1 + rounds * len(above) / self.blocks.count + chosen, 0
+        passes = 1 + rounds * sum(above) / self.blocks.count + chosen
+        return passes, rounds * (len(above) + 2) * self.n_positions  # twice beside dense's rows
+
     def _log_cost(self, rounds: int) -> None:
         """Write to the log what the search costs at most, by the time of a short trial."""
-        candidates = sum(len(self._candidates) - done for done in range(rounds))
-        passes = (0.5 * candidates + 0.5 * (rounds - 1)) * (1 + 1 / self.blocks.count)
+        passes, rows = self.most_work(rounds)
         seconds = passes * sum(each.seconds for each in self._passes)
-        rows = 0
-        if self._selection.criterion != "cosine":
-            rows = candidates * self.n_positions
+        if rows:
             seconds += rows * self._seconds_per_row()
         progress.LOG.info(
-            "%s: %d candidates on %d positions, %d rounds: at most about %.0f forward passes and "
-            "%d rows of logits, about %.0f s",
+            "%s: %d candidates on %d positions, %d rounds: at most %.1f forward passes and %d rows "
+            "of logits, about %.0f s",
             *(self._selection.name, len(self._candidates), self.n_positions, rounds),
             *(passes, rows, seconds),
         )
@@ -247,6 +258,7 @@ class Search:
         for _ in range(2):  # the first one compiles
             start = time.perf_counter()
             self.outputs.sums(states, [states])
+        self.outputs.rows = 0
         return (time.perf_counter() - start) / len(states) / 2
 
     def table(self, rounds: Sequence[Round]) -> pa.Table:
