@@ -236,7 +236,8 @@ class Search:
         above = [self.blocks.count - part.block for part in self._candidates]
         chosen = rounds if self._selection.search == "greedy" else 0
         if self._selection.criterion == "cosine":
-            return 1 + rounds * len(above) / self.blocks.count + chosen, 0
+            run_again = sum(part.kind != "block" for part in self._candidates)
+            return 1 + rounds * run_again / self.blocks.count + chosen, 0
         passes = 1 + rounds * sum(above) / self.blocks.count + chosen
         return passes, rounds * (len(above) + 2) * self.n_positions  # twice beside dense's rows
 
