@@ -7,15 +7,11 @@ WITH chosen AS (
         variant,
         dropped,
         n_drop,
-        replace(
-            concat_ws(
-                ', ',
-                coalesce(settings ->> 'criterion', 'cosine')
-                || ' on ' || coalesce(settings ->> 'text', 'calibration'),
-                coalesce(settings ->> 'search', 'one_shot')
-            ),
-            '_',
-            ' '
+        format(
+            '{} on {}, {}',
+            coalesce(settings ->> 'criterion', 'cosine'),
+            coalesce(settings ->> 'text', 'calibration'),
+            coalesce(settings ->> 'search', 'one_shot')
         ) AS chosen_by
     FROM compression_run
     INNER JOIN drop_sizes USING (model, variant)
@@ -61,18 +57,6 @@ INNER JOIN measured USING (model, variant)
 ORDER BY model, dropped, measure, chosen_by, n_drop;
 
 -- Findings: the choice with the least KL divergence at each size, and the published one.
-WITH sized AS (
-    SELECT
-        model,
-        variant,
-        dropped,
-        n_drop,
-        mean_kl_divergence AS kl
-    FROM variant_cost
-    INNER JOIN drop_sizes USING (model, variant)
-    WHERE n_drop > 0
-)
-
 SELECT
     model,
     format(
@@ -80,11 +64,13 @@ SELECT
         'others is up to {:.3g}.',
         count(*),
         counted_parts(n_drop, dropped),
-        arg_min(variant, kl),
-        min(kl),
-        max(kl)
+        arg_min(variant, mean_kl_divergence),
+        min(mean_kl_divergence),
+        max(mean_kl_divergence)
     ) AS finding
-FROM sized
+FROM variant_cost
+INNER JOIN drop_sizes USING (model, variant)
+WHERE n_drop > 0
 GROUP BY model, dropped, n_drop
 HAVING count(*) > 1
 ORDER BY model, dropped, n_drop;

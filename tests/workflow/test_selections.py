@@ -5,6 +5,7 @@ import copy
 import pytest
 import yaml
 
+from planned import Planned
 from prunescope.compression import selections
 from prunescope.compression.selections import Selection
 from prunescope.paths import ROOT
@@ -79,6 +80,15 @@ def test_a_figure_that_reads_scores_of_removals_names_selections():
         r"there is no selection 'output_kl-\*'",
         reads={"removal_score": {"selection": ["output_kl-*"]}},
     )
+
+
+def test_the_study_of_criteria_can_be_run_and_stays_out_of_the_report():
+    """Its figure reads the published choice of four MLPs beside the others."""
+    for size in ("sizes/default.yaml", "sizes/full.yaml"):
+        assert "ext_criteria" not in Planned(ROOT, size).figures
+        reads = Planned(ROOT, size, "studies/criteria.yaml").figures["ext_criteria"]["reads"]
+        variants = reads["score_difference"]["variant"]
+        assert {"drop-4m", "drop-4m-kl", "drop-4m-var", "drop-4m-kl-greedy"} <= set(variants)
 
 
 def test_unknown_criteria_texts_and_searches_are_refused():

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from prunescope.compression import selections
 from prunescope.inputs import model_config
 from prunescope.workflow import model_plan
 
@@ -57,6 +58,8 @@ _SECONDS: Mapping[str, float] = {
     "fetch_model": 15,
     "check_model": 20,
     "score_influences": 18,
+    "answer_selection_prompts": 12,
+    "score_removals": 85,
     "compress_model": 15,
     "generate_dense": 22,
     "measure_variant": 60,
@@ -198,8 +201,18 @@ def _method(config: Config, wildcards: Mapping[str, str]) -> float:
     return _COMPRESSION.get(config["variants"][wildcards["variant"]]["method"], 1.0)
 
 
+def _rounds(config: Config, wildcards: Mapping[str, str]) -> float:
+    """Rounds of a search, each of which scores the candidates that are left."""
+    selection = selections.named(wildcards["selection"])
+    if selection.search != "greedy":
+        return 1.0
+    size = selections.sizes(config["variants"])[selection.name]
+    return 30.0 if size == "all" else float(size)
+
+
 _AMOUNTS: Mapping[str, Callable[[Config, Mapping[str, str]], float]] = {
     "compress_model": _method,
+    "score_removals": _rounds,
     "run_lm_eval": _items,
     "generate_dense": lambda config, _: (
         _tokens(config, config["decoding"]["max_new_tokens"], 64)
