@@ -70,18 +70,3 @@ SELECT
 FROM by_variant
 GROUP BY model
 ORDER BY model;
-
-SELECT
-    model,
-    format(
-        'Of {} texts that differ, greedy and sampled, {} are empty, {} degenerate and '
-        '{} off-prompt.',
-        count(*),
-        count(*) FILTER (verdict = 'empty'),
-        count(*) FILTER (verdict = 'degenerate'),
-        count(*) FILTER (verdict = 'off-prompt')
-    ) AS finding
-FROM generated_text
-WHERE first_divergence IS NOT NULL
-GROUP BY model
-ORDER BY model;

@@ -27,37 +27,30 @@ SELECT *
 FROM written
 ORDER BY model, kind, prompt, method, length(variant), variant;
 
--- Findings: the verdicts by variant, greedy and sampled, and the token at which texts diverge.
+-- Findings: how many texts of each variant have a verdict, greedy and sampled.
 WITH counted AS (
     SELECT
         model,
+        if(sampling_temperature = 0, 'greedy', 'sampled at T = ' || sampling_temperature) AS way,
+        verdict,
         variant,
-        sampling_temperature > 0 AS is_sampled,
-        count(*) AS prompts,
-        count(*) FILTER (verdict = 'intact') AS intact,
-        count(*) FILTER (verdict = 'changed') AS changed,
-        count(*) FILTER (verdict = 'empty') AS blank,
-        count(*) FILTER (verdict = 'degenerate') AS degenerate,
-        count(*) FILTER (verdict = 'off-prompt') AS off_prompt,
-        median(first_divergence) AS parted
+        count(*) AS texts,
+        sum(count(*)) OVER (PARTITION BY model, sampling_temperature) AS all_texts
     FROM generated_text
-    GROUP BY ALL
+    GROUP BY model, sampling_temperature, verdict, variant
 )
 
 SELECT
     model,
     format(
-        '{}: of {} {} texts, {} are intact, {} changed, {} empty, {} degenerate '
-        'and {} off-prompt.{}',
-        variant,
-        prompts,
-        if(is_sampled, 'sampled', 'greedy'),
-        intact,
-        changed,
-        blank,
-        degenerate,
-        off_prompt,
-        coalesce(format(' Half of the texts that differ do so by token {:.0f}.', parted), '')
+        'Of {} texts ({}), {} are {}: {}.',
+        any_value(all_texts),
+        way,
+        sum(texts),
+        verdict,
+        string_agg(format('{} of {}', texts, variant), ', ' ORDER BY texts DESC, variant ASC)
     ) AS finding
 FROM counted
-ORDER BY model ASC, is_sampled ASC, intact DESC, degenerate ASC, variant ASC;
+WHERE verdict <> 'changed'
+GROUP BY model, way, verdict
+ORDER BY model, way, verdict;

@@ -123,7 +123,6 @@ def text(variant: str, prompt: str, first_divergence: int | None) -> dict[str, A
         "sampling_temperature": 0.0,
         "dense_token_ids": [1] * 8,
         "first_divergence": first_divergence,
-        "verdict": {None: "intact", 0: "off-prompt", 3: "empty"}.get(first_divergence, "changed"),
     }
 
 
@@ -142,7 +141,6 @@ def test_texts_that_never_diverge_count_with_their_length():
         "ones. Texts that never diverge count with their length.",
         "3 of 6 greedy texts differ from the dense model's. Those of awq-4bit stay equal longest, "
         "half of them up to token 8.",
-        "Of 3 texts that differ, greedy and sampled, 1 are empty, 0 degenerate and 1 off-prompt.",
     ]
 
 
@@ -272,3 +270,16 @@ def test_how_far_is_silent_where_dense_may_be_guessing():
         "ext_how_far", settings={"max_loss": 0.02}, score_difference=[row], compression_run=[run]
     )
     assert found == []
+
+
+def test_verdicts_of_texts_are_counted_by_variant():
+    """Of four greedy texts, two of one variant and one of the other are degenerate."""
+    verdicts = {"a": ["degenerate", "degenerate"], "b": ["changed", "degenerate"]}
+    texts = [
+        {**text(variant, str(index), 0), "verdict": verdict}
+        for variant, its_verdicts in verdicts.items()
+        for index, verdict in enumerate(its_verdicts)
+    ]
+    runs = [{"variant": variant, "method": "wanda"} for variant in verdicts]
+    (finding,) = findings_of("tab02_generated_text", generated_text=texts, compression_run=runs)
+    assert finding == "Of 4 texts (greedy), 3 are degenerate: 2 of a, 1 of b."
