@@ -99,6 +99,14 @@ def test_a_task_on_which_dense_guesses_cannot_tell(margin):
     assert "Take" not in text
 
 
+def test_a_loss_of_all_that_dense_has_above_chance_is_no_limit():
+    """Dense scores 0.80 and a guess 0.25: 55 points are all there is to lose."""
+    text = said(made("a", -0.55), max_loss=0.55)
+    assert "dense scores only 55.0 points more than a guess" in text
+    assert "Take" not in text
+    assert verdicts(made("a", -0.1), max_loss=0.54) == {"a": "within"}
+
+
 def test_too_few_items_cannot_tell():
     assert "29 items are fewer than 30" in said(made("a", n=29))
 

@@ -156,7 +156,8 @@ def _judged(candidate: Candidate, max_loss: float, n_candidates: int) -> Judged:
     for name in ("low", "difference", "high", "dense_score"):
         finite.checked(getattr(loss, name), f"advice on {candidate.name}: {name}")
     low, high = simultaneous(loss, n_candidates)
-    if not loss.dense_margin_low > 0 or loss.n_items < LEAST_ITEMS:
+    all_skill = max_loss >= loss.dense_score - loss.chance  # nothing is left at the limit
+    if not loss.dense_margin_low > 0 or loss.n_items < LEAST_ITEMS or all_skill:
         return Judged(candidate, low, high, "cannot tell", None)
     if low >= -max_loss:
         return Judged(candidate, low, high, "within", None)

@@ -49,7 +49,7 @@ def _answer(judged: Sequence[Judged], max_loss: float, save: str) -> list[str]:
     if not judged:
         return ["No variant was scored: name some under `variants` and `figures` in config."]
     if all(each.verdict == "cannot tell" for each in judged):
-        return [_cannot_tell(judged[0])]
+        return [_cannot_tell(judged[0], max_loss)]
     within = [each for each in judged if each.verdict == "within"]
     useful = [each for each in within if saves(each.candidate.cost, save)]
     if useful:
@@ -71,8 +71,15 @@ def _answer(judged: Sequence[Judged], max_loss: float, save: str) -> list[str]:
     return [answer]
 
 
-def _cannot_tell(each: Judged) -> str:
+def _cannot_tell(each: Judged, max_loss: float) -> str:
     loss = each.candidate.loss
+    margin = loss.dense_score - loss.chance
+    if 0 < margin <= max_loss:
+        return (
+            f"These tasks cannot tell: dense scores only {100 * margin:.1f} points more than a "
+            "guess, so that a model that guesses would be within the loss. Ask for a smaller "
+            "MAX_LOSS, or choose tasks that the model can solve."
+        )
     if loss.n_items < LEAST_ITEMS:
         return (
             f"These tasks cannot tell: {loss.n_items} items are fewer than {LEAST_ITEMS}. Raise "
