@@ -7,6 +7,7 @@ rule draw_figure:
         unpack(figure_tables),
     output:
         figure="<results>/figures/{figure}.json",
+        files=directory("<results>/figures/{figure}"),
     log:
         "<logs>/draw_figure/{figure}.log",
     benchmark:

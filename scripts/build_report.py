@@ -28,12 +28,11 @@ def build_report(
     figures : files that `draw_figure` wrote, named after the figures, in the order of config.
     manifests : files that `fetch_model` wrote, one for each model that a figure reads.
     answers : files of table `dense_answer`, which holds the prompts as each model read them.
-    tables : files of every table behind the figures, and of `claim_verdict`, by the name of the
-        table. Their metadata says what made them.
-    timed : folders in which Snakemake timed its jobs, one per rule, in the order of the data flow.
+    tables : files of every table behind the figures, and of `claim_verdict`, by its name.
+    timed : folders in which Snakemake timed its jobs, one per rule, in order.
     settings : seed, calibration, decoding and tracing settings, and the prompts, as in config.
     report_file : the HTML file to write.
-    missing : names of the figures that a failed run could not draw, with the jobs each waits for.
+    missing : figures that a failed run could not draw, with the jobs each waits for.
     """
     drawn_figures = {Path(file).stem: store.read_json(file) for file in figures}
     background = [
@@ -44,9 +43,11 @@ def build_report(
         ("Software", facts.software(tables)),
         ("Wall time by rule", facts.wall_times(timed)),
     ]
-    judged = [store.read(file, "claim_verdict") for file in tables.get("claim_verdict", ())]
-    verdicts = [row for table in judged for row in table.to_pylist()]
-    html = page.render(drawn_figures, verdicts, background, missing or {}, "task_samples" in tables)
+    judged = tables.get("claim_verdict", ())
+    verdicts = [row for file in judged for row in store.read(file, "claim_verdict").to_pylist()]
+    run = facts.run(manifests, tables, timed, len(settings["prompts"]))
+    has_items = "task_samples" in tables
+    html = page.render(drawn_figures, verdicts, background, missing or {}, has_items, run)
     with store.written_whole(report_file) as part_file:
         part_file.write_text(html, encoding="utf-8")
         seals.seal(part_file)
@@ -57,8 +58,7 @@ def incomplete(
 ) -> None:
     """Write the report after a failed run, in which `build_report` did not run, from what exists.
 
-    The modification time of the page is set to before every input, so that the next run builds it
-    again.
+    The page is dated before every input, so that the next run builds it again.
 
     Parameters
     ----------

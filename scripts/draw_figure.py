@@ -1,13 +1,15 @@
 """Draw one figure from the rows of its query, as a Vega-Lite chart or a table of texts."""
 
 import importlib.util
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prunescope import progress
-from prunescope.report import charts, views
+from prunescope.inputs import sources
+from prunescope.report import charts, figure_files, views
 from prunescope.report.queries import rounded, run_query
 from prunescope.report.text_tables import Table
 from prunescope.storage import store
@@ -22,8 +24,9 @@ def draw_figure(
     tables: Mapping[str, Sequence[str]],
     settings: Mapping[str, object],
     figure_file: str,
+    files_dir: str | None = None,
 ) -> None:
-    """Write one figure, with its title, caption and findings under `usermeta`.
+    """Write one figure, with its title, caption and findings under `usermeta`, and files of it.
 
     Parameters
     ----------
@@ -33,6 +36,7 @@ def draw_figure(
     tables : files of each table that the query reads, by the name of the table.
     settings : values of the `$named` parameters of the query.
     figure_file : the JSON file to write.
+    files_dir : the folder to write, if any, with the figure as SVG and PNG, rows and query.
     """
     chart = load_chart(chart_file)
     title, caption = charts.title_and_caption(chart.__doc__)
@@ -46,7 +50,7 @@ def draw_figure(
         )
     rounded_rows = rounded(rows)
     drawn = chart.draw(rounded_rows)
-    figure = (
+    figure: dict[str, Any] = (
         {
             "title": {"text": title, "subtitle": []},
             "table": drawn.as_dict(),
@@ -56,12 +60,18 @@ def draw_figure(
         else drawn.to_dict(validate=False)
     )
     figure["usermeta"] = {
+        **figure.get("usermeta", {}),
         "title": title,
         "caption": caption,
         "findings": findings,
         "query": sql,
         "settings": dict(settings),
     }
+    if files_dir:
+        with sources.scratch(beside=files_dir) as scratch:
+            figure_files.write(scratch / "files", figure, rounded_rows)
+            shutil.rmtree(files_dir, ignore_errors=True)
+            store.move(scratch / "files", Path(files_dir))
     store.write_json(figure_file, figure)
 
 
@@ -84,4 +94,5 @@ if __name__ == "__main__":
             tables={name: list(files) for name, files in snakemake.input.items()},
             settings=snakemake.params.settings,
             figure_file=snakemake.output.figure,
+            files_dir=snakemake.output.files,
         )

@@ -18,8 +18,9 @@ class Opened:
     The window is so high that everything on the page counts as near the screen.
     """
 
-    def __init__(self, file: Path, folder: Path, width: int = 1280) -> None:
-        self.file, self.folder = file, folder
+    def __init__(self, file: Path, folder: Path, width: int = 1280, fragment: str = "") -> None:
+        self.address = file.resolve().as_uri() + (f"#{fragment}" if fragment else "")
+        self.folder = folder
         shown = self._run(width, 60000, "--dump-dom", "--enable-logging=stderr")
         self.html = shown.stdout
         self.errors = [line for line in shown.stderr.splitlines() if _REPORTED.search(line)]
@@ -27,6 +28,11 @@ class Opened:
     def screenshot(self, picture: Path, width: int) -> None:
         """Write a picture of the top of the page, at this width in pixels."""
         self._run(width, 1500, f"--screenshot={picture}")
+
+    def printed_pages(self, file: Path) -> int:
+        """Print the page into a PDF, and count its pages."""
+        self._run(1280, 1500, "--no-pdf-header-footer", f"--print-to-pdf={file}")
+        return len(re.findall(rb"/Type\s*/Page\b", file.read_bytes()))
 
     def _run(self, width: int, height: int, *options: str) -> subprocess.CompletedProcess[str]:
         assert CHROMIUM
@@ -41,7 +47,7 @@ class Opened:
                 f"--window-size={width},{height}",
                 "--virtual-time-budget=60000",
                 *options,
-                self.file.resolve().as_uri(),
+                self.address,
             ],
             capture_output=True,
             text=True,

@@ -5,6 +5,6 @@ SELECT
     prompt AS unit,
     avg((ratio > 1)::INT) AS measured
 FROM variance_ratios
-WHERE space = $space
+WHERE space = $space AND temperature = 1
 GROUP BY ALL
 ORDER BY ALL

@@ -1,9 +1,10 @@
 """Figure 14. KL divergence after each attention sublayer is dropped: measured and estimated.
 
-There is one panel per block, all on the same logarithmic axes, at T = 1. The estimate is half the
-variance of the logit shift Δz under the dense probabilities p (Theorem 3). Look for the gap between
-the solid and the dashed line: on these axes the same gap is the same relative error. Look also for
-how the level changes from the first block to the last.
+There is one panel per block, all on the same logarithmic axes; the reader picks one of them and the
+temperature of the probabilities. The estimate is half the variance of the logit shift Δz under the
+dense probabilities p (Theorem 3). Look for the gap between the solid and the dashed line: on these
+axes the same gap is the same relative error. Look also for how the level changes from the first
+block to the last.
 """
 
 import pyarrow as pa

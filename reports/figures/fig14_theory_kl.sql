@@ -1,7 +1,8 @@
--- Figure 14. Attention sublayers dropped one at a time, T = 1: KL, measured and estimated.
--- One row per (model, block, step); means over the prompts whose answer reaches the step.
+-- Figure 14. Attention sublayers dropped one at a time: KL, measured and estimated.
+-- One row per (model, temperature, block, step); means over the prompts whose answer reaches the step.
 SELECT
     model,
+    temperature,
     block,
     step,
     measured,

@@ -2,8 +2,9 @@
 
 The lines show the same shift under three weightings of the vocabulary: all tokens equal, the dense
 probability p, and p², the weights of Theorem 2. There is one panel per block, all on the same
-logarithmic axes, at T = 1. Look for how far the three lines are apart, which says which tokens
-shift most, and for their level in the last blocks.
+logarithmic axes; the reader picks one of them and the temperature of the probabilities. Look for
+how far the three lines are apart, which says which tokens shift most, and for their level in the
+last blocks.
 """
 
 import pyarrow as pa

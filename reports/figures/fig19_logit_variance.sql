@@ -1,15 +1,28 @@
--- Figure 19. Attention sublayers dropped one at a time: three variances of Δz, T = 1.
--- One row per (model, block, step); means over the prompts whose answer reaches the step.
+-- Figure 19. Attention sublayers dropped one at a time: three variances of Δz.
+-- One row per (model, temperature, block, step); means over the prompts whose answer reaches the step.
+WITH uniform AS (
+    SELECT
+        model,
+        block,
+        step,
+        nullif(avg(var_uniform), 0) AS equal -- a logarithmic axis has no zero
+    FROM logit_shift
+    WHERE sublayer = 'attn' AND temperature IS NULL
+    GROUP BY ALL
+)
+
 SELECT
     model,
+    temperature,
     block,
     step,
-    nullif(avg(var_uniform), 0) AS var_uniform, -- a logarithmic axis has no zero
+    equal AS var_uniform,
     nullif(avg(var_p), 0) AS var_p,
     nullif(avg(var_escort), 0) AS var_escort,
     count(DISTINCT prompt) AS prompts
 FROM logit_shift
-WHERE sublayer = 'attn' AND (temperature = 1 OR temperature IS NULL)
+INNER JOIN uniform USING (model, block, step)
+WHERE sublayer = 'attn' AND temperature IS NOT NULL
 GROUP BY ALL
 ORDER BY ALL;
 

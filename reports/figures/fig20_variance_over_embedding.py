@@ -2,9 +2,9 @@
 
 The numerator is the variance of the logit shift under weights ∝ p², which decides the deviation of
 the probabilities (Theorem 2). The denominator decides the deviation of the hidden states h (Theorem
-1). There is one panel per block, all on the same logarithmic axes, at T = 1. A quotient above 1 is
-an amplification between the hidden states and the probabilities. Look for how far above or below 1
-the line runs, and at which depth.
+1). There is one panel per block, all on the same logarithmic axes; the reader picks one of them and
+the temperature of the probabilities. A quotient above 1 is an amplification between the hidden
+states and the probabilities. Look for how far above or below 1 the line runs, and at which depth.
 """
 
 import pyarrow as pa

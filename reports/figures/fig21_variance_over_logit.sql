@@ -1,7 +1,8 @@
--- Figure 21. Attention sublayers dropped one at a time, T = 1: Var_r(Δz) divided by the magnitude ratio of z.
--- One row per (model, block, step); means over the prompts whose answer reaches the step.
+-- Figure 21. Attention sublayers dropped one at a time: Var_r(Δz) divided by the magnitude ratio of z.
+-- One row per (model, temperature, block, step); means over the prompts whose answer reaches the step.
 SELECT
     model,
+    temperature,
     block,
     step,
     nullif(avg(ratio), 0) AS ratio,

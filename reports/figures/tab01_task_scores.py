@@ -50,7 +50,7 @@ Row = Mapping[str, Any]
 
 def draw(rows: pa.Table) -> Table:
     """A heading per variant with its costs, a row per task and a mean per family."""
-    return Table(HEAD, list(_rows(rows.to_pylist())))
+    return Table(HEAD, list(_rows(rows.to_pylist())), shown=3)
 
 
 def _rows(rows: list[Row]) -> Iterator[list[Cell]]:

@@ -35,7 +35,7 @@ FAILED = ("empty", "degenerate", "off-prompt")
 
 def draw(rows: pa.Table) -> Table:
     """A heading per prompt, the dense text, and a row per variant."""
-    return Table(HEAD, list(_rows(rows)))
+    return Table(HEAD, list(_rows(rows)), shown=3)
 
 
 def _rows(rows: pa.Table) -> Iterator[list[Cell]]:

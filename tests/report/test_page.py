@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+import contrast
 from prunescope.inference import claims
-from prunescope.report import judged_claims, page
+from prunescope.report import judged_claims, page, text_tables
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--<script>&\"'\u2028"
 
@@ -91,8 +92,22 @@ def test_text_of_data_adds_no_elements(hostile: str) -> None:
 def test_data_are_embedded_unchanged(hostile: str) -> None:
     (specifications,) = [text for text in Elements(hostile).scripts if text.startswith("{")]
     found = json.loads(specifications)["fig04_sublayer_similarity"]
-    assert found["datasets"] == figure(HOSTILE)["datasets"]
+    (columns,) = found["datasets"].values()
+    assert columns["same"] == {"model": HOSTILE, HOSTILE: 1} and columns["length"] == 1
     assert "usermeta" not in found
+
+
+def test_columns_hold_all_that_rows_hold() -> None:
+    """Also where values look equal but are not of one type, or are missing."""
+    rows = [{"a": 1, "b": None, "c": 1.0}, {"a": True, "b": 2, "c": 1.0}]
+    found = page.by_column(rows)
+    assert found["same"] == {"c": 1.0}
+    assert [
+        {**found["same"], **{name: values[place] for name, values in found["lists"].items()}}
+        for place in range(found["length"])
+    ] == rows
+    assert found["lists"]["a"][1] is True
+    assert page.by_column([])["length"] == 0
 
 
 def test_the_page_loads_nothing_from_the_network(hostile: str) -> None:
@@ -162,7 +177,7 @@ def test_the_contents_link_to_every_section_and_figure(hostile: str) -> None:
         "#claims",
         "#similarity",
         "#fig04_sublayer_similarity",
-        "#softmax",
+        "#blocks",
         "#fig14_y",
         "#provenance",
     } <= links
@@ -175,9 +190,57 @@ def test_figures_are_in_the_order_of_the_paper() -> None:
     found = page.sections({name: figure() for name in names})
     assert [(each.anchor, list(each.figures)) for each in found] == [
         ("influence", ["ext_influence"]),
-        ("softmax", ["fig06_c", "fig14_a", "fig15_b"]),
+        ("softmax", ["fig06_c"]),
+        ("blocks", ["fig14_a", "fig15_b"]),
         ("more", ["ext_own"]),
     ]
+
+
+def test_figures_of_a_panel_share_a_place() -> None:
+    """If the run has only one of them, it stands alone, like any other figure."""
+    two = page.sections({name: figure() for name in ("fig14_a", "fig15_b")})
+    assert [(panel.anchor, list(panel.figures)) for panel in two[0].panels] == [
+        ("estimates", ["fig14_a", "fig15_b"])
+    ]
+    one = page.sections({"fig15_b": figure()})
+    assert [(panel.anchor, list(panel.figures)) for panel in one[0].panels] == [
+        ("fig15_b", ["fig15_b"])
+    ]
+
+
+def test_a_chart_has_a_text_that_says_what_it_shows() -> None:
+    html = page.render({"fig14_y": figure("Figure 14. B")}, [], [], {})
+    (chart,) = [each for tag, each in Elements(html).tags if "data-figure" in each]
+    assert chart["role"] == "img"
+    assert chart["aria-label"] == "Figure 14. B. Figure 14. B"  # the title, then the finding
+
+
+def test_the_rest_of_a_long_table_is_opened_by_the_reader() -> None:
+    """Three prompts are shown, each under its heading."""
+    rows = [[text_tables.cell(f"prompt {n}")] for n in range(5)]
+    table = text_tables.Table(("variant", "text"), rows, shown=3).as_dict()
+    html = page.render({"tab02_x": figure("Table 2. C") | {"table": table}}, [], [], {})
+    shown, _, rest = html.partition('<details class="further">')
+    assert [f"prompt {n}" in shown for n in range(5)] == [True, True, True, False, False]
+    assert "<summary>2 more</summary>" in rest and "prompt 4" in rest
+
+
+def test_the_page_says_what_was_run() -> None:
+    html = page.render({"fig14_y": figure("x")}, [], [], {}, run=[("Model", "tiny <1>")])
+    assert "<dt>Model</dt><dd>tiny &lt;1&gt;</dd>" in html
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_have_sufficient_contrast(theme: str) -> None:
+    """WCAG 2 AA requires 4.5:1 between each colour of text and the page."""
+    style = page._report_file("style.css")
+    schemes = style.split("@media (prefers-color-scheme: dark)")
+    block = schemes[0] if theme == "light" else schemes[1].split("}")[0]
+    colors = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+    assert {"paper", "ink", "quiet", "link", "good", "bad"} <= set(colors)
+    paper = contrast.luminance(colors["paper"])
+    for name in ("ink", "quiet", "link", "good", "bad"):
+        assert contrast.ratio(contrast.luminance(colors[name]), paper) >= 4.5, name
 
 
 def test_a_claim_is_told_with_its_evidence() -> None:

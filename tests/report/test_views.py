@@ -138,7 +138,7 @@ def test_a_failure_of_an_estimate_at_the_ends_is_recognized(off, space, said):
 
 
 def test_the_variance_is_compared_with_the_squared_deviation_of_each_space():
-    """Var 0.02 at relative deviations of 0.1 in h and 0.2 in z: the quotients are 2 and 0.5."""
+    """Var 0.02 T at relative deviations of 0.1 in h and 0.2 in z: the quotients are 2 T and T/2."""
     place = {"model": "m", "variant": "v", "prompt": "a", "step": 0, "block": 0, "sublayer": "attn"}
     shift = [{**place, "temperature": t, "var_escort": 0.02 * t} for t in (1.0, 2.0)]
     turns = {"embedding": 0.1, "logit": 0.2, "probability": 0.5}
@@ -147,6 +147,6 @@ def test_the_variance_is_compared_with_the_squared_deviation_of_each_space():
         for space, turn in turns.items()
     ]
     found = rows_of("variance_ratios", logit_shift=shift, sublayer_trace=trace)
-    assert {row["space"]: row["ratio"] for row in found} == pytest.approx(
-        {"embedding": 2, "logit": 0.5}
+    assert {(row["space"], row["temperature"]): row["ratio"] for row in found} == pytest.approx(
+        {("embedding", 1): 2, ("logit", 1): 0.5, ("embedding", 2): 4, ("logit", 2): 1}
     )

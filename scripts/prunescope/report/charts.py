@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope.report import labels
+from prunescope.report import labels, pickers
 
 alt.data_transformers.disable_max_rows()
 
@@ -291,9 +291,11 @@ def lines_by_block(
 ) -> ChartType:
     """The figure of lines over decoding steps, a small panel per block, all on the same axes.
 
+    The reader picks a block, and a temperature if the rows have several.
+
     Parameters
     ----------
-    rows : columns model, block, step, prompts and those of the lines.
+    rows : columns model, block, step, prompts and those of the lines, and optionally temperature.
     y : the y axis.
     named : the lines, under their names in the legend.
     doc : the docstring of the figure's module.
@@ -305,7 +307,16 @@ def lines_by_block(
         panel = lines(of_model, y, named).properties(**_SMALL)
         return panel.facet(facet, columns=PER_ROW, spacing=10)
 
-    return figure(rows, draw_model, doc, prompts_per_step(rows))
+    chart = figure(rows, draw_model, doc, prompts_per_step(rows))
+    blocks = pickers.picker(rows, "block", "Block", every="all, side by side")
+    return pickers.with_pickers(chart, blocks, temperature_picker(rows))
+
+
+def temperature_picker(rows: pa.Table) -> pickers.Picker | None:
+    """A picker of the temperature of the probabilities, at first 1, if the rows have any."""
+    if "temperature" not in rows.column_names:
+        return None
+    return pickers.picker(rows, "temperature", "Temperature", "{:g}".format, first=1.0)
 
 
 def wide(chart: alt.LayerChart) -> alt.LayerChart:

@@ -1,6 +1,9 @@
 """Facts behind the figures, as tables of text: models, settings, prompts, software and times."""
 
 import csv
+import datetime
+import os
+import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +29,59 @@ def models(manifests: Sequence[str]) -> Rows:
         name = Path(file).stem.removeprefix("model=")
         rows.append((name, source, manifest["n_blocks"], ", ".join(hashes)))
     return rows
+
+
+def run(
+    manifests: Sequence[str],
+    tables: Mapping[str, Sequence[str]],
+    timed: Sequence[str],
+    n_prompts: int,
+) -> list[tuple[str, str]]:
+    """What was run, when, on which machine and how much of it, for the top of the page.
+
+    Parameters
+    ----------
+    manifests : files that `fetch_model` wrote, one per model.
+    tables : files of every table behind the figures, by the name of the table.
+    timed : folders in which Snakemake timed its jobs.
+    n_prompts : number of prompts in config.
+    """
+    names = [Path(file).stem.removeprefix("model=") for file in manifests]
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    files = [Path(file) for files in tables.values() for file in files]
+    variants = {part for file in files for part in file.parts if part.startswith("variant=")}
+    jobs = [job for folder in timed for job in all_runs(folder)]
+    size = [f"{len(variants)} variants", f"{n_prompts} prompts"]
+    items = sum(
+        row["n_items"]
+        for file in tables.get("task_scores", ())
+        if "variant=dense" in Path(file).parts
+        for row in store.read(file, "task_scores").to_pylist()
+        if row["headline"]
+    )
+    size += [f"{items:,} items of tasks"] if items else []
+    if jobs:
+        minutes = sum(float(job["s"]) for job in jobs) / 60
+        size.append(f"{len(jobs)} jobs that took {minutes:.0f} minutes in all")
+    return [
+        ("Model" if len(names) == 1 else "Models", ", ".join(names)),
+        ("Page built", today.isoformat()),
+        ("On", machine()),
+        ("Size of the run", ", ".join(size)),
+    ]
+
+
+def machine(cpuinfo: str | Path = "/proc/cpuinfo") -> str:
+    """The processor of this machine and how many cores this process may use.
+
+    Parameters
+    ----------
+    cpuinfo : the file in which the kernel describes the processor.
+    """
+    file = Path(cpuinfo)
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(named, platform.machine())}, {len(os.sched_getaffinity(0))} cores"
 
 
 def listed(settings: Mapping[str, Any]) -> Rows:
@@ -88,7 +144,7 @@ def wall_times(timed: Sequence[str]) -> Rows:
     """
     rows: Rows = [("rule", "jobs", "seconds in all", "longest job (s)", "largest memory (MB)")]
     for folder in map(Path, timed):
-        jobs = [job for file in sorted(folder.rglob("*.seconds.tsv")) for job in runs(file)]
+        jobs = all_runs(folder)
         if not jobs:
             continue
         seconds = [float(job["s"]) for job in jobs]
@@ -96,6 +152,11 @@ def wall_times(timed: Sequence[str]) -> Rows:
         cells = (sum(seconds), max(seconds), max(memory, default=0.0))
         rows.append((folder.name, len(jobs), *(f"{cell:.1f}" for cell in cells)))
     return rows
+
+
+def all_runs(folder: str | Path) -> list[dict[str, str]]:
+    """Rows of all of Snakemake's benchmark files in a folder."""
+    return [job for file in sorted(Path(folder).rglob("*.seconds.tsv")) for job in runs(file)]
 
 
 def runs(file: Path) -> list[dict[str, str]]:

@@ -20,13 +20,27 @@ from prunescope.storage import seals
 
 
 @dataclass(frozen=True)
+class Panel:
+    """One place of the page: a figure, or several that share it and are chosen by a picker."""
+
+    anchor: str
+    title: str
+    figures: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Section:
-    """One section of the page: its heading, its lead and its figures by stem."""
+    """One section of the page: its heading, its lead and its panels in order."""
 
     anchor: str
     heading: str
     lead: str
-    figures: Mapping[str, Mapping[str, Any]]
+    panels: Sequence[Panel]
+
+    @property
+    def figures(self) -> dict[str, Mapping[str, Any]]:
+        """Its figures by stem, in order."""
+        return {name: each for panel in self.panels for name, each in panel.figures.items()}
 
 
 def sections(figures: Mapping[str, Mapping[str, Any]]) -> list[Section]:
@@ -37,15 +51,23 @@ def sections(figures: Mapping[str, Mapping[str, Any]]) -> list[Section]:
     figures : stem -> Vega-Lite specification.
     """
     remaining = dict(figures)
+
+    def panels(entry: str | Mapping[str, Any]) -> list[Panel]:
+        """Panels of an entry; what is left of a shared one stands alone if it is one figure."""
+        if isinstance(entry, str):
+            names = [name for name in figures if f"{name}_".startswith(f"{entry}_")]
+            return [Panel(name, "", {name: remaining.pop(name)}) for name in names]
+        members = [panel for stem in entry["figures"] for panel in panels(stem)]
+        shared = {name: each for panel in members for name, each in panel.figures.items()}
+        return members if len(shared) < 2 else [Panel(entry["panel"], entry["title"], shared)]
+
     ordered = []
     for entry in yaml.safe_load(_report_file("sections.yaml")):
         stems = entry.pop("figures")
-        names = [name for stem in stems for name in figures if (name + "_").startswith(f"{stem}_")]
-        ordered.append(Section(**entry, figures={name: remaining.pop(name) for name in names}))
-    ordered.append(
-        Section("more", "More figures", "Figures that the paper does not have.", remaining)
-    )
-    return [section for section in ordered if section.figures]
+        ordered.append(Section(**entry, panels=[each for stem in stems for each in panels(stem)]))
+    others = [Panel(name, "", {name: figure}) for name, figure in remaining.items()]
+    ordered.append(Section("more", "More figures", "Figures that the paper does not have.", others))
+    return [section for section in ordered if section.panels]
 
 
 def render(
@@ -54,6 +76,7 @@ def render(
     facts: Sequence[tuple[str, Any]],
     missing: Mapping[str, Sequence[str]],
     has_items: bool = False,
+    run: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The page as HTML, with a blank for its seal.
 
@@ -67,6 +90,7 @@ def render(
         first row is the head.
     missing : stems of figures that could not be drawn, and the jobs that each waits for.
     has_items : whether items.html stands beside the page.
+    run : what was run, when, where and how much of it, as pairs of a name and a text.
     """
     style, vega = _report_file("style.css"), _vega_bundle()
     behaviour = _report_file("report.js")
@@ -75,10 +99,13 @@ def render(
         judged=judged_claims.judged(claims.read_all(), verdicts),
         main_model=judged_claims.main_model(verdicts),
         labels={name: label(figure) for name, figure in figures.items()},
-        specifications=in_script({name: untitled(figure) for name, figure in figures.items()}),
+        specifications=in_script({name: specification(each) for name, each in figures.items()}),
         facts=facts,
         missing=missing,
         has_items=has_items,
+        run=run,
+        label=label,
+        finding=finding,
         policy=content_policy(scripts=(vega, behaviour), styles=(style,)),
         seal=seals.BLANK,
         style=style,
@@ -151,10 +178,38 @@ def label(figure: Mapping[str, Any]) -> str:
     return title.partition(". ")[0]
 
 
-def untitled(figure: Mapping[str, Any]) -> dict[str, Any]:
-    """The specification without what the page itself sets: titles, tables and `usermeta`."""
-    set_by_page = {"usermeta", "title", "table"}
-    return {key: value for key, value in figure.items() if key not in set_by_page}
+def finding(figure: Mapping[str, Any]) -> str:
+    """The first finding of a figure; an empty text if it has none."""
+    findings: Sequence[str] = figure["usermeta"]["findings"]
+    return next(iter(findings), "")
+
+
+def specification(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page's script needs of a figure: what is drawn, the data, and its pickers.
+
+    Titles and tables are left out, because the page itself sets them. Data are stored by column,
+    in a quarter of the space.
+    """
+    set_by_page = {"usermeta", "title", "table", "datasets"}
+    return {key: value for key, value in figure.items() if key not in set_by_page} | {
+        "datasets": {name: by_column(rows) for name, rows in figure.get("datasets", {}).items()},
+        "pickers": figure["usermeta"].get("pickers", []),
+    }
+
+
+def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows as columns: their number, and each column as a list or as its one value."""
+    columns = {name: [row.get(name) for row in rows] for row in rows[:1] for name in row}
+    return {
+        "length": len(rows),
+        "same": {name: column[0] for name, column in columns.items() if is_constant(column)},
+        "lists": {name: column for name, column in columns.items() if not is_constant(column)},
+    }
+
+
+def is_constant(column: Sequence[object]) -> bool:
+    """True if all values are equal and of one type: 1, 1.0 and true are not the same."""
+    return all(value == column[0] and type(value) is type(column[0]) for value in column)
 
 
 def in_script(value: object) -> Markup:

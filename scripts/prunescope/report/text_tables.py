@@ -1,5 +1,6 @@
 """Tables of the report whose cells hold texts that a model wrote, with all characters visible."""
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,19 +22,32 @@ class Table(NamedTuple):
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    shown: int = sys.maxsize
+    """Groups that are shown at once; the reader opens the rest. A group starts with its heading."""
 
     def as_dict(self) -> dict[str, object]:
         """The table as JSON; invisible characters become names (`wording.visible`)."""
         return {
             "head": list(self.head),
-            "rows": [
-                [
-                    [{"text": wording.visible(p.text), "style": p.style} for p in cell]
-                    for cell in row
-                ]
-                for row in self.rows
+            "shown": self.shown,
+            "groups": [
+                [[_written(cell) for cell in row] for row in group] for group in self.groups
             ],
         }
+
+    @property
+    def groups(self) -> list[list[Sequence[Cell]]]:
+        """The rows, each heading with those below it."""
+        groups: list[list[Sequence[Cell]]] = []
+        for row in self.rows:
+            if len(row) == 1 or not groups:
+                groups.append([])
+            groups[-1].append(row)
+        return groups
+
+
+def _written(cell: Cell) -> list[dict[str, str]]:
+    return [{"text": wording.visible(part.text), "style": part.style} for part in cell]
 
 
 def cell(value: object, style: str = "plain") -> Cell:

@@ -283,3 +283,18 @@ def test_verdicts_of_texts_are_counted_by_variant():
     runs = [{"variant": variant, "method": "wanda"} for variant in verdicts]
     (finding,) = findings_of("tab02_generated_text", generated_text=texts, compression_run=runs)
     assert finding == "Of 4 texts (greedy), 3 are degenerate: 2 of a, 1 of b."
+
+
+def test_the_frontier_holds_the_variants_that_no_other_beats():
+    """Saved and lost: 10 and 1; 20 and 5; 20 and 4; 15 and 6. Two of them stay."""
+    rows, costs = [], []
+    for variant, saved, lost in (("a", 10, 1), ("b", 20, 5), ("c", 20, 4), ("d", 15, 6)):
+        row, _ = family_loss("drop-1a", (-lost / 100 - 0.1, -lost / 100, -lost / 100 + 0.1))
+        rows.append(row | {"variant": variant})
+        cache = {f"kv_cache_bytes_per_token{dense}": 10 for dense in ("", "_dense")}
+        size = {"bytes": 100 - saved, "bytes_dense": 100, "decode_speedup": 1.0}
+        costs.append(
+            {"variant": variant, "method": "wanda", "same_operations": True, **size} | cache
+        )
+    (finding,) = findings_of("ext_frontier", score_difference=rows, variant_cost=costs)
+    assert finding.endswith("in generation tasks c (20 %, 4.0), a (10 %, 1.0).")

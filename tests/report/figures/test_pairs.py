@@ -14,7 +14,7 @@ from draw_figure import draw_figure, load_chart
 from figure_rows import decoding_rows
 from prunescope import progress
 from prunescope.paths import ROOT
-from prunescope.report import charts, noise_limits, views
+from prunescope.report import charts, noise_limits, pickers, views
 from prunescope.report.noise_limits import FLOOR
 from prunescope.report.queries import rounded, run_query
 from prunescope.storage import store
@@ -87,10 +87,13 @@ def test_every_figure_draws_its_rows(stem: str, models: list[str], tmp_path: Pat
 
 
 def test_deviation_figures_read_one_temperature(tmp_path: Path) -> None:
-    """Each (block, step) averages one value per prompt, although there are five temperatures."""
+    """Each (temperature, block, step) averages one value per prompt; the page picks T = 1."""
     for stem in ("fig14_theory_kl", "fig15_theory_probability", "fig19_logit_variance"):
-        (rows,) = _drawn(stem, ["one"], tmp_path)["datasets"].values()
+        figure = _drawn(stem, ["one"], tmp_path)
+        (rows,) = figure["datasets"].values()
         assert {row["prompts"] for row in rows} == {2}
+        (shown,) = pickers.first_shown(figure)["datasets"].values()
+        assert {row["temperature"] for row in shown} == {1.0}
 
 
 def test_findings_are_computed_from_rows_and_not_from_means(tmp_path: Path) -> None:
