@@ -11,7 +11,7 @@ from snakemake.pathvars import Pathvars
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from prunescope.machine import allocator
-from prunescope.workflow import experiment, forecast, lock, records, slurm
+from prunescope.workflow import experiment, forecast, lock, records, slurm, suites
 from prunescope.compression import methods, selections
 from prunescope.inference import claims
 from prunescope import paths, progress
@@ -157,11 +157,16 @@ def reads_final_norm(wildcards):
     return wildcards.readout == "final_norm"
 
 
+def tasks_of_suite(wildcards):
+    """Tasks of the suite, or of all suites that it joins."""
+    return suites.written_out(config["suites"])[wildcards.suite]
+
+
 def suite_settings(wildcards):
     """Settings of every task of the suite, without the sources of rows, which fetch_task reads."""
     return {
         name: {key: value for key, value in config["tasks"][name].items() if key != "rows"}
-        for name in config["suites"][wildcards.suite]
+        for name in tasks_of_suite(wildcards)
     }
 
 

@@ -9,10 +9,10 @@ rule run_lm_eval:
         check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
         rows=lambda wildcards: ancient(
-            expand(rules.fetch_task.output.rows, task=config["suites"][wildcards.suite])
+            expand(rules.fetch_task.output.rows, task=tasks_of_suite(wildcards))
         ),
         manifests=lambda wildcards: expand(
-            rules.fetch_task.output.manifest, task=config["suites"][wildcards.suite]
+            rules.fetch_task.output.manifest, task=tasks_of_suite(wildcards)
         ),
     output:
         scores="<store>/task_scores/model={model}/variant={variant}/suite={suite}/part.parquet",

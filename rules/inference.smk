@@ -4,9 +4,10 @@
 rule compare_scores:
     """Compare one variant's task scores with dense's, item by item."""
     input:
-        dense_scores=str(rules.run_lm_eval.output.scores).replace("{variant}", "dense"),
-        dense_samples=str(rules.run_lm_eval.output.samples).replace("{variant}", "dense"),
-        variant_samples=rules.run_lm_eval.output.samples,
+        dense_scores=scores_of_suite("scores", variant="dense"),
+        dense_samples=scores_of_suite("samples", variant="dense"),
+        scores=scores_of_suite("scores"),
+        samples=scores_of_suite("samples"),
     output:
         differences="<store>/score_difference/model={model}/variant={variant}/suite={suite}/part.parquet",
     log:
@@ -22,6 +23,108 @@ rule compare_scores:
         code=fingerprint("compare_scores.py"),
     script:
         "../scripts/compare_scores.py"
+
+
+rule compare_retrieval:
+    """Compare one variant's retrieval scores with dense's, query by query."""
+    input:
+        dense_samples=of_dense(rules.run_retrieval.output.samples),
+        samples=rules.run_retrieval.output.samples,
+        scores=rules.run_retrieval.output.scores,
+        qrels=lambda wildcards: expand(
+            rules.fetch_retrieval_set.output.qrels, retrieval_set=retrieval_sets_of(wildcards)
+        ),
+    output:
+        differences="<store>/retrieval_difference/model={model}/variant={variant}/part.parquet",
+    log:
+        "<logs>/compare_retrieval/{model}/{variant}.log",
+    benchmark:
+        "<logs>/compare_retrieval/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/inference.yaml"
+    resources:
+        **request("light"),
+    params:
+        sets=retrieval_settings,
+        seed=config["seed"],
+        code=fingerprint("compare_retrieval.py"),
+    script:
+        "../scripts/compare_retrieval.py"
+
+
+rule compare_formats:
+    """Compare one variant with dense on the same questions in each format, item by item."""
+    input:
+        dense_samples=of_dense(rules.run_matched_formats.output.samples),
+        samples=rules.run_matched_formats.output.samples,
+    output:
+        differences="<store>/format_difference/model={model}/variant={variant}/part.parquet",
+    log:
+        "<logs>/compare_formats/{model}/{variant}.log",
+    benchmark:
+        "<logs>/compare_formats/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/inference.yaml"
+    resources:
+        **request("light"),
+    params:
+        seed=config["seed"],
+        code=fingerprint("compare_formats.py"),
+    script:
+        "../scripts/compare_formats.py"
+
+
+rule average_histories:
+    """Average what each history adds to Δz and to KL over steps, then over prompts."""
+    input:
+        history_term=rules.trace_decoding.output.history_term,
+        decoding_trace=rules.trace_decoding.output.decoding_trace,
+        noise_floor=rules.check_model.output.noise,
+    output:
+        effects="<store>/history_effect/model={model}/variant={variant}/part.parquet",
+    log:
+        "<logs>/average_histories/{model}/{variant}.log",
+    benchmark:
+        "<logs>/average_histories/{model}/{variant}.seconds.tsv"
+    conda:
+        "../envs/inference.yaml"
+    resources:
+        **request("light"),
+    params:
+        code=fingerprint(
+            "average_histories.py",
+            "../reports/macros.sql",
+            "../reports/views/prompt_histories.sql",
+        ),
+    script:
+        "../scripts/average_histories.py"
+
+
+rule correlate_losses:
+    """Correlate what predicts a loss of score with the loss, over the variants of one model."""
+    input:
+        decoding_deviation=of_decoded_variants(rules.estimate_decoding.output.deviation),
+        score_difference=of_decoded_variants(rules.compare_scores.output.differences),
+        compression_run=of_decoded_variants(rules.compress_model.output.run),
+        noise_floor=rules.check_model.output.noise,
+    output:
+        correlations="<store>/loss_correlation/model={model}/suite={suite}/part.parquet",
+    log:
+        "<logs>/correlate_losses/{model}/{suite}.log",
+    benchmark:
+        "<logs>/correlate_losses/{model}/{suite}.seconds.tsv"
+    conda:
+        "../envs/inference.yaml"
+    resources:
+        **request("light"),
+    params:
+        code=fingerprint(
+            "correlate_losses.py",
+            "../reports/macros.sql",
+            "../reports/views/predicted_losses.sql",
+        ),
+    script:
+        "../scripts/correlate_losses.py"
 
 
 rule judge_claims:

@@ -43,6 +43,39 @@ def items_page(wildcards):
     return [rules.build_items.output.page] if read else []
 
 
+def of_dense(path):
+    """The same output for the dense model."""
+    return str(path).replace("{variant}", "dense")
+
+
+def scores_of_suite(output, variant="{variant}"):
+    """Inputs of compare_scores: an output of run_lm_eval for each part of the suite."""
+    path = str(getattr(rules.run_lm_eval.output, output)).replace("{variant}", variant)
+
+    def files(wildcards):
+        parts = suites.parts(config["suites"])[wildcards.suite]
+        return [expand(path, **{**dict(wildcards.items()), "suite": part})[0] for part in parts]
+
+    return files
+
+
+def of_decoded_variants(path):
+    """Inputs of correlate_losses: an output for each variant whose estimates the figure reads."""
+
+    def files(wildcards):
+        reads = [each["reads"] for each in config["figures"].values()]
+        variants = [
+            variant
+            for tables in reads
+            if wildcards.model in tables.get("loss_correlation", {}).get("model", [])
+            for variant in tables["decoding_deviation"]["variant"]
+        ]
+        names = {"model": wildcards.model, "suite": wildcards.suite}
+        return expand(path, variant=list(dict.fromkeys(variants)), **names)
+
+    return files
+
+
 def figure_settings(wildcards):
     """Values of the named parameters of the query."""
     return config["figures"][wildcards.figure].get("settings", {})

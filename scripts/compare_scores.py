@@ -1,17 +1,17 @@
 """Compare the task scores of one variant with those of dense, item by item, with intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from prunescope import progress
-from prunescope.inference import score_differences
+from prunescope.inference import paired_tasks, score_differences
 from prunescope.storage import store
 
 
 def compare_scores(
-    dense_scores: str,
-    dense_samples: str,
-    variant_samples: str,
+    files: Mapping[str, Sequence[str]],
     differences_file: str,
     seed: int,
     made_by: Mapping[str, object],
@@ -20,8 +20,8 @@ def compare_scores(
 
     Parameters
     ----------
-    dense_scores, dense_samples : files of tables `task_scores` and `task_samples` of dense.
-    variant_samples : file of table `task_samples` of the variant, for the same suite.
+    files : files of tables `task_scores` and `task_samples`, one per part of the suite:
+        `dense_scores` and `dense_samples` of dense, `scores` and `samples` of the variant.
     differences_file : the file to write.
     seed : seed of the resampling.
     made_by : provenance, written into the metadata of the file.
@@ -31,12 +31,15 @@ def compare_scores(
     JobError
         if dense and the variant did not answer the same items.
     """
-    tasks = score_differences.paired_tasks(
-        store.read(dense_scores, "task_scores"),
-        store.read(dense_samples, "task_samples"),
-        store.read(variant_samples, "task_samples"),
-    )
-    rows = score_differences.differences(tasks, seed)
+    tables = {
+        name: pa.concat_tables(
+            store.read(each, "task_scores" if name.endswith("scores") else "task_samples")
+            for each in of_name
+        )
+        for name, of_name in files.items()
+    }
+    tasks = paired_tasks.of_suite(**tables)
+    rows = score_differences.differences("score_difference", tasks, seed)
     store.write(differences_file, rows, "score_difference", made_by)
 
 
@@ -45,7 +48,7 @@ if __name__ == "__main__":
 
     with progress.job("compare_scores", snakemake.log[0]):
         compare_scores(
-            **snakemake.input,
+            files={name: list(files) for name, files in snakemake.input.items()},
             differences_file=snakemake.output.differences,
             seed=snakemake.params.seed,
             made_by=store.provenance("compare_scores", {"seed": snakemake.params.seed}),

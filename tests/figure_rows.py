@@ -51,6 +51,13 @@ def decoding_rows(temperatures: Sequence[float]) -> dict[str, list[dict[str, Any
         "decoding_shift": shifts,
         "decoding_deviation": deviations,
         "history_term": terms,
+        "history_effect": [
+            {"sampling_temperature": sampled, "term": term, "history": history, "n_prompts": 2}
+            | {"share": 0.25, "share_low": 0.1, "share_high": 0.4, "norm": 1.0}
+            | {"kl": 1.0 + place, "kl_low": place - 0.5, "kl_high": 2.0 + place}
+            for sampled in (0.0, 0.7)
+            for place, (term, history) in enumerate(zip(TERMS, HISTORIES, strict=True))
+        ],
         "decoded_step": [
             {**key, "running": "both", "dense_token": 1, "variant_token": 2} for key in keys
         ],
@@ -225,21 +232,48 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
         for item in range(4)
         for asked in ("retrieval", "multiple_choice", "generation")
     ]
-    compared = [
-        {"scope": scope, "name": name, "n_items": 40, "difference": -0.1, "difference_low": -0.3}
-        | {"difference_high": 0.1, "p_value": 0.2, "dense_margin_low": 0.1}
-        | dict.fromkeys(("dense_score", "score", "chance"), 0.5)
-        | dict.fromkeys(("kept", "kept_low", "kept_high"), 0.8)
-        for scope, name in (
-            ("family", "non_generative"),
-            ("family", "generative"),
-            ("contrast", "non_generative minus generative"),
-        )
-    ]
     return {
         "task_scores": tasks,
         "task_samples": samples,
-        "score_difference": compared,
+        "score_difference": [
+            *(compared("task", each["task"], each["family"], "acc") for each in tasks),
+            compared("family", "non_generative", "non_generative", "acc"),
+            compared("family", "generative", "generative", "acc"),
+            compared("contrast", "non_generative minus generative"),
+        ],
         "retrieval_samples": found,
+        "retrieval_difference": [
+            compared("task", "squad", "retrieval", "ndcg_at_10"),
+            compared("task", "squad", "retrieval", "recall_at_100"),
+            compared("family", "retrieval", "retrieval", "ndcg_at_10"),
+        ],
         "matched_samples": asked,
+        "format_difference": [
+            compared(scope, name, family, "correct")
+            for family in ("retrieval", "multiple_choice", "generation")
+            for scope, name in (("task", "squad"), ("family", family))
+        ],
+        "loss_correlation": [
+            {"predictor": predictor, "family": family, "n_variants": 3}
+            | {"correlation": 0.5, "low": -0.2, "high": 0.9, "p_value": 0.3}
+            for predictor in ("theorem_3", "measured_kl", "deviation_of_p")
+            for family in ("non_generative", "generative")
+        ],
     }
+
+
+def compared(
+    scope: str, name: str, family: str | None = None, metric: str | None = None
+) -> dict[str, Any]:
+    """A row of a table of differences: a tenth is lost, of half above chance."""
+    counts = {"n_shot": 0, "n_tasks": 1, "n_items": 40, "n_cut": 2, "to_wrong": 6, "to_right": 2}
+    scores = {"dense_score": 0.6, "score": 0.5, "chance": 0.1, "difference": -0.1, "kept": 0.8}
+    ends = {
+        f"{column}_{end}": value + (0.1 if end == "high" else -0.1)
+        for column, value in scores.items()
+        if column != "chance"
+        for end in ("low", "high")
+    }
+    tested = {"p_value": 0.2, "dense_margin_low": 0.1, "mcnemar_p": 0.2, "agreement": 0.5}
+    key = {"scope": scope, "name": name, "family": family, "metric": metric}
+    return {**key, **counts, **scores, **ends, **tested}

@@ -7,7 +7,7 @@ import yaml
 from snakemake.utils import update_config
 
 from prunescope.inference import claims
-from prunescope.workflow import experiment
+from prunescope.workflow import experiment, suites
 
 DECODED = (
     "decoded_step",
@@ -15,12 +15,13 @@ DECODED = (
     "decoding_shift",
     "decoding_deviation",
     "history_term",
+    "history_effect",
     "option_trace",
     "option_agreement",
     "top_token",
     "generated_text",
 )
-"""Tables that trace_decoding writes, and the estimates that follow from them."""
+"""Tables that trace_decoding writes, and the estimates and means that follow from them."""
 
 
 class Planned:
@@ -32,14 +33,16 @@ class Planned:
             update_config(config, yaml.safe_load((folder / file).read_text(encoding="utf-8")))
         with_paths = experiment.resolve(config, folder)
         self.figures: dict[str, Any] = with_paths["figures"]
-        suites = {
+        named = {
             suite
             for figure in self.figures.values()
             for keys in figure["reads"].values()
             for suite in keys.get("suite", [])
         }
-        self.tasks = {task for suite in suites for task in with_paths["suites"][suite]}
-        if any("matched_samples" in figure["reads"] for figure in self.figures.values()):
+        self.suite_parts = suites.parts(with_paths["suites"])
+        tasks_of = suites.written_out(with_paths["suites"])
+        self.tasks = {task for suite in named for task in tasks_of[suite]}
+        if self.reading("matched_samples", "format_difference"):
             self.tasks |= set(with_paths["matched_formats"]["sources"])
         self.methods = {name: each["method"] for name, each in with_paths["variants"].items()}
 
@@ -67,8 +70,42 @@ class Planned:
         }
 
     def evaluations(self) -> set[tuple[str, str, str]]:
-        """Every (model, variant, suite) whose scores or items a figure reads."""
-        return self.compared("task_scores", "task_samples", "score_difference")
+        """Every (model, variant, suite) whose scores or items a figure reads, dense's with them."""
+        compared = self.comparisons()
+        named = self.compared("task_scores", "task_samples") | compared
+        named |= {(model, "dense", suite) for model, _, suite in compared}
+        return {(m, v, part) for m, v, suite in named for part in self.suite_parts[suite]}
+
+    def comparisons(self) -> set[tuple[str, str, str]]:
+        """Every (model, variant, suite) that is compared with dense for a figure."""
+        ranked = {
+            (model, variant, suite)
+            for figure in self.figures.values()
+            if (keys := figure["reads"].get("loss_correlation"))
+            for model in keys["model"]
+            for suite in keys["suite"]
+            for variant in figure["reads"]["decoding_deviation"]["variant"]
+        }
+        return self.compared("score_difference") | ranked
+
+    def correlated(self, variants: set[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Every (model, suite) whose losses are correlated over some of these variants."""
+        return {
+            (model, suite)
+            for figure in self.figures.values()
+            if (keys := figure["reads"].get("loss_correlation"))
+            for model in keys["model"]
+            for suite in keys["suite"]
+            if any(
+                (model, variant) in variants
+                for variant in figure["reads"]["decoding_deviation"]["variant"]
+            )
+        }
+
+    def pairs_with_dense(self, *tables: str, only: str) -> set[tuple[str, str]]:
+        """Every (model, variant) behind these tables, with dense behind `only`, which compares."""
+        found = self.variants(*tables, only)
+        return found | {(model, "dense") for model, _ in self.variants(only)}
 
     def compared(self, *tables: str) -> set[tuple[str, str, str]]:
         """Every (model, variant, suite) whose rows a figure reads from one of these tables."""
@@ -79,7 +116,7 @@ class Planned:
             if table in tables
             for suite in keys["suite"]
             for model in keys["model"]
-            for variant in keys["variant"]
+            for variant in keys.get("variant", [""])
         }
 
     def of_methods(self, found: set[tuple[str, str]], *methods: str) -> set[tuple[str, str]]:

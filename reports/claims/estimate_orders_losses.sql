@@ -1,7 +1,11 @@
--- Per variant: Theorem 3's estimate of KL on dense's text, and the share of dense's score that generation loses.
+-- Per variant: Theorem 3's estimate of KL on dense's text, and the share above chance that generation loses.
 SELECT
     model,
-    '' AS subject,
+    if(
+        min(suite) OVER (PARTITION BY model) = max(suite) OVER (PARTITION BY model),
+        '',
+        'suite ' || suite
+    ) AS subject,
     variant AS unit,
     size AS measured,
     lost AS beside

@@ -5,8 +5,9 @@ current token, the perturbed keys and values of the prompt, those of the same ge
 the tokens on which the two texts differ. They are the terms of Eq. 70, and their shares at a step
 sum to one; a negative share points against the others. The right panel shows the KL divergence once
 each cause is added, from reading the dense model's cache to free running. Points are means over
-prompts, whiskers are 95 % bootstrap intervals over prompts, for greedy decoding at T = 1. Look for
-how much of the shift is there before the tokens differ.
+prompts, whiskers are 95 % intervals over prompts (Student's t), for greedy decoding at T = 1. A
+whisker of KL that reaches down to zero ends at the edge of the panel. Look for how much of the
+shift is there before the tokens differ.
 """
 
 import altair as alt
@@ -29,6 +30,10 @@ def draw(rows: pa.Table) -> ChartType:
 
 
 def _one_model(rows: pa.Table) -> alt.ConcatChart:
+    floor = 0.5 * min(each for each in rows.column("kl").to_pylist() if each > 0)
+    lows = [None if low is None else max(low, floor) for low in rows.column("kl_low").to_pylist()]
+    place = rows.schema.get_field_index("kl_low")
+    rows = rows.set_column(place, "kl_low", pa.array(lows, pa.float64()))
     panels = [
         _panel(rows, "mean_share", "share", "Share of Δz (shares sum to 1)", alt.Scale()),
         _panel(rows, "kl", "kl", "KL(p‖q) in nats", charts.LOG_SCALE),

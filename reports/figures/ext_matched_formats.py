@@ -2,10 +2,10 @@
 
 Items of SQuAD, GSM8K and HumanEval are each asked three times: to find the answer among all answers
 of the set, to choose it among four, and to write it. The left panel shows the share of correct
-answers with 95 % bootstrap intervals over items. The right panel shows the share of answers that
-are the same as the dense model's, which shows a collapse even if the dense model answers little
-correctly. The content is the same and only the format differs. Look for variants whose orange point
-in the right panel has fallen while the others have not.
+answers with 95 % intervals over items, and chance as a tick. The right panel shows the share of
+answers that are the same as the dense model's, which shows a collapse even if the dense model
+answers little correctly. The content is the same and only the format differs. Look for variants
+whose orange point in the right panel has fallen while the others have not.
 """
 
 import altair as alt
@@ -38,6 +38,8 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
             "variant:N",
             alt.Tooltip("asked_as:N", title="format"),
             "score:Q",
+            "chance:Q",
+            alt.Tooltip("kept:Q", title="share kept above chance"),
             "agreement:Q",
             "items:Q",
         ],
@@ -49,7 +51,9 @@ def _one_model(rows: pa.Table) -> alt.ConcatChart:
         alt.X("low:Q", axis=axis, scale=domain), alt.X2("high:Q")
     )
     size = {"width": 320, "height": 40 * len(variants)}
-    right = alt.layer(whiskers, points.encode(alt.X("score:Q", axis=axis, scale=domain)))
+    chance = base.mark_tick(thickness=2, size=9).encode(alt.X("chance:Q", axis=axis, scale=domain))
+    scores = points.encode(alt.X("score:Q", axis=axis, scale=domain))
+    right = alt.layer(whiskers, chance, scores)
     same = alt.Axis(title="Share of answers equal to dense", tickCount=5)
     agreement = points.encode(alt.X("agreement:Q", axis=same, scale=domain))
     chart: alt.ConcatChart = alt.concat(

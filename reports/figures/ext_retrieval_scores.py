@@ -3,7 +3,8 @@
 The chart shows nDCG@10 of an embedding model with mean pooling, for SQuAD questions against
 paragraphs: against the number of dropped attention sublayers, MLP sublayers or blocks (the least
 influential in that model first), and under each pattern of zeroed weights. Bands and whiskers are
-95 % bootstrap intervals over queries; dashed lines are the dense model. Look for how far each curve
+95 % bootstrap intervals over queries; dashed lines are the dense model. A random ranking scores
+below 0.1. Look for how far each curve
 stays level, and compare with the generation tasks in Figures 1, 3 and 9. MiniLM has only six
 attention and six MLP sublayers. Retrieval by the language model's own last hidden state is in Table
 1.
@@ -17,7 +18,15 @@ from altair.typing import ChartType
 
 from prunescope.report import charts
 
-TOOLTIP = ("retrieval_set:N", "n_drop:Q", "pattern:N", "score:Q", "recall:Q", "n_queries:Q")
+TOOLTIP = (
+    "retrieval_set:N",
+    "n_drop:Q",
+    "pattern:N",
+    "score:Q",
+    "chance:Q",
+    "recall:Q",
+    "n_queries:Q",
+)
 NDCG = charts.Value("nDCG@10", alt.Scale(zero=True))
 
 

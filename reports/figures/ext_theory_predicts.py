@@ -1,8 +1,8 @@
 """Theorem 3's estimate of KL as a predictor of task losses.
 
 In the upper panels each point is a variant: its estimate of KL from the prompts of config, before
-any task is run, against the share of the dense model's score that it then loses, for
-multiple-choice and for generation tasks. The lower panel shows how well this estimate and other
+any task is run, against the share of what the dense model scores above chance that it then loses,
+for multiple-choice and for generation tasks. The lower panel shows how well this estimate and other
 numbers that need no labels order the losses: Spearman's rank correlation over the variants, with
 95 % bootstrap intervals over variants. Numbers are means over the steps of a prompt and then over
 prompts; losses are means over the tasks of a family.
@@ -40,7 +40,7 @@ SIZE = (400, 240)
 TOOLTIP = [
     alt.Tooltip("variant:N"),
     alt.Tooltip("size:Q", title="estimate of KL (nats)"),
-    alt.Tooltip("lost:Q", title="lost share of the dense score"),
+    alt.Tooltip("lost:Q", title="lost share above chance"),
 ]
 
 
@@ -74,7 +74,7 @@ def _points(rows: pa.Table) -> alt.LayerChart:
         axis=alt.Axis(title="Theorem 3's estimate of KL (nats)", tickCount=5),
         scale=alt.Scale(type="log", domain=[10**decade for decade in decades], nice=False),
     )
-    y = charts.Value("Lost share of the dense score", alt.Scale(domain=lost, nice=False))
+    y = charts.Value("Lost share above chance", alt.Scale(domain=lost, nice=False))
     name, _ = FAMILIES[rows.column("family")[0].as_py()]
     panel: alt.LayerChart = chart.encode(x, y.of("lost"), tooltip=TOOLTIP)
     return panel.properties(width=SIZE[0], height=SIZE[1], title=name)
@@ -97,7 +97,15 @@ def _ranks(rows: pa.Table) -> alt.LayerChart:
             legend=alt.Legend(title=None, orient="top", labelExpr=families, symbolOpacity=1),
         ),
         yOffset=alt.YOffset("family:N", sort=list(FAMILIES)),
-        tooltip=["predictor:N", "family:N", "spearman:Q", "low:Q", "high:Q", "variants:Q"],
+        tooltip=[
+            "predictor:N",
+            "family:N",
+            "spearman:Q",
+            "low:Q",
+            "high:Q",
+            "p_value:Q",
+            "variants:Q",
+        ],
     )
     axis = alt.Axis(title="Rank correlation with the lost share", tickCount=5)
     domain = alt.Scale(domain=[-1, 1])

@@ -1,26 +1,12 @@
 -- Extension. Numbers measured without labels on the prompts of config, as predictors of task losses.
--- One row per (model, family, predictor, variant): the predictor, the share of the dense score that
--- the family's tasks lose, and the rank correlation of the two over all variants with its 95 %
+-- One row per (model, family, predictor, variant): the predictor, the share of what dense scores above chance
+-- that the family's tasks lose, and the rank correlation of the two over all variants with its 95 %
 -- bootstrap interval. Predictors are means over the steps of each prompt and then over prompts, on
--- the dense model's greedy text, with each model's own cache, T = 1. The loss is NULL if the dense
--- score is zero.
-CREATE TEMP VIEW correlated AS
-SELECT
-    model,
-    predictor,
-    family,
-    count(lost) AS variants,
-    list(size ORDER BY variant) FILTER (lost IS NOT NULL) AS sizes,
-    list(lost ORDER BY variant) FILTER (lost IS NOT NULL) AS losses,
-    rank_correlation(sizes, losses) AS spearman,
-    bootstrap_rank_correlation(sizes, losses, 0.025) AS low,
-    bootstrap_rank_correlation(sizes, losses, 0.975) AS high
-FROM predicted_losses
-GROUP BY ALL;
-
+-- the dense model's greedy text, with each model's own cache, T = 1. The loss is NULL if dense may guess.
 WITH asked AS (
     SELECT
         model,
+        suite,
         family,
         string_agg(format('{} ({} items)', task, n_items), ', ' ORDER BY task) AS task_names
     FROM headline_scores
@@ -38,33 +24,32 @@ SELECT
     size,
     log10(size) AS decade,
     lost,
-    spearman,
+    correlation AS spearman,
     low,
     high,
-    variants
+    p_value,
+    n_variants AS variants
 FROM predicted_losses
-INNER JOIN correlated USING (model, predictor, family)
-INNER JOIN asked USING (model, family)
+INNER JOIN loss_correlation USING (model, suite, predictor, family)
+INNER JOIN asked USING (model, suite, family)
 ORDER BY model, family, predictor, variant;
 
 -- Findings: whether Theorem 3 orders the losses of each family, and the other predictors.
 WITH others AS (
     SELECT
         model,
+        suite,
         family,
         string_agg(
             format(
-                '{} {:.2f} ({:.2f} to {:.2f})',
+                '{} {:.2f}{}',
                 replace(replace(predictor, '_', ' '), 'kl', 'KL'),
-                spearman,
-                low,
-                high
-            ),
-            ', '
-            ORDER BY predictor
+                correlation,
+                coalesce(format(' ({:.2f} to {:.2f})', low, high), '')
+            ), ', ' ORDER BY predictor
         ) AS beside
-    FROM correlated
-    WHERE predictor <> 'theorem_3' AND spearman IS NOT NULL
+    FROM loss_correlation
+    WHERE predictor <> 'theorem_3' AND correlation IS NOT NULL
     GROUP BY ALL
 )
 
@@ -72,16 +57,17 @@ SELECT
     model,
     format(
         '{}: over {} variants, the rank correlation between Theorem 3''s estimate and the lost '
-        'share of the dense score is {:.2f} (95 % bootstrap interval over variants {:.2f} to '
-        '{:.2f}).{}',
-        if(family = 'generative', 'Generation tasks', 'Multiple-choice tasks'),
-        variants,
-        spearman,
-        low,
-        high,
+        'share of what the dense model scores above chance is {:.2f} ({}p = {:.2g}).{}',
+        at_start(family_name(family)),
+        n_variants,
+        correlation,
+        coalesce(
+            format('95 % bootstrap interval over variants {:.2f} to {:.2f}, ', low, high), ''
+        ),
+        p_value,
         coalesce(' Other predictors: ' || beside || '.', '')
     ) AS finding
-FROM correlated
-LEFT JOIN others USING (model, family)
-WHERE predictor = 'theorem_3' AND spearman IS NOT NULL
-ORDER BY model, family;
+FROM loss_correlation
+LEFT JOIN others USING (model, suite, family)
+WHERE predictor = 'theorem_3' AND correlation IS NOT NULL
+ORDER BY model, suite, family;

@@ -2,9 +2,11 @@
 
 Scores are in percent, by the metric that config names for the task. Multiple-choice and generation
 tasks are run on the language model; retrieval is nDCG@10 of its last hidden state, and of an
-embedding model. "Difference" is variant minus dense in points, with its paired 95 % bootstrap
-interval over items. "To wrong" and "to right" count the items whose outcome flipped; a graded
-outcome (F1, ROUGE-L, nDCG) counts as right from 0.5 on. "McNemar p" is the exact two-sided test of
+embedding model. "Chance" is the score of a guess. "Difference" is variant minus dense in points,
+and "kept" the share of what dense scores above chance, both with 95 % bootstrap intervals over
+items; nothing is kept where dense itself may be guessing ("–"). "To wrong" and "to right" count the
+items whose outcome flipped; a graded outcome (F1, ROUGE-L, nDCG) counts as right from 0.5 on.
+"McNemar p" is the exact two-sided test of
 these flips, not corrected for the number of tests, and only for tasks whose outcomes are all right
 or wrong. Means are over tasks.
 
@@ -13,8 +15,7 @@ The last column shows the scores that the paper prints, dense → variant, for i
 data sets: the tasks are the same, the items and solved examples are not. Its averages are as
 printed, over its own tasks; four of the nine differ from the mean of their column by 0.1 to 0.6.
 
-Look for variants whose generation tasks fall while multiple-choice tasks do not. Chance is not
-zero: it is a quarter if there are four options.
+Look for variants whose generation tasks fall while multiple-choice tasks do not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,9 +31,11 @@ HEAD = (
     "metric",
     "shots",
     "items",
+    "chance",
     "dense",
     "variant",
     "difference",
+    "kept",
     "to wrong",
     "to right",
     "McNemar p",
@@ -81,22 +84,33 @@ def _cost(row: Row) -> str:
 def _cells(row: Row) -> list[Cell]:
     mean = row["task"] is None
     p = row["mcnemar_p"]
-    difference = row["score"] - row["dense_score"]
-    interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+    difference, low, high = (
+        f"{100 * row[name]:+.1f}" for name in ("difference", "difference_low", "difference_high")
+    )
     name = f"mean of {row['n_tasks']} {FAMILIES[row['family']]}" if mean else row["task"]
     return [
         cell(name, "strong" if mean else "plain"),
         cell("" if mean else row["metric"]),
         cell("" if row["n_shot"] is None else row["n_shot"]),
         cell(f"{row['n_items']} ({row['n_cut']} cut)" if row["n_cut"] else row["n_items"]),
+        cell(f"{100 * row['chance']:.1f}"),
         cell(f"{100 * row['dense_score']:.1f}"),
         cell(f"{100 * row['score']:.1f}"),
-        cell(f"{100 * difference:+.1f} ({interval})"),
+        cell(f"{difference} ({low} to {high})"),
+        cell(_kept(row)),
         cell(row["to_wrong"]),
         cell(row["to_right"]),
         cell("–" if p is None else f"{p:.2g}", "strong" if p is not None and p < 0.05 else "plain"),
         cell(_printed(row)),
     ]
+
+
+def _kept(row: Row) -> str:
+    """The share above chance, in percent, with its interval; a dash where dense may guess."""
+    if row["kept"] is None:
+        return "–"
+    share, low, high = (f"{100 * row[name]:.0f}" for name in ("kept", "kept_low", "kept_high"))
+    return f"{share} % ({low} to {high})"
 
 
 def _printed(row: Row) -> str:

@@ -1,6 +1,7 @@
 -- Deviations from dense on the prompts of config, measured without labels, beside what tasks lose.
--- One row per (model, variant, family, predictor): size is the mean over the steps of each prompt and then over
--- prompts, on dense's greedy text with each model's own cache, T = 1; lost is the share of the dense score.
+-- One row per (model, variant, suite, family, predictor): size is the mean over the steps of each prompt and then
+-- over prompts, on dense's greedy text with each model's own cache, T = 1; lost is the share of what dense scores
+-- above chance, NULL if dense may guess.
 WITH of_prompts AS (
     SELECT
         model,
@@ -43,15 +44,17 @@ losses AS (
     SELECT
         model,
         variant,
-        family,
-        1 - avg(share_of_dense) AS lost
-    FROM headline_scores
-    GROUP BY ALL
+        suite,
+        name AS family, -- noqa: RF04
+        1 - kept AS lost
+    FROM score_difference
+    WHERE scope = 'family'
 )
 
 SELECT
     model,
     variant,
+    suite,
     method,
     predictor,
     size,

@@ -3,6 +3,7 @@
 import duckdb
 import pytest
 
+from figure_rows import compared
 from prunescope.report import queries, views
 from prunescope.tables.schemas import TABLES
 
@@ -29,27 +30,6 @@ def test_a_query_without_views_is_not_changed(folder):
     assert views.with_views(sql) == sql
 
 
-SCORED = {
-    "task": "hellaswag",
-    "metric": "acc",
-    "filter": "none",
-    "headline": True,
-    "family": "non_generative",
-    "n_shot": 0,
-    "n_items": 100,
-    "higher_is_better": True,
-    "seconds": 1.0,
-}
-
-
-def scores(**scored):
-    """Rows of `task_scores`, variant -> score of one task."""
-    return [
-        {**SCORED, "model": "m", "variant": name, "score": score, "standard_error": 0.1}
-        for name, score in scored.items()
-    ]
-
-
 def rows_of(view, **tables):
     """What a view of reports/views/ gives, over these rows."""
     with duckdb.connect() as connection:
@@ -63,18 +43,29 @@ def rows_of(view, **tables):
     return found.to_pylist()
 
 
-def test_shares_are_relative_to_dense_and_intervals_are_scores():
-    rows = scores(dense=0.5, mild=0.4, bad=0.05)
-    perplexity = {**rows[0], "task": "wikitext", "higher_is_better": False, "score": 12.0}
-    failed = {**rows[1], "task": "boolq", "score": None}
-    other = {**rows[1], "metric": "acc_norm", "headline": False, "score": 0.9}
-    found = rows_of("headline_scores", task_scores=[*rows, perplexity, failed, other])
-    assert {row["variant"]: row["share_of_dense"] for row in found} == pytest.approx(
-        {"dense": 1, "mild": 0.8, "bad": 0.1}
-    )
-    assert {row["variant"]: row["low"] for row in found} == pytest.approx(
-        {"dense": 0.304, "mild": 0.204, "bad": 0}
-    )
+def test_headline_scores_are_those_of_tasks_with_intervals_and_shares():
+    """Not of families and contrasts. No share is taken of a dense score of 0."""
+    task = compared("task", "hellaswag", "non_generative", "acc")
+    rows = [
+        {"model": "m", "variant": "mild", "suite": "core", **each}
+        for each in (
+            task,
+            {**task, "name": "boolq", "dense_score": 0.0, "kept": None},
+            compared("family", "non_generative", "non_generative"),
+            compared("contrast", "non_generative minus generative"),
+        )
+    ]
+    both = rows_of("headline_scores", score_difference=rows)
+    found = {row["task"]: row for row in both if row["variant"] == "mild"}
+    assert found.keys() == {"hellaswag", "boolq"}
+    shown = [found["hellaswag"][name] for name in ("score", "low", "high", "chance", "kept")]
+    assert shown == pytest.approx([0.5, 0.4, 0.6, 0.1, 0.8])
+    assert found["hellaswag"]["share_of_dense"] == pytest.approx(0.5 / 0.6)
+    assert (found["boolq"]["share_of_dense"], found["boolq"]["kept"]) == (None, None)
+    dense = {row["task"]: row for row in both if row["variant"] == "dense"}
+    shown = [dense["hellaswag"][name] for name in ("score", "low", "high", "share_of_dense")]
+    assert shown == pytest.approx([0.6, 0.5, 0.7, 1])
+    assert dense["boolq"]["share_of_dense"] is None
 
 
 def test_dense_is_a_drop_of_none_of_each_kind():

@@ -39,10 +39,18 @@ def test_the_plan_has_the_expected_jobs(checkout):
         "estimate_deviations": len(planned.traces("deviation")),
         "fetch_task": len(planned.tasks),
         "run_lm_eval": len(planned.evaluations()),
-        "compare_scores": len(planned.compared("score_difference")),
-        "run_matched_formats": len(planned.variants("matched_samples")),
+        "compare_scores": len(planned.comparisons()),
+        "compare_retrieval": len(planned.variants("retrieval_difference")),
+        "compare_formats": len(planned.variants("format_difference")),
+        "average_histories": len(planned.variants("history_effect")),
+        "correlate_losses": len(planned.compared("loss_correlation")),
+        "run_matched_formats": len(
+            planned.pairs_with_dense("matched_samples", only="format_difference")
+        ),
         "fetch_retrieval_set": 13,
-        "run_retrieval": len(planned.variants("retrieval_samples")),
+        "run_retrieval": len(
+            planned.pairs_with_dense("retrieval_samples", only="retrieval_difference")
+        ),
         "trace_decoding": len(planned.variants(*DECODED)),
         "estimate_decoding": len(planned.variants("decoding_deviation")),
         "split_attention_error": len(planned.variants("attention_error")),

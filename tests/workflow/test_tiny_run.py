@@ -127,6 +127,10 @@ def test_every_artifact_has_its_provenance(folder):
         "estimate_decoding",
         "run_lm_eval",
         "compare_scores",
+        "compare_retrieval",
+        "compare_formats",
+        "average_histories",
+        "correlate_losses",
         "judge_claims",
         "run_retrieval",
         "run_matched_formats",
@@ -302,8 +306,13 @@ def below_compression(planned, variants):
         "trace_decoding": planned.variants(*DECODED),
         "estimate_decoding": planned.variants("decoding_deviation"),
         "split_attention_error": planned.variants("attention_error"),
-        "run_retrieval": planned.variants("retrieval_scores", "retrieval_samples"),
-        "run_matched_formats": planned.variants("matched_samples"),
+        "run_retrieval": planned.pairs_with_dense("retrieval_samples", only="retrieval_difference"),
+        "run_matched_formats": planned.pairs_with_dense(
+            "matched_samples", only="format_difference"
+        ),
+        "compare_retrieval": planned.variants("retrieval_difference"),
+        "compare_formats": planned.variants("format_difference"),
+        "average_histories": planned.variants("history_effect"),
     }
     counts = {rule: len(found & variants) for rule, found in jobs.items()}
     traces = {
@@ -314,8 +323,9 @@ def below_compression(planned, variants):
         counts[rule] = sum((model, variant) in variants for model, variant, _ in found)
     evaluations = [(model, variant) for model, variant, _ in planned.evaluations()]
     counts["run_lm_eval"] = sum(pair in variants for pair in evaluations)
-    compared = planned.compared("score_difference")
+    compared = planned.comparisons()
     counts["compare_scores"] = sum((model, variant) in variants for model, variant, _ in compared)
+    counts["correlate_losses"] = len(planned.correlated(variants))
     return {
         "compress_model": len(variants),
         **{rule: count for rule, count in counts.items() if count},
@@ -483,7 +493,11 @@ def test_another_calibration_seed_re_runs_calibration_and_answers(tiny_run, plan
             "score_influences": 1,
             "generate_dense": 1,
             **below_compression(planned, compressed(planned, *DROPS, *WEIGHTS)),
-            "run_matched_formats": len(planned.variants("matched_samples")),  # seeded distractors
-            "compare_scores": len(planned.compared("score_difference")),  # seeded resampling
+            "run_matched_formats": len(  # seeded distractors
+                planned.pairs_with_dense("matched_samples", only="format_difference")
+            ),
+            "compare_scores": len(planned.comparisons()),  # seeded resampling, as the next two
+            "compare_retrieval": len(planned.variants("retrieval_difference")),
+            "compare_formats": len(planned.variants("format_difference")),
             **drawn(set(planned.figures) - planned.reading("model_check")),
         }

@@ -65,26 +65,29 @@ def mean(values: Floats, threshold: float) -> Evidence:
 def rank_correlation(values: Floats, others: Floats) -> Evidence:
     """Spearman's rank correlation of pairs, by a permutation test and a BCa bootstrap interval."""
 
-    def correlation(xs: Floats, ys: Floats) -> float:
-        return float(stats.spearmanr(xs, ys).statistic)
+    def correlation(xs: Floats, ys: Floats, axis: int) -> Floats:
+        ranks = (stats.rankdata(each, axis=axis) for each in (xs, ys))
+        return np.asarray(stats.pearsonr(*ranks, axis=axis).statistic)
 
     if min(np.ptp(values), np.ptp(others)) == 0:
         return Evidence(len(values), np.nan, np.nan, np.nan, 1.0)
     tested = stats.permutation_test(
         (values,),
-        lambda xs: correlation(xs, others),
+        lambda xs, axis: correlation(xs, np.broadcast_to(others, xs.shape), axis),
         permutation_type="pairings",
+        vectorized=True,
         n_resamples=RESAMPLES,
         rng=np.random.default_rng(0),
     )
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # then there is no interval
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
         ends = stats.bootstrap(
             (values, others),
             correlation,
             n_resamples=RESAMPLES,
             paired=True,
-            vectorized=False,
+            vectorized=True,
             confidence_level=CONFIDENCE,
             rng=np.random.default_rng(0),
         ).confidence_interval

@@ -663,11 +663,14 @@ class Experiment(Section):
     suites: dict[
         Name,
         Annotated[
-            list[Annotated[str, Field(description="name of a task")]],
-            Field(min_length=1, description="names of tasks, each once"),
+            list[Annotated[str, Field(description="name of a task, or of a suite")]],
+            Field(min_length=1, description="names of tasks, or of suites to join, each once"),
             Once,
         ],
-    ] = Field(description="lists of tasks by name; one job evaluates one variant on a whole suite")
+    ] = Field(
+        description="lists of tasks by name; one job evaluates one variant on a whole suite. A "
+        "list of suites joins them where scores are compared (table score_difference)"
+    )
     benchmarks: Benchmarks = Field(description="how benchmark tasks are run")
     retrieval: Retrieval = Field(description="how retrieval sets are searched")
     retrieval_sets: dict[Name, RetrievalSet] = Field(

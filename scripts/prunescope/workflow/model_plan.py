@@ -150,7 +150,7 @@ def _length_refusals(
     lengths = {}
     if _NEED_CALIBRATION & {*tables, *method_inputs}:
         lengths["calibration/sequence_length"] = config["calibration"]["sequence_length"]
-    if {"retrieval_scores", "retrieval_samples"} & {*tables}:
+    if {"retrieval_scores", "retrieval_samples", "retrieval_difference"} & {*tables}:
         text_embedding = config["models"][model].get("embedding", {})
         lengths[f"models/{model}/embedding/max_length"] = text_embedding.get("max_length", 0)
     if config["models"][model].get("kind", "causal") == "causal":

@@ -7,6 +7,7 @@ from typing import Any
 from prunescope.compression import selections
 from prunescope.report import noise_limits
 from prunescope.tables.schemas import PAPERS_READOUT, READOUTS, TABLES
+from prunescope.workflow import suites
 from prunescope.workflow.messages import instead
 
 Config = Mapping[str, Any]
@@ -38,8 +39,12 @@ def mistakes(config: Config) -> Iterator[str]:
         sets = settings.get("embedding", {}).get("sets", [])
         where = f"models/{model}/embedding/sets"
         yield from _undefined(where, "retrieval set", sets, config["retrieval_sets"])
+    reads = [keys for entry in config["figures"].values() for keys in entry["reads"].values()]
+    are_read = _selected([s for keys in reads for s in keys.get("suite", [])], config["suites"])
+    yield from suites.mistakes(config["suites"], config["tasks"], are_read)
     for suite, names in config["suites"].items():
-        yield from _undefined(f"suites/{suite}", "task", names, config["tasks"])
+        if not any(name in config["suites"] for name in names):
+            yield from _undefined(f"suites/{suite}", "task", names, config["tasks"])
 
 
 def _undefined(where: str, kind: str, names: Iterable[str], known: Iterable[str]) -> Iterator[str]:
@@ -71,8 +76,9 @@ def _check_figure(
 def _check_task_names(figure: str, entry: Mapping[str, Any], config: Config) -> Iterator[str]:
     """Refuse tasks in the settings of a figure that it does not read or whose family is another."""
     selections = [keys.get("suite", []) for keys in entry["reads"].values()]
-    suites = [s for selection in selections for s in _selected(selection, config["suites"])]
-    tasks = list(dict.fromkeys(task for suite in suites for task in config["suites"][suite]))
+    named = [s for selection in selections for s in _selected(selection, config["suites"])]
+    tasks_of = suites.written_out(config["suites"])
+    tasks = list(dict.fromkeys(task for suite in named for task in tasks_of[suite]))
     for family in ("non_generative", "generative"):
         task = entry.get("settings", {}).get(family)
         known = [t for t in tasks if config["tasks"].get(t, {}).get("family") == family]

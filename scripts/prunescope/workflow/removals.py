@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from prunescope.workflow import sweeps
+from prunescope.workflow import suites, sweeps
 from prunescope.workflow.fields import REPLACEABLE
 from prunescope.workflow.messages import instead
 
@@ -106,16 +106,16 @@ def without(config: Config, removed: Removed) -> tuple[dict[str, Any], list[str]
             if section in config
         },
     }
-    suites = _pruned_lists(config["suites"], config["tasks"], gone.get("tasks", ()))
+    pruned_suites = _pruned_suites(config, gone)
     sets = _pruned_lists(
         config.get("variant_sets", {}), config["variants"], gone.get("variants", ())
     )
-    for section, lists in (("suites", suites), ("variant_sets", sets)):
+    for section, lists in (("suites", pruned_suites), ("variant_sets", sets)):
         emptied = {name for name, members in lists.items() if not members}
         gone[section] = {*gone.get(section, ()), *emptied}
     sources = config["matched_formats"]["sources"]
     config |= {
-        "suites": {name: tasks for name, tasks in suites.items() if tasks},
+        "suites": {name: tasks for name, tasks in pruned_suites.items() if tasks},
         "matched_formats": {
             **config["matched_formats"],
             "sources": {t: s for t, s in sources.items() if t not in gone.get("tasks", ())},
@@ -125,6 +125,16 @@ def without(config: Config, removed: Removed) -> tuple[dict[str, Any], list[str]
     figures = {name: _pruned(entry, config, gone) for name, entry in config["figures"].items()}
     shown = {name: entry for name, entry in figures.items() if entry is not None}
     return {**config, "figures": shown}, [name for name in figures if name not in shown]
+
+
+def _pruned_suites(config: Config, gone: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Suites without removed tasks; those that join suites, without removed and empty ones."""
+    of_tasks = _pruned_lists(
+        config["suites"], [*config["tasks"], *config["suites"]], gone.get("tasks", ())
+    )
+    left = [name for name, entries in of_tasks.items() if entries]
+    emptied = {*gone.get("suites", ()), *(of_tasks.keys() - {*left})}
+    return _pruned_lists(of_tasks, [*config["tasks"], *left], emptied)
 
 
 def _pruned_lists(
@@ -166,7 +176,8 @@ def _pruned(
     }
     if any(not names for keys in reads.values() for names in keys.values()):
         return None
-    if "matched_samples" in reads and not config["matched_formats"]["sources"]:
+    by_formats = {"matched_samples", "format_difference"} & reads.keys()
+    if by_formats and not config["matched_formats"]["sources"]:
         return None
     settings = _pruned_settings(entry.get("settings", {}), reads, config, gone)
     if settings is None:
@@ -187,10 +198,11 @@ def _pruned_settings(
     for family in ("non_generative", "generative"):
         if settings.get(family) not in gone.get("tasks", ()):
             continue
-        suites = [
+        named = [
             s for keys in reads.values() for s in _matching(keys.get("suite", ()), config["suites"])
         ]
-        tasks = [t for suite in suites for t in config["suites"][suite]]
+        tasks_of = suites.written_out(config["suites"])
+        tasks = [task for suite in named for task in tasks_of[suite]]
         others = [t for t in tasks if config["tasks"][t]["family"] == family]
         if not others:
             return None

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prunescope.workflow import suites
+
 Config = Mapping[str, Any]
 
 _TASKS_WITH_EXAMPLES = ("mbpp", "squad", "basic_arithmetic", "basic_code")
@@ -76,13 +78,14 @@ def check_local_sources(config: Config) -> Iterator[str]:
 
 def _tasks_read(config: Config) -> list[str]:
     """Names of the tasks in all suites that figures read."""
-    suites = [
+    tasks_of = suites.written_out(config["suites"])
+    read = [
         suite
         for entry in config["figures"].values()
         for keys in entry["reads"].values()
         for suite in keys.get("suite", [])
     ]
-    return list(dict.fromkeys(task for suite in suites for task in config["suites"][suite]))
+    return list(dict.fromkeys(task for suite in read for task in tasks_of[suite]))
 
 
 def _retrieval_sets_read(config: Config) -> list[str]:
@@ -90,7 +93,7 @@ def _retrieval_sets_read(config: Config) -> list[str]:
     models = [
         model
         for entry in config["figures"].values()
-        for table in ("retrieval_scores", "retrieval_samples")
+        for table in ("retrieval_scores", "retrieval_samples", "retrieval_difference")
         for model in entry["reads"].get(table, {}).get("model", [])
     ]
     sets = [config["models"][model].get("embedding", {}).get("sets", []) for model in models]
@@ -99,7 +102,10 @@ def _retrieval_sets_read(config: Config) -> list[str]:
 
 def _tasks_matched(config: Config) -> list[str]:
     """Names of the tasks that are asked in matched formats, if a figure reads the results."""
-    is_read = any("matched_samples" in entry["reads"] for entry in config["figures"].values())
+    is_read = any(
+        {"matched_samples", "format_difference"} & entry["reads"].keys()
+        for entry in config["figures"].values()
+    )
     return [t for t in config["matched_formats"]["sources"] if t in config["tasks"] and is_read]
 
 

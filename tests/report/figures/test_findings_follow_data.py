@@ -7,6 +7,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from figure_rows import compared
 from prunescope.paths import REPORTS
 from prunescope.report.queries import run_query
 from prunescope.report.views import with_views
@@ -210,12 +211,16 @@ def test_documents_move_in_the_direction_of_their_rank(rank, words):
             "settings": '{"sublayer": "attn", "n_drop": 2}',
         },
     ]
+    differences = [{"variant": "drop-2a", **compared("task", "squad", "retrieval", "ndcg_at_10")}]
     (finding,) = findings_of(
-        "ext_retrieval_scores", retrieval_samples=samples, compression_run=runs
+        "ext_retrieval_scores",
+        retrieval_difference=differences,
+        retrieval_samples=samples,
+        compression_run=runs,
     )
     assert finding == (
-        "squad, 2 attention sublayers dropped: nDCG@10 is 0.500 (dense 0.500). The first relevant "
-        f"document {words} on average."
+        "squad, 2 attention sublayers dropped: nDCG@10 is 0.500 (dense 0.600; 95 % interval of the "
+        f"change -0.200 to +0.000). The first relevant document {words} on average."
     )
 
 

@@ -2,20 +2,22 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
-from math import comb
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import yaml
 
+import figure_rows
 from draw_figure import load_chart
+from prunescope.inference import paired_tasks, score_differences
 from prunescope.measures import wording
 from prunescope.paths import ROOT
 from prunescope.report.queries import run_query
+from prunescope.report.views import with_views
 from prunescope.tables.schemas import TABLES
 
 FIGURES = ROOT / "reports" / "figures"
@@ -27,18 +29,6 @@ def asked(sql: str) -> list[tuple[Any, ...]]:
     with duckdb.connect() as connection:
         rows, _ = run_query(connection, f"SELECT 'm' AS model, * FROM ({sql})", {})
         return [tuple(row.values())[1:] for row in rows.to_pylist()]
-
-
-def test_mcnemar_is_the_exact_binomial_test() -> None:
-    """Against whole numbers: twice the smaller tail of a fair coin, at most 1."""
-    flips = [(wrong, right) for wrong in range(9) for right in range(9)]
-    flips += [(400, 300), (0, 60), (1000, 1000)]
-    listed = ", ".join(str(pair) for pair in flips)
-    found = asked(f"SELECT mcnemar(b, c) FROM (VALUES {listed}) AS t (b, c)")
-    for (wrong, right), (p,) in zip(flips, found, strict=True):
-        n = wrong + right
-        tail = sum(comb(n, k) for k in range(min(wrong, right) + 1))
-        assert p == pytest.approx(float(min(Fraction(1), Fraction(2 * tail, 2**n))), rel=1e-9)
 
 
 def test_texts_are_compared_in_sql_as_in_python() -> None:
@@ -64,7 +54,6 @@ TASKS = {
     "gsm8k": ("generative", "exact_match"),
     "squad": ("generative", "f1"),
 }
-METHODS = {"dense": "identity", "drop-8a": "sublayer_drop", "wanda-50": "wanda"}
 
 
 def run(
@@ -82,7 +71,7 @@ def run(
         "task_scores": [
             {**key, "variant": variant, "task": task, "metric": TASKS[task][1], "filter": "none"}
             | {"headline": True, "family": TASKS[task][0], "n_shot": 3, "n_items": len(of_task)}
-            | {"score": float(np.mean(of_task)), "higher_is_better": True, "seconds": 1.0}
+            | {"n_cut": 2, "score": float(np.mean(of_task)), "higher_is_better": True}
             for variant, tasks in outcomes.items()
             for task, of_task in tasks.items()
         ],
@@ -90,26 +79,53 @@ def run(
             {**key, "variant": variant, "task": task, "subtask": task, "item": item}
             | {"metric": TASKS[task][1], "filter": "none", "outcome": float(outcome)}
             | {"response": f"{variant} {item % 4}" if item % 4 else "same", "target": "a"}
-            | {"doc_hash": "0", "token_ids": [1, 2, 3, len(variant)], "stopped": True}
+            | {"chance": 0.0 if TASKS[task][0] == "generative" else 0.5, "doc_hash": "0"}
+            | {"token_ids": [1, 2, 3, len(variant)], "stopped": True}
             | {"n_tokens": 4, "longest_loop": 2, "repeated_ngram_share": 0.5, "distinct_2": 1.0}
             for variant, tasks in outcomes.items()
             for task, of_task in tasks.items()
             for item, outcome in enumerate(of_task)
         ],
-        "compression_run": [
-            {"model": "m", "variant": variant, "method": METHODS[variant], "settings": "{}"}
-            for variant in outcomes
-        ],
-        "retrieval_samples": [],
+        "retrieval_difference": [],
         "variant_cost": [],
         **more,
     }
+    arrow = {
+        name: pa.Table.from_pylist(rows, TABLES[name].empty().schema)
+        for name, rows in tables.items()
+    }
+    arrow["score_difference"] = _compared(arrow, key, list(outcomes))
     with duckdb.connect() as connection:
-        for name, rows in tables.items():
-            connection.register(name, pa.Table.from_pylist(rows, TABLES[name].empty().schema))
-        sql = (FIGURES / f"{stem}.sql").read_text(encoding="utf-8")
+        for name, table in arrow.items():
+            connection.register(name, table)
+        sql = with_views((FIGURES / f"{stem}.sql").read_text(encoding="utf-8"))
         found, findings = run_query(connection, sql, {})
     return found.to_pylist(), findings
+
+
+def _compared(
+    arrow: Mapping[str, pa.Table], key: Mapping[str, str], variants: Sequence[str]
+) -> pa.Table:
+    """Rows of `score_difference`, as the stage of inference makes them."""
+
+    def of_variant(table: str, variant: str) -> pa.Table:
+        return arrow[table].filter(pc.equal(arrow[table]["variant"], variant))
+
+    rows = [
+        {**key, "variant": variant, **row}
+        for variant in variants
+        for row in score_differences.differences(
+            "score_difference",
+            paired_tasks.of_suite(
+                of_variant("task_scores", "dense"),
+                of_variant("task_scores", variant),
+                of_variant("task_samples", "dense"),
+                of_variant("task_samples", variant),
+            ),
+            seed=0,
+        ).to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, TABLES["score_difference"].empty().schema)
 
 
 def of(rows: Rows, task: str | None, family: str, variant: str = "drop-8a") -> dict[str, Any]:
@@ -145,13 +161,12 @@ def test_graded_outcomes_flip_at_one_half_and_are_not_tested() -> None:
     squad = of(rows, "squad", "generative")
     assert (squad["to_wrong"], squad["to_right"]) == (2, 1)
     assert squad["mcnemar_p"] is None
-    assert squad["score"] - squad["dense_score"] == pytest.approx((2.05 - 2.4) / 5)
-    assert squad["low"] < (2.05 - 2.4) / 5 < squad["high"]
+    assert squad["difference"] == pytest.approx((2.05 - 2.4) / 5)
 
 
 def test_significant_tests_are_named() -> None:
     _, findings = run("tab01_task_scores", {"dense": DENSE, "drop-8a": DAMAGED})
-    assert findings[1] == (
+    assert findings[-1] == (
         "drop-8a: 1 of 2 exact McNemar tests have p < 0.05 (gsm8k: 0.012). That takes at least six "
         "flips; the number of tasks with so many is 1."
     )
@@ -165,41 +180,33 @@ def test_the_score_of_a_family_is_the_mean_of_its_tasks() -> None:
     assert mean["score"] == pytest.approx((0.05 + 0.41) / 2)
     assert (mean["n_tasks"], mean["n_items"]) == (2, 25)
     assert (mean["to_wrong"], mean["to_right"]) == (12, 2)
-    assert mean["low"] < mean["score"] - mean["dense_score"] < mean["high"]
+    assert mean["difference_low"] < mean["difference"] < mean["difference_high"]
 
 
-def test_intervals_are_those_of_paired_items() -> None:
-    """As numpy draws pairs, and narrower than two samples apart where outcomes go together."""
-    rng = np.random.default_rng(1)
-    dense = rng.random(400) < 0.5
-    variant = dense ^ (rng.random(400) < 0.1)
-    rows, _ = run(
-        "tab01_task_scores",
-        {"dense": {"rte": dense.tolist()}, "drop-8a": {"rte": variant.tolist()}},
-    )
-    places = rng.integers(0, 400, (4000, 400))
-    moved = variant.astype(float)[places].mean(axis=1) - dense.astype(float)[places].mean(axis=1)
-    low, high = np.quantile(moved, [0.025, 0.975])
-    apart = variant[rng.permutation(places)].mean(axis=1) - dense[places].mean(axis=1)
-    for family_or_task in ("rte", None):
-        row = of(rows, family_or_task, "non_generative")
-        assert row["low"] == pytest.approx(low, abs=0.006)
-        assert row["high"] == pytest.approx(high, abs=0.006)
-        assert row["high"] - row["low"] < 0.6 * np.ptp(np.quantile(apart, [0.025, 0.975]))
+@pytest.mark.parametrize(("choosing", "writing"), [(0.95, 0.2), (0.75, 0.9), (0.9, 0.9)])
+def test_shares_above_chance_of_both_families_are_told(choosing: float, writing: float) -> None:
+    """Dense is always right; chance is one half for a choice, and 0 for a text."""
 
-
-@pytest.mark.parametrize(("choosing", "writing"), [(0.95, 0.2), (0.3, 0.9), (0.9, 0.9)])
-def test_shares_of_both_families_are_told(choosing: float, writing: float) -> None:
     def share(kept: float) -> list[int]:
         return [1] * round(200 * kept) + [0] * round(200 * (1 - kept))
 
     dense = {"rte": [1] * 200, "gsm8k": [1] * 200}
     variant = {"rte": share(choosing), "gsm8k": share(writing)}
     _, findings = run("tab01_task_scores", {"dense": dense, "drop-8a": variant})
-    assert (
-        f"keep {100 * choosing:.0f} % of the dense model's mean score, generation tasks "
-        f"{100 * writing:.0f} %."
-    ) in findings[0]
+    kept = (choosing - 0.5) / 0.5
+    assert f"above chance, multiple-choice tasks keep {100 * kept:.0f} % (" in findings[0]
+    assert f"generation tasks keep {100 * writing:.0f} % (" in findings[0]
+    assert f" The difference is {100 * (kept - writing):.0f} points (" in findings[0]
+
+
+def test_nothing_is_kept_where_dense_may_guess() -> None:
+    outcomes = {"rte": [1, 0] * 10, "gsm8k": [0] * 20}
+    rows, findings = run("tab01_task_scores", {"dense": outcomes, "drop-8a": outcomes})
+    table = load_chart(FIGURES / "tab01_task_scores.py").draw(pa.Table.from_pylist(rows))
+    column = table.head.index("kept")
+    shown = {"".join(part.text for part in row[column]) for row in table.rows if len(row) > 1}
+    assert shown == {"–"}
+    assert len(findings) == 1, "McNemar's tests alone"
 
 
 def test_values_of_the_paper_are_shown_for_its_own_model() -> None:
@@ -215,7 +222,7 @@ def test_values_of_the_paper_are_shown_for_its_own_model() -> None:
     assert [mean[key] for key in paper] == ["mistral-7b-instruct", 22.3, 13.2]
     assert mean["paper_n_tasks"] == 5
     assert len(rows) == 2 * (3 + 2)
-    assert " In the paper, on its model, the two shares are 101 % and 59 %." in str(findings[0])
+    assert " In the paper, on its model, scores fall to 59 % of dense." in str(findings[0])
     table = load_chart(FIGURES / "tab01_task_scores.py").draw(pa.Table.from_pylist(rows))
     assert table.head[-1] == "printed in the paper"
     printed = {"".join(part.text for part in row[-1]) for row in table.rows if len(row) > 1}
@@ -228,24 +235,26 @@ def test_values_of_the_paper_are_shown_for_its_own_model() -> None:
     }
 
 
-def test_retrieval_is_compared_query_by_query() -> None:
-    found = {"dense": [1.0, 0.6, 0.0, 0.5], "drop-8a": [0.4, 0.7, 0.5, 0.5]}
-    samples = [
-        {"model": "e5", "variant": variant, "retrieval_set": "scifact", "query": f"q{place}"}
-        | {"ndcg_at_10": score, "recall_at_100": 1.0, "best_score": 0.5, "n_cut": place // 2}
-        for variant, scores in found.items()
-        for place, score in enumerate(scores)
+def test_retrieval_is_a_family_by_its_first_metric() -> None:
+    """Recall is in the table of differences, and not in Table 1; the language model is no task."""
+    rows = [
+        {"model": "e5", "variant": "drop-8a", **figure_rows.compared(scope, name, *family)}
+        for scope, name, *family in (
+            ("task", "scifact", "retrieval", "ndcg_at_10"),
+            ("task", "scifact", "retrieval", "recall_at_100"),
+            ("family", "retrieval", "retrieval", "ndcg_at_10"),
+        )
     ]
-    rows, findings = run("tab01_task_scores", {}, retrieval_samples=samples)
-    scifact = of(rows, "scifact", "retrieval")
-    assert (scifact["to_wrong"], scifact["to_right"], scifact["n_shot"]) == (1, 1, None)
-    assert (scifact["n_items"], scifact["n_cut"]) == (4, 2)
+    found, findings = run("tab01_task_scores", {}, retrieval_difference=rows)
+    assert len(found) == 2
+    scifact = of(found, "scifact", "retrieval")
     assert [scifact[key] for key in ("paper_model", "paper_score")] == [
         "e5-mistral-7b-instruct",
         71.4,
     ]
     assert findings[0].startswith(
-        "drop-8a: retrieval keeps 100 % of the dense model's mean nDCG@10 over 1 set, "
+        "drop-8a: of what the dense model scores above chance, retrieval sets keep 80 % "
+        "(70 to 90 %)"
     )
 
 
