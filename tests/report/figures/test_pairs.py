@@ -143,8 +143,9 @@ def _sql(stem: str) -> str:
 
 
 def _settings(stem: str) -> dict[str, Any]:
+    """Settings as a plan resolves them: `middle` is block 14 of these 30."""
     settings: dict[str, Any] = CONFIG["figures"][stem].get("settings", {})
-    return settings
+    return settings | ({"block": 14} if settings.get("block") == "middle" else {})
 
 
 def _drawn(stem: str, models: list[str], folder: Path) -> dict[str, Any]:
