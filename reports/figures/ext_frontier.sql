@@ -46,19 +46,7 @@ SELECT
     ) AS is_efficient
 FROM points;
 
-SELECT
-    model,
-    task_family,
-    gain,
-    variant,
-    method,
-    n_items,
-    is_tested,
-    saved,
-    lost,
-    lost_low,
-    lost_high,
-    is_efficient
+SELECT *
 FROM traded
 ORDER BY model ASC, task_family DESC, gain ASC, saved ASC, variant ASC;
 
