@@ -11,7 +11,7 @@ from snakemake.pathvars import Pathvars
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from prunescope.machine import allocator
-from prunescope.workflow import experiment, forecast, lock, records, slurm, suites
+from prunescope.workflow import experiment, forecast, lock, records, replicates, slurm, suites
 from prunescope.compression import methods, selections
 from prunescope.inference import claims
 from prunescope import paths, progress
@@ -97,6 +97,7 @@ wildcard_constraints:
     retrieval_set=experiment.one_of(config["retrieval_sets"]),
     figure=experiment.one_of(config["figures"]),
     readout=experiment.one_of(schemas.READOUTS),
+    replicate=f"(?:{'|'.join(['', *replicates.suffixes(config)])})",
 
 
 def local_model_files(wildcards):
@@ -148,8 +149,13 @@ def retrieval_settings(wildcards):
 
 def embeddings_dir(wildcards):
     """Folder for the embeddings of a variant; those of large sets are deleted after scoring."""
-    store = config["pathvars"]["store"]
-    return f"{store}/embeddings/model={wildcards.model}/variant={wildcards.variant}"
+    store, variant = config["pathvars"]["store"], f"{wildcards.variant}{wildcards.replicate}"
+    return f"{store}/embeddings/model={wildcards.model}/variant={variant}"
+
+
+def seed_of(wildcards):
+    """Seed of the calibration text and of sampled answers."""
+    return replicates.seed_of(wildcards.replicate, config)
 
 
 def reads_final_norm(wildcards):

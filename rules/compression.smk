@@ -11,18 +11,18 @@ rule sample_calibration:
             rules.fetch_corpus.output.documents, corpus=config["calibration"]["corpus"]
         ),
     output:
-        calibration="<store>/calibration/model={model}/part.parquet",
+        calibration="<store>/calibration/model={model}{replicate}/part.parquet",
     log:
-        "<logs>/sample_calibration/{model}.log",
+        "<logs>/sample_calibration/{model}{replicate}.log",
     benchmark:
-        "<logs>/sample_calibration/{model}.seconds.tsv"
+        "<logs>/sample_calibration/{model}{replicate}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     resources:
         **request("light"),
     params:
         calibration=config["calibration"],
-        seed=config["seed"],
+        seed=seed_of,
         code=fingerprint("sample_calibration.py"),
     script:
         "../scripts/sample_calibration.py"
@@ -36,11 +36,11 @@ rule score_influences:
         check=ancient(rules.check_model.output.check),
         calibration=rules.sample_calibration.output.calibration,
     output:
-        influence="<store>/influence/model={model}/part.parquet",
+        influence="<store>/influence/model={model}{replicate}/part.parquet",
     log:
-        "<logs>/score_influences/{model}.log",
+        "<logs>/score_influences/{model}{replicate}.log",
     benchmark:
-        "<logs>/score_influences/{model}.seconds.tsv"
+        "<logs>/score_influences/{model}{replicate}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
@@ -93,11 +93,11 @@ rule score_removals:
             otherwise=rules.sample_calibration.output.calibration,
         ),
     output:
-        scores="<store>/removal_score/model={model}/selection={selection}/part.parquet",
+        scores="<store>/removal_score/model={model}{replicate}/selection={selection}/part.parquet",
     log:
-        "<logs>/score_removals/{model}/{selection}.log",
+        "<logs>/score_removals/{model}{replicate}/{selection}.log",
     benchmark:
-        "<logs>/score_removals/{model}/{selection}.seconds.tsv"
+        "<logs>/score_removals/{model}{replicate}/{selection}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
@@ -137,13 +137,13 @@ rule compress_model:
             otherwise=[],
         ),
     output:
-        edit="<store>/edits/model={model}/variant={variant}/edit.safetensors",
-        report="<store>/compression_report/model={model}/variant={variant}/part.parquet",
-        run="<store>/compression_run/model={model}/variant={variant}/part.parquet",
+        edit="<store>/edits/model={model}/variant={variant}{replicate}/edit.safetensors",
+        report="<store>/compression_report/model={model}/variant={variant}{replicate}/part.parquet",
+        run="<store>/compression_run/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/compress_model/{model}/{variant}.log",
+        "<logs>/compress_model/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/compress_model/{model}/{variant}.seconds.tsv"
+        "<logs>/compress_model/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: branch(reads_evidence("model"), then=config["threads"], otherwise=1)
@@ -169,11 +169,11 @@ rule export_model:
         check=ancient(rules.check_model.output.check),
         edit=rules.compress_model.output.edit,
     output:
-        checkpoint=directory("<results>/exports/{model}/{variant}"),
+        checkpoint=directory("<results>/exports/{model}/{variant}{replicate}"),
     log:
-        "<logs>/export_model/{model}/{variant}.log",
+        "<logs>/export_model/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/export_model/{model}/{variant}.seconds.tsv"
+        "<logs>/export_model/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
@@ -186,7 +186,7 @@ rule export_model:
         dtype=lookup("models/{model}/dtype", within=config),
         form=config.get("export", {}).get("form", "small"),
         calibration=config["calibration"],
-        seed=config["seed"],
+        seed=seed_of,
         code=fingerprint("export_model.py"),
     script:
         "../scripts/export_model.py"

@@ -15,12 +15,12 @@ rule run_lm_eval:
             rules.fetch_task.output.manifest, task=tasks_of_suite(wildcards)
         ),
     output:
-        scores="<store>/task_scores/model={model}/variant={variant}/suite={suite}/part.parquet",
-        samples="<store>/task_samples/model={model}/variant={variant}/suite={suite}/part.parquet",
+        scores="<store>/task_scores/model={model}/variant={variant}{replicate}/suite={suite}/part.parquet",
+        samples="<store>/task_samples/model={model}/variant={variant}{replicate}/suite={suite}/part.parquet",
     log:
-        "<logs>/run_lm_eval/{model}/{variant}/{suite}.log",
+        "<logs>/run_lm_eval/{model}/{variant}{replicate}/{suite}.log",
     benchmark:
-        "<logs>/run_lm_eval/{model}/{variant}/{suite}.seconds.tsv"
+        "<logs>/run_lm_eval/{model}/{variant}{replicate}/{suite}.seconds.tsv"
     conda:
         "../envs/benchmarks.yaml"
     threads: config["threads"]
@@ -49,11 +49,11 @@ rule run_matched_formats:
             rules.fetch_task.output.manifest, task=config["matched_formats"]["sources"]
         ),
     output:
-        samples="<store>/matched_samples/model={model}/variant={variant}/part.parquet",
+        samples="<store>/matched_samples/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/run_matched_formats/{model}/{variant}.log",
+        "<logs>/run_matched_formats/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/run_matched_formats/{model}/{variant}.seconds.tsv"
+        "<logs>/run_matched_formats/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/benchmarks.yaml"
     threads: config["threads"]
@@ -64,7 +64,7 @@ rule run_matched_formats:
         n_candidates=config["matched_formats"]["n_candidates"],
         batch_size=config["benchmarks"]["batch_size"],
         run_code=config["benchmarks"]["run_code"],
-        seed=config["seed"],
+        seed=config["seeds"][0],
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("run_matched_formats.py"),
     script:
@@ -88,12 +88,12 @@ rule run_retrieval:
             rules.fetch_retrieval_set.output.qrels, retrieval_set=retrieval_sets_of(wildcards)
         ),
     output:
-        scores="<store>/retrieval_scores/model={model}/variant={variant}/part.parquet",
-        samples="<store>/retrieval_samples/model={model}/variant={variant}/part.parquet",
+        scores="<store>/retrieval_scores/model={model}/variant={variant}{replicate}/part.parquet",
+        samples="<store>/retrieval_samples/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/run_retrieval/{model}/{variant}.log",
+        "<logs>/run_retrieval/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/run_retrieval/{model}/{variant}.seconds.tsv"
+        "<logs>/run_retrieval/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/retrieval.yaml"
     threads: config["threads"]

@@ -9,17 +9,17 @@ rule compare_scores:
         scores=scores_of_suite("scores"),
         samples=scores_of_suite("samples"),
     output:
-        differences="<store>/score_difference/model={model}/variant={variant}/suite={suite}/part.parquet",
+        differences="<store>/score_difference/model={model}/variant={variant}{replicate}/suite={suite}/part.parquet",
     log:
-        "<logs>/compare_scores/{model}/{variant}/{suite}.log",
+        "<logs>/compare_scores/{model}/{variant}{replicate}/{suite}.log",
     benchmark:
-        "<logs>/compare_scores/{model}/{variant}/{suite}.seconds.tsv"
+        "<logs>/compare_scores/{model}/{variant}{replicate}/{suite}.seconds.tsv"
     conda:
         "../envs/inference.yaml"
     resources:
         **request("light"),
     params:
-        seed=config["seed"],
+        seed=config["seeds"][0],
         code=fingerprint("compare_scores.py"),
     script:
         "../scripts/compare_scores.py"
@@ -35,18 +35,18 @@ rule compare_retrieval:
             rules.fetch_retrieval_set.output.qrels, retrieval_set=retrieval_sets_of(wildcards)
         ),
     output:
-        differences="<store>/retrieval_difference/model={model}/variant={variant}/part.parquet",
+        differences="<store>/retrieval_difference/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/compare_retrieval/{model}/{variant}.log",
+        "<logs>/compare_retrieval/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/compare_retrieval/{model}/{variant}.seconds.tsv"
+        "<logs>/compare_retrieval/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/inference.yaml"
     resources:
         **request("light"),
     params:
         sets=retrieval_settings,
-        seed=config["seed"],
+        seed=config["seeds"][0],
         code=fingerprint("compare_retrieval.py"),
     script:
         "../scripts/compare_retrieval.py"
@@ -58,17 +58,17 @@ rule compare_formats:
         dense_samples=of_dense(rules.run_matched_formats.output.samples),
         samples=rules.run_matched_formats.output.samples,
     output:
-        differences="<store>/format_difference/model={model}/variant={variant}/part.parquet",
+        differences="<store>/format_difference/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/compare_formats/{model}/{variant}.log",
+        "<logs>/compare_formats/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/compare_formats/{model}/{variant}.seconds.tsv"
+        "<logs>/compare_formats/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/inference.yaml"
     resources:
         **request("light"),
     params:
-        seed=config["seed"],
+        seed=config["seeds"][0],
         code=fingerprint("compare_formats.py"),
     script:
         "../scripts/compare_formats.py"
@@ -81,11 +81,11 @@ rule average_histories:
         decoding_trace=rules.trace_decoding.output.decoding_trace,
         noise_floor=rules.check_model.output.noise,
     output:
-        effects="<store>/history_effect/model={model}/variant={variant}/part.parquet",
+        effects="<store>/history_effect/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/average_histories/{model}/{variant}.log",
+        "<logs>/average_histories/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/average_histories/{model}/{variant}.seconds.tsv"
+        "<logs>/average_histories/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/inference.yaml"
     resources:
@@ -130,7 +130,7 @@ rule correlate_losses:
 rule judge_claims:
     """Compare the claims of one figure with its tables: they hold, fail or stay undecided."""
     input:
-        unpack(figure_tables),
+        unpack(claim_tables),
         trained=surprisals_of_figure,
     output:
         verdicts="<store>/claim_verdict/figure={figure}/part.parquet",

@@ -11,16 +11,37 @@ def tables_by_path():
 
 
 def tables_of(figure):
-    """Files of all tables that a figure reads, by table."""
+    """Files of all tables that a figure reads, by table, of the first seed."""
     entry = config["figures"][figure]
     return {
-        table: expand(tables_by_path()[table], **keys) for table, keys in entry["reads"].items()
+        table: expand(tables_by_path()[table], **keys, replicate="")
+        for table, keys in entry["reads"].items()
     }
+
+
+def replicates_of(table, keys):
+    """Files of a table with these keys that a further seed changes."""
+    path, suffixes = tables_by_path()[table], replicates.suffixes(config)
+    if "{replicate}" not in path:
+        return []
+    if "variant" in keys:
+        chosen = [v for v in keys["variant"] if replicates.depends_on_seed(table, v, config)]
+        keys = {**keys, "variant": chosen}
+    return expand(path, **keys, replicate=suffixes)
 
 
 def figure_tables(wildcards):
     """Inputs of draw_figure, one named input per table."""
     return tables_of(wildcards.figure)
+
+
+def claim_tables(wildcards):
+    """Inputs of judge_claims: those of draw_figure, and the same tables of further seeds."""
+    reads = config["figures"][wildcards.figure]["reads"]
+    return {
+        table: files + replicates_of(table, reads[table])
+        for table, files in tables_of(wildcards.figure).items()
+    }
 
 
 def all_tables(wildcards):
@@ -45,12 +66,12 @@ def items_page(wildcards):
 
 def of_dense(path):
     """The same output for the dense model."""
-    return str(path).replace("{variant}", "dense")
+    return str(path).replace("{variant}{replicate}", "dense")
 
 
-def scores_of_suite(output, variant="{variant}"):
+def scores_of_suite(output, variant="{variant}{replicate}"):
     """Inputs of compare_scores: an output of run_lm_eval for each part of the suite."""
-    path = str(getattr(rules.run_lm_eval.output, output)).replace("{variant}", variant)
+    path = str(getattr(rules.run_lm_eval.output, output)).replace("{variant}{replicate}", variant)
 
     def files(wildcards):
         parts = suites.parts(config["suites"])[wildcards.suite]
@@ -71,7 +92,7 @@ def of_decoded_variants(path):
             for variant in tables["decoding_deviation"]["variant"]
         ]
         names = {"model": wildcards.model, "suite": wildcards.suite}
-        return expand(path, variant=list(dict.fromkeys(variants)), **names)
+        return expand(path, variant=list(dict.fromkeys(variants)), replicate="", **names)
 
     return files
 
@@ -164,7 +185,7 @@ def exported_checkpoints(wildcards):
             "under `variants` in config.yaml."
         )
     asked = {key: config["export"][key] for key in ("model", "variant")}
-    return expand(rules.export_model.output.checkpoint, **asked)
+    return expand(rules.export_model.output.checkpoint, **asked, replicate="")
 
 
 def advised_on(task):

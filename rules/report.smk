@@ -29,7 +29,7 @@ rule build_report:
         unpack(all_tables),
         figures=expand(rules.draw_figure.output.figure, figure=config["figures"]),
         manifests=expand(rules.fetch_model.output.manifest, model=models_read()),
-        answers=expand(rules.generate_dense.output.answers, model=models_answering()),
+        answers=expand(rules.generate_dense.output.answers, model=models_answering(), replicate=""),
         claim_verdict=expand(rules.judge_claims.output.verdicts, figure=figures_with_claims()),
     output:
         report="<results>/report.html",
@@ -45,7 +45,7 @@ rule build_report:
         timed=timed_rules(),  # no inputs: a lost log must not re-run the job it timed
         settings={
             key: config[key]
-            for key in ("seed", "calibration", "decoding", "texts", "tracing", "prompts")
+            for key in ("seeds", "calibration", "decoding", "texts", "tracing", "prompts")
         },
         code=fingerprint(
             "build_report.py",

@@ -7,11 +7,11 @@ rule estimate_deviations:
         trace=rules.trace_sublayers.output.trace,
         shift=rules.trace_sublayers.output.shift,
     output:
-        deviation="<store>/deviation/model={model}/variant={variant}/readout={readout}/part.parquet",
+        deviation="<store>/deviation/model={model}/variant={variant}{replicate}/readout={readout}/part.parquet",
     log:
-        "<logs>/estimate_deviations/{model}/{variant}/{readout}.log",
+        "<logs>/estimate_deviations/{model}/{variant}{replicate}/{readout}.log",
     benchmark:
-        "<logs>/estimate_deviations/{model}/{variant}/{readout}.seconds.tsv"
+        "<logs>/estimate_deviations/{model}/{variant}{replicate}/{readout}.seconds.tsv"
     conda:
         "../envs/report.yaml"
     resources:
@@ -28,11 +28,11 @@ rule estimate_decoding:
         trace=rules.trace_decoding.output.decoding_trace,
         shift=rules.trace_decoding.output.decoding_shift,
     output:
-        deviation="<store>/decoding_deviation/model={model}/variant={variant}/part.parquet",
+        deviation="<store>/decoding_deviation/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/estimate_decoding/{model}/{variant}.log",
+        "<logs>/estimate_decoding/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/estimate_decoding/{model}/{variant}.seconds.tsv"
+        "<logs>/estimate_decoding/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/report.yaml"
     resources:

@@ -8,11 +8,11 @@ rule generate_dense:
         manifest=rules.fetch_model.output.manifest,
         check=ancient(rules.check_model.output.check),
     output:
-        answers="<store>/dense_answer/model={model}/part.parquet",
+        answers="<store>/dense_answer/model={model}{replicate}/part.parquet",
     log:
-        "<logs>/generate_dense/{model}.log",
+        "<logs>/generate_dense/{model}{replicate}.log",
     benchmark:
-        "<logs>/generate_dense/{model}.seconds.tsv"
+        "<logs>/generate_dense/{model}{replicate}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
@@ -22,7 +22,7 @@ rule generate_dense:
         prompts=config["prompts"],
         prompting=config["prompting"],
         decoding=config["decoding"],
-        seed=config["seed"],
+        seed=seed_of,
         dtype=lookup("models/{model}/dtype", within=config),
         code=fingerprint("generate_dense.py"),
     script:
@@ -38,11 +38,11 @@ rule measure_variant:
         edit=rules.compress_model.output.edit,
         answers=rules.generate_dense.output.answers,
     output:
-        cost="<store>/variant_cost/model={model}/variant={variant}/part.parquet",
+        cost="<store>/variant_cost/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/measure_variant/{model}/{variant}.log",
+        "<logs>/measure_variant/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/measure_variant/{model}/{variant}.seconds.tsv"
+        "<logs>/measure_variant/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: all_threads  # a speed is measured with nothing beside it
@@ -67,12 +67,12 @@ rule trace_sublayers:
         edit=rules.compress_model.output.edit,
         answers=rules.generate_dense.output.answers,
     output:
-        trace="<store>/sublayer_trace/model={model}/variant={variant}/readout={readout}/part.parquet",
-        shift="<store>/logit_shift/model={model}/variant={variant}/readout={readout}/part.parquet",
+        trace="<store>/sublayer_trace/model={model}/variant={variant}{replicate}/readout={readout}/part.parquet",
+        shift="<store>/logit_shift/model={model}/variant={variant}{replicate}/readout={readout}/part.parquet",
     log:
-        "<logs>/trace_sublayers/{model}/{variant}/{readout}.log",
+        "<logs>/trace_sublayers/{model}/{variant}{replicate}/{readout}.log",
     benchmark:
-        "<logs>/trace_sublayers/{model}/{variant}/{readout}.seconds.tsv"
+        "<logs>/trace_sublayers/{model}/{variant}{replicate}/{readout}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
@@ -97,18 +97,18 @@ rule trace_decoding:
         edit=rules.compress_model.output.edit,
         answers=rules.generate_dense.output.answers,
     output:
-        decoded_step="<store>/decoded_step/model={model}/variant={variant}/part.parquet",
-        decoding_trace="<store>/decoding_trace/model={model}/variant={variant}/part.parquet",
-        decoding_shift="<store>/decoding_shift/model={model}/variant={variant}/part.parquet",
-        history_term="<store>/history_term/model={model}/variant={variant}/part.parquet",
-        option_trace="<store>/option_trace/model={model}/variant={variant}/part.parquet",
-        option_agreement="<store>/option_agreement/model={model}/variant={variant}/part.parquet",
-        top_token="<store>/top_token/model={model}/variant={variant}/part.parquet",
-        generated_text="<store>/generated_text/model={model}/variant={variant}/part.parquet",
+        decoded_step="<store>/decoded_step/model={model}/variant={variant}{replicate}/part.parquet",
+        decoding_trace="<store>/decoding_trace/model={model}/variant={variant}{replicate}/part.parquet",
+        decoding_shift="<store>/decoding_shift/model={model}/variant={variant}{replicate}/part.parquet",
+        history_term="<store>/history_term/model={model}/variant={variant}{replicate}/part.parquet",
+        option_trace="<store>/option_trace/model={model}/variant={variant}{replicate}/part.parquet",
+        option_agreement="<store>/option_agreement/model={model}/variant={variant}{replicate}/part.parquet",
+        top_token="<store>/top_token/model={model}/variant={variant}{replicate}/part.parquet",
+        generated_text="<store>/generated_text/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/trace_decoding/{model}/{variant}.log",
+        "<logs>/trace_decoding/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/trace_decoding/{model}/{variant}.seconds.tsv"
+        "<logs>/trace_decoding/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]
@@ -116,7 +116,7 @@ rule trace_decoding:
         **request("model"),
     params:
         max_new_tokens=config["decoding"]["max_new_tokens"],
-        seed=config["seed"],
+        seed=seed_of,
         temperatures=config["tracing"]["temperatures"],
         thresholds=config["texts"],
         prompting=config["prompting"],
@@ -135,11 +135,11 @@ rule split_attention_error:
         edit=rules.compress_model.output.edit,
         answers=rules.generate_dense.output.answers,
     output:
-        attention_error="<store>/attention_error/model={model}/variant={variant}/part.parquet",
+        attention_error="<store>/attention_error/model={model}/variant={variant}{replicate}/part.parquet",
     log:
-        "<logs>/split_attention_error/{model}/{variant}.log",
+        "<logs>/split_attention_error/{model}/{variant}{replicate}.log",
     benchmark:
-        "<logs>/split_attention_error/{model}/{variant}.seconds.tsv"
+        "<logs>/split_attention_error/{model}/{variant}{replicate}.seconds.tsv"
     conda:
         "../envs/torch.yaml"
     threads: config["threads"]

@@ -25,22 +25,49 @@ def judge_claims(
     Parameters
     ----------
     figure : stem of the figure.
-    tables : files of each table that the figure reads, by the name of the table.
+    tables : files of each table that the figure reads, by the name of the table, and their
+        replicates.
     surprisals : files of table `surprisal` of the models of the figure.
     settings : values of the `$named` parameters of the figure's query.
     verdicts_file : the file to write.
     made_by : provenance, written into the metadata of the file.
     """
-    with store.open_tables(tables) as connection:
-        queries.prepare(connection)
-        measured = [
-            (claim, units_of(claim, connection, tables, settings))
-            for claim in claims.of_figure(figure)
-        ]
+    measured: dict[str, list[dict[str, Any]]] = {}
+    for seed, of_seed in by_seed(tables).items():
+        with store.open_tables(of_seed) as connection:
+            queries.prepare(connection)
+            for claim in claims.of_figure(figure):
+                rows = units_of(claim, connection, tables, settings)
+                measured.setdefault(claim.name, []).extend({**row, "seed": seed} for row in rows)
     with store.open_tables({"surprisal": surprisals}) as connection:
         known = connection.sql("FROM surprisal").to_arrow_table().to_pylist()
-    rows = verdicts.judged(measured, verdicts.untrained(known))
+    of_claims = [(claim, measured[claim.name]) for claim in claims.of_figure(figure)]
+    rows = verdicts.judged(of_claims, verdicts.untrained(known))
     store.write(verdicts_file, rows, "claim_verdict", made_by)
+
+
+def by_seed(tables: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[str]]]:
+    """The files of each table by seed; a file that has no replicate belongs to every seed.
+
+    The first seed, whose files have none in their paths, is named by an empty text.
+
+    Parameters
+    ----------
+    tables : files of each table, by the name of the table.
+    """
+    first: dict[str, list[str]] = {table: [] for table in tables}
+    replicates: dict[str, dict[str, str]] = {"": {}}
+    for table, files in tables.items():
+        for file in files:
+            seed, first_file = store.seed_of(file)
+            if seed:
+                replicates.setdefault(seed, {})[first_file] = file
+            else:
+                first[table].append(file)
+    return {
+        seed: {table: [made.get(file, file) for file in files] for table, files in first.items()}
+        for seed, made in replicates.items()
+    }
 
 
 def units_of(

@@ -236,7 +236,8 @@ def test_a_name_matches_only_itself():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("sede", 0), r"no key 'sede'. Did you mean 'seed'\?"),
+        (("sede", [0]), r"no key 'sede'. Did you mean 'seeds'\?"),
+        (("seed", 0), r"no key 'seed'. Did you mean 'seeds'\?"),
         (("limits/memory", 4), r"limits: .*no key 'memory'.* There are: mem_mb, runtime, gpu"),
         (("limits/mem_mb", 100), r"limits/mem_mb is 100; it must be at least 500"),
         (("limits/runtime", 0), r"limits/runtime is 0; it must be at least 1"),
@@ -270,8 +271,14 @@ def test_a_name_matches_only_itself():
         (("retrieval_sets/squad/format", "bier"), r"format is 'bier'; it must be one of beir"),
         (("retrieval_sets/squad/n_queries", 0), r"n_queries is 0; it must be at least 1"),
         (("retrieval_sets/new", {"format": "beir"}), r"retrieval_sets/new lacks `source`"),
-        (("seed", None), r"seed is empty"),
-        (("seed", 2**63), r"seed is 9223372036854775808; it must be at most"),
+        (("seeds", None), r"seeds is empty"),
+        (("seeds", []), r"seeds is \[\]; it must hold something"),
+        (("seeds", 0), r"seeds is 0; it must be a list"),
+        (("seeds", [0, 0]), r"seeds"),
+        (("seeds", [0, -1]), r"seeds/1 is -1; it must be at least 0"),
+        (("seeds", [0.5]), r"seeds/0 is 0.5; it must be a whole number"),
+        (("seeds", [True]), r"seeds/0 is True; it must be a whole number"),
+        (("seeds", [2**63]), r"seeds/0 is 9223372036854775808; it must be at most"),
         (("variants/x", {"method": "wanda", "pattern": "0:4"}), r"'0:4' is not n:m"),
         (("variants/x", {"method": "neuron", "sparsity": 1.0}), r"sparsity is 1.0; .*below 1"),
         (("tracing/temperatures", []), r"temperatures is \[\]; it must hold something"),
@@ -351,7 +358,7 @@ def test_errors_name_the_key_and_a_remedy(change, message):
 
 def test_all_mistakes_are_reported_together():
     with pytest.raises(experiment.ConfigError) as refused:
-        resolved(("seed", -1), ("decoding/max_new_tokens", 0))
+        resolved(("seeds", [-1]), ("decoding/max_new_tokens", 0))
     assert len(str(refused.value).splitlines()) == 2
 
 

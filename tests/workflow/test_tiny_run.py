@@ -243,7 +243,7 @@ def test_a_moved_store_is_reused_where_inputs_are_equal(tiny_run, tmp_path):
     for name in ("store", "results"):
         shutil.copytree(tiny_run.folder / name, other.folder / name, symlinks=True)
     assert "score_influences" not in other.plan(*TINY)
-    with other.edited("config.yaml", "seed: 0", "seed: 7"):
+    with other.edited("config.yaml", "seeds: [0]", "seeds: [7]"):
         assert other.plan(*TINY)["sample_calibration"] == 1
     shutil.rmtree(other.folder / "store/tiny/.records")
     shutil.rmtree(other.folder / ".snakemake")
@@ -488,7 +488,7 @@ def test_another_dtype_of_passes_re_runs_methods_that_read_weights(tiny_run, pla
 
 def test_another_calibration_seed_re_runs_calibration_and_answers(tiny_run, planned):
     """With all that follows; answers are sampled. Nothing is fetched again."""
-    with tiny_run.edited(CONFIG, "\ndefault_model", "\nseed: 1\ndefault_model"):
+    with tiny_run.edited(CONFIG, "\ndefault_model", "\nseeds: [1]\ndefault_model"):
         assert tiny_run.plan(*TINY) == {
             "sample_calibration": 1,
             "score_influences": 1,
@@ -502,3 +502,16 @@ def test_another_calibration_seed_re_runs_calibration_and_answers(tiny_run, plan
             "compare_formats": len(planned.variants("format_difference")),
             **drawn(set(planned.figures) - planned.reading("model_check")),
         }
+
+
+def test_a_further_seed_runs_only_its_replicates(tiny_run, planned):
+    """Nothing of the first seed is made again, and no figure is drawn; claims are judged anew."""
+    with tiny_run.edited(CONFIG, "\ndefault_model", "\nseeds: [0, 1]\ndefault_model"):
+        plan = tiny_run.plan(*TINY)
+    for rule in ("sample_calibration", "score_influences", "generate_dense"):
+        assert plan[rule] == 1, rule
+    assert 0 < plan["trace_decoding"] <= len(planned.variants(*DECODED))
+    assert 0 < plan["compress_model"] <= len(compressed(planned, *DROPS, *WEIGHTS))
+    assert 0 < plan["run_lm_eval"] < len(planned.evaluations())
+    assert 0 < plan["judge_claims"] <= drawn(set(planned.figures))["judge_claims"]
+    assert "draw_figure" not in plan

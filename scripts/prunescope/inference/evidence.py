@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from prunescope import finite
+from prunescope.inference import seeds
+from prunescope.inference.seeds import Interval
 
 CONFIDENCE = 0.95
 """Level of every interval."""
@@ -101,6 +103,10 @@ _TESTS: Mapping[str, Callable[[Floats, float], Evidence]] = {
 }
 
 
+_LIMITS: Mapping[str, tuple[float, float]] = {"share": (0, 1), "rank_correlation": (-1, 1)}
+"""The smallest and the largest value that a statistic can have."""
+
+
 def of_units(
     statistic: str, rows: Sequence[Mapping[str, Any]], threshold: float
 ) -> Evidence | None:
@@ -110,12 +116,47 @@ def of_units(
     ----------
     statistic : `median`, `share`, `mean` or `rank_correlation` of the units, or `given`.
     rows : one per unit, with `measured` and, for a rank correlation, `beside`; one row with
-        `n`, `measured`, `low`, `high` and `p_value` if the evidence is given.
+        `n`, `measured`, `low`, `high` and `p_value` if the evidence is given. If there are several
+        seeds, each row has its `seed`, and units are those of each seed.
     threshold : the value that is tested; a rank correlation is tested against 0.
     """
-    rows = [row for row in rows if row["measured"] is not None]
-    if not rows:
+    by_seed: dict[Any, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["measured"] is not None:
+            by_seed.setdefault(row.get("seed"), []).append(row)
+    results = [_of_one_seed(statistic, each, threshold) for each in by_seed.values()]
+    if not results:
         return None
+    tested = 0 if statistic == "rank_correlation" else threshold
+    return across_seeds(results, tested, _LIMITS.get(statistic, (-np.inf, np.inf)))
+
+
+def across_seeds(
+    results: Sequence[Evidence], threshold: float, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> Evidence:
+    """The mean over seeds; its interval and p-value include variation between them (`seeds`).
+
+    Parameters
+    ----------
+    results : the evidence of each seed.
+    threshold : the value that is tested.
+    limits : the smallest and the largest value that the statistic can have.
+    """
+    if all(result == results[0] for result in results):
+        return results[0]
+    intervals = [Interval(result.value, result.low, result.high) for result in results]
+    value, low, high = seeds.across(intervals)
+    p_value = seeds.p_value(intervals, threshold)
+    return Evidence(
+        n=min(result.n for result in results),
+        value=value,
+        low=max(low, limits[0]),
+        high=min(high, limits[1]),
+        p_value=p_value if np.isfinite(p_value) else 1.0,
+    )
+
+
+def _of_one_seed(statistic: str, rows: Sequence[Mapping[str, Any]], threshold: float) -> Evidence:
     if statistic == "given":
         (row,) = rows
         return Evidence(row["n"], row["measured"], row["low"], row["high"], row["p_value"])

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -33,6 +34,9 @@ PACKAGES = (
 """Packages whose versions are recorded in the metadata of every artifact."""
 
 _PROVENANCE_KEY = b"prunescope"
+
+_REPLICATE = re.compile(r"(?<=/)((?:model|variant)=[^/@]+)@([0-9]+)(?=/)")
+"""The model or the variant in the path of a replicate, and its seed."""
 
 _Row = TypeVar("_Row")
 
@@ -280,7 +284,7 @@ def open_tables(
 ) -> "duckdb.DuckDBPyConnection":
     """Open a DuckDB connection with one view per table over exactly the given files.
 
-    Partition keys of the paths become text columns.
+    Partition keys of the paths become text columns, without the seed that a replicate's ends in.
 
     Parameters
     ----------
@@ -307,11 +311,28 @@ def open_tables(
         keys = ", ".join(f"'{key}': VARCHAR" for key in TABLES[table].partition)
         absolute_paths = [Path(path).resolve() for path in paths]
         names = [os.path.relpath(path, folder) if folder else str(path) for path in absolute_paths]
+        file_list = ", ".join(map(quoted, names))
         connection.execute(
-            f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{', '.join(map(quoted, names))}], "
+            f"CREATE VIEW {table} AS SELECT * {_without_seeds(table, paths)}"
+            f"FROM read_parquet([{file_list}], "
             f"hive_partitioning = true, hive_types_autocast = false, hive_types = {{{keys}}})"
         )
     return connection
+
+
+def seed_of(path: str | Path) -> tuple[str, str]:
+    """The seed of a replicate, empty for other files, and the path of the first seed's file."""
+    found = _REPLICATE.search(str(path))
+    return (found[2] if found else ""), _REPLICATE.sub(r"\1", str(path))
+
+
+def _without_seeds(table: str, paths: Sequence[str | Path]) -> str:
+    """SQL that gives replicates the names of their models and variants; empty if there are none."""
+    if not any(seed for seed, _ in map(seed_of, paths)):
+        return ""
+    keys = [key for key in ("model", "variant") if key in TABLES[table].partition]
+    names = [f"split_part({key}, '@', 1) AS {key}" for key in keys]
+    return f"REPLACE ({', '.join(names)}) "
 
 
 def quoted(text: str) -> str:

@@ -578,10 +578,14 @@ class Experiment(Section):
         None, description="the figures to make; all others are left out"
     )
     pathvars: Pathvars = Field(description="root folders of all files that the workflow writes")
-    seed: int = Field(
-        ge=0,
-        le=2**63 - 1,
-        description="seed of every random choice, below 2^63; the same seed gives the same bytes",
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, le=2**63 - 1, description="a seed, below 2^63")]],
+        Field(min_length=1),
+        Once,
+    ] = Field(
+        description="seeds of every random choice, each once; the same seed gives the same bytes. "
+        "What depends on calibration text or on sampling is repeated with each, and intervals "
+        "include how it varies; figures show the first"
     )
     threads: int = Field(
         ge=1,
