@@ -71,7 +71,8 @@ def _with_counts(settings: Any, n_blocks: int) -> Any:
     if not isinstance(given, list):
         return {**settings, "n_drop": counted(given)}
     if any(share_in(value) is not None for value in given):
-        given = list(dict.fromkeys(counted(value) for value in given))
+        counts = [counted(value) for value in given]
+        given = [count for index, count in enumerate(counts) if count not in counts[:index]]
     return {**settings, "n_drop": given}
 
 
