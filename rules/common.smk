@@ -16,6 +16,7 @@ from prunescope.compression import methods, selections
 from prunescope.inference import claims
 from prunescope import paths, progress
 from prunescope.inputs import sources
+from prunescope.report import contents
 from prunescope.workflow.fingerprint import fingerprint
 from prunescope.tables import schemas
 from prunescope.workflow.unfinished import stopped_at

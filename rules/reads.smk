@@ -108,6 +108,16 @@ def figure_fingerprint(wildcards):
     return fingerprint("draw_figure.py", "../reports/macros.sql", *pair)
 
 
+def section_of_figure(wildcards):
+    """Category of a figure in `snakemake --report`: the section of the page that shows it."""
+    return contents.heading_of(wildcards.figure)
+
+
+def description_of_figure(wildcards):
+    """Title and caption of a figure, for `snakemake --report`."""
+    return contents.described(paths.REPORTS / "figures" / f"{wildcards.figure}.py")
+
+
 def figures_with_claims():
     """The figures by whose tables claims are judged."""
     return [figure for figure in config["figures"] if claims.of_figure(figure)]
@@ -266,7 +276,7 @@ def report_what_there_is():
         return
     import build_report  # not before: it reads libraries that only the report needs
 
-    drawing = {str(job.output): job for job in unmade if job.rule.name == "draw_figure"}
+    drawing = {job.output.figure: job for job in unmade if job.rule.name == "draw_figure"}
     stale = {file for job in unmade for file in job.output}
 
     def is_made(file):

@@ -7,7 +7,13 @@ rule draw_figure:
         unpack(figure_tables),
     output:
         figure="<results>/figures/{figure}.json",
-        files=directory("<results>/figures/{figure}"),
+        files=report(
+            directory("<results>/figures/{figure}"),
+            patterns=["{width}.svg"],
+            caption="../reports/snakemake/figure.rst",
+            category=section_of_figure,
+            labels={"figure": "{figure}", "width": "{width}"},
+        ),
     log:
         "<logs>/draw_figure/{figure}.log",
     benchmark:
@@ -18,6 +24,7 @@ rule draw_figure:
         **request("light"),
     params:
         settings=figure_settings,
+        description=description_of_figure,
         code=figure_fingerprint,
     script:
         "../scripts/draw_figure.py"
@@ -32,7 +39,12 @@ rule build_report:
         answers=expand(rules.generate_dense.output.answers, model=models_answering(), replicate=""),
         claim_verdict=expand(rules.judge_claims.output.verdicts, figure=figures_with_claims()),
     output:
-        report="<results>/report.html",
+        report=report(
+            "<results>/report.html",
+            caption="../reports/snakemake/page.rst",
+            category="Pages",
+            labels={"page": "report"},
+        ),
     log:
         "<logs>/build_report.log",
     benchmark:
@@ -65,7 +77,12 @@ rule build_items:
         scores=lambda wildcards: all_tables(wildcards)["task_scores"],
         samples=lambda wildcards: all_tables(wildcards)["task_samples"],
     output:
-        page="<results>/items.html",
+        page=report(
+            "<results>/items.html",
+            caption="../reports/snakemake/items.rst",
+            category="Pages",
+            labels={"page": "changed answers"},
+        ),
     log:
         "<logs>/build_items.log",
     benchmark:

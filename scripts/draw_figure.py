@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunescope import progress
 from prunescope.inputs import sources
-from prunescope.report import charts, figure_files, views
+from prunescope.report import contents, figure_files, views
 from prunescope.report.queries import rounded, run_query
 from prunescope.report.text_tables import Table
 from prunescope.storage import store
@@ -39,7 +39,7 @@ def draw_figure(
     files_dir : the folder to write, if any, with the figure as SVG and PNG, rows and query.
     """
     chart = load_chart(chart_file)
-    title, caption = charts.title_and_caption(chart.__doc__)
+    title, caption = contents.title_and_caption(chart.__doc__)
     sql = views.with_views(query_file.read_text(encoding="utf-8"))
     rows, findings = run_query(store.open_tables(tables), sql, settings)
     if not rows.num_rows:

@@ -5,7 +5,6 @@ blindness, and their contrast is at least 3:1 on white and on near-black. Text a
 colour here, because the page gives them the colour of its theme.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.typing import ChartType
 
-from prunescope.report import labels, pickers
+from prunescope.report import contents, labels, pickers
 
 alt.data_transformers.disable_max_rows()
 
@@ -513,23 +512,11 @@ def titled(chart: ChartType, doc: str | None, subtitle: Sequence[str] = ()) -> C
     doc : the docstring of the figure's module.
     subtitle : lines between the title and the chart.
     """
-    title, _ = title_and_caption(doc)
+    title, _ = contents.title_and_caption(doc)
     titled_chart: ChartType = chart.properties(
         title=alt.Title(title, subtitle=list(subtitle), anchor="start"), description=title
     )
     return titled_chart
-
-
-def title_and_caption(doc: str | None) -> tuple[str, str]:
-    """The first line of a docstring, and the rest of it with its paragraphs kept.
-
-    Raises ValueError if one of the two is missing, because each figure needs a caption.
-    """
-    title, _, caption = inspect.cleandoc(doc or "").partition("\n")
-    paragraphs = [" ".join(part.split()) for part in caption.strip().split("\n\n")]
-    if not title or not any(paragraphs):
-        raise ValueError("a chart module needs a docstring: a title line, then its caption.")
-    return title.rstrip("."), "\n\n".join(paragraphs)
 
 
 def prompts_per_step(rows: pa.Table) -> list[str]:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import vl_convert
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from prunescope.inference import claims
 from prunescope.paths import REPORTS
-from prunescope.report import judged_claims
+from prunescope.report import contents, judged_claims
 from prunescope.storage import seals
 
 
@@ -55,18 +54,20 @@ def sections(figures: Mapping[str, Mapping[str, Any]]) -> list[Section]:
     def panels(entry: str | Mapping[str, Any]) -> list[Panel]:
         """Panels of an entry; what is left of a shared one stands alone if it is one figure."""
         if isinstance(entry, str):
-            names = [name for name in figures if f"{name}_".startswith(f"{entry}_")]
+            names = [name for name in figures if contents.is_of(name, entry)]
             return [Panel(name, "", {name: remaining.pop(name)}) for name in names]
         members = [panel for stem in entry["figures"] for panel in panels(stem)]
         shared = {name: each for panel in members for name, each in panel.figures.items()}
         return members if len(shared) < 2 else [Panel(entry["panel"], entry["title"], shared)]
 
     ordered = []
-    for entry in yaml.safe_load(_report_file("sections.yaml")):
+    for entry in contents.entries():
         stems = entry.pop("figures")
         ordered.append(Section(**entry, panels=[each for stem in stems for each in panels(stem)]))
     others = [Panel(name, "", {name: figure}) for name, figure in remaining.items()]
-    ordered.append(Section("more", "More figures", "Figures that the paper does not have.", others))
+    ordered.append(
+        Section("more", contents.OTHER_FIGURES, "Figures that the paper does not have.", others)
+    )
     return [section for section in ordered if section.panels]
 
 

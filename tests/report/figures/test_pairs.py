@@ -14,7 +14,7 @@ from draw_figure import draw_figure, load_chart
 from figure_rows import decoding_rows
 from prunescope import progress
 from prunescope.paths import ROOT
-from prunescope.report import charts, noise_limits, pickers, views
+from prunescope.report import contents, noise_limits, pickers, views
 from prunescope.report.noise_limits import FLOOR
 from prunescope.report.queries import rounded, run_query
 from prunescope.storage import store
@@ -123,7 +123,7 @@ def test_numbers_have_five_digits_and_are_finite() -> None:
 
 def test_every_figure_has_a_title_and_a_caption() -> None:
     for stem in STEMS:
-        title, caption = charts.title_and_caption(load_chart(FIGURES / f"{stem}.py").__doc__)
+        title, caption = contents.title_and_caption(load_chart(FIGURES / f"{stem}.py").__doc__)
         kind, number = stem[:3], stem[3:].split("_")[0].lstrip("0")
         named = {"fig": f"Figure {number}. ", "tab": f"Table {number}. ", "ext": ""}[kind]
         assert title.startswith(named)
@@ -132,7 +132,7 @@ def test_every_figure_has_a_title_and_a_caption() -> None:
 
 def test_a_chart_without_a_caption_is_refused() -> None:
     with pytest.raises(ValueError, match="caption"):
-        charts.title_and_caption("Only a title.")
+        contents.title_and_caption("Only a title.")
 
 
 # ---- two prompts, three blocks, every quantity ----------------------------------------------
