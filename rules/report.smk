@@ -159,7 +159,7 @@ rule write_advice:
         task="multiple-choice|generation|retrieval",
         save="memory|kv|speed",
     conda:
-        "../envs/report.yaml"
+        "../envs/inference.yaml"
     resources:
         **request("light"),
     params:

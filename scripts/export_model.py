@@ -39,9 +39,9 @@ def export_model(
         with_code = export.needs_code(loaded.edit, form)
         dense = loaded.dense
         exported = export_proof.load(folder, with_code=with_code).to(dense.device)
-        stock_dense = export_proof.load(Path(source.model_dir), with_code=False).to(
-            dense.device, dense.dtype
-        )
+        stock_dense = export_proof.load(
+            Path(source.model_dir), with_code=False, dtype=dense.dtype
+        ).to(dense.device)
         texts = [prompt["text"] for prompt in prompt_texts.values()]
         variant = loading.apply_edit(stock_dense, loaded.edit)
         models = export_proof.Models(exported, written, variant)

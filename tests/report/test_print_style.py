@@ -1,6 +1,7 @@
 """Figures for a paper are as wide as asked, and show what the page first shows."""
 
 import re
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pytest
@@ -24,6 +25,24 @@ def test_a_picture_shows_what_the_page_first_shows():
     (rows,) = shown["datasets"].values()
     assert {row["temperature"] for row in rows} == {1.0}
     assert {row["block"] for row in rows} == set(range(8))
+
+
+@pytest.mark.parametrize("code", [*range(32), 0x7F, 0xFFFE, 0xFFFF, 0xD800, 0x1F600])
+def test_any_character_may_be_a_label(code):
+    """Tokens of a model are labels; those that no SVG can hold are replaced."""
+    rows = [{"token": f"a{chr(code)}", "count": 1}, {"token": "b", "count": 2}]
+    figure = {
+        "datasets": {"rows": rows},
+        "data": {"name": "rows"},
+        "mark": "bar",
+        "usermeta": {},
+        "width": 100,
+        "encoding": {"x": {"field": "count", "type": "quantitative"}, "y": {"field": "token"}},
+    }
+    figure["encoding"]["y"]["type"] = "nominal"
+    drawn = print_style.svg(figure, 3.5)
+    ElementTree.fromstring(drawn)
+    assert print_style.png(drawn).startswith(b"\x89PNG")
 
 
 def test_a_column_of_one_value_has_no_picker():

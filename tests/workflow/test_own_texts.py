@@ -94,7 +94,8 @@ def test_questions_are_a_task_in_the_figures(tmp_path):
     config, _ = plan(tasks={"quiz": {"questions": path}})
     assert config["suites"]["core"] == [*CONFIG["suites"]["core"], "quiz"]
     for figure in ("tab01_task_scores", "fig01_inter_layer_scores"):
-        assert "core" in config["figures"][figure]["reads"]["task_scores"]["suite"]
+        asked = config["figures"][figure]["reads"]["score_difference"]["suite"]
+        assert "core" in {*asked, *(part for suite in asked for part in config["suites"][suite])}
     named, _ = plan(tasks={"quiz": {"questions": path}}, suites={"full": ["piqa", "quiz"]})
     assert named["suites"]["core"] == CONFIG["suites"]["core"]
 

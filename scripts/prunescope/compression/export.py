@@ -87,7 +87,9 @@ def _intermediate_size(model: Any) -> int:
     return sizes[0] if sizes else model.config.intermediate_size
 
 
-def write(folder: Path, dense: Any, edit: Edit, dense_folder: str | Path, form: str) -> Any:
+def write(
+    folder: Path, dense: Any, edit: Edit, dense_folder: str | Path, form: str = "small"
+) -> Any:
     """Write the checkpoint of a variant, and return the model that was written.
 
     Parameters

@@ -40,15 +40,19 @@ class Proof:
     tolerance: float
 
 
-def load(folder: Path, *, with_code: bool) -> Any:
+def load(folder: Path, *, with_code: bool, dtype: torch.dtype | None = None) -> Any:
     """Load a checkpoint as a user would, with transformers alone, onto the CPU.
 
     Parameters
     ----------
     folder : the checkpoint.
     with_code : whether the code in the folder is run; it must be our own.
+    dtype : dtype of the weights; None for that of the checkpoint. A model that is cast after it was
+        loaded would have its rotary frequencies rounded, too.
     """
-    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=with_code)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder, trust_remote_code=with_code, dtype=dtype or "auto"
+    )
     return loaded.eval()
 
 

@@ -31,6 +31,9 @@ STYLE: dict[str, Any] = {
     "title": {"fontSize": 10, "subtitleFontSize": 9},
 }
 
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""The characters that are none by XML 1.0 (production 2, Char)."""
+
 Part = Mapping[str, Any]
 """A Vega-Lite specification or a part of it."""
 
@@ -42,7 +45,7 @@ def svg(figure: Part, inches: float) -> str:
     ----------
     figure : as `draw_figure` writes it.
     """
-    shown = pickers.first_shown(figure)
+    shown = _printable(pickers.first_shown(figure))
     untitled = {name: part for name, part in shown.items() if name not in ("title", "usermeta")}
     untitled["config"] = {**untitled.get("config", {}), **STYLE}
     room = inches * PIXELS_PER_INCH
@@ -54,6 +57,18 @@ def svg(figure: Part, inches: float) -> str:
             break
         axes += excess / _panels_per_row(untitled) + 1
     return _scaled(drawn, inches)
+
+
+def _printable(part: Any) -> Any:
+    """A part of a specification with � for characters that XML, and thus an SVG, cannot hold.
+
+    Labels may be tokens of a model, which hold any character.
+    """
+    if isinstance(part, str):
+        return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", part)
+    if isinstance(part, Mapping):
+        return {_printable(name): _printable(value) for name, value in part.items()}
+    return [_printable(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def png(drawn: str) -> bytes:
