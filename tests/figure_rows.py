@@ -188,7 +188,7 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
             "higher_is_better": True,
             "seconds": 1.0,
         }
-        for task, family in (("hellaswag", "non_generative"), ("squad", "generative"))
+        for task, family in (("arc_easy", "non_generative"), ("basic_arithmetic", "generative"))
     ]
     samples = [
         {
