@@ -4,13 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
-CORES ?= all
 
 # Wishes: MODEL, a folder, a GGUF file, a hub id or a name in config; NAME, what to call it; ALSO, further models;
 # SIZE=quick, default or full; FIGURES="fig04 fig06"; CONFIG, overlays. docs/own-model.md shows each.
-RUN = MODEL='$(subst ','\'',$(MODEL))' NAME='$(NAME)' ALSO='$(ALSO)' SIZE='$(SIZE)' FIGURES='$(FIGURES)' \
-	CONFIG='$(subst ','\'',$(CONFIG))' CORES='$(CORES)' VARIANT='$(VARIANT)' FORM='$(FORM)' \
-	TASK='$(TASK)' MAX_LOSS='$(MAX_LOSS)' SAVE='$(SAVE)' \
+# Only what stands on the command line is a wish: an environment may have a NAME or a CONFIG of its own.
+wish = $(1)='$(if $(filter command,$(origin $(1))),$(subst ','\'',$($(1))))'
+RUN = $(foreach name,MODEL NAME ALSO SIZE FIGURES CONFIG CORES VARIANT FORM TASK MAX_LOSS SAVE,$(call wish,$(name))) \
 	PYTHONPATH=scripts $(BIN)/python -m prunescope.workflow.run
 
 .PHONY: report advise compress export verify orphans query test bench lint
