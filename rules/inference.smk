@@ -106,7 +106,7 @@ rule correlate_losses:
         decoding_deviation=of_decoded_variants(rules.estimate_decoding.output.deviation),
         score_difference=of_decoded_variants(rules.compare_scores.output.differences),
         compression_run=of_decoded_variants(rules.compress_model.output.run),
-        noise_floor=rules.check_model.output.noise,
+        noise_floor=[rules.check_model.output.noise],
     output:
         correlations="<store>/loss_correlation/model={model}/suite={suite}/part.parquet",
     log:
