@@ -8,7 +8,7 @@ import duckdb
 from prunescope import progress
 from prunescope.inference import claims, verdicts
 from prunescope.report import queries
-from prunescope.storage import store
+from prunescope.storage import replicates, store
 from prunescope.tables.schemas import TABLES
 
 
@@ -33,7 +33,7 @@ def judge_claims(
     made_by : provenance, written into the metadata of the file.
     """
     measured: dict[str, list[dict[str, Any]]] = {}
-    for seed, of_seed in by_seed(tables).items():
+    for seed, of_seed in replicates.by_seed(tables).items():
         with store.open_tables(of_seed) as connection:
             queries.prepare(connection)
             for claim in claims.of_figure(figure):
@@ -44,30 +44,6 @@ def judge_claims(
     of_claims = [(claim, measured[claim.name]) for claim in claims.of_figure(figure)]
     rows = verdicts.judged(of_claims, verdicts.untrained(known))
     store.write(verdicts_file, rows, "claim_verdict", made_by)
-
-
-def by_seed(tables: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[str]]]:
-    """The files of each table by seed; a file that has no replicate belongs to every seed.
-
-    The first seed, whose files have none in their paths, is named by an empty text.
-
-    Parameters
-    ----------
-    tables : files of each table, by the name of the table.
-    """
-    first: dict[str, list[str]] = {table: [] for table in tables}
-    replicates: dict[str, dict[str, str]] = {"": {}}
-    for table, files in tables.items():
-        for file in files:
-            seed, first_file = store.seed_of(file)
-            if seed:
-                replicates.setdefault(seed, {})[first_file] = file
-            else:
-                first[table].append(file)
-    return {
-        seed: {table: [made.get(file, file) for file in files] for table, files in first.items()}
-        for seed, made in replicates.items()
-    }
 
 
 def units_of(

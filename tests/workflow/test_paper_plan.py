@@ -104,6 +104,6 @@ def test_an_invalid_config_stops_before_the_first_job(checkout):
     """The message has one line and no traceback."""
     run = checkout.snakemake("--cores", "1", "--config", "sede=1")
     assert run.returncode != 0
-    assert "config: the experiment: there is no key 'sede'. Did you mean 'seed'?" in run.stderr
+    assert "config: the experiment: there is no key 'sede'. Did you mean 'seeds'?" in run.stderr
     assert "Traceback" not in run.stderr
     assert not (checkout.folder / "store").exists()

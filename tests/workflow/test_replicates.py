@@ -3,9 +3,9 @@
 import pyarrow as pa
 import yaml
 
-import judge_claims
 from prunescope.compression import methods
 from prunescope.paths import ROOT
+from prunescope.storage import replicates as replicated_files
 from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 from prunescope.workflow import experiment, replicates
@@ -60,7 +60,7 @@ def test_claims_read_each_seed_with_the_files_that_it_has():
         ],
         "influence": ["s@1/influence/model=m/part.parquet", "s@1/influence/model=m@7/part.parquet"],
     }
-    first, of_seven = judge_claims.by_seed(tables).values()
+    first, of_seven = replicated_files.by_seed(tables).values()
     assert first == {name: [f for f in files if "@7" not in f] for name, files in tables.items()}
     assert of_seven == {
         "task_scores": tables["task_scores"][::2],
