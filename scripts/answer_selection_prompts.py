@@ -6,9 +6,8 @@ from typing import Any
 import pyarrow as pa
 
 from prunescope import progress
-from prunescope.machine import products, runtime
-from prunescope.model import loading, prompts
-from prunescope.model.sampling import GREEDY
+from prunescope.model import dense_answers
+from prunescope.model.sampling import GenerationSettings
 from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 
@@ -39,18 +38,8 @@ def answer_selection_prompts(
     JobError
         if a prompt cannot be rendered, or needs more positions than the model has.
     """
-    device = runtime.prepare(threads)
-    tokenizer = loading.load_tokenizer(model_dir, prompting)
-    asked = [
-        prompts.Asked(name, GREEDY, prompts.prompt_token_ids(tokenizer, prompt["text"]))
-        for name, prompt in prompt_texts.items()
-    ]
-    prompts.check_lengths(asked, max_new_tokens, loading.longest(model_dir))
-    model = loading.load(model_dir, dtype, device)
-    products.order_weights(model)
-    answers = prompts.answers(model, tokenizer, asked, max_new_tokens, seed=0)  # greedy: not used
-    ends = prompts.end_of_text(model, tokenizer)
-    rows = prompts.as_rows(prompt_texts, asked, answers, tokenizer, ends)
+    decoding = GenerationSettings(max_new_tokens, sampling_temperatures=(), seed=0)  # greedy alone
+    rows = dense_answers.rows(model_dir, prompt_texts, prompting, decoding, dtype, threads)
     table = pa.Table.from_pylist(rows, schema=TABLES["selection_answer"].schema)
     store.write(answers_file, table, "selection_answer", made_by)
 

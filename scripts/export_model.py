@@ -10,9 +10,9 @@ from typing import Any
 from prunescope import progress
 from prunescope.compression import export, export_proof, model_card
 from prunescope.inputs import sources
-from prunescope.model import loading, tokenization
+from prunescope.model import loading, prompts, tokenization
 from prunescope.storage import store
-from prunescope.tracing import savings
+from prunescope.tracing import costs, savings
 
 
 def export_model(
@@ -49,7 +49,7 @@ def export_model(
         progress.LOG.info("%s", proof)
         saved = savings.measure(
             {source.model_dir: stock_dense, folder: exported},
-            savings.timed_prompt(loaded.tokenizer, texts),
+            costs.timed_prompt(prompts.prompt_token_ids(loaded.tokenizer, text) for text in texts),
         )
         description = {
             **made_by,

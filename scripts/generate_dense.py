@@ -1,14 +1,13 @@
 """Generate the answers of the dense model to all prompts, which are the context of every trace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from prunescope import progress
-from prunescope.machine import products, runtime
-from prunescope.model import loading, prompts
-from prunescope.model.sampling import GREEDY, GenerationSettings
+from prunescope.model import dense_answers
+from prunescope.model.sampling import GenerationSettings
 from prunescope.storage import store
 from prunescope.tables.schemas import TABLES
 
@@ -40,36 +39,9 @@ def generate_dense(
     JobError
         if a prompt cannot be rendered, or needs more positions than the model has.
     """
-    device = runtime.prepare(threads)
-    tokenizer = loading.load_tokenizer(model_dir, prompting)
-    encoded_prompts = [
-        prompts.Asked(name, temperature, prompts.prompt_token_ids(tokenizer, prompt["text"]))
-        for temperature in (GREEDY, *decoding.sampling_temperatures)
-        for name, prompt in prompt_texts.items()
-    ]
-    prompts.check_lengths(encoded_prompts, decoding.max_new_tokens, loading.longest(model_dir))
-    warn_of_thinking(tokenizer, encoded_prompts)
-    model = loading.load(model_dir, dtype, device)
-    products.order_weights(model)
-    answers = prompts.answers(
-        model, tokenizer, encoded_prompts, decoding.max_new_tokens, decoding.seed
-    )
-    ends = prompts.end_of_text(model, tokenizer)
-    rows = prompts.as_rows(prompt_texts, encoded_prompts, answers, tokenizer, ends)
+    rows = dense_answers.rows(model_dir, prompt_texts, prompting, decoding, dtype, threads)
     table = pa.Table.from_pylist(rows, schema=TABLES["dense_answer"].schema)
     store.write(answers_file, table, "dense_answer", made_by)
-
-
-def warn_of_thinking(tokenizer: Any, encoded_prompts: Sequence[prompts.Asked]) -> None:
-    """Warn if the chat template opens a thinking text, because then step 0 is not the answer."""
-    names = {
-        each.prompt for each in encoded_prompts if prompts.opens_thinking(tokenizer, each.token_ids)
-    }
-    if names:
-        progress.warn(
-            f"the chat template opens a thinking text after {', '.join(sorted(names))}: step 0, "
-            "where options are read, is part of it. See prompting/chat_template_kwargs in config."
-        )
 
 
 if __name__ == "__main__":

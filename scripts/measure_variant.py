@@ -1,7 +1,6 @@
 """Measure the size and speed of one variant, and how similar its output is to that of dense."""
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,10 @@ def measure_variant(
     loaded = loading.load_variant(source)
     dense, variant, device = loaded.dense, loaded.variant.model, loaded.dense.device
     answers = prompts.greedy(store.read(answers_file, "dense_answer").to_pylist())
-    token_ids = timed_prompt(answers).to(device)
+    texts = [
+        answer[part] for answer in answers for part in ("prompt_token_ids", "answer_token_ids")
+    ]
+    token_ids = costs.timed_prompt(texts).to(device)
     prefill, decode = costs.speeds(dense, variant, token_ids)
     row = {
         "method": method,
@@ -61,15 +63,6 @@ def measure_variant(
     }
     table = pa.Table.from_pylist([row], schema=TABLES["variant_cost"].schema)
     store.write(cost_file, table, "variant_cost", made_by)
-
-
-def timed_prompt(answers: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-    """The first PREFILL_TOKENS tokens of all prompts and answers, repeated if they are too few."""
-    texts = [
-        answer[part] for answer in answers for part in ("prompt_token_ids", "answer_token_ids")
-    ]
-    tokens = itertools.cycle(itertools.chain.from_iterable(texts))
-    return torch.tensor(list(itertools.islice(tokens, costs.PREFILL_TOKENS)))
 
 
 if __name__ == "__main__":

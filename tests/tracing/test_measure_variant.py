@@ -59,7 +59,9 @@ def test_one_row_describes_both_models(measured):
 
 
 def test_the_timed_prompt_repeats_the_texts():
-    prompt = script.timed_prompt(ANSWERS)
+    prompt = costs.timed_prompt(
+        answer[part] for answer in ANSWERS for part in ("prompt_token_ids", "answer_token_ids")
+    )
     said = torch.tensor([5, 17, 3, 42, 8, 7, 11, 13])
     assert prompt.shape == (costs.PREFILL_TOKENS,)
     assert torch.equal(prompt[:16], said.repeat(2))

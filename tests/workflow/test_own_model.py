@@ -3,6 +3,7 @@
 import copy
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import yaml
@@ -153,6 +154,14 @@ def test_two_models_of_one_name_do_not_share_a_store(models, plan, tmp_path):
     config, _ = plan(model=str(other), model_name="other")
     assert config["default_model"] == "other"
     assert plan(model=str(models["deep"]))[0]["default_model"] == "deep"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "3"])
+def test_a_damaged_record_of_the_model_is_refused_in_one_line(models, plan, content):
+    config, _ = plan(model=str(models["six"]))
+    (Path(config["pathvars"]["store"]) / ".model.json").write_text(content, encoding="utf-8")
+    with pytest.raises(experiment.ConfigError, match=r"model.json, .* is damaged. .* NAME="):
+        plan(model=str(models["six"]))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -87,6 +87,12 @@ def n_stored_bytes(dense: Any, variant: Any, edit: Edit) -> int:
         else:
             total += parameter.nbytes
     return round(total)
+
+
+def timed_prompt(texts: Iterable[Sequence[int]]) -> Tensor:
+    """The first PREFILL_TOKENS tokens of all texts, repeated if they are too few; (sequence,)."""
+    tokens = itertools.cycle(itertools.chain.from_iterable(texts))
+    return torch.tensor(list(itertools.islice(tokens, PREFILL_TOKENS)))
 
 
 @torch.inference_mode()

@@ -1,23 +1,14 @@
 """What loading an exported checkpoint saves, compared with the dense checkpoint loaded alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from prunescope.compression.model_card import Cost, Savings, Speedup
-from prunescope.model import prompts
 from prunescope.tracing import costs
-
-
-def timed_prompt(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Tensor:
-    """The first PREFILL_TOKENS tokens of all prompts, repeated if they are too few."""
-    tokens = [token for text in texts for token in prompts.prompt_token_ids(tokenizer, text)]
-    repeats = -(-costs.PREFILL_TOKENS // len(tokens))
-    return torch.tensor((tokens * repeats)[: costs.PREFILL_TOKENS])
 
 
 def measure(checkpoints: Mapping[str | Path, Any], token_ids: Tensor) -> Savings:

@@ -164,7 +164,13 @@ def _recorded(wish: _Wish, source: Mapping[str, Any]) -> dict[str, Any]:
         if (store / ".records").is_dir():
             raise ConfigError(f"config: model: {store} holds another experiment. {advice}")
         return {}
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        record = dict(json.loads(file.read_text(encoding="utf-8")))
+        record["asked"]
+    except (ValueError, TypeError, KeyError):
+        raise ConfigError(
+            f"config: model: {file}, which says whose results {store} holds, is damaged. {advice}"
+        ) from None
     same_path = "path" in record and record["path"] == _full_path(source)
     if record["asked"] != asked and not same_path:
         raise ConfigError(
