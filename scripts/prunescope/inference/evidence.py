@@ -16,10 +16,7 @@ from scipy import stats
 
 from prunescope import finite
 from prunescope.inference import seeds
-from prunescope.inference.seeds import Interval
-
-CONFIDENCE = 0.95
-"""Level of every interval."""
+from prunescope.inference.seeds import CONFIDENCE, Interval
 
 RESAMPLES = 1999
 """Resamples of the bootstrap and of the permutation test of a rank correlation."""

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from prunescope.inference.paired_tasks import Floats, PairedTask
-
-CONFIDENCE = 0.95
-"""Level of every interval."""
+from prunescope.inference.seeds import CONFIDENCE
 
 RESAMPLES = 4999
 """Resamples of a bootstrap and of a permutation test."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from prunescope.report import contents
 from prunescope.workflow import suites, sweeps
 from prunescope.workflow.fields import REPLACEABLE
 from prunescope.workflow.messages import instead
@@ -64,8 +65,8 @@ def mistakes(config: Config) -> Iterator[str]:
 
 
 def _of_stem(stem: str, figures: Iterable[str]) -> list[str]:
-    """Figures with this name, or whose name starts with it and an underscore: fig04."""
-    return [name for name in figures if name == stem or name.startswith(f"{stem}_")]
+    """Figures that the first words of their names mean, such as `fig04`."""
+    return [name for name in figures if contents.is_of(name, stem)]
 
 
 def asked_for(config: Config) -> dict[str, list[str]]:
