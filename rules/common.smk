@@ -11,7 +11,16 @@ from snakemake.pathvars import Pathvars
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from prunescope.machine import allocator
-from prunescope.workflow import experiment, forecast, lock, records, replicates, slurm, suites
+from prunescope.workflow import (
+    experiment,
+    forecast,
+    lock,
+    records,
+    replicates,
+    scheduling,
+    slurm,
+    suites,
+)
 from prunescope.compression import methods, selections
 from prunescope.inference import claims
 from prunescope import paths, progress
@@ -61,6 +70,7 @@ onstart:
         records.check_unchanged(store, planned_on)
     except (lock.LockedError, records.ChangedStoreError) as error:
         raise WorkflowError(str(error)) from None
+    scheduling.without_default_rate_limit(workflow)
     if on_slurm():
         slurm.mend_executor()
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_norun]
