@@ -33,7 +33,7 @@ def run_lm_eval(
     rows_dirs : folder of the rows of each task, by the name of the task.
     scores_file, samples_file : the files to write, one per table.
     tasks : entries in config of the tasks of the suite, by the name of the task.
-    batch_size : number of sequences in a forward pass.
+    batch_size : number of texts that are written at once.
     decides : everything besides settings and rows of a task that decides its result. Tasks that an
         interrupted run had finished are taken over only if it is the same.
     made_by : provenance, written into the metadata of the files.

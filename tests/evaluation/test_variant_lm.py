@@ -1,23 +1,12 @@
 """Scores of a variant in memory equal those of lm-eval on the same rows, to the last digit."""
 
-import itertools
-
 import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from prunescope.evaluation import harness
-from prunescope.evaluation.variant_lm import (
-    Item,
-    VariantLM,
-    Written,
-    all_begin_with,
-    batches,
-    batches_of_similar_length,
-    common_start_first,
-    written,
-)
+from prunescope.evaluation.variant_lm import VariantLM, Written, written
 from prunescope.measures import wording
 from prunescope.model import edits, loading
 from stock_lm_eval import FILES, stock
@@ -114,22 +103,16 @@ def test_shared_contexts_give_the_likelihoods_of_whole_sequences(tmp_path, archi
 
 
 def test_each_context_is_read_once(model_dir):
-    """The model reads each context once, and each continuation without its last token."""
+    """One pass reads each context once, and each continuation without its last token."""
     model = loading.load(model_dir, "float32", torch.device("cpu"))
     lm = VariantLM(model, loading.load_tokenizer(model_dir), 8)
     seen = []
     model.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    context, ends = list(range(10, 30)), [[40, 41, 42], [50], [60, 61]]
-    lm._loglikelihood_tokens([(("", ""), context, end) for end in ends])
-    assert seen == [20, 3 * 2]
-
-
-def test_batches_contain_consecutive_requests_up_to_the_batch_size():
-    items = [Item((n,), list(range(size))) for n, size in enumerate([2, 2, 1, 5, 1])]
-    sizes = [[len(item.requests) for item in batch] for batch in batches(items, 4)]
-    assert sizes == [[2, 2], [1], [5], [1]]
+    contexts, ends = [list(range(10, 30)), list(range(7))], [[40, 41, 42], [50], [60, 61]]
+    lm._loglikelihood_tokens([(("", ""), each, end) for each in contexts for end in ends])
+    assert seen == [20 + 7 + 2 * (2 + 0 + 1)]
 
 
 def generations(n_shared):
@@ -160,9 +143,9 @@ def test_a_shared_prefix_changes_no_text(tmp_path, architecture, n_shared):
 
 
 def test_a_shared_prefix_is_read_once(model_dir):
-    """The first pass of a task reads it, and no later batch does."""
+    """The first pass of a batch reads it, and no later pass does."""
     model = loading.load(model_dir, "float32", torch.device("cpu"))
-    lm = VariantLM(model, loading.load_tokenizer(model_dir), 2)
+    lm = VariantLM(model, loading.load_tokenizer(model_dir), 4)
     seen = []
     model.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
@@ -172,8 +155,8 @@ def test_a_shared_prefix_is_read_once(model_dir):
     (one, n_shared), *rest = seen
     assert one == 1
     assert n_shared >= 16
-    read = [n_tokens for _, n_tokens in rest if n_tokens > 1]
-    assert read == [lengths[3] - n_shared, lengths[1] - n_shared]
+    assert rest[0] == (4, lengths[3] - n_shared)
+    assert all(n_tokens == 1 for _, n_tokens in rest[1:])
 
 
 def test_stored_tokens_decode_to_the_stored_text(model_dir):
@@ -234,40 +217,3 @@ def test_generated_samples_have_repetition_measures(tmp_path, model_dir):
             row["token_ids"]
         )._asdict()
         assert row["stopped"] == (row["n_tokens"] < 8 or text != row["response"])
-
-
-def test_batches_contain_texts_of_similar_length():
-    """Batches keep the order and their limits on size and padding, and none is too small."""
-    lengths = [494, 286, 274, 255, 216, 205, 204, 174, 164, 156, 148, 106, 102, 89, 63, 50]
-
-    def padding(texts):
-        return sum(texts[0] - length for length in texts)
-
-    for n_rows, most in itertools.product((1, 4, 16), (0, 144, 10_000)):
-        batches = batches_of_similar_length(lengths, n_rows, most)
-        assert [length for some in batches for length in lengths[some]] == lengths
-        for some, after in itertools.pairwise([*batches, None]):
-            held = lengths[some]
-            assert len(held) <= n_rows
-            assert padding(held) <= most
-            if after is not None:
-                one_more = lengths[some.start : some.stop + 1]
-                assert len(one_more) > n_rows or padding(one_more) > most
-    assert batches_of_similar_length([], 4, 10) == []
-
-
-def test_a_shared_prefix_is_moved_before_the_padding():
-    ids = torch.tensor([[0, 0, 7, 8, 1], [7, 8, 2, 3, 4]])
-    mask = (ids > 0).long()
-    order = common_start_first(mask, 2)
-    assert ids.gather(1, order).tolist() == [[7, 8, 0, 0, 1], [7, 8, 2, 3, 4]]
-    assert mask.gather(1, order).tolist() == [[1, 1, 0, 0, 1], [1, 1, 1, 1, 1]]
-
-
-@pytest.mark.parametrize(
-    ("start", "begun"),
-    [([7, 8], True), ([7, 8, 1], False), ([8], False), ([7], True), ([7, 8, 2], False)],
-)
-def test_a_shared_prefix_is_shorter_than_every_sequence(start, begun):
-    ids = torch.tensor([[0, 0, 7, 8, 1], [7, 8, 2, 3, 4]])
-    assert all_begin_with(start, ids, (ids > 0).long()) == begun

@@ -31,7 +31,7 @@ class MatchedSettings:
     ----------
     sources : entries of the config by source: `n_items`, and `max_new_tokens` of an answer.
     n_candidates : number of options of a multiple-choice question.
-    batch_size : sequences per forward pass.
+    batch_size : texts that are written at once.
     run_code : whether to run generated programs, in the sandbox.
     seed : seed for drawing items and candidates.
     """

@@ -327,7 +327,9 @@ class Task(Section):
 class Benchmarks(Section):
     """How benchmark tasks are run."""
 
-    batch_size: int = Field(ge=1, description="number of sequences per forward pass")
+    batch_size: int = Field(
+        ge=1, description="number of texts that are written at once, limited by memory"
+    )
     run_code: bool = Field(
         description="true to run programs that a model wrote, in a sandbox from which all "
         "attempts to escape must fail first"
