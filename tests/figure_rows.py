@@ -256,6 +256,7 @@ def _scores() -> dict[str, list[dict[str, Any]]]:
         "loss_correlation": [
             {"predictor": predictor, "family": family, "n_variants": 3}
             | {"correlation": 0.5, "low": -0.2, "high": 0.9, "p_value": 0.3}
+            | {"regret": 0.1, "coin_regret": 0.2, "ratio_low": 0.1, "ratio_high": 1.2}
             for predictor in ("theorem_3", "measured_kl", "deviation_of_p")
             for family in ("non_generative", "generative")
         ],

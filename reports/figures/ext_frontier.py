@@ -55,10 +55,11 @@ def _panels(rows: pa.Table) -> Iterator[alt.LayerChart]:
             )
 
 
-def _title(rows: pa.Table, name: str) -> str:
+def _title(rows: pa.Table, name: str) -> alt.Title:
     tested = rows.column("is_tested")[0].as_py()
-    return f"{name}, {rows.column('n_items')[0]} items" + (
-        "" if tested else " (dense itself may be guessing)"
+    n_items = f"{rows.column('n_items')[0]} items"
+    return alt.Title(
+        name, subtitle=n_items if tested else f"{n_items}; dense itself may be guessing"
     )
 
 

@@ -14,7 +14,8 @@ accumulate. T = 1 is the temperature at which tasks read likelihoods, and greedy
 same at all temperatures.
 
 Look for whether the points rise from left to right, and whether an interval in the lower panel
-excludes zero. With so few variants and items the intervals are wide, so that the order of two
+excludes zero. The findings say what choosing between two variants by the estimate would have cost,
+beside a coin. With so few variants and items the intervals are wide, so that the order of two
 predictors here does not show that they differ.
 """
 

@@ -34,7 +34,7 @@ INNER JOIN loss_correlation USING (model, suite, predictor, family)
 INNER JOIN asked USING (model, suite, family)
 ORDER BY model, family, predictor, variant;
 
--- Findings: whether Theorem 3 orders the losses of each family, and the other predictors.
+-- Findings: what choosing by Theorem 3's estimate would have cost, how it orders losses, and other predictors.
 WITH others AS (
     SELECT
         model,
@@ -56,16 +56,24 @@ WITH others AS (
 SELECT
     model,
     format(
-        '{}: over {} variants, the rank correlation between Theorem 3''s estimate and the lost '
-        'share of what the dense model scores above chance is {:.2f} ({}p = {:.2g}).{}',
+        '{}: of two variants, the one with the smaller Theorem 3 estimate loses {:.1f} % of the '
+        'score above chance more than the better one, on average over all pairs of {} variants, '
+        'where a coin loses {:.1f} % more{}. The rank correlation of estimate and loss is {:.2f} '
+        '({}p = {:.2g}).{}',
         at_start(family_name(family)),
+        100 * regret,
         n_variants,
-        correlation,
+        100 * coin_regret,
         coalesce(
-            format('95 % bootstrap interval over variants {:.2f} to {:.2f}, ', low, high), ''
+            format(
+                ' (ratio {:.2f}, 95 % interval {:.2f} to {:.2f})',
+                regret / nullif(coin_regret, 0), ratio_low, ratio_high
+            ), ''
         ),
+        correlation,
+        coalesce(format('{:.2f} to {:.2f}, ', low, high), ''),
         p_value,
-        coalesce(' Other predictors: ' || beside || '.', '')
+        coalesce(' Correlation of other predictors: ' || beside || '.', '')
     ) AS finding
 FROM loss_correlation
 LEFT JOIN others USING (model, suite, family)

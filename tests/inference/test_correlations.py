@@ -1,5 +1,8 @@
 """Rank correlations of predictors and losses."""
 
+import itertools
+
+import numpy as np
 import pytest
 
 from prunescope.inference import correlations
@@ -34,3 +37,40 @@ def test_losses_that_are_not_known_do_not_count():
     """Dense may guess: no variant has a loss, and there is no correlation."""
     (row,) = correlations.of_losses(pairs([1.0, 2.0, 3.0], [None] * 3)).to_pylist()
     assert (row["n_variants"], row["correlation"], row["p_value"]) == (0, None, None)
+
+
+def test_regret_is_the_mean_over_all_choices_between_two():
+    sizes, lost = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.1, 0.5, 0.2, 0.9])
+    pairs = list(itertools.combinations(range(4), 2))
+    chosen = [min(pair, key=lambda index: sizes[index]) for pair in pairs]
+    better = [min(lost[list(pair)]) for pair in pairs]
+    found = correlations.choices(sizes, lost)
+    assert found.regret == pytest.approx(np.mean(lost[chosen] - better))
+    assert found.regret == pytest.approx(0.3 / 6)  # only 0.5 instead of 0.2 is wrong
+    spread = [abs(lost[i] - lost[j]) for i, j in pairs]
+    assert found.coin_regret == pytest.approx(np.mean(spread) / 2)
+
+
+def test_regret_of_the_best_and_worst_order_and_of_no_order():
+    """Always better costs nothing, always worse twice a coin, and equal predictors as a coin."""
+    lost = np.array([0.1, 0.2, 0.4, 0.8, 0.85])
+    best, worst, none = (correlations.choices(each, lost) for each in (lost, -lost, 0 * lost))
+    assert best.regret == 0
+    assert worst.regret == pytest.approx(2 * worst.coin_regret)
+    assert none.regret == pytest.approx(none.coin_regret)
+    assert best.coin_regret == worst.coin_regret == none.coin_regret > 0
+
+
+def test_equal_losses_leave_nothing_to_choose():
+    found = correlations.choices(np.array([1.0, 2.0, 3.0]), np.full(3, 0.4))
+    assert found == (0, 0, None, None)
+
+
+def test_the_interval_holds_the_ratio_and_tells_order_from_chance():
+    rng = np.random.default_rng(1)
+    lost = rng.uniform(size=30)
+    ordered = correlations.choices(lost + 0.05 * rng.normal(size=30), lost)
+    chance = correlations.choices(rng.uniform(size=30), lost)
+    for found in (ordered, chance):
+        assert found.ratio_low < found.regret / found.coin_regret < found.ratio_high
+    assert ordered.ratio_high < chance.ratio_low < 1 < chance.ratio_high

@@ -83,6 +83,18 @@ TABLES: tuple[Table, ...] = (
             measure("low", "lower end of its 95 % interval, bootstrap over variants (BCa)"),
             measure("high", "upper end of that interval"),
             measure("p_value", "two-sided, of no correlation, by permutation"),
+            measure(
+                "regret",
+                "what the variant with the smaller predictor loses more than the better of two, "
+                "the mean over all pairs, in shares of dense's score above chance",
+            ),
+            measure("coin_regret", "the same if a coin chooses"),
+            measure(
+                "ratio_low",
+                "lower end of the 95 % interval of regret / coin_regret, bootstrap over variants "
+                "(BCa)",
+            ),
+            measure("ratio_high", "upper end of that interval"),
         ),
     ),
     Table(

@@ -104,8 +104,10 @@ def test_estimates_in_the_order_of_losses_have_a_correlation_of_one():
     assert sizes == pytest.approx({variant: loss**2 for variant, loss in LOSSES.items()})
     lost = {row["variant"]: row["lost"] for row in found if row["family"] == "generative"}
     assert lost == pytest.approx(LOSSES)
-    assert "above chance is 1.00" in said["Generation tasks"]
-    assert "above chance is -1.00" in said["Multiple-choice tasks"]
+    assert "estimate and loss is 1.00" in said["Generation tasks"]
+    assert "estimate and loss is -1.00" in said["Multiple-choice tasks"]
+    assert "loses 0.0 % of the score above chance more" in said["Generation tasks"]
+    assert "(ratio 2.00," in said["Multiple-choice tasks"]
     assert "dense" not in json.dumps([row["variant"] for row in found])
 
 
