@@ -37,18 +37,22 @@ def _rows(rows: pa.Table) -> Iterator[list[Cell]]:
         yield [cell(f"{model}: {FAMILIES[family]}{why if untested else ''}", "strong")]
         if not untested:
             for kind, amounts in kinds.items():
-                yield [cell(kind), [part for row in amounts for part in _amount(row)]]
+                parts = [_amount(row, row is amounts[-1]) for row in amounts]
+                yield [cell(kind), [part for some in parts for part in some]]
 
 
-def _amount(row: dict[str, object]) -> list[Part]:
+def _amount(row: dict[str, object], is_last: bool) -> list[Part]:
     """An amount with what it shows, and the change of score in points with its interval."""
     change, low, high = (
-        f"{100 * float(str(row[name])):+.0f}".replace("-", "−").replace("+0", "0")
-        for name in ("difference", "difference_low", "difference_high")
+        "0" if points == 0 else f"{points:+}".replace("-", "−")
+        for points in (
+            round(100 * float(str(row[name])))
+            for name in ("difference", "difference_low", "difference_high")
+        )
     )
     shown = str(row["shown"])
     return [
         Part(f"{row['amount']}: "),
         Part(shown, shown.replace(" ", "-")),
-        Part(f" {change} ({low} to {high});  ", "equal"),
+        Part(f" {change} ({low} to {high}){'' if is_last else ';  '}", "equal"),
     ]

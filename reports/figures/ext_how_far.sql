@@ -7,7 +7,8 @@ WITH compressed AS (
         variant,
         part_name(dropped) || 's dropped' AS kind,
         n_drop AS place,
-        format('{}', n_drop) AS amount
+        format('{}', n_drop) AS amount,
+        format('{} {}{}', n_drop, part_name(dropped), if(n_drop = 1, '', 's')) AS named
     FROM drop_sizes
     WHERE n_drop > 0
 
@@ -22,7 +23,8 @@ WITH compressed AS (
             ELSE method
         END AS kind,
         place,
-        pattern AS amount
+        pattern AS amount,
+        kind || ' ' || pattern AS named
     FROM zeroed_patterns
     WHERE place > 0
 )
@@ -33,6 +35,7 @@ SELECT
     kind,
     place,
     amount,
+    named,
     n_items,
     dense_score,
     chance,
@@ -53,6 +56,50 @@ WHERE scope = 'family';
 SELECT *
 FROM losses
 ORDER BY model ASC, task_family DESC, kind ASC, place ASC;
+
+-- Findings: the answer in short: from where on each family surely loses more, and how far it surely does not.
+WITH reached AS (
+    SELECT
+        model,
+        task_family,
+        kind,
+        any_value(n_items) AS n_items,
+        arg_min(named, place) FILTER (shown = 'lost') AS lost_from,
+        arg_max(named, place) FILTER (shown = 'kept') AS kept_to
+    FROM losses
+    WHERE shown <> 'not tested'
+    GROUP BY ALL
+),
+
+listed AS (
+    SELECT
+        model,
+        task_family,
+        any_value(n_items) AS n_items,
+        string_agg(lost_from, ', ' ORDER BY kind) AS lost_from,
+        string_agg(kept_to, ', ' ORDER BY kind) AS kept_to
+    FROM reached
+    GROUP BY ALL
+)
+
+SELECT
+    model,
+    string_agg(
+        format(
+            'In {} ({} items), {}, and {}.',
+            family_name(task_family),
+            n_items,
+            coalesce(
+                format('more than {:.0f} points of 100 are surely lost from ', 100 * $max_loss)
+                || lost_from || ' on',
+                format('no amount surely loses more than {:.0f} points of 100', 100 * $max_loss)
+            ),
+            coalesce('surely not up to ' || kept_to, 'no amount is shown to lose less')
+        ), ' ' ORDER BY task_family
+    ) AS finding
+FROM listed
+GROUP BY model
+ORDER BY model;
 
 -- Findings: how many variants surely lose more than that, surely do not, or may.
 SELECT

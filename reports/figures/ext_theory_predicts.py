@@ -37,7 +37,7 @@ FAMILIES = {
     "non_generative": ("multiple-choice tasks", charts.BLUE),
     "generative": ("generation tasks", charts.ORANGE),
 }
-SIZE = (400, 240)
+SIZE = (330, 240)
 TOOLTIP = [
     alt.Tooltip("variant:N"),
     alt.Tooltip("size:Q", title="estimate of KL (nats)"),

@@ -55,7 +55,8 @@ FROM compared_scores
 LEFT JOIN score_contrasts USING (model, variant, suite)
 WHERE task IS NULL AND kept IS NOT NULL
 GROUP BY model, variant, suite
-ORDER BY model, variant, suite;
+ORDER BY
+    count(*) DESC, any_value(measured) DESC NULLS LAST, model ASC, variant ASC, suite ASC;
 
 -- Findings: tests with p < 0.05, and how many could reach it: with five flips p is at least 0.06.
 SELECT

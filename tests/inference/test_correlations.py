@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from prunescope.inference import correlations
+from prunescope.inference import correlations, evidence
 
 
 def pairs(sizes, lost, family="generative"):
@@ -66,11 +66,15 @@ def test_equal_losses_leave_nothing_to_choose():
     assert found == (0, 0, None, None)
 
 
-def test_the_interval_holds_the_ratio_and_tells_order_from_chance():
+def test_the_interval_tells_order_from_chance(monkeypatch):
+    """Of 40 studies without any order, the 95 % interval holds that of a coin in most."""
+    monkeypatch.setattr(evidence, "RESAMPLES", 199)
     rng = np.random.default_rng(1)
-    lost = rng.uniform(size=30)
-    ordered = correlations.choices(lost + 0.05 * rng.normal(size=30), lost)
-    chance = correlations.choices(rng.uniform(size=30), lost)
-    for found in (ordered, chance):
-        assert found.ratio_low < found.regret / found.coin_regret < found.ratio_high
-    assert ordered.ratio_high < chance.ratio_low < 1 < chance.ratio_high
+    holds = []
+    for _ in range(40):
+        lost = rng.uniform(size=12)
+        ordered = correlations.choices(lost + 0.1 * rng.normal(size=12), lost)
+        chance = correlations.choices(rng.uniform(size=12), lost)
+        assert ordered.ratio_low <= ordered.regret / ordered.coin_regret < 1
+        holds.append(chance.ratio_low < 1 < chance.ratio_high)
+    assert sum(holds) >= 33

@@ -1,5 +1,7 @@
 """Evidence from units: values by hand, exact coverage, other implementations, invariances."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -76,6 +78,14 @@ def test_ranks_in_the_same_order_correlate_and_any_monotone_change_keeps_that():
     assert found.p_value < 0.01
     turned = evidence.rank_correlation(xs, -np.exp(xs))
     assert turned.value == pytest.approx(-1)
+    assert math.isnan(found.low)  # every sample of a perfect order is in perfect order
+
+
+def test_the_interval_of_a_correlation_holds_it():
+    rng = np.random.default_rng(0)
+    xs = rng.normal(size=20)
+    found = evidence.rank_correlation(xs, xs + rng.normal(size=20))
+    assert -1 <= found.low < found.value < found.high <= 1
 
 
 def test_unrelated_ranks_are_rarely_called_related(monkeypatch):

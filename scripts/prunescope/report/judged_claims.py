@@ -69,13 +69,19 @@ def _evidence(claim: Claim, row: Mapping[str, Any]) -> str:
     if row["value"] is not None:
         said.append(claim.written(row["value"]))
         ends = [row["low"], row["high"]]
-        interval = "" if None in ends else f"{' to '.join(map(claim.written, ends))}, "
+        interval = f"{' to '.join(map(claim.written, ends))}, " if None not in ends else _p(row)
         said.append(f"({interval}{_counted(row['n'], claim.unit)})")
     if row["reason"]:
         said.append(("· " if said else "") + row["reason"])
     if row["n_to_decide"] is not None:
         said.append(f"· about {_counted(row['n_to_decide'], claim.unit)} would decide")
     return " ".join(said)
+
+
+def _p(row: Mapping[str, Any]) -> str:
+    """The p-value of a claim that is judged without an interval."""
+    judged = row["verdict"] in ("holds", "fails")
+    return f"p = {row['p_corrected']:.2g}, " if judged else ""
 
 
 def _counted(number: int, unit: str) -> str:

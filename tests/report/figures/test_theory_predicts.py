@@ -107,7 +107,8 @@ def test_estimates_in_the_order_of_losses_have_a_correlation_of_one():
     assert "estimate and loss is 1.00" in said["Generation tasks"]
     assert "estimate and loss is -1.00" in said["Multiple-choice tasks"]
     assert "loses 0.0 % of the score above chance more" in said["Generation tasks"]
-    assert "(ratio 2.00," in said["Multiple-choice tasks"]
+    assert "loses 29.3 % of the score above chance more" in said["Multiple-choice tasks"]
+    assert "a coin loses 14.7 % more" in said["Multiple-choice tasks"]
     assert "dense" not in json.dumps([row["variant"] for row in found])
 
 
