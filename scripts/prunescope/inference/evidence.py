@@ -91,7 +91,7 @@ def rank_correlation(values: Floats, others: Floats) -> Evidence:
             rng=np.random.default_rng(0),
         ).confidence_interval
     # Pairs in perfect order stay so in every sample: they say nothing of the interval.
-    low, high = (np.nan, np.nan) if ends.low == ends.high else ends
+    low, high = (np.nan, np.nan) if np.isclose(*ends) else ends
     return Evidence(len(values), float(tested.statistic), low, high, float(tested.pvalue))
 
 
