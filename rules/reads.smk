@@ -240,6 +240,7 @@ def advice_tables(wildcards):
             tables_by_path()[name],
             model=wildcards.model,
             variant=variants,
+            replicate="",
             **(keys if name == table else {}),
         )
         for name in names

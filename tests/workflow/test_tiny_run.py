@@ -164,6 +164,17 @@ def test_exports_are_made_on_request(tiny_run):
     assert "make export VARIANT=" in tiny_run.snakemake("export", "--cores", "2", *TINY).stderr
 
 
+def test_advice_is_given_from_the_store(tiny_run, folder):
+    """Scores are there for every kind of task; only costs that no figure shows are measured."""
+    for task in ("multiple-choice", "generation", "retrieval"):
+        asked = ("--config", f'advise={{"task": "{task}"}}', "--", "advise")
+        assert set(tiny_run.plan(*TINY, *asked)) <= {"measure_variant", "write_advice", "advise"}
+    run = tiny_run.snakemake("--cores", "2", *TINY, *asked)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (advice,) = (folder / "results/tiny/advice").rglob("retrieval-memory.txt")
+    assert advice.read_text(encoding="utf-8") in run.stdout
+
+
 def test_a_killed_run_does_not_block_the_next_one(tiny_run):
     """Snakemake leaves its lock files and no report."""
     report = tiny_run.folder / "results/tiny/report.html"
