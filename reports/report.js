@@ -27,7 +27,8 @@ function screenTheme() {
 // The specification as wide as the room: small multiples in as many columns as fit, panels stretched
 // to fill them. `axes` is what one panel's axis takes; drawing tells, see `embed`.
 function fitted(part, room, axes) {
-  const copy = { ...part };
+  const { hconcat, ...rest } = part;
+  const copy = hconcat ? { ...rest, concat: hconcat, columns: hconcat.length } : { ...part };
   if (copy.columns) {
     const inner = copy.spec ?? copy.concat[0];
     const gap = typeof copy.spacing === "number" ? copy.spacing : 20;
@@ -47,11 +48,11 @@ function fitted(part, room, axes) {
 }
 
 function widthOf(part) {
-  return part.width ?? widthOf((part.vconcat ?? part.concat ?? [part.spec ?? { width: 200 }])[0]);
+  return part.width ?? widthOf((part.vconcat ?? part.hconcat ?? part.concat ?? [part.spec ?? { width: 200 }])[0]);
 }
 
 function columnsOf(part) {
-  return part.columns ?? (part.vconcat ? columnsOf(part.vconcat[0]) : 1);
+  return part.columns ?? part.hconcat?.length ?? (part.vconcat ? Math.min(...part.vconcat.map(columnsOf)) : 1);
 }
 
 function firstOf(part) {

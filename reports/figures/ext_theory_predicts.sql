@@ -34,48 +34,47 @@ INNER JOIN loss_correlation USING (model, suite, predictor, family)
 INNER JOIN asked USING (model, suite, family)
 ORDER BY model, family, predictor, variant;
 
--- Findings: what choosing by Theorem 3's estimate would have cost, how it orders losses, and other predictors.
-WITH others AS (
-    SELECT
-        model,
-        suite,
-        family,
-        string_agg(
-            format(
-                '{} {:.2f}{}',
-                replace(replace(predictor, '_', ' '), 'kl', 'KL'),
-                correlation,
-                coalesce(format(' ({:.2f} to {:.2f})', low, high), '')
-            ), ', ' ORDER BY predictor
-        ) AS beside
-    FROM loss_correlation
-    WHERE predictor <> 'theorem_3' AND correlation IS NOT NULL
-    GROUP BY ALL
-)
-
+-- Findings: what choosing by Theorem 3's estimate would have cost, and how it orders losses.
 SELECT
     model,
     format(
-        '{}: of two variants, the one with the smaller Theorem 3 estimate loses {:.1f} % of the '
-        'score above chance more than the better one, on average over all pairs of {} variants, '
-        'where a coin loses {:.1f} % more{}. The rank correlation of estimate and loss is {:.2f} '
-        '({}p = {:.2g}).{}',
+        '{}: choosing between two variants by Theorem 3''s estimate costs {:.1f} % of the score '
+        'above chance on average, a coin {:.1f} % (all pairs of {} variants{}). The rank '
+        'correlation of estimate and loss is {:.2f} ({}p = {:.2g}).',
         at_start(family_name(family)),
         100 * regret,
-        n_variants,
         100 * coin_regret,
+        n_variants,
         coalesce(
             format(
-                ' (ratio {:.2f}, 95 % interval {:.2f} to {:.2f})',
+                '; ratio {:.2f}, 95 % interval {:.2f} to {:.2f}',
                 regret / nullif(coin_regret, 0), ratio_low, ratio_high
             ), ''
         ),
         correlation,
         coalesce(format('{:.2f} to {:.2f}, ', low, high), ''),
-        p_value,
-        coalesce(' Correlation of other predictors: ' || beside || '.', '')
+        p_value
     ) AS finding
 FROM loss_correlation
-LEFT JOIN others USING (model, suite, family)
 WHERE predictor = 'theorem_3' AND correlation IS NOT NULL
+ORDER BY model, suite, family;
+
+-- Findings: the other predictors.
+SELECT
+    model,
+    format(
+        '{}: the rank correlation of the loss with other predictors is {}.',
+        at_start(family_name(family)),
+        string_agg(
+            format(
+                '{:.2f}{} for {}',
+                correlation,
+                coalesce(format(' ({:.2f} to {:.2f})', low, high), ''),
+                replace(replace(predictor, '_', ' '), 'kl', 'KL')
+            ), ', ' ORDER BY predictor
+        )
+    ) AS finding
+FROM loss_correlation
+WHERE predictor <> 'theorem_3' AND correlation IS NOT NULL
+GROUP BY model, suite, family
 ORDER BY model, suite, family;

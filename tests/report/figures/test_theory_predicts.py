@@ -83,7 +83,8 @@ def asked(estimates, guesses=()):
         connection.execute("DROP VIEW predicted_losses")
         sql = with_views(QUERY.read_text(encoding="utf-8"))
         rows, findings = run_query(connection, sql, {})
-    return rows.to_pylist(), {said.split(":")[0]: said for said in findings}
+    orders = [said for said in findings if "Theorem 3" in said]
+    return rows.to_pylist(), {said.split(":")[0]: said for said in orders}
 
 
 def spearman(found, family):
@@ -106,9 +107,9 @@ def test_estimates_in_the_order_of_losses_have_a_correlation_of_one():
     assert lost == pytest.approx(LOSSES)
     assert "estimate and loss is 1.00" in said["Generation tasks"]
     assert "estimate and loss is -1.00" in said["Multiple-choice tasks"]
-    assert "loses 0.0 % of the score above chance more" in said["Generation tasks"]
-    assert "loses 29.3 % of the score above chance more" in said["Multiple-choice tasks"]
-    assert "a coin loses 14.7 % more" in said["Multiple-choice tasks"]
+    assert "costs 0.0 % of the score above chance" in said["Generation tasks"]
+    assert "costs 29.3 % of the score above chance" in said["Multiple-choice tasks"]
+    assert "a coin 14.7 %" in said["Multiple-choice tasks"]
     assert "dense" not in json.dumps([row["variant"] for row in found])
 
 
