@@ -1,34 +1,6 @@
 -- Extension. How far each kind of compression goes before a family of tasks loses more than max_loss.
 -- One row per (model, task_family, kind, place): the loss with its 95 % interval, and what it shows.
 CREATE TEMP TABLE losses AS
-WITH compressed AS (
-    SELECT
-        model,
-        variant,
-        part_name(dropped) || 's dropped' AS kind,
-        n_drop AS place,
-        format('{}', n_drop) AS amount,
-        format('{} {}{}', n_drop, part_name(dropped), if(n_drop = 1, '', 's')) AS named
-    FROM drop_sizes
-    WHERE n_drop > 0
-
-    UNION ALL
-
-    SELECT
-        model,
-        variant,
-        CASE method
-            WHEN 'sparsegpt' THEN 'SparseGPT'
-            WHEN 'wanda' THEN 'Wanda'
-            ELSE method
-        END AS kind,
-        place,
-        pattern AS amount,
-        kind || ' ' || pattern AS named
-    FROM zeroed_patterns
-    WHERE place > 0
-)
-
 SELECT
     score_difference.model,
     score_difference.name AS task_family,
@@ -50,7 +22,7 @@ SELECT
         ELSE 'undecided'
     END AS shown
 FROM score_difference
-INNER JOIN compressed USING (model, variant)
+INNER JOIN compression_amounts USING (model, variant)
 WHERE scope = 'family';
 
 SELECT *
@@ -64,6 +36,8 @@ WITH reached AS (
         task_family,
         kind,
         any_value(n_items) AS n_items,
+        any_value(dense_score) AS dense_score,
+        any_value(chance) AS chance,
         arg_min(named, place) FILTER (shown = 'lost') AS lost_from,
         arg_max(named, place) FILTER (shown = 'kept') AS kept_to
     FROM losses
@@ -76,6 +50,8 @@ listed AS (
         model,
         task_family,
         any_value(n_items) AS n_items,
+        any_value(dense_score) AS dense_score,
+        any_value(chance) AS chance,
         string_agg(lost_from, ', ' ORDER BY kind) AS lost_from,
         string_agg(kept_to, ', ' ORDER BY kind) AS kept_to
     FROM reached
@@ -86,9 +62,11 @@ SELECT
     model,
     string_agg(
         format(
-            'In {} ({} items), {}, and {}.',
+            'In {} ({} items; dense scores {:.2f}, a guess {:.2f}), {}, and {}.',
             family_name(task_family),
             n_items,
+            dense_score,
+            chance,
             coalesce(
                 format('more than {:.0f} points of 100 are surely lost from ', 100 * $max_loss)
                 || lost_from || ' on',
@@ -100,24 +78,3 @@ SELECT
 FROM listed
 GROUP BY model
 ORDER BY model;
-
--- Findings: how many variants surely lose more than that, surely do not, or may.
-SELECT
-    model,
-    format(
-        '{} ({} items; dense scores {:.2f}, a guess {:.2f}): a loss of more than {:.0f} points of '
-        '100 is certain for {} of {} variants, excluded for {} and undecided for {}.',
-        if(task_family = 'generative', 'Generation tasks', 'Multiple-choice tasks'),
-        any_value(n_items),
-        any_value(dense_score),
-        any_value(chance),
-        100 * $max_loss,
-        count(*) FILTER (shown = 'lost'),
-        count(*),
-        count(*) FILTER (shown = 'kept'),
-        count(*) FILTER (shown = 'undecided')
-    ) AS finding
-FROM losses
-WHERE shown <> 'not tested'
-GROUP BY model, task_family
-ORDER BY model ASC, task_family DESC;
