@@ -80,8 +80,8 @@ def _evidence(claim: Claim, row: Mapping[str, Any]) -> str:
 
 def _p(row: Mapping[str, Any]) -> str:
     """The p-value of a claim that is judged without an interval."""
-    judged = row["verdict"] in ("holds", "fails")
-    return f"p = {row['p_corrected']:.2g}, " if judged else ""
+    p_value = row.get("p_corrected") if row["verdict"] in ("holds", "fails") else None
+    return "" if p_value is None else f"p = {p_value:.2g}, "
 
 
 def _counted(number: int, unit: str) -> str:
