@@ -20,10 +20,13 @@ SELECT
         WHEN difference_low >= -$max_loss THEN 'kept'
         WHEN difference_high < -$max_loss THEN 'lost'
         ELSE 'undecided'
-    END AS shown
+    END AS shown,
+    max(place) FILTER (shown <> 'lost') OVER of_kind AS last_not_lost,
+    min(place) FILTER (shown <> 'kept') OVER of_kind AS first_not_kept
 FROM score_difference
 INNER JOIN compression_amounts USING (model, variant)
-WHERE scope = 'family';
+WHERE scope = 'family'
+WINDOW of_kind AS (PARTITION BY score_difference.model, score_difference.name, kind);
 
 SELECT *
 FROM losses
@@ -38,8 +41,8 @@ WITH reached AS (
         any_value(n_items) AS n_items,
         any_value(dense_score) AS dense_score,
         any_value(chance) AS chance,
-        arg_min(named, place) FILTER (shown = 'lost') AS lost_from,
-        arg_max(named, place) FILTER (shown = 'kept') AS kept_to
+        arg_min(named, place) FILTER (place > coalesce(last_not_lost, 0)) AS lost_from,
+        arg_max(named, place) FILTER (place < coalesce(first_not_kept, place + 1)) AS kept_to
     FROM losses
     WHERE shown <> 'not tested'
     GROUP BY ALL

@@ -166,10 +166,15 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
             )
         return [answers[index] for index in range(len(requests))]
 
+    @property
+    def _window(self) -> int | None:
+        """Tokens that sliding attention sees; None if all attention sees the whole text."""
+        window: int | None = getattr(self.config, "sliding_window", None)
+        return window
+
     def _items(self, requests: Sequence[TokenRequest]) -> list[Item]:
         """Contexts with their continuations, the longest first, as far as they fit as a whole."""
-        window = getattr(self.config, "sliding_window", None)
-        longest = min(self.max_length + 1, window or self.max_length + 1)
+        longest = min(self.max_length + 1, self._window or self.max_length + 1)
         by_context: dict[tuple[int, ...], Item] = {}
         for index, (_, context, continuation) in enumerate(requests):
             if len(context) + len(continuation) <= longest:
@@ -227,7 +232,7 @@ class VariantLM(HFLM):  # type: ignore[misc]  # lm-eval is typed in part
         contexts = [row[kept].tolist() for row, kept in zip(context, masks, strict=True)]
         n_shared = len(batch_writing.common_start(contexts)) if len(contexts) > 1 else 0
         groups = groups_of_similar_length(list(map(len, contexts)), PASS_COST)
-        slides = getattr(self.config, "sliding_window", None) is not None
+        slides = self._window is not None
         texts = batch_writing.texts_after(
             self.model,
             contexts,

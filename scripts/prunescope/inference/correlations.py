@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from scipy import stats
 
 from prunescope.inference import evidence
+from prunescope.inference.evidence import Floats
 from prunescope.tables.schemas import TABLES
 
 
@@ -40,9 +40,6 @@ def of_losses(pairs: Sequence[Mapping[str, Any]]) -> pa.Table:
             row |= choices(sizes, losses)._asdict()
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=TABLES["loss_correlation"].schema)
-
-
-Floats = NDArray[np.floating]
 
 
 class Choices(NamedTuple):

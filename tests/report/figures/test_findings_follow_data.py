@@ -281,6 +281,17 @@ def test_how_far_says_so_where_nothing_is_sure():
     )
 
 
+def test_how_far_goes_on_only_while_every_amount_does():
+    """Two are lost and four undecided, so that nothing is lost from two on; eight are lost."""
+    lost, open_ = (-0.4, -0.2, -0.03), (-0.1, 0.0, 0.05)
+    pairs = [family_loss(f"drop-{n}a", each) for n, each in ((2, lost), (4, open_), (8, lost))]
+    rows, runs = (list(each) for each in zip(*pairs, strict=True))
+    (answer,) = findings_of(
+        "ext_how_far", settings={"max_loss": 0.02}, score_difference=rows, compression_run=runs
+    )
+    assert "surely lost from 8 attention sublayers on, and no amount is shown" in answer
+
+
 def test_how_far_is_silent_where_dense_may_be_guessing():
     row, run = family_loss("drop-4a", (-0.4, -0.2, -0.03), margin=-0.01)
     found = findings_of(
